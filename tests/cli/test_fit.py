@@ -81,26 +81,37 @@ def test_a_model_is_called_after_its_data_unless_a_name_is_given(run, rows_file,
     status, _, err = run("fit", rows_file, *output, *QUICK)
     assert (status, err.splitlines()[-1]) == (0, "model: rows.backwalk")
     assert (tmp_path / "here" / "rows.backwalk").is_file()
-
-
-def test_standard_input_needs_a_name_for_its_model(run):
     status, _, err = run("fit", "-", *QUICK)
     assert (status, "with -o" in err) == (1, True)
 
 
-@pytest.mark.parametrize(("number", "status", "word"), [(2, 130, "interrupted"), (15, 143, "terminated")])
-def test_a_stopped_fit_goes_on_to_the_same_model(run, rows_file, model, tmp_path, signal_at, number, status, word):
-    output, checkpoint = tmp_path / "other model", tmp_path / "other model.checkpoint"
-    arguments = ("fit", rows_file, "-o", output, *QUICK)
-    handlers = [signal.getsignal(each) for each in (2, 15)]
-    signal_at(number, 3)
-    left, out, err = run(*arguments)
+@pytest.mark.parametrize(
+    ("number", "times", "status", "words"),
+    [
+        (signal.SIGINT, 1, 130, "interrupted; {checkpoint} keeps step 4: continue with backwalk {command} --resume"),
+        (signal.SIGTERM, 1, 143, "terminated; {checkpoint} keeps step 4: continue with backwalk {command} --resume"),
+        (signal.SIGINT, 2, 130, "interrupted before there was anything to keep"),  # a second one waits for nothing
+        (signal.SIGHUP, 2, 129, "hung up; {checkpoint} keeps step 4: continue with backwalk {command} --resume"),
+    ],
+)
+def test_a_stopped_fit_says_how_to_go_on(run, rows_file, tmp_path, signal_at, number, times, status, words):
+    """A shell and the system both send SIGHUP, so that a second one changes nothing."""
+    if signal.getsignal(number) is signal.SIG_IGN:
+        pytest.skip("ignored here, as by nohup")
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    signal_at(number, 3, times=times)
+    output = tmp_path / "other model"
+    left, out, err = run("fit", rows_file, "-o", output, *QUICK)
+    command = f"fit {rows_file} -o '{output}' --max-steps 5"
     assert (left, out) == (status, "")
-    assert err.splitlines()[-1] == (
-        f"{word}; {checkpoint} keeps step 4: "
-        f"continue with backwalk fit {rows_file} -o '{output}' --max-steps 5 --resume"
-    )
+    assert err.splitlines()[-1] == words.format(checkpoint=f"{output}.checkpoint", command=command)
     assert not output.exists()
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+
+def test_a_stopped_fit_goes_on_to_the_same_model(run, rows_file, model, tmp_path, stopped_fit):
+    output = tmp_path / "other"
+    checkpoint, arguments = stopped_fit(output), ("fit", rows_file, "-o", output, *QUICK)
     assert run(*arguments)[0] == 1  # which would lose the four steps
     assert checkpoint.exists()
     assert run(*arguments, "--resume")[0] == 0
@@ -109,23 +120,6 @@ def test_a_stopped_fit_goes_on_to_the_same_model(run, rows_file, model, tmp_path
     for name, tensor in one.denoiser.state_dict().items():
         assert tensor.numpy().tobytes() == other.denoiser.state_dict()[name].numpy().tobytes()
     assert one.history.loss == other.history.loss
-    assert [signal.getsignal(each) for each in (2, 15)] == handlers
-
-
-def test_a_second_signal_does_not_wait_for_a_checkpoint(run, rows_file, tmp_path, signal_at):
-    signal_at(2, 3, times=2)
-    status, _, err = run("fit", rows_file, "-o", tmp_path / "other", *QUICK)
-    assert status == 130
-    assert err.splitlines()[-1] == "interrupted before there was anything to keep"
-
-
-def test_a_terminal_s_second_hang_up_changes_nothing(run, rows_file, tmp_path, signal_at):
-    """A shell and the system both send one."""
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        pytest.skip("ignored here, as by nohup")
-    signal_at(signal.SIGHUP, 3, times=2)
-    status, _, err = run("fit", rows_file, "-o", tmp_path / "other", *QUICK)
-    assert (status, err.splitlines()[-1].startswith("hung up")) == (129, True)
 
 
 def test_force_starts_a_stopped_fit_over(run, rows_file, tmp_path, stopped_fit):
@@ -260,27 +254,6 @@ def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, t
     assert model.read_bytes() == before
 
 
-def wait_for(path, process):
-    """Wait until a process has made a file, for two minutes at most."""
-    deadline = time.monotonic() + 120.0
-    while not path.exists():
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def test_a_real_signal_to_a_real_process(rows_file, tmp_path):
-    command = [sys.executable, "-m", "backwalk", "fit", str(rows_file), "-o", str(tmp_path / "m")]
-    command += ["--max-steps", "1000000", "--checkpoint-every", "0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        wait_for(tmp_path / "m.checkpoint", process)
-        process.send_signal(signal.SIGTERM)
-        err = process.communicate(timeout=120.0)[1]
-    assert process.returncode == 143
-    assert err.splitlines()[-1].startswith("terminated; ")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["m.checkpoint", "rows.csv"]
-
-
 def test_a_terminal_that_is_closed_leaves_a_checkpoint(rows_file, tmp_path):
     """The system itself sends SIGHUP then, and nothing can be written to the terminal any more."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
@@ -292,7 +265,11 @@ def test_a_terminal_that_is_closed_leaves_a_checkpoint(rows_file, tmp_path):
     command = [sys.executable, "-c", begin, sys.executable, "-m", "backwalk", *fit]
     with subprocess.Popen(command, stdin=its, stdout=its, stderr=its, start_new_session=True) as process:
         os.close(its)
-        wait_for(tmp_path / "m.checkpoint", process)
+        deadline = time.monotonic() + 120.0
+        while not (tmp_path / "m.checkpoint").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
         os.close(ours)
         assert process.wait(timeout=120.0) == 129
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.checkpoint", "rows.csv"]

@@ -307,7 +307,7 @@ def test_codes_of_digits_keep_their_zeros(run, tmp_path):
     new = _rows(out)[1:]
     assert {row[0] for row in new} <= set(zips)
     assert all(10 <= float(row[1]) < 10_000 and not row[1].startswith("0") for row in new)
-    _, out, _ = run("sample", model, "-n", 3, "--given", "zip=00501", "--given", "amount=0100..")
+    _, out, _ = run("sample", model, "-n", 3, "--evaluations", 3, "--given", "zip=00501", "--given", "amount=0100..")
     assert {row[0] for row in _rows(out)[1:]} == {"00501"}
     (tmp_path / "later.csv").write_text("zip,amount\n10001,00123\n02134,123\n,0456\n")
     status, out, err = run("score", model, tmp_path / "later.csv")

@@ -146,23 +146,19 @@ def test_other_faults_are_one_line_and_status_1(run, model, tmp_path):
         assert err.count("\n") == 1
 
 
-def test_a_folder_that_is_no_model_is_called_so(run, tmp_path):
-    for command in (["sample", tmp_path], ["distil", tmp_path]):
-        status, _, err = run(*command)
-        assert (status, f"{tmp_path} cannot be read: it should be a file, but is a folder" in err) == (1, True)
-
-
-@pytest.mark.parametrize("command", ["score", "report"])
-def test_swapped_arguments_are_named_in_their_order(run, model, rows_file, tmp_path, command):
-    options = ["-o", tmp_path / "r.html"] if command == "report" else []
-    status, _, err = run(command, rows_file, model, *options)
-    assert (status, "MODEL comes first" in err, str(rows_file) in err) == (1, True, True)
-
-
-def test_a_table_in_the_place_of_a_model_is_named(run, rows_file):
-    for command in ("sample", "distil"):
-        status, _, err = run(command, rows_file)
-        assert (status, "is a table" in err, "comes first" in err) == (1, True, False)
+def test_what_is_no_model_is_called_what_it_is(run, model, rows_file, tmp_path):
+    folder = f"{tmp_path} cannot be read: it should be a file, but is a folder"
+    report = ["-o", tmp_path / "r.html"]
+    for arguments, words, is_swapped in (
+        (["sample", tmp_path], folder, False),
+        (["distil", tmp_path], folder, False),
+        (["sample", rows_file], "is a table", False),
+        (["distil", rows_file], "is a table", False),
+        (["score", rows_file, model], str(rows_file), True),
+        (["report", rows_file, model, *report], str(rows_file), True),
+    ):
+        status, _, err = run(*arguments)
+        assert (status, words in err, "MODEL comes first" in err) == (1, True, is_swapped), err
 
 
 def test_a_bug_of_ours_is_one_line_too(run, model, monkeypatch):
@@ -178,23 +174,22 @@ def test_a_bug_of_ours_is_one_line_too(run, model, monkeypatch):
     assert "Traceback" in err
 
 
-def test_a_library_that_cannot_be_loaded_is_no_fault_of_standard_output(run, model, monkeypatch):
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (OSError("libcudart.so.12: cannot open"), "error: libcudart.so.12: cannot open\n"),  # not of standard output
+        (RuntimeError("CUDA error: no kernel"), "--device cpu avoids the GPU"),
+    ],
+)
+def test_a_library_that_fails_is_named_with_the_way_around_it(run, model, monkeypatch, fault, words):
     """Found by review."""
 
     def load(*_, **__):
-        raise OSError("libcudart.so.12: cannot open shared object file")
+        raise fault
 
-    monkeypatch.setattr("backwalk.cli.tables.load_model", load)
+    monkeypatch.setattr(Diffusion, "load", load)
     status, _, err = run("sample", model)
-    assert (status, err) == (1, "error: libcudart.so.12: cannot open shared object file\n")
-
-
-def test_a_fault_of_a_gpu_names_the_way_around_it(run, model, monkeypatch):
-    def load(*_, **__):
-        raise RuntimeError("CUDA error: no kernel image is available")
-
-    monkeypatch.setattr("backwalk.cli.tables.load_model", load)
-    assert "--device cpu avoids the GPU" in run("sample", model)[2]
+    assert (status, words in err) == (1, True), err
 
 
 def test_ctrl_c_is_status_130(run, model, monkeypatch):
@@ -221,9 +216,9 @@ def test_json_is_one_versioned_object(run, rows_file, model, tmp_path):
         assert key in record
 
 
-def test_quiet_prints_nothing(run, rows_file, tmp_path):
-    assert run("-q", "fit", rows_file, "-o", tmp_path / "model", *QUICK) == (0, "", "")
-    assert run("fit", rows_file, "-o", tmp_path / "other", *QUICK, "-q") == (0, "", "")
+def test_quiet_prints_nothing(run, model, rows_file):
+    assert run("-q", "sample", model, "-n", 3, "-o", rows_file, "--force") == (0, "", "")
+    assert run("sample", model, "-n", 3, "-o", rows_file, "--force", "-q") == (0, "", "")
 
 
 def test_a_device_can_be_named(run, model, rows_file, tmp_path):
@@ -287,7 +282,9 @@ def test_a_terminal_without_a_letter_gets_it_written_out(monkeypatch):
 
 
 def test_it_runs_as_a_module_and_a_closed_pipe_is_no_fault(model):
-    command = f"{sys.executable} -m backwalk -q sample {model} -n 5000 | head -1; exit ${{PIPESTATUS[0]}}"
+    command = (
+        f"{sys.executable} -m backwalk -q sample {model} -n 5000 --evaluations 2 | head -1; exit ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == '"length","weight"\n'
