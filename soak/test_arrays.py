@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from backwalk import InvalidInput, SamplingDiverged, TrainingDiverged
-from backwalk.table import Codec, as_table
+from backwalk.table import as_table, fit_codec
 from soak.material import estimator, fitted, rows
 
 RNG = np.random.default_rng(0)
@@ -117,7 +117,7 @@ def test_arrays_are_refused_or_come_back_from_their_codes(X):
     before = X.tobytes()
     try:
         table = as_table(X)
-        codec = Codec.fit(table)
+        codec = fit_codec(table)
         z = codec.encode(table.values)
     except ValueError as error:
         assert isinstance(error, InvalidInput)

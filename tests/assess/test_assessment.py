@@ -13,7 +13,7 @@ from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.model import log_density
 from backwalk.streams import Stream
-from backwalk.table import as_table
+from backwalk.table import as_table, refit_codec
 
 from .moons import MOONS, SMALL, SOME, TRAINING, UNSEEN, assessed, fitted
 
@@ -91,8 +91,8 @@ def test_densities_of_a_baseline_without_asinh_are_over_the_same_columns():
     assert [bool(column.asinh) for column in model.codec.columns] == [True, False]
     other = frame[:300].assign(c=0.25)
     table = as_table(other)
-    codec = model.codec.refitted(table)
-    linear = codec.refitted(table, asinh=False)
+    codec = refit_codec(model.codec, table)
+    linear = refit_codec(codec, table, asinh=False)
     assert linear.varying == codec.varying == (0, 1)
     assert linear.columns[0].kind_name == "number"
     assert linear.columns[1] == codec.columns[1] == model.codec.columns[1]

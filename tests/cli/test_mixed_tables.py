@@ -9,7 +9,8 @@ import pyarrow.parquet
 import pytest
 
 from backwalk import Diffusion, Number
-from backwalk.table import Codec, read_table
+from backwalk.fit import columns
+from backwalk.table import fit_codec, read_table
 from backwalk.table.column_facts import lines_of
 from tests.cli.conftest import quietly, small_and_fast
 
@@ -318,8 +319,8 @@ def test_codes_of_digits_keep_their_zeros(run, tmp_path):
 
 def test_the_kinds_of_columns_are_found_once_in_a_fit(run, birds, tmp_path, monkeypatch):
     """Found by review: they were found for the messages, and again for the fit, at the same cost."""
-    calls, fit = [], Codec.fit.__func__
-    monkeypatch.setattr(Codec, "fit", classmethod(lambda *given, **more: calls.append(1) or fit(*given, **more)))
+    calls = []
+    monkeypatch.setattr(columns, "fit_codec", lambda *given, **more: calls.append(1) or fit_codec(*given, **more))
     assert run("fit", birds[0], "-o", tmp_path / "m", *QUICK)[0] == 0
     assert len(calls) == 1
     assert Diffusion.load(tmp_path / "m").model_.schema.set_aside == ("bird",)

@@ -17,7 +17,7 @@ from backwalk.fit import fit as module
 from backwalk.fit import run as speed
 from backwalk.fit.plan import plan_fit
 from backwalk.streams import Stream
-from backwalk.table import Codec, NumberColumn, as_table
+from backwalk.table import Codec, NumberColumn, as_table, fit_codec
 from backwalk.training import Trainer, loop
 from backwalk.training.checkpoint import checkpoint_slowness
 from backwalk.training.validation import Validation
@@ -100,7 +100,7 @@ def test_few_held_out_rows_give_no_patience(n_held_out, usual_steps, patience):
     frame = pd.DataFrame({"class": ["a", "b"] * 20, "size": np.random.default_rng(0).normal(size=40)})
     given = check_settings(Diffusion(validation_fraction=n_held_out / 40).get_params(deep=False))
     table = as_table(frame)
-    codec = Codec.fit(table, levels=True)
+    codec = fit_codec(table)
     plan = plan_fit(codec.encode(table.values), given, stream=Stream(0), codec=codec)
     assert (plan.training.max_steps, plan.training.patience) == (usual_steps, patience)
 

@@ -16,7 +16,7 @@ from backwalk.fit import check_settings
 from backwalk.fit.plan import plan_fit
 from backwalk.fit.warnings import find_warnings, flat_directions
 from backwalk.streams import Stream
-from backwalk.table import Codec, as_table
+from backwalk.table import as_table, fit_codec
 
 RNG = np.random.default_rng(0)
 NORMAL = RNG.normal(size=(300, 3))
@@ -26,7 +26,7 @@ GRID = RNG.normal(size=(5000, 2))
 def told(X, **settings):
     """The texts about degenerate rows, without a fit."""
     table = as_table(X)
-    codec = Codec.fit(table)
+    codec = fit_codec(table)
     z = codec.encode(table.values, stream=Stream(0))
     given = check_settings(Diffusion(**settings).get_params(deep=False))
     plan = plan_fit(z, given, stream=Stream(0), codec=codec)

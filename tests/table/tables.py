@@ -13,6 +13,7 @@ MIXED = pd.DataFrame(
         "site": np.full(500, 7),
     }
 )
+WHOLE = {"count": "integer", "flag": "integer"}  # the columns of MIXED that would have levels
 TAILED = pd.DataFrame(
     {
         "signed": _RNG.standard_cauchy(2000),

@@ -10,7 +10,7 @@ from scipy import stats
 from backwalk.datasets import DENSITIES
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Codec, Number, Spline, as_table
+from backwalk.table import Codec, Number, Spline, as_table, fit_codec, refit_codec
 from backwalk.table.choose_splines import fit_knots
 
 
@@ -37,7 +37,7 @@ def test_a_user_asks_for_a_map_with_bounds():
     rows = pd.DataFrame({"share": rng.random(1000), "x": rng.normal(size=1000), "n": rng.integers(0, 400, 1000)})
     rows.loc[0, "share"] = 0.0
     asked = {"share": Number(bounds=(0.0, 1.0), map=True), "x": Number(map=False), "n": Number(map=True)}
-    codec = Codec.fit(as_table(rows), columns=asked)
+    codec = fit_codec(as_table(rows), columns=asked)
     assert [column.spline is not None for column in codec.columns] == [True, False, True]
     assert [column.kind_name for column in codec.columns] == ["number", "number", "integer"]
     table = as_table(rows).values
@@ -48,7 +48,7 @@ def test_a_user_asks_for_a_map_with_bounds():
     assert ((new[:, 0] >= 0.0) & (new[:, 0] <= 1.0)).all()
     assert Codec.from_dict(json.loads(json.dumps(codec.to_dict(), allow_nan=False))) == codec
     assert codec.columns[0].bounds is not None
-    assert all(column.spline is None for column in codec.refitted(as_table(rows)).columns)
+    assert all(column.spline is None for column in refit_codec(codec, as_table(rows)).columns)
     with pytest.raises(InvalidInput, match="map"):
         Number(map="quantile")
 
@@ -56,7 +56,7 @@ def test_a_user_asks_for_a_map_with_bounds():
 @pytest.mark.parametrize("name", ["two_moons", "spirals", "checkerboard", "gaussian_mixture", "funnel", "curved_chain"])
 def test_known_densities_stay_as_they_are(name):
     rows = DENSITIES[name]().sample(4000, random_state=0)
-    assert not any(column.spline for column in Codec.fit(as_table(rows)).columns)
+    assert not any(column.spline for column in fit_codec(as_table(rows)).columns)
 
 
 def test_skewed_columns_that_depend_on_each_other_are_mapped():
@@ -67,6 +67,5 @@ def test_skewed_columns_that_depend_on_each_other_are_mapped():
     rows = np.column_stack(
         [stats.beta(0.3, 0.3).ppf(u[:, 0]), stats.expon.ppf(u[:, 1]), stats.beta(2, 0.2).ppf(u[:, 2])]
     )
-    assert all(column.spline for column in Codec.fit(as_table(rows)).columns)
-    assert not any(column.spline for column in Codec.fit(as_table(rows), asinh=False).columns)
-    assert not any(column.spline for column in Codec.fit(as_table(rows[:900])).columns)  # too few to tell
+    assert all(column.spline for column in fit_codec(as_table(rows)).columns)
+    assert not any(column.spline for column in fit_codec(as_table(rows[:900])).columns)  # too few to tell

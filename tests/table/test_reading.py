@@ -12,7 +12,7 @@ import pytest
 
 from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.table import Codec, Selection, priorities_of, read_part, read_within, set_aside
+from backwalk.table import Selection, fit_codec, priorities_of, read_part, read_within, set_aside
 from backwalk.table.grids import RunningGrid
 from backwalk.table.whole import facts_of_rows
 
@@ -184,7 +184,7 @@ def test_the_codec_knows_what_one_row_alone_has(tmp_path):
     found = in_a_pass(path)
     left, reasons = set_aside(found.table, whole=found.whole)
     assert list(reasons) == ["id"]
-    codec = Codec.fit(left, levels=True, whole=found.whole.taken([0, 1, 2]))
+    codec = fit_codec(left, whole=found.whole.taken([0, 1, 2]))
     of_x, of_kind, of_count = codec.columns
     assert of_x.largest == 1e6
     assert left.schema.labels[1] == ("a", "rare")
@@ -298,7 +298,7 @@ def test_texts_beyond_the_limit_are_set_aside(tmp_path, monkeypatch):
     assert left.columns == ("x",)
     assert "more than 50" in reasons["t"]
     with pytest.raises(InvalidInput, match="'t' has more"):
-        Codec.fit(found.table, levels=True, whole=found.whole)
+        fit_codec(found.table, whole=found.whole)
 
 
 def test_progress_is_told_in_rows_and_bytes(tmp_path):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from sklearn.datasets import load_diabetes, load_iris
 
-from backwalk.table import Codec, as_table, repeated_values, tied_numbers
+from backwalk.table import as_table, fit_codec, repeated_values, tied_numbers
 from backwalk.table.ties import distinct_rows, is_tied
 
 
@@ -67,7 +67,7 @@ def test_rows_that_were_copied_count_once():
     assert sorted(once[:, 0]) == sorted(x[:, 0])
     table = as_table(pd.DataFrame(twice).add_prefix("x"))
     assert is_tied(twice[:, 0])
-    assert tied_numbers(Codec.fit(table, levels=True), table.values) == ()
+    assert tied_numbers(fit_codec(table), table.values) == ()
 
 
 def test_a_codec_names_the_coordinates_of_tied_numbers():
@@ -84,7 +84,7 @@ def test_a_codec_names_the_coordinates_of_tied_numbers():
         }
     )
     table = as_table(frame)
-    codec = Codec.fit(table, levels=True)
+    codec = fit_codec(table)
     assert [codec.blocks[i].column for i in range(3)] == [0, 4, 5]
     expected = (codec.slices[2].start, codec.slices[3].start, codec.blocks[1].number)
     assert tied_numbers(codec, table.values) == expected
@@ -96,7 +96,7 @@ def test_more_rows_than_are_looked_at_change_nothing(n):
         {"design": design(n, n_values=800), "measured": np.random.default_rng(0).normal(size=n).round(2)}
     )
     table = as_table(frame)
-    codec = Codec.fit(table, columns={"design": "number"}, levels=True)
+    codec = fit_codec(table, columns={"design": "number"})
     assert tied_numbers(codec, table.values) == (0,)
 
 
@@ -112,6 +112,6 @@ def test_a_number_in_many_rows_is_found_where_no_rounding_brings_it_back():
         }
     )
     table = as_table(rows)
-    found = repeated_values(Codec.fit(table), table.values, 0.002)
+    found = repeated_values(fit_codec(table, columns=dict.fromkeys(rows, "number")), table.values, 0.002)
     assert sorted(found) == [0, 1]
     assert found[1] == (0.0, 0.9)

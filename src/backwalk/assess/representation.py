@@ -19,7 +19,7 @@ from backwalk.assess.statistics import ColumnKind
 from backwalk.estimates import Rows
 from backwalk.model import DiffusionModel
 from backwalk.streams import Stream
-from backwalk.table import Codec, Table
+from backwalk.table import Codec, Table, refit_codec
 
 _BETWEEN_LEVELS = 0.5**0.5  # of one-hot codes, whose distance is sqrt(2)
 
@@ -47,7 +47,7 @@ class Representation:
         scales = unseen if training is None else training
         if model.codec.blocks or np.isnan(unseen).any() or np.isnan(scales).any():
             return cls.of_table(model.codec, scales)
-        return cls.of_numbers(model.codec.refitted(Table(scales, model.schema)))
+        return cls.of_numbers(refit_codec(model.codec, Table(scales, model.schema)))
 
     @classmethod
     def of_numbers(cls, codec: Codec) -> Representation:

@@ -23,6 +23,7 @@ from backwalk.table import (
     Table,
     Watch,
     WholeTable,
+    fit_codec,
     most_rows,
     read_within,
     set_aside,
@@ -57,7 +58,7 @@ class ChosenColumns:
 
 
 def choose_columns(table: Table, settings: Settings, weights: FloatArray | None = None) -> ChosenColumns:
-    """Choose the columns that a fit takes, and their kinds: see `set_aside` and `Codec.fit`.
+    """Choose the columns that a fit takes, and their kinds: see `set_aside` and `fit_codec`.
 
     `weights`, (n,), are those of the rows.
     """
@@ -134,10 +135,9 @@ def choose_from_files(
 def _codec(
     table: Table, settings: Settings, weights: FloatArray | None = None, *, whole: WholeTable | None = None
 ) -> Codec:
-    return Codec.fit(
+    return fit_codec(
         table,
         scale=settings.scale,
-        levels=True,
         columns=settings.columns,
         missing=settings.missing,
         weights=weights,

@@ -170,7 +170,7 @@ class Settings(_Budget):
     ]
     device: Any  # `choose_device` checks it
     random_state: Any  # `as_stream` checks it
-    columns: Any  # `Codec.fit` checks it
+    columns: Any  # `fit_codec` checks it
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -7,6 +7,7 @@ larger than memory, and `split_table` splits a file's rows.
 
 from backwalk.table.aside import set_aside
 from backwalk.table.atoms_column import AtomsColumn
+from backwalk.table.choose_columns import fit_codec, refit_codec
 from backwalk.table.codec import Codec, Redraw
 from backwalk.table.column_options import Levels, Number, Option
 from backwalk.table.columns import Block, Column, ConstantColumn, off_atoms
@@ -70,6 +71,7 @@ __all__ = [
     "facts_of_columns",
     "files_of_rows",
     "fill_rows",
+    "fit_codec",
     "from_values",
     "is_pattern",
     "is_read_at_once",
@@ -84,6 +86,7 @@ __all__ = [
     "read_part",
     "read_table",
     "read_within",
+    "refit_codec",
     "repeated_values",
     "row_blocks",
     "rows_numbered_from",

@@ -1,16 +1,17 @@
-"""Choose the encoding of each column of a table: its kind and parameters, from its rows."""
+"""Fit a codec to a table: choose the kind of each column and its parameters from the rows."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
-from backwalk.formatting import listed
 from backwalk.table.atoms_column import AtomsColumn
+from backwalk.table.choose_atoms import find_atoms
+from backwalk.table.choose_levels import choose_levels
 from backwalk.table.choose_numbers import (
     Bounds,
     NumberPlan,
@@ -20,34 +21,52 @@ from backwalk.table.choose_numbers import (
     rows_looked_at,
 )
 from backwalk.table.choose_splines import choose_splines
+from backwalk.table.codec import Codec
 from backwalk.table.column_options import Levels, Number, Option, column_options
 from backwalk.table.columns import Column, ConstantColumn
 from backwalk.table.frame import Table
-from backwalk.table.level_column import Coding, LevelsColumn
 from backwalk.table.number_column import NumberColumn
-from backwalk.table.schema import FloatArray, Schema, shown
+from backwalk.table.schema import FloatArray
 from backwalk.table.whole import NumberFacts, WholeTable, facts_of_rows
 
-_MOST_ONE_HOT = 64  # levels
-_LEAST_GAP = 0.016  # standard deviations between levels coded by their values: the finest structure that a model shows
-_LEAST_SHARE, _FEWEST_REPEATS = 0.05, 25  # of rows that equal an atom: more than both
-_SPIKE = 5.0  # times as frequent as the values on either side
-_FEWEST_OTHERS = 20  # distinct values that are no atoms, of a number with atoms
 Missing = Literal["absent", "generate"]
 
 
-def choose_columns(
+def fit_codec(
     table: Table,
     *,
-    scale: bool,
-    asinh: bool,
-    levels: bool,
-    columns: Mapping[str, Option] | None,
-    missing: Missing,
-    weights: FloatArray | None,
-    whole: WholeTable | None,
-) -> tuple[Column, ...]:
-    """Return a column for each of a table's: see `Codec.fit`."""
+    scale: bool = True,
+    columns: Mapping[str, Option] | None = None,
+    missing: Missing = "absent",
+    weights: npt.ArrayLike | None = None,
+    whole: WholeTable | None = None,
+) -> Codec:
+    """Return the codec that gives each number of a table's rows mean 0 and variance 1.
+
+    Numbers with heavy tails are transformed by asinh first (`choose_asinh`). With `scale=False` numbers are neither
+    scaled nor transformed. Constant columns are never encoded. Missing values do not count.
+
+    The columns of a DataFrame, of any dtype, may be rounded, and new values lie within the range of the fitted
+    ones. Numbers that all lie on a grid, such as integers, are dequantised, unless the grid is too fine for a
+    model; their variance includes that of the places in the cells. Texts have levels, and so have numbers of a
+    DataFrame with few distinct values; numbers that equal some values in many rows have atoms. Numbers are mapped to a
+    normal through their quantiles where this clearly raises the log-density of held-out rows.
+
+    `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
+    `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the
+    level "missing". `weights`, (n,), are those of the rows in moments and frequencies. Where the rows of
+    `table` are some of a larger one, `whole` has the facts of all rows. Raises InvalidInput for a single row, a
+    column without values, if no column varies, and for a spread too small for float64.
+
+    >>> from backwalk.table import as_table
+    >>> table = as_table([[1.0, 7.0], [3.0, 7.0]])
+    >>> codec = fit_codec(table)
+    >>> codec.encode(table.values)
+    array([[-1.],
+           [ 1.]])
+    >>> codec.decode([[0.0]])
+    array([[2., 7.]])
+    """
     if missing not in ("absent", "generate"):
         raise InvalidInput(f'missing should be "absent" or "generate", but got {missing!r}.')
     options = column_options(columns, table.schema)
@@ -71,16 +90,15 @@ def choose_columns(
                 f"A constant column should have one value, but {table.schema.label(j)} has {least[j]:g} and "
                 f"{largest[j]:g}{' and gaps' if has_gaps else ''}: leave out its kind."
             )
-        if _has_levels(table, j, whole, option, levels=levels) or is_constant:
+        if _has_levels(table, j, whole, option) or is_constant:
             wish = option if isinstance(option, Levels) else Levels()
             chosen[j] = choose_levels(whole, table.schema, j, wish, generate=generate)
             continue
-        may_have_atoms = levels and option is None and _is_table(table)
-        atoms[j] = find_atoms(some[~np.isnan(some[:, j]), j]) if may_have_atoms else np.empty(0)
+        atoms[j] = find_atoms(some[:, j]) if option is None and _is_table(table) else np.empty(0)
         if generate:
             atoms[j] = np.append(atoms[j], np.nan)
-    chosen |= _choose_numbers(table, x, weights, whole, atoms, options, scale=scale, asinh=asinh)
-    return tuple(chosen[j] for j in range(x.shape[1]))
+    chosen |= _choose_numbers(table, x, weights, whole, atoms, options, scale=scale)
+    return Codec(tuple(chosen[j] for j in range(x.shape[1])))
 
 
 def _choose_numbers(
@@ -92,22 +110,18 @@ def _choose_numbers(
     options: Mapping[int, Option],
     *,
     scale: bool,
-    asinh: bool,
 ) -> dict[int, Column]:
     """Return the columns of the numbers of rows x, (n, d), by their place in the table: those that have `atoms`."""
     places = list(atoms)
     gridded = [j for j in places if _is_table(table) or options.get(j) == "integer"]
     facts = whole.numbers({j: of_column[~np.isnan(of_column)] for j, of_column in atoms.items()}, gridded)
-    plans = [_plan(table, j, whole, facts[j], options.get(j)) for j in places]
     numbers = np.ascontiguousarray(x[:, places].T)
-    for row, j in zip(numbers, places, strict=True):
-        if len(atoms[j]):
-            row[np.isin(row, atoms[j])] = np.nan
-    columns = [
-        choose_number(row, plan, scale=scale, asinh=asinh, weights=weights)
-        for row, plan in zip(numbers, plans, strict=True)
-    ]
-    if scale and asinh and places:
+    columns = list[NumberColumn]()
+    for j, of_column in zip(places, numbers, strict=True):
+        of_column[np.isin(of_column, atoms[j])] = np.nan
+        plan = _plan(table, j, whole, facts[j], options.get(j))
+        columns.append(choose_number(of_column, plan, scale=scale, weights=weights))
+    if scale and places:
         asked = {at: option.map for at, j in enumerate(places) if isinstance(option := options.get(j), Number)}
         columns = choose_splines(
             columns,
@@ -122,12 +136,16 @@ def _choose_numbers(
 def _with_atoms(column: NumberColumn, j: int, whole: WholeTable, atoms: FloatArray) -> Column:
     if not len(atoms):
         return column
-    shares = whole.shares_of_atoms(j, atoms)
-    return AtomsColumn(column, tuple(atoms.tolist()), tuple(shares.tolist()))
+    return AtomsColumn(column, tuple(atoms.tolist()), tuple(whole.shares_of_atoms(j, atoms).tolist()))
 
 
-def refit_columns(table: Table, columns: Sequence[Column], *, asinh: bool) -> tuple[Column, ...]:
-    """Return a column for each of a table's, like those of another codec: see `Codec.refitted`."""
+def refit_codec(codec: Codec, table: Table, *, asinh: bool = True) -> Codec:
+    """Return a codec fitted to other rows of the same table, with densities over the same coordinates.
+
+    Numbers are fitted again, with the same steps, dequantisation and bounds, and without maps through quantiles; with
+    `asinh=False` also without an asinh transform. Columns with levels keep their encoding, and so does a column that is
+    constant in one of the two tables.
+    """
 
     def refit(j: int, column: Column) -> Column:
         x = table.values[:, j].copy()
@@ -136,12 +154,12 @@ def refit_columns(table: Table, columns: Sequence[Column], *, asinh: bool) -> tu
             return column
         bounds = column.least, column.largest
         plan = NumberPlan(table.schema.label(j), ends, column.grid, bounds, dequantisation=column.dequantisation)
-        return choose_number(x, plan, scale=True, asinh=asinh, weights=None)
+        return choose_number(x, plan, asinh=asinh)
 
-    return tuple(refit(j, column) for j, column in enumerate(columns))
+    return Codec(tuple(refit(j, column) for j, column in enumerate(codec.columns)))
 
 
-def _weighed(x: FloatArray, weights: FloatArray | None) -> tuple[FloatArray, FloatArray | None]:
+def _weighed(x: FloatArray, weights: npt.ArrayLike | None) -> tuple[FloatArray, FloatArray | None]:
     """Return the rows that have a weight, with their weights, if there are weights."""
     if weights is None:
         return x, None
@@ -158,7 +176,7 @@ def _is_table(table: Table) -> bool:
     return table.schema.kind != "numpy"
 
 
-def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None, *, levels: bool) -> bool:
+def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None) -> bool:
     """Return whether a column has levels."""
     if table.schema.labels[j] is not None:
         if option is not None and not isinstance(option, Levels):
@@ -170,7 +188,7 @@ def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None, 
         return True
     if option is not None:
         return isinstance(option, Levels)
-    return levels and _is_table(table) and whole.has_few_values(j)
+    return _is_table(table) and whole.has_few_values(j)
 
 
 def _plan(table: Table, j: int, whole: WholeTable, numbers: NumberFacts, option: Option | None) -> NumberPlan:
@@ -187,60 +205,3 @@ def _plan(table: Table, j: int, whole: WholeTable, numbers: NumberFacts, option:
     return NumberPlan(
         label, ends, grid, bounds if grid is None else bounds_on_grid(bounds, grid), known or (None, None)
     )
-
-
-def find_atoms(some: FloatArray) -> FloatArray:
-    """Return the values, increasing, that a number equals in more than 5 % of rows, and 25, and that stand out.
-
-    Of fewer rows, a few may be equal by rounding. Each is at least 5 times as frequent as the nearest values on either
-    side that are less frequent, of which there are at least 20 distinct ones in all. `some`, (n,), are random rows.
-
-    >>> find_atoms(np.array([0.0] * 30 + [0.1 * i for i in range(1, 31)]))
-    array([0.])
-    """
-    values, counts = np.unique(some, return_counts=True)
-    often = counts > max(_LEAST_SHARE * len(some), _FEWEST_REPEATS)
-    if not often.any() or (~often).sum() < _FEWEST_OTHERS:
-        return np.empty(0)
-    others, at = counts[~often], np.searchsorted(values[~often], values[often])
-    beside = np.maximum(others[np.maximum(at - 1, 0)], others[np.minimum(at, len(others) - 1)])
-    return np.asarray(values[often][counts[often] >= _SPIKE * beside])
-
-
-def choose_levels(whole: WholeTable, schema: Schema, j: int, option: Levels, *, generate: bool) -> LevelsColumn:
-    """Return the levels of column j. With `generate`, a missing value is a level too."""
-    labels = schema.labels[j]
-    values, shares = whole.frequencies(j, missing=generate)
-    is_number = labels is None and not schema.is_boolean(j)
-    coding = _choose_coding(values, shares, is_number=is_number, is_ordered=schema.is_ordered(j))
-    if option.order is not None:
-        at = _places_in_order(values, option.order, labels, schema.label(j))
-        values, shares, coding = values[at], shares[at], "rank"
-    return LevelsColumn(tuple(values.tolist()), tuple(shares.tolist()), coding)
-
-
-def _choose_coding(values: FloatArray, shares: FloatArray, *, is_number: bool, is_ordered: bool) -> Coding:
-    if not (is_number or is_ordered) or len(values) == 2:
-        return "one-hot" if len(values) <= _MOST_ONE_HOT else "random"
-    if is_ordered or math.isnan(values[-1]):
-        return "rank"
-    unit = values / np.abs(values).max()
-    spread = math.sqrt(np.square(unit - unit @ shares) @ shares)
-    return "value" if np.diff(unit).min() > _LEAST_GAP * spread else "rank"
-
-
-def _places_in_order(
-    values: FloatArray, order: Sequence[object], labels: tuple[str, ...] | None, label: str
-) -> np.ndarray:
-    """Return the numbers of the values, (L,), in the order that a user gives; a missing value is last."""
-    names = list[object](values.tolist() if labels is None else [labels[int(v)] for v in values[~np.isnan(values)]])
-    if math.isnan(values[-1]):
-        names = [*names[: len(values) - 1], math.nan]
-    places = {level: i for i, level in enumerate(order)}
-    unknown = [level for level in names if level == level and level not in places]
-    if unknown:
-        raise InvalidInput(
-            f"order of Levels should have every level of {label}, but lacks {listed(map(shown, unknown))}: add "
-            f"{'it' if len(unknown) == 1 else 'them'}."
-        )
-    return np.argsort([places.get(level, len(order)) for level in names])

@@ -49,9 +49,9 @@ class NumberPlan:
 
 
 def choose_number(
-    x: FloatArray, plan: NumberPlan, *, scale: bool, asinh: bool, weights: FloatArray | None
+    x: FloatArray, plan: NumberPlan, *, scale: bool = True, asinh: bool = True, weights: FloatArray | None = None
 ) -> NumberColumn:
-    """Return the encoding of numbers x, (n,), with gaps: see `Codec.fit`."""
+    """Return the encoding of numbers x, (n,), with gaps: see `fit_codec`."""
     cell = 0.0 if plan.grid is None else plan.grid.cell
     density: Dequantisation = "cosine" if plan.dequantisation == "cosine" else "uniform"
     centre, spread = moments(x, cell**2 * CELL_VARIANCE[density], weights)

@@ -21,15 +21,11 @@ import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table.choose_columns import Missing, choose_columns, refit_columns
-from backwalk.table.column_options import Option
 from backwalk.table.columns import Block, Column
 from backwalk.table.dequantisation import place_in_cell
-from backwalk.table.frame import Table
 from backwalk.table.maps import Affine, BoolArray, Chain
 from backwalk.table.records import column_from_record, to_record
 from backwalk.table.schema import FloatArray, Schema
-from backwalk.table.whole import WholeTable
 
 _TILE_ROWS = 4_096  # whose columns stay in a processor's cache
 _AS_IT_IS = Chain((Affine(0.0, 1.0),))
@@ -37,17 +33,7 @@ _AS_IT_IS = Chain((Affine(0.0, 1.0),))
 
 @dataclass(frozen=True)
 class Codec:
-    """The map between rows in the user's units (n, d) and encoded rows (n, k), k the sum of the columns' widths.
-
-    >>> from backwalk.table import as_table
-    >>> table = as_table([[1.0, 7.0], [3.0, 7.0]])
-    >>> codec = Codec.fit(table)
-    >>> codec.encode(table.values)
-    array([[-1.],
-           [ 1.]])
-    >>> codec.decode([[0.0]])
-    array([[2., 7.]])
-    """
+    """The map between rows in the user's units (n, d) and encoded rows (n, k), k the sum of the columns' widths."""
 
     columns: tuple[Column, ...]
 
@@ -56,59 +42,6 @@ class Codec:
             raise InvalidInput(
                 f"At least one column should vary, but all {len(self.columns)} are constant: give rows that differ."
             )
-
-    @classmethod
-    def fit(
-        cls,
-        table: Table,
-        *,
-        scale: bool = True,
-        asinh: bool = True,
-        levels: bool = False,
-        columns: Mapping[str, Option] | None = None,
-        missing: Missing = "absent",
-        weights: npt.ArrayLike | None = None,
-        whole: WholeTable | None = None,
-    ) -> Codec:
-        """Return the codec that gives each number of a table's rows mean 0 and variance 1.
-
-        Numbers with heavy tails are transformed by asinh first (`choose_asinh`), unless `asinh` is False. With
-        `scale=False` numbers are not scaled. Constant columns are never encoded. Missing values do not count.
-
-        The columns of a DataFrame, of any dtype, may be rounded, and new values lie within the range of the fitted
-        ones. Numbers that all lie on a grid, such as integers, are dequantised, unless the grid is too fine for a
-        model; their variance includes that of the places in the cells. Texts have levels. With `levels`, numbers with
-        few distinct values have levels too, and those that equal some values in many rows have atoms. Numbers are
-        mapped to a normal through their quantiles where this clearly raises the log-density of held-out rows.
-
-        `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
-        `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the
-        level "missing". `weights`, (n,), are those of the rows in moments and frequencies. Where the rows of
-        `table` are some of a larger one, `whole` has the facts of all rows. Raises InvalidInput for a single row, a
-        column without values, if no column varies, and for a spread too small for float64.
-        """
-        by_row = None if weights is None else np.asarray(weights, dtype=np.float64)
-        return cls(
-            choose_columns(
-                table,
-                scale=scale,
-                asinh=asinh,
-                levels=levels,
-                columns=columns,
-                missing=missing,
-                weights=by_row,
-                whole=whole,
-            )
-        )
-
-    def refitted(self, table: Table, *, asinh: bool = True) -> Codec:
-        """Return a codec fitted to other rows of the same table, with densities over the same coordinates.
-
-        Numbers are fitted again, with the same steps, dequantisation and bounds, and without maps through quantiles;
-        `asinh` is as for `fit`. Columns with levels keep their encoding, and so does a column that is constant in one
-        of the two tables.
-        """
-        return Codec(refit_columns(table, self.columns, asinh=asinh))
 
     @property
     def n_columns(self) -> int:

@@ -7,7 +7,7 @@ from backwalk.assess.statistics import boosting, boosting_of, c2st, neighbours
 from backwalk.assess.topics.closeness import C2ST, C2ST_NEAREST, choose_measures
 from backwalk.datasets import two_moons
 from backwalk.streams import Stream
-from backwalk.table import Codec, as_table
+from backwalk.table import as_table, fit_codec
 
 from ..tables import model, table
 
@@ -16,7 +16,7 @@ from ..tables import model, table
 def test_each_c2st_is_the_accuracy_of_its_classifier(kind):
     if kind == "numbers":
         x, y = (two_moons().sample(60, random_state=seed) for seed in range(2))
-        representation, trees = Representation.of_numbers(Codec.fit(as_table(x))), boosting
+        representation, trees = Representation.of_numbers(fit_codec(as_table(x))), boosting
     else:
         representation = Representation.of_table(model().codec, table(400, 1))
         x, y = (representation.encode(table(60, seed)) for seed in (2, 3))

@@ -9,7 +9,7 @@ from backwalk.assess.statistics import RealPairs, column_distance, disjoint_pair
 from backwalk.assess.topics.columns import compare_associations, compare_columns, find_beyond_range, score_columns
 from backwalk.assess.topics.rows import RowSets
 from backwalk.streams import Stream
-from backwalk.table import Codec, as_table
+from backwalk.table import as_table, fit_codec, refit_codec
 
 from ..moons import SOME, UNSEEN, fitted
 from ..tables import model, table
@@ -20,7 +20,7 @@ TRAINING_OF_TABLE, UNSEEN_OF_TABLE = table(400, 1), table(160, 2)
 
 def test_each_column_is_compared_by_its_own_values():
     rows = [Stream(5).child(k).normal(0, 400, 3).numpy() * [1.0, 2.0, 5.0] for k in range(3)]
-    codec = Codec.fit(as_table(rows[0]))
+    codec = fit_codec(as_table(rows[0]))
     pairs = disjoint_pairs(codec.encode(rows[0]), 2, stream=Stream(6))
     generated = codec.encode(rows[1])
     for j, figure in enumerate(compare_columns(pairs, generated, Representation.of_numbers(codec), "abc")):
@@ -32,7 +32,7 @@ def test_each_column_is_compared_by_its_own_values():
 def test_the_rows_of_the_pictures_are_those_of_the_figures():
     """Found by review: the report drew other rows than it compared."""
     fidelity = assess(fitted(), UNSEEN, baselines=False, **SOME)
-    codec = fitted().codec.refitted(as_table(UNSEEN))
+    codec = refit_codec(fitted().codec, as_table(UNSEEN))
     pairs = disjoint_pairs(codec.encode(fidelity.real), 2, stream=Stream(0).child("real"))
     representation = Representation.of_numbers(codec)
     found = compare_columns(pairs, codec.encode(fidelity.generated), representation, ["x₁", "x₂"])

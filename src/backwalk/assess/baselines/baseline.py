@@ -24,7 +24,7 @@ from backwalk.errors import InvalidInput
 from backwalk.estimates import Rows
 from backwalk.model import DiffusionModel, log_prob_of_rows
 from backwalk.streams import RandomState, Stream, as_stream
-from backwalk.table import Schema, Table, as_table, from_values, match_columns
+from backwalk.table import Schema, Table, as_table, from_values, match_columns, refit_codec
 
 _OF_NUMBERS: Mapping[str, Callable[..., FittedDensity]] = MappingProxyType(
     {"gaussian-mixture": fit_gaussian_mixture, "kernel": fit_kernel_density}
@@ -117,9 +117,7 @@ def fit_baselines(
 def _fit(kind: str, training: Rows, model: DiffusionModel, stream: Stream, *, asinh: bool) -> Baseline:
     codec = model.codec
     if kind in _OF_NUMBERS:
-        table = Table(training, model.schema)
-        codec = codec.refitted(table)
-        codec = codec if asinh else codec.refitted(table, asinh=False)
+        codec = refit_codec(codec, Table(training, model.schema), asinh=asinh)
     features = FeatureMap(codec)
     rows = features.encode(training, stream=stream.child("dequantisation"))
     purpose = stream.child(_PURPOSES.get(kind, kind))
