@@ -22,16 +22,15 @@ def test_results_come_in_order_each_from_one_thread(n_threads):
     assert torch.get_num_threads() == n_threads
 
 
-def test_the_setting_comes_back_after_an_error(n_threads):
+def test_the_setting_comes_back_after_an_error_and_after_blocks_within_blocks(n_threads):
     with pytest.raises(ZeroDivisionError), single_threads() as parallel_map:
         list(parallel_map(lambda piece: 1 / piece, [1, 0]))
     assert torch.get_num_threads() == n_threads
-
-
-def test_blocks_within_blocks_leave_the_setting_as_it_was(n_threads):
     with single_threads(), single_threads() as parallel_map:
         assert list(parallel_map(abs, [-1, -2])) == [1, 2]
     assert torch.get_num_threads() == n_threads
+    with single_threads(parallel=False) as one_by_one:
+        assert list(one_by_one(lambda _: torch.get_num_threads(), "ab")) == [n_threads] * 2
 
 
 def test_pieces_within_a_function_on_one_thread_run_on_the_threads_it_had_before():
@@ -79,11 +78,6 @@ def test_who_wants_no_more_results_waits_for_no_more_pieces():
         results.close()
         may_end.set()
     assert len(done) <= 2  # those that had begun
-
-
-def test_elsewhere_than_on_a_cpu_nothing_changes(n_threads):
-    with single_threads(parallel=False) as one_by_one:
-        assert list(one_by_one(lambda _: torch.get_num_threads(), "ab")) == [n_threads] * 2
 
 
 def test_a_thread_with_a_setting_of_its_own_keeps_it():
@@ -174,7 +168,7 @@ def test_blocks_are_kept_before_the_heap_is(monkeypatch, refused, asked, kept):
     assert library.asked == asked
 
 
-@pytest.mark.parametrize(("platform", "library"), [("linux", object()), ("darwin", Library()), ("win32", Library())])
+@pytest.mark.parametrize(("platform", "library"), [("linux", object()), ("darwin", Library())])
 def test_another_allocator_is_left_alone(monkeypatch, platform, library):
     monkeypatch.setattr(threads.ctypes, "CDLL", lambda _: library)
     monkeypatch.setattr(threads.sys, "platform", platform)

@@ -154,7 +154,8 @@ def walk(
 def _draw_all_levels(model: DiffusionModel, noise: RowNoise) -> tuple[Tensor, Tensor]:
     """Return encoded rows, (n, k), with all levels drawn, and their mask `known`."""
     shape, device = (len(noise.numbers), model.codec.n_encoded), model.denoiser.device
-    rows, known = torch.full(shape, math.nan, device=device), torch.zeros(shape, dtype=torch.bool, device=device)
+    rows = torch.full(shape, math.nan, dtype=torch.float32, device=device)
+    known = torch.zeros(shape, dtype=torch.bool, device=device)
     return draw_levels(model.denoiser, model.codec.blocks, rows, known, noise=noise)
 
 
