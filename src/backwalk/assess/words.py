@@ -8,7 +8,7 @@ import numpy as np
 
 from backwalk.assess.statistics import Estimate, Figure
 from backwalk.table import Schema
-from backwalk.table.arrow_columns import restored
+from backwalk.table.values import arrow_column
 
 _LARGE = 1e9  # from here on an exponent is easier to read than digits
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -107,11 +107,10 @@ def value_text(schema: Schema, column: int, value: float) -> str:
     """
     if np.isnan(value):
         return "missing"
-    labels, unit = schema.labels[column], schema.units[column]
-    if labels is None and unit is None and not schema.is_boolean(column):
+    if schema.labels[column] is None and schema.units[column] is None and not schema.is_boolean(column):
         may_be_a_year = float(value).is_integer() and 1000 <= value < 10_000
         return f"{value:.0f}" if may_be_a_year else significant(value)
-    return str(restored(np.array([value]), schema.types[column], labels, unit)[0].as_py())
+    return str(arrow_column(np.array([value]), schema, column)[0].as_py())
 
 
 def column_name(schema: Schema, column: int) -> str:

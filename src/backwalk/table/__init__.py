@@ -29,13 +29,13 @@ from backwalk.table.reading import (
     read_within,
     rows_numbered_from,
 )
-from backwalk.table.restoring import from_values
 from backwalk.table.rewriting import fill_rows, read_labels, split_table, write_filled, write_labelled
 from backwalk.table.row_ranges import BLOCK_ROWS, FileOfRows, files_of_rows, names_in, row_blocks
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
 from backwalk.table.sources import Watch
 from backwalk.table.ties import repeated_values, tied_numbers
+from backwalk.table.values import from_values
 from backwalk.table.whole import WholeTable
 from backwalk.table.writing import check_table_path, write_rows, write_table
 

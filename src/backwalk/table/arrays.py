@@ -13,9 +13,9 @@ import pyarrow as pa
 import scipy.sparse
 
 from backwalk.errors import InvalidInput, NotANumber
-from backwalk.table.arrow_columns import Coded, coded
 from backwalk.table.dtypes import arrow_type
 from backwalk.table.schema import FloatArray, Schema, shown
+from backwalk.table.values import Coded, coded
 
 _EXACT = 2**53  # all integers up to here are exact in float64
 

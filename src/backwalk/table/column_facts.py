@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from backwalk.formatting import listed
 from backwalk.table.codec import Codec
 from backwalk.table.columns import Column
-from backwalk.table.restoring import from_values
 from backwalk.table.schema import Schema
+from backwalk.table.values import from_values
 
 _MOST_SHOWN = 30  # columns, one line each
 _LEVELS_IN_FACTS = 6

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from backwalk.table.arrow_columns import coded
 from backwalk.table.dtypes import has_labels, is_time, numpy_dtype
 from backwalk.table.files import faults_of, files_of, read_npy
 from backwalk.table.frame import as_table
 from backwalk.table.selection import Selection, almost_numbers, is_plain_text, missing_in
 from backwalk.table.sources import open_source
+from backwalk.table.values import coded
 from backwalk.table.whole import RunningLabels
 
 _UNFIT = {"cannot_be_fitted": "it holds neither numbers, texts, dates nor times"}

@@ -135,6 +135,12 @@ def is_time(of_type: pa.DataType) -> bool:
     return bool(pa.types.is_temporal(of_type))
 
 
+def stored_unit(of_type: pa.DataType) -> tuple[str, int]:
+    """Return the unit of an Arrow type of times, and how many of it a second has."""
+    unit = "ms" if pa.types.is_date64(of_type) else str(of_type.unit)
+    return unit, {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[unit]
+
+
 def numeric_range(of_type: pa.DataType) -> tuple[float, float]:
     """Return the least and the largest number of an Arrow type of numbers or truth values, as float64."""
     if pa.types.is_boolean(of_type):

@@ -21,9 +21,9 @@ import pyarrow.compute as pc
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.arrays import from_array, refuse_empty, refuse_infinite, refuse_rounded
-from backwalk.table.arrow_columns import Coded, coded, refuse_many_levels
 from backwalk.table.dtypes import Kind, arrow_type, numpy_dtype
 from backwalk.table.schema import FloatArray, Schema, refuse_duplicates, shown
+from backwalk.table.values import Coded, coded, refuse_many_levels
 
 FILL_GAPS = "fill them, or leave out these rows (--drop-missing on the command line) or columns"
 _OF_POLARS = ("String", "Categorical", "Enum", "Date", "Datetime", "Duration", "Time", "Decimal", "Null")

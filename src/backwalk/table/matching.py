@@ -9,11 +9,8 @@ import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.table.arrow_columns import FloatArray
 from backwalk.table.frame import Table
-from backwalk.table.schema import Schema, shown, unescaped, unescaped_cell
-
-PER_DAY = {"D": 1.0, "s": 86_400.0, "ms": 86_400e3, "us": 86_400e6}
+from backwalk.table.schema import PER_DAY, FloatArray, Schema, shown, unescaped, unescaped_cell
 
 
 def match_columns(

@@ -22,12 +22,10 @@ from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.formatting import byte_words, listed
 from backwalk.streams import Stream
-from backwalk.table.arrow_columns import refuse_many_levels
 from backwalk.table.dtypes import is_text
 from backwalk.table.files import SourceFile, faults_of, files_of, read_npy, refuse_row_numbers, table_files
 from backwalk.table.frame import Table, as_table, table_of_arrow
-from backwalk.table.matching import PER_DAY
-from backwalk.table.schema import FloatArray, Schema, shown, unescaped_cell
+from backwalk.table.schema import PER_DAY, FloatArray, Schema, shown, unescaped_cell
 from backwalk.table.selection import (
     Selection,
     complete_rows,
@@ -36,6 +34,7 @@ from backwalk.table.selection import (
     refuse_almost_numbers,
 )
 from backwalk.table.sources import Seen, Source, Watch, open_source, watched
+from backwalk.table.values import refuse_many_levels
 from backwalk.table.whole import MOST_VALUES, RunningLabels, RunningNumbers, WholeTable
 
 # At the peak of a fit, in which rows are held as float64 and their encodings as float64 and twice as float32.

@@ -21,11 +21,11 @@ from backwalk.formatting import listed
 from backwalk.table.files import SourceFile, faults_of, files_of, format_of, read_npy
 from backwalk.table.frame import Table, as_table
 from backwalk.table.parquet_files import decoded, look_at_parquet, parquet_rows
-from backwalk.table.restoring import from_values
 from backwalk.table.schema import FloatArray, Schema, shown, unescaped
 from backwalk.table.selection import NativeRows, Selection, complete_rows, is_gap, is_plain_text, missing_in
 from backwalk.table.sources import column_names, open_source
 from backwalk.table.text_files import TextFile
+from backwalk.table.values import from_values
 from backwalk.table.writing import CellWriter, as_written, check_table_path, output_file, write_any
 
 Draws = Iterable[FloatArray]

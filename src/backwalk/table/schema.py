@@ -13,22 +13,26 @@ from functools import cached_property
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.table.arrow_columns import UNITS, FloatArray, value_range
-from backwalk.table.dtypes import KINDS, Kind, arrow_type, has_labels, is_time, numpy_dtype
-
-__all__ = ["FloatArray", "Kind", "Schema", "escaped", "escaped_cell", "shown", "unescaped", "unescaped_cell"]
+from backwalk.table.dtypes import KINDS, Kind, arrow_type, has_labels, is_time, numeric_range, numpy_dtype, stored_unit
 
 Labels = tuple[str, ...]
+FloatArray = npt.NDArray[np.float64]
+
+PER_DAY = {"D": 1.0, "s": 86_400.0, "ms": 86_400e3, "us": 86_400e6}
+"""The units of dates and times, the coarsest first, and how many of each a day has."""
 
 MISSING_WORDS = frozenset(pyarrow.csv.ConvertOptions().null_values)
 """Cells of text files that are missing values, such as NA and the empty cell."""
 
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")  # also full-width
+_FIRST_DATE, _LAST_DATE = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31, in days
+_LONGEST_DURATION = 999_999_999  # days; that of Python's timedelta
 _KEYS = {"columns", "dtypes", "kind", "labels", "units", "set_aside"}
 
 
@@ -74,7 +78,7 @@ class Schema:
                 raise InvalidInput(f"A column of {self.kind} has no dtype {shown(dtype)} here: convert or drop it.")
             if has_labels(found) != (labels is not None) or len(set(labels or ())) < len(labels or ()):
                 raise InvalidInput(f"A column of dtype {shown(dtype)} should have distinct labels, and others none.")
-            if is_time(found) != (unit in UNITS) or (unit != "D" and pa.types.is_date32(found)):
+            if is_time(found) != (unit in PER_DAY) or (unit != "D" and pa.types.is_date32(found)):
                 raise InvalidInput(f"A column of dtype {shown(dtype)} has no unit {unit!r}.")
         if self.columns is None:
             return
@@ -136,7 +140,21 @@ class Schema:
 
     def value_range(self, column: int) -> tuple[float, float]:
         """Return the least and the largest number that a column may hold: of its dtype, its codes or its dates."""
-        return value_range(self.types[column], self.labels[column], self.units[column])
+        of_type, labels, unit = self.types[column], self.labels[column], self.units[column]
+        if labels is not None:
+            return 0.0, float(max(len(labels) - 1, 0))
+        if unit is None:
+            return numeric_range(of_type)
+        per_day = PER_DAY[unit]
+        if pa.types.is_time(of_type):
+            return 0.0, per_day - 1.0
+        is_duration = pa.types.is_duration(of_type)
+        first, last = (-_LONGEST_DURATION, _LONGEST_DURATION) if is_duration else (_FIRST_DATE, _LAST_DATE)
+        low, high = first * per_day, (last + 1) * per_day - 1.0
+        if not pa.types.is_date32(of_type):  # 64 bits of nanoseconds end in 2262
+            most = float(2**63 // int(PER_DAY["s"] * stored_unit(of_type)[1]) - 1) * per_day
+            low, high = max(low, -most), min(high, most)
+        return low, high
 
     def clipped(self, values: FloatArray) -> FloatArray:
         """Clip rows, (n, d), to the ranges of their columns; that of bool is 0 to 1."""

@@ -23,10 +23,10 @@ from backwalk.table.dtypes import numpy_dtype
 from backwalk.table.files import Format, format_of
 from backwalk.table.frame import Table, as_table
 from backwalk.table.parquet_files import decoded
-from backwalk.table.restoring import from_values
 from backwalk.table.schema import FloatArray, Schema, escaped, escaped_cell, shown
 from backwalk.table.selection import NativeRows
 from backwalk.table.text_files import is_number
+from backwalk.table.values import from_values
 
 BLOCK_CELLS = 2**18  # of text and NumPy files, written at once: 2 MiB of numbers
 GROUP_CELLS = 2**22  # of a row group of Parquet; the footer has an entry for each group and column
