@@ -15,13 +15,14 @@ from backwalk import limits
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed
 from backwalk.table.dtypes import is_text
-from backwalk.table.files import SourceFile, is_fit, opened, refuse_large, refuse_many_bytes
+from backwalk.table.files import SourceFile, faults_of, is_fit, opened, refuse_large, refuse_many_bytes
 from backwalk.table.schema import refuse_duplicates, shown
 from backwalk.table.selection import Selection
 
 _MOST_ENTRIES = 2**20  # of a list in the footer; a column of a row group is one
 _FOOTER_END = 8  # bytes: the footer's length, and a word
 _BUFFER = 2**16  # bytes read ahead in each column
+_MEMORY = 2**26  # bytes of a batch
 
 
 def footer_bytes(data: BinaryIO) -> int:
@@ -38,7 +39,7 @@ def footer_bytes(data: BinaryIO) -> int:
 
 
 @contextmanager
-def opened_parquet(file: SourceFile, texts: Collection[str] = ()) -> Iterator[pyarrow.parquet.ParquetFile]:
+def _opened_parquet(file: SourceFile, texts: Collection[str] = ()) -> Iterator[pyarrow.parquet.ParquetFile]:
     """Open a Parquet file whose footer is within the limits. Columns named by `texts` are read as dictionaries.
 
     A few bytes may stand for a long text in every row of a dictionary. Texts that are stored otherwise are read as they
@@ -65,81 +66,83 @@ def _with_dictionaries(metadata: pyarrow.parquet.FileMetaData) -> set[str]:
     return stored - {column.path_in_schema for column in columns if any("DELTA" in each for each in column.encodings)}
 
 
-def look_at_parquet(
-    file: SourceFile, selection: Selection, *, limited: bool, skip_unfit: bool = False
-) -> tuple[pa.Schema, list[str], int, int]:
-    """Return a file's schema, the names of the columns to read, the number of its rows, and their bytes.
+class ParquetFile:
+    """A Parquet file whose footer was read: its `schema`, the `n_rows` of its row groups, and their `n_bytes`.
 
     Raises TableFileError; if it is `limited`, also for more cells or bytes than a file that is read at once may have.
     """
-    with opened_parquet(file) as parquet:
-        metadata, schema = parquet.metadata, parquet.schema_arrow
-        groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
-        n_rows, n_bytes = sum(group.num_rows for group in groups), sum(group.total_byte_size for group in groups)
-        if metadata.num_rows != n_rows or min((group.num_rows for group in groups), default=0) < 0:
-            raise TableFileError(
-                f"The footer should have the rows of its row groups, {n_rows:,}, but has {metadata.num_rows:,}: write "
-                "the file again."
-            )
-        # A few bytes of Parquet can stand for any number of rows.
-        refuse_large(n_rows * max(metadata.num_columns, 1) if limited else 0, metadata.num_columns)
-        if limited:
-            refuse_many_bytes(max(file.n_bytes, n_bytes))
-        return schema, _columns_to_read(schema, selection, skip_unfit=skip_unfit), n_rows, n_bytes
 
+    def __init__(self, file: SourceFile, *, limited: bool = False) -> None:
+        self.file = file
+        with _opened_parquet(file) as parquet:
+            metadata, self.schema = parquet.metadata, parquet.schema_arrow
+            groups = [metadata.row_group(i) for i in range(metadata.num_row_groups)]
+            self.n_rows: int = sum(group.num_rows for group in groups)
+            self.n_bytes: int = sum(group.total_byte_size for group in groups)
+            if metadata.num_rows != self.n_rows or min((group.num_rows for group in groups), default=0) < 0:
+                raise TableFileError(
+                    f"The footer should have the rows of its row groups, {self.n_rows:,}, but has "
+                    f"{metadata.num_rows:,}: write the file again."
+                )
+            # A few bytes of Parquet can stand for any number of rows.
+            refuse_large(self.n_rows * max(metadata.num_columns, 1) if limited else 0, metadata.num_columns)
+            if limited:
+                refuse_many_bytes(max(file.n_bytes, self.n_bytes))
+            self.names = tuple(self.schema.names)
+            refuse_duplicates(self.names)
 
-def _columns_to_read(schema: pa.Schema, selection: Selection, *, skip_unfit: bool) -> list[str]:
-    """Return the names of the columns to read; with `skip_unfit`, those a model may be fitted to."""
-    refuse_duplicates(schema.names)
-    names = selection.names(schema.names)
-    if skip_unfit:
-        names = [name for name in names if is_fit(schema.field(name).type)]
-    # pyarrow also reads b within a nested column a for the name "a.b".
-    nested = tuple(f"{field.name}." for field in schema if _has_parts(field.type))
-    ambiguous = [name for name in names if name.startswith(nested)]
-    if ambiguous:
-        raise TableFileError(
-            f"A column's name should mean one column, but {listed(map(shown, ambiguous))} may mean a part of another "
-            "column too: rename it."
-        )
-    return names
+    def count_rows(self) -> int:
+        """Return the number of rows."""
+        return self.n_rows
+
+    def columns_to_read(self, selection: Selection, *, skip_unfit: bool = False) -> list[str]:
+        """Return the names of the columns to read; with `skip_unfit`, those a model may be fitted to."""
+        with faults_of(self.file.label):
+            names = selection.names(self.names)
+            if skip_unfit:
+                names = [name for name in names if is_fit(self.schema.field(name).type)]
+            # pyarrow also reads b within a nested column a for the name "a.b".
+            nested = tuple(f"{field.name}." for field in self.schema if _has_parts(field.type))
+            ambiguous = [name for name in names if name.startswith(nested)]
+            if ambiguous:
+                raise TableFileError(
+                    f"A column's name should mean one column, but {listed(map(shown, ambiguous))} may mean a part of "
+                    "another column too: rename it."
+                )
+            return names
+
+    def rows(self, names: Sequence[str], at_once: int, memory: int = _MEMORY, first: int = 0) -> Iterator[pa.Table]:
+        """Yield rows of some columns from number `first` on, texts as dictionaries, in batches of at most `at_once`.
+
+        A batch ends with its row group, and takes at most `memory` bytes where the rows of a group are of equal size.
+        """
+        types = {name: self.schema.field(name).type for name in names}
+        nested = [name for name, of_type in types.items() if pa.types.is_nested(of_type)]
+        with faults_of(self.file.label):
+            if nested:
+                raise TableFileError(f"Columns should hold single values, but {shown(nested[0])} is nested: drop it.")
+        texts = [name for name, of_type in types.items() if is_text(of_type) or pa.types.is_binary(of_type)]
+        before = 0
+        with _opened_parquet(self.file, texts) as parquet:
+            for i in range(parquet.metadata.num_row_groups):
+                group = parquet.metadata.row_group(i)
+                place, before = before, before + group.num_rows
+                if before <= first:
+                    continue
+                size = int(min(at_once, max(memory * group.num_rows // max(group.total_byte_size, 1), 1)))
+                n_read = 0
+                for batch in parquet.iter_batches(size, row_groups=[i], columns=list(names), use_threads=False):
+                    n_read += batch.num_rows
+                    skipped = max(first - place, 0)
+                    place += batch.num_rows
+                    if skipped < batch.num_rows:
+                        yield pa.Table.from_batches([batch]).select(list(names)).slice(skipped)
+                if n_read != group.num_rows:
+                    raise TableFileError(f"The footer promises {group.num_rows:,} rows, but there are {n_read:,}.")
 
 
 def _has_parts(column_type: pa.DataType) -> bool:
     return bool(pa.types.is_nested(column_type)) or isinstance(column_type, pa.BaseExtensionType)
-
-
-def parquet_rows(
-    file: SourceFile, names: Sequence[str], at_once: int, memory: int, first: int = 0
-) -> Iterator[pa.Table]:
-    """Yield the rows of some columns from number `first` on, texts as dictionaries, in batches of at most `at_once`.
-
-    A batch ends with its row group, and takes at most `memory` bytes where the rows of a group are of equal size.
-    """
-    with opened_parquet(file) as parquet:
-        types = {name: parquet.schema_arrow.field(name).type for name in names}
-        nested = [name for name, of_type in types.items() if pa.types.is_nested(of_type)]
-        if nested:
-            raise TableFileError(f"Columns should hold single values, but {shown(nested[0])} is nested: drop it.")
-        texts = [name for name, of_type in types.items() if is_text(of_type) or pa.types.is_binary(of_type)]
-    with opened_parquet(file, texts) as parquet:
-        before = 0
-        for i in range(parquet.metadata.num_row_groups):
-            group = parquet.metadata.row_group(i)
-            before += group.num_rows
-            if before <= first:
-                continue
-            place = before - group.num_rows
-            size = int(min(at_once, max(memory * group.num_rows // max(group.total_byte_size, 1), 1)))
-            n_read = 0
-            for batch in parquet.iter_batches(size, row_groups=[i], columns=list(names), use_threads=False):
-                n_read += batch.num_rows
-                skipped = max(first - place, 0)
-                place += batch.num_rows
-                if skipped < batch.num_rows:
-                    yield pa.Table.from_batches([batch]).select(list(names)).slice(skipped)
-            if n_read != group.num_rows:
-                raise TableFileError(f"The footer promises {group.num_rows:,} rows, but there are {n_read:,}.")
 
 
 def decoded(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:

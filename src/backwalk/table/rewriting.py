@@ -20,10 +20,10 @@ from backwalk.errors import TableFileError
 from backwalk.formatting import listed
 from backwalk.table.files import SourceFile, faults_of, files_of, format_of, read_npy
 from backwalk.table.frame import Table, as_table
-from backwalk.table.parquet_files import decoded, look_at_parquet, parquet_rows
+from backwalk.table.parquet_files import ParquetFile, decoded
 from backwalk.table.schema import FloatArray, Schema, shown, unescaped
 from backwalk.table.selection import NativeRows, Selection, complete_rows, is_gap, is_plain_text, missing_in
-from backwalk.table.sources import column_names, open_source
+from backwalk.table.sources import open_file, open_source
 from backwalk.table.text_files import TextFile
 from backwalk.table.values import from_values
 from backwalk.table.writing import CellWriter, as_written, check_table_path, output_file, write_any
@@ -185,10 +185,11 @@ def _native(file: SourceFile, selection: Selection) -> tuple[NativeRows, Mapping
 
 def _native_parquet(file: SourceFile, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
     """Return the selected columns of a Parquet file; the size of texts is checked before dictionaries are expanded."""
-    schema, names, *_ = look_at_parquet(file, selection, limited=True)
+    parquet = ParquetFile(file, limited=True)
+    schema, names = parquet.schema, parquet.columns_to_read(selection)
     with faults_of(file.label):
         wanted = pa.schema([schema.field(name) for name in names], schema.metadata)
-        batches = list(parquet_rows(file, names, _BATCH_ROWS, 2**28))
+        batches = list(parquet.rows(names, _BATCH_ROWS))
         rows = pa.concat_tables(batches).unify_dictionaries() if batches else wanted.empty_table()
         columns = [
             column if column.type == field.type else decoded(field.name, column).cast(field.type)
@@ -279,18 +280,16 @@ def read_labels(path: str | Path, name: str) -> pa.ChunkedArray:
             raise TableFileError(
                 f"{path}: columns of an array have no names, but {shown(name)} is asked for: save it as CSV."
             )
-        with faults_of(file.label):
-            names = column_names(file)
-            if name not in names:
-                raise TableFileError(
-                    f"The column {shown(name)} should be in the file, but is not; there are "
-                    f"{listed(map(shown, names))}."
-                )
-        if file.form.kind == "parquet":
-            return _native_parquet(file, Selection(only=(name,)))[0][name]
-        text = TextFile(file)
-        columns = (rows[name] for rows in text.rows([name], text.count_rows(), _BATCH_ROWS))
-        return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=pa.string())
+        opened = open_file(file)
+        if name not in opened.names:
+            raise TableFileError(
+                f"{file.label}: The column {shown(name)} should be in the file, but is not; there are "
+                f"{listed(map(shown, opened.names))}."
+            )
+        if isinstance(opened, TextFile):
+            columns = (rows[name] for rows in opened.rows([name], opened.count_rows(), _BATCH_ROWS))
+            return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=pa.string())
+        return _native_parquet(file, Selection(only=(name,)))[0][name]
 
 
 def write_labelled(path: str | Path, rows: pa.Table, *, overwrite: bool = False) -> None:

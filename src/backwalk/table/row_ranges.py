@@ -25,18 +25,16 @@ from backwalk.formatting import listed, one_line
 from backwalk.table.dtypes import is_text
 from backwalk.table.files import SourceFile, faults_of, format_of
 from backwalk.table.frame import Table
-from backwalk.table.parquet_files import decoded, footer_bytes, look_at_parquet, opened_parquet, parquet_rows
+from backwalk.table.parquet_files import ParquetFile, decoded, footer_bytes
 from backwalk.table.reading import checked_rows, rows_numbered_from
 from backwalk.table.schema import shown
 from backwalk.table.selection import Selection, complete_rows, is_gap, refuse_almost_numbers
-from backwalk.table.sources import column_names
-from backwalk.table.text_files import TextFile, TextTable, TypeOfColumn
+from backwalk.table.sources import open_file
+from backwalk.table.text_files import TextFile, TextTable
 from backwalk.table.whole import RunningLabels
 
 BLOCK_ROWS = 2**16
 """Rows of a block; blocks begin at its multiples."""
-
-_BATCH_BYTES = 2**26
 
 
 @dataclass(frozen=True)
@@ -129,7 +127,8 @@ def files_of_rows(
     files, first_names = list[FileOfRows](), frozenset[str]()
     for path in paths:
         source = SourceFile.of(Path(path))
-        names, n_rows = (_look_at_parquet if forms == {"parquet"} else _look_at_text)(source)
+        file = open_file(source)
+        names, n_rows = file.names, file.count_rows()
         files.append(FileOfRows(str(source.path.absolute()), n_rows, source.n_bytes, _sha256(source), source.modified))
         watch(n_rows)
         first_names = first_names or frozenset(names)
@@ -144,18 +143,6 @@ def files_of_rows(
     return tuple(files)
 
 
-def _look_at_parquet(source: SourceFile) -> tuple[Sequence[str], int]:
-    schema, _, n_rows, _ = look_at_parquet(source, Selection(), limited=False)
-    return schema.names, n_rows
-
-
-def _look_at_text(source: SourceFile) -> tuple[Sequence[str], int]:
-    text = TextFile(source)
-    text.refuse_damaged(None)
-    n_rows, _ = text.look(dict.fromkeys(text.names, TypeOfColumn(is_text=True)))
-    return text.names, n_rows
-
-
 def _sha256(source: SourceFile) -> str:
     with faults_of(source.label), source.path.open("rb") as data:
         if source.form.kind == "parquet":
@@ -165,7 +152,7 @@ def _sha256(source: SourceFile) -> str:
 
 def names_in(file: FileOfRows) -> tuple[str, ...]:
     """Return the names of the columns of a file. Raises TableFileError."""
-    return column_names(SourceFile.of(Path(file.path)))
+    return open_file(SourceFile.of(Path(file.path))).names
 
 
 def row_blocks(
@@ -199,8 +186,8 @@ def _schema_of(file: FileOfRows, names: Sequence[str], schema: pa.Schema) -> pa.
     """Return the types that columns of a file have in a table: texts of Parquet are dictionaries."""
     if format_of(file.path).kind == "text":
         return schema
-    with opened_parquet(file.source) as parquet:
-        types = {name: parquet.schema_arrow.field(name).type for name in names}
+    schema = ParquetFile(file.source).schema
+    types = {name: schema.field(name).type for name in names}
     return pa.schema(
         [(name, pa.dictionary(pa.int32(), of_type) if is_text(of_type) else of_type) for name, of_type in types.items()]
     )
@@ -241,11 +228,10 @@ def _tables(files: Sequence[FileOfRows], start: int, stop: int, names: Sequence[
 
 def _rows_of(file: FileOfRows, first: int, last: int, names: Sequence[str]) -> Iterator[pa.Table]:
     """Yield some columns of a file from row `first` on: of Parquet texts as dictionaries, of text all as texts."""
-    source = file.source
-    if source.form.kind == "text":
-        yield from TextFile(source).rows(names, last - first, BLOCK_ROWS, first=first)
-        return
-    yield from parquet_rows(source, names, BLOCK_ROWS, _BATCH_BYTES, first)
+    opened = open_file(file.source)
+    if isinstance(opened, TextFile):
+        return opened.rows(names, last - first, BLOCK_ROWS, first=first)
+    return opened.rows(names, BLOCK_ROWS, first=first)
 
 
 def _without_dictionary(of_type: pa.DataType) -> pa.DataType:

@@ -23,7 +23,7 @@ from backwalk.table.files import (
     refuse_many_bytes,
     refuse_unfit,
 )
-from backwalk.table.parquet_files import look_at_parquet, opened_parquet, parquet_rows
+from backwalk.table.parquet_files import ParquetFile
 from backwalk.table.schema import shown
 from backwalk.table.selection import Selection
 from backwalk.table.text_files import TextFile, TypeOfColumn
@@ -39,12 +39,9 @@ _BYTES_A_CELL = 64  # while a block is checked
 _SHARE_OF_A_BLOCK = 16  # of the memory: one in so many
 
 
-def column_names(file: SourceFile) -> tuple[str, ...]:
-    """Return the names of the columns of a text or Parquet file. Raises TableFileError."""
-    if file.form.kind == "parquet":
-        with opened_parquet(file) as parquet:
-            return tuple(parquet.schema_arrow.names)
-    return TextFile(file).names
+def open_file(file: SourceFile) -> TextFile | ParquetFile:
+    """Open a text or Parquet file, and read its header or footer. Raises TableFileError."""
+    return ParquetFile(file) if file.form.kind == "parquet" else TextFile(file)
 
 
 class Source(ABC):
@@ -114,8 +111,9 @@ class ParquetFiles(Source):
         self, files: Sequence[SourceFile], selection: Selection, memory: int, *, limited: bool, skip_unfit: bool
     ) -> None:
         super().__init__(files, memory)
-        for file in files:
-            schema, names, n_rows, n_bytes = look_at_parquet(file, selection, limited=limited, skip_unfit=skip_unfit)
+        self._parquets = [ParquetFile(file, limited=limited) for file in files]
+        for file, parquet in zip(files, self._parquets, strict=True):
+            schema, names = parquet.schema, parquet.columns_to_read(selection, skip_unfit=skip_unfit)
             types: dict[str, pa.DataType] = {name: schema.field(name).type for name in names}
             with faults_of(file.label):
                 if not types:
@@ -127,14 +125,13 @@ class ParquetFiles(Source):
                 else:
                     _refuse_other_columns(types, self.types, files[0])
                     self.types = {name: _wider(self.types[name], of_type) for name, of_type in types.items()}
-            self._rows_by_file.append(n_rows)
-            self.n_bytes += n_bytes
-        self.n_rows = sum(self._rows_by_file)
+        self._rows_by_file = [parquet.n_rows for parquet in self._parquets]
+        self.n_rows, self.n_bytes = sum(self._rows_by_file), sum(parquet.n_bytes for parquet in self._parquets)
         with faults_of(files[0].label):
             refuse_large(self.n_rows * len(self.names) if limited else 0, len(self.names))
 
     def _batches(self, i: int, names: Sequence[str], at_once: int) -> Iterator[pa.Table]:
-        return parquet_rows(self._files[i], names, at_once, self._memory // _SHARE_OF_A_BLOCK)
+        return self._parquets[i].rows(names, at_once, self._memory // _SHARE_OF_A_BLOCK)
 
 
 class TextFiles(Source):

@@ -398,7 +398,8 @@ class TextFile(_Texts):
         return self._header.line_end or "\n"
 
     def count_rows(self) -> int:
-        """Return the number of rows."""
+        """Return the number of rows. Raises TableFileError for a damaged file."""
+        self.refuse_damaged(None)
         return self.look({self.names[0]: TypeOfColumn(is_text=True)})[0]
 
     def complete_rows(self, names: Sequence[str]) -> npt.NDArray[np.bool_]:
