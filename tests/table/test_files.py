@@ -16,7 +16,6 @@ import pytest
 
 from backwalk import limits
 from backwalk.errors import TableFileError
-from backwalk.files import atomic_write
 from backwalk.table import Schema, Table, as_table, frame, read_table, write_rows, write_table, writing
 
 ROWS = pa.table(
@@ -162,7 +161,6 @@ CSV_FAULTS = {
     "infinity": (b"a\n1\n-inf\n", "-inf at row 1"),
     "long row": (b"a,b\n1,2\n3,4,5\n", "line 3 has 3"),
     "short row": (b"a,b\n1,2\n3\n", "line 3 has 1"),
-    "semicolons": (b"a;b\n1;2\n", "separated by commas"),
     "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "UTF-8"),
     "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), "UTF-8"),
     "Latin-1 header": ("größe\n1\n".encode("latin-1"), "Latin-1"),
@@ -191,21 +189,6 @@ def test_cells_without_a_value_are_missing(tmp_path):
     assert table.observed.astype(int).tolist() == [[1, 0, 1, 1, 0], [0, 1, 0, 0, 0], [0, 0, 1, 1, 0]]
     (tmp_path / "one.csv").write_bytes(b"a\n1\n\n3\n")
     np.testing.assert_array_equal(read_table(tmp_path / "one.csv").values, [[1.0], [np.nan], [3.0]])
-
-
-def test_cells_are_of_the_first_type_that_fits_them_all(tmp_path):
-    cells = {
-        "date32[day]": ("2024-02-29", "1969-12-31"),
-        "timestamp[s]": ("2024-02-29 05:06:07", "1969-12-31T00:00:00"),
-        "timestamp[ms]": ("2024-02-29 05:06:07.5", "1969-12-31 00:00:00"),
-        "timestamp[s, tz=UTC]": ("2024-02-29T05:06:07Z", "1969-12-31T00:00:00+02:00"),
-        "time32[s]": ("05:06", "23:59:59"),
-        "time32[ms]": ("05:06:07.125", "23:59:59"),
-        "string": ("2024-02-28", "24:00"),
-    }
-    lines = [[f"c{j}" for j in range(len(cells))], *zip(*cells.values(), strict=True)]
-    (tmp_path / "t.csv").write_text("".join(f"{','.join(line)}\n" for line in lines))
-    assert read_table(tmp_path / "t.csv").schema.dtypes == tuple(cells)
 
 
 @pytest.mark.parametrize(
@@ -252,11 +235,14 @@ def test_a_single_column_whose_name_holds_a_separator_is_read_back(tmp_path, nam
     assert read_table(tmp_path / "two.csv").columns == (name, "c")
 
 
-@pytest.mark.parametrize("header", ['"a";"b"', "a;b", "a\tb", '"a,b"\tc'])
-def test_cells_that_other_signs_part_are_refused(tmp_path, header):
-    (tmp_path / "other.csv").write_text(f"{header}\n1;2\n")
-    with pytest.raises(TableFileError, match="separated by commas"):
-        read_table(tmp_path / "other.csv")
+@pytest.mark.parametrize(
+    ("suffix", "header", "sign"),
+    [(".csv", header, "commas") for header in ('"a";"b"', "a;b", "a\tb", '"a,b"\tc')] + [(".tsv", "a,b", "tabs")],
+)
+def test_cells_that_other_signs_part_are_refused(tmp_path, suffix, header, sign):
+    (tmp_path / f"other{suffix}").write_text(f"{header}\n1;2\n")
+    with pytest.raises(TableFileError, match=f"separated by {sign}"):
+        read_table(tmp_path / f"other{suffix}")
 
 
 def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
@@ -287,14 +273,6 @@ def test_quotes_and_commas_in_headers_are_no_columns_too_many(tmp_path):
     assert read_table(tmp_path / "rows.csv").columns == ('width, 5"', "b\nc", 'plain 6"')
 
 
-def test_a_parquet_file_is_refused_by_its_unpacked_size(tmp_path, monkeypatch):
-    """Found by review: cells were counted, and not their bytes."""
-    pyarrow.parquet.write_table(pa.table({"a": np.zeros(1000)}), tmp_path / "rows.parquet", use_dictionary=False)
-    monkeypatch.setattr(limits, "TABLE_FILE_BYTES", 7999)
-    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "iter_batches", lambda *_: pytest.fail("it was read"))
-    assert "at most 7999 bytes unpacked, but takes 80" in complaint(tmp_path / "rows.parquet")
-
-
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path, suffix):
     """Found by review: whoever wrote nothing into it had the command hang."""
@@ -319,9 +297,10 @@ def npy(descr, shape, content=b"\0" * 16):
         (npy("<f8", "(1, 10001)"), "at most 10000 columns"),
         (npy("<f8", "(-1, -2)"), "lengths >= 0"),
         (npy("<f8", "(3, 1)"), "should hold 3 numbers"),
+        (b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b"{" * 1000, "at most 10000 bytes, but says 4294967295"),
         (b"\x93NUMPY\x09\x00" + npy("<f8", "(1, 2)")[8:], "format 1.0 or 2.0"),
     ],
-    ids=range(10),
+    ids=range(11),
 )
 def test_a_numpy_file_is_refused_by_its_header(tmp_path, content, message, monkeypatch):
     """Found by review: a single text of a quarter of a gigabyte was read before its type was looked at."""
@@ -341,17 +320,6 @@ def test_numpy_files_of_every_order_are_read(tmp_path):
     with (tmp_path / "rows.npy").open("wb") as file:
         np.lib.format.write_array(file, X, version=(2, 0))
     np.testing.assert_array_equal(read_table(tmp_path / "rows.npy").values, X)
-
-
-def test_a_parquet_file_that_would_unfold_without_end_is_refused_unread(tmp_path):
-    path = tmp_path / "bomb.parquet"
-    writer_schema = pa.schema([("a", pa.int8())])
-    with pyarrow.parquet.ParquetWriter(path, writer_schema) as writer:
-        chunk = pa.table({"a": pa.array(np.zeros(2**24, np.int8))})
-        for _ in range(5):
-            writer.write_table(chunk)
-    assert path.stat().st_size < 2**20
-    assert "cells" in complaint(path)
 
 
 PARQUET_FAULTS = {
@@ -409,12 +377,6 @@ def test_pickles_archives_and_false_headers_are_refused_as_numpy_files(tmp_path)
         complaint(path)
 
 
-@pytest.mark.parametrize("name", ["missing.csv", "folder.csv", "rows.xlsx", "rows", "rows.pkl"])
-def test_a_path_that_is_no_table_file_is_named(tmp_path, name):
-    (tmp_path / "folder.csv").mkdir()
-    assert name in complaint(tmp_path / name)
-
-
 @pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
 def test_an_existing_file_is_kept_unless_overwriting_is_asked_for(tmp_path, suffix):
     path = tmp_path / f"rows{suffix}"
@@ -424,25 +386,6 @@ def test_an_existing_file_is_kept_unless_overwriting_is_asked_for(tmp_path, suff
     assert read_table(path).values.tolist() == [[1.5]]
     write_table(path, as_table([[2.5]]), overwrite=True)
     assert read_table(path).values.tolist() == [[2.5]]
-
-
-def test_a_file_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "rows.csv"
-    path.write_bytes(b"the old file")
-
-    def write_half(fault):
-        with atomic_write(path, overwrite=True) as file:
-            file.write(b"half of a new f")
-            raise fault
-
-    for fault, seen in (
-        (OSError(errno.ENOSPC, "No space left on device"), OSError),
-        (KeyboardInterrupt(), KeyboardInterrupt),
-    ):
-        with pytest.raises(seen):
-            write_half(fault)
-        assert path.read_bytes() == b"the old file"
-        assert [entry.name for entry in tmp_path.iterdir()] == ["rows.csv"]
 
 
 def test_a_new_file_has_the_permissions_of_any_new_file(tmp_path):
@@ -471,13 +414,6 @@ def test_a_full_standard_output_is_named_and_a_closed_one_is_left_to_the_caller(
             write_table("-", as_table([[1.5]]))
 
 
-def test_a_numpy_header_without_end_is_refused_by_its_length(tmp_path):
-    path = tmp_path / "rows.npy"
-    path.write_bytes(b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{" * 1000)
-    with pytest.raises(TableFileError, match="header should have at most 10000 bytes, but says 4294967295"):
-        read_table(path)
-
-
 def test_the_files_of_a_folder_are_one_table(tmp_path):
     rows = pa.table({"x": [1.5, 2.0, None, 4.0], "kind": ["b", "a", "a", "c"], "n": [1, 2, 3, 4]})
     for i, part in enumerate((rows[:2], rows[2:].select(["n", "kind", "x"]))):
@@ -493,5 +429,5 @@ def test_the_files_of_a_folder_are_one_table(tmp_path):
     with pytest.raises(TableFileError, match=r"csv: .*'n'"):
         read_table(tmp_path / "csv")
     (tmp_path / "csv" / "2.csv").write_text("x,kind,n\ntoo,a,1\n")
-    with pytest.raises(TableFileError, match="csv: "):
+    with pytest.raises(TableFileError, match=r"0\.csv and 2 more: .*'too' at row 4 "):
         read_table(tmp_path / "csv")

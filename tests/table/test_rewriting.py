@@ -132,6 +132,10 @@ def test_text_and_arrays_become_other_formats(tmp_path):
     split_table(tmp_path / "rows.tsv", (tmp_path / "t.parquet", tmp_path / "u.npy"), every_second)
     assert read_table(tmp_path / "t.parquet").schema.dtypes == ("int64", "float64")
     assert np.load(tmp_path / "u.npy").tolist() == [[2.0, 1.5]]
+    (tmp_path / "rows.csv").write_text("a,b\nred,1\nblue,2\n")  # texts were written as codes, other ones in each part
+    with pytest.raises(TableFileError, match="'a' holds texts"):
+        split_table(tmp_path / "rows.csv", (tmp_path / "x.csv", tmp_path / "y.npy"), every_second)
+    assert not (tmp_path / "x.csv").exists()
     np.save(tmp_path / "rows.npy", np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]], dtype=np.float32))
     split_table(tmp_path / "rows.npy", (tmp_path / "v.npy", tmp_path / "w.csv"), every_second)
     np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), np.array([[1.0, np.nan], [4.0, 5.0]], dtype=np.float32))

