@@ -7,16 +7,12 @@ import pytest
 import torch
 from scipy.integrate import trapezoid
 
-from backwalk.datasets import gaussian_mixture, mixture_form
 from backwalk.denoiser import Residual
-from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.fit.oracle import oracle_model
 from backwalk.model import (
     bound,
     log_density,
-    log_density_at,
 )
 from backwalk.model.score import rows_scored_at_once
 from backwalk.streams import Stream
@@ -79,40 +75,3 @@ def test_rows_beyond_float32_are_refused_by_their_number(model, rows):
     for judge in (log_density, lambda *given: bound(*given, stream=STREAM)):
         with pytest.raises(InvalidInput, match="row 2"):
             judge(model, far)
-
-
-@pytest.fixture(scope="module")
-def mixture():
-    density = gaussian_mixture(n_components=2)
-    rows = density.sample(300, random_state=0)
-    form = mixture_form(density).encoded(rows.mean(axis=0), rows.std(axis=0))
-    schedule = NoiseSchedule.log_snr_uniform(40, log_snr_max=9.0, log_snr_min=-9.0)
-    return oracle_model(form.denoiser(), (rows - rows.mean(axis=0)) / rows.std(axis=0), schedule), form
-
-
-def test_the_density_of_x_t_is_the_mixture_s(mixture):
-    """The ODE of an exact denoiser has q's density at every step, which adds the noise of x_t to the data."""
-    model, form = mixture
-    x_0, eps = (np.random.default_rng(0).normal(size=(40, 2)) for _ in range(2))
-    t = 25
-    a, b = float(model.schedule.alpha_bar[t]) ** 0.5, float(model.schedule.one_minus_alpha_bar[t]) ** 0.5
-    points = a * x_0 + b * eps
-    found = log_density_at(model, torch.from_numpy(points), t)
-    exact = form.noisy(float(model.schedule.log_snr[t])).log_prob(points)
-    np.testing.assert_allclose(found.log_prob, exact, atol=0.02)
-    assert float(found.solver_error.max()) < 0.05
-
-
-def test_the_density_at_the_first_step_is_that_of_log_density(mixture):
-    model, _ = mixture
-    rows = np.random.default_rng(1).normal(size=(30, 2))
-    shift = 0.5 * torch.log(model.schedule.alpha_bar[1])
-    at = log_density_at(model, torch.from_numpy(rows) * torch.exp(shift), 1)
-    np.testing.assert_allclose(at.log_prob + 2 * shift, log_density(model, rows).log_prob, atol=1e-3)
-
-
-def test_densities_that_there_are_not_are_refused(fitted, penguins):
-    with pytest.raises(InvalidInput, match="but got 31"):
-        log_density_at(fitted.model_, torch.zeros(1, 2), 31)
-    with pytest.raises(InvalidInput, match="all columns are numbers"):
-        log_density_at(penguins.model_, torch.zeros(1, 6), 3)

@@ -20,7 +20,8 @@ snr, log_snr        alpha_bar / (1 - alpha_bar), and its natural logarithm: () f
                     per row, (n, d) for one per coordinate
 known, absent       coordinates at log-SNR +inf, where x_t is x_0, and at -inf, where x_t carries no signal
 free                coordinates that are neither known nor absent, at the chain's noise level
-noise_level, s      Karras' sigma, sqrt((1 - alpha_bar) / alpha_bar): the noise in unscaled points x = x_0 + s eps
+noise_level, s      Karras' sigma, sqrt((1 - alpha_bar) / alpha_bar): the noise in unscaled points x = x_0 + s eps;
+                    as an index, in x_s, an earlier step: s < t
 s_min, s_max        the least and the greatest noise level of a chain, at t = 1 and t = N
 a, b                sqrt(alpha_bar) and sqrt(1 - alpha_bar): the factors of signal and noise in x_t = a x_0 + b eps
 A, B                diag(a) and diag(b), with a noise level for each coordinate

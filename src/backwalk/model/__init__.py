@@ -30,7 +30,7 @@ from backwalk.model.diffusion_model import (
     training_words,
 )
 from backwalk.model.draw import gather_rows, visited_times, walk
-from backwalk.model.given import Allowed, Given, read_given
+from backwalk.model.given import Given, read_given
 from backwalk.model.impute import estimate_rows, impute_rows
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.levels import level_log_probs, level_of
@@ -42,11 +42,11 @@ from backwalk.model.possible import (
     refuse_impossible,
     refuse_not_made,
 )
-from backwalk.model.rows import EncodedRows, encode_complete, encode_given, encode_to_score, given_all_levels
+from backwalk.model.rows import encode_complete, encode_given, encode_to_score, given_all_levels
 from backwalk.model.sample import sample_numbered, sample_pieces, sample_rows
-from backwalk.model.score import MOST_EXACT_COLUMNS, log_density, log_density_at, log_prob_of_levels, rank_scores
+from backwalk.model.score import MOST_EXACT_COLUMNS, log_density, log_prob_of_levels, rank_scores
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
-from backwalk.model.walks import RowStep, WalkState, denoise, row_steps, walk_backward, walk_forward
+from backwalk.model.walks import WalkState, denoise, row_steps, walk_backward, walk_forward
 
 __all__ = [
     "MISMATCH_THAT_MATTERS",
@@ -54,13 +54,10 @@ __all__ = [
     "MOST_FULL_COLUMNS",
     "N_MEASURED_LEVELS",
     "N_PLACES",
-    "Allowed",
     "Conditional",
     "Conditions",
     "DiffusionModel",
-    "EncodedRows",
     "Given",
-    "RowStep",
     "Student",
     "WalkState",
     "blur_words",
@@ -82,7 +79,6 @@ __all__ = [
     "level_log_probs",
     "level_of",
     "log_density",
-    "log_density_at",
     "log_prob_of_levels",
     "log_prob_of_rows",
     "measure_denoising_error",

@@ -21,7 +21,7 @@ from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.levels import level_log_probs
 from backwalk.model.rows import EncodedRows, encode_given, map_tiles, with_levels_given
-from backwalk.model.sample import sample_numbered
+from backwalk.model.sample import sample_candidates
 from backwalk.model.terms import read_cells, user_terms
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
@@ -275,33 +275,12 @@ def conditional(
             return Conditional(label, schema, block.values, probabilities_of_levels(model, given, i))
         if column in codec.missing_levels:
             gap = probabilities_of_levels(model, given, i)[:, np.isnan(block.values).argmax()]
-    drawn = draws_given(model, given, np.arange(len(rows)), n_draws, stream=stream, sampler=sampler)[..., column]
+    numbers = np.arange(len(rows))
+    drawn = sample_candidates(model, numbers, n_draws, stream=stream, given=given, sampler=sampler)[..., column]
     expected = None
     if codec.columns[column].is_linear:
         expected = means_of_numbers(model, given)[:, column]
     return Conditional(label, schema, np.sort(drawn, axis=1), expected=expected, gap=gap)
-
-
-def draws_given(
-    model: DiffusionModel,
-    given: EncodedRows,
-    numbers: NDArray[np.intp],
-    n_draws: int,
-    *,
-    stream: Stream,
-    sampler: Sampler | str | None = None,
-) -> Array:
-    """Return draws of rows with known cells, (n, n_draws, d); row i has the number `numbers[i]` in the stream."""
-    n = len(numbers)
-    rows = sample_numbered(
-        model,
-        np.repeat(numbers, n_draws),
-        stream=stream,
-        sampler=sampler,
-        given=given.take(np.repeat(np.arange(n), n_draws)),
-        candidates=np.tile(np.arange(n_draws), n),
-    )
-    return rows.reshape(n, n_draws, -1)
 
 
 def probabilities_of_levels(model: DiffusionModel, given: EncodedRows, block: int) -> Array:

@@ -40,8 +40,8 @@ class Allowed:
     levels: tuple[float, ...] | None = None
 
     def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which rows, (n, d), meet the condition."""
-        values = rows[:, self.column]
+        """Return which rows, (..., d), meet the condition."""
+        values = rows[..., self.column]
         if self.levels is not None:
             return np.asarray(np.isin(values, self.levels))
         return np.asarray((values >= self.low) & (values <= self.high))
@@ -64,7 +64,7 @@ class Given:
         return encode_given(model, self.values, self.known)
 
     def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Return which rows, (n, d), have allowed values."""
+        """Return which rows, (..., d), have allowed values."""
         return np.asarray(np.all([allowed.holds(rows) for allowed in self.allowed], axis=0))
 
 

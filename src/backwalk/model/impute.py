@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
-from backwalk.model.conditionals import Conditional, draws_given, means_of_numbers, probabilities_of_levels
+from backwalk.model.conditionals import Conditional, means_of_numbers, probabilities_of_levels
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.rows import encode_given
-from backwalk.model.sample import sample_numbered
+from backwalk.model.sample import sample_candidates, sample_numbered
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import BLOCK_ROWS, Codec
@@ -116,7 +116,7 @@ def _estimates(
         for first in range(0, len(still), at_once):
             part = still[first : first + at_once]
             of_part = encode_given(model, values[part])
-            drawn = draws_given(model, of_part, numbers[part], n_draws, stream=stream, sampler=sampler)
+            drawn = sample_candidates(model, numbers[part], n_draws, stream=stream, given=of_part, sampler=sampler)
             rows[part] = np.where(gaps[part] & pending, take(drawn, axis=1), rows[part])
     return np.where(gaps, _nearest_values(codec, rows), rows)
 

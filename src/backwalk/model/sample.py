@@ -75,29 +75,52 @@ def sample_numbered(
     stream: Stream,
     given: EncodedRows,
     sampler: Sampler | str | None = None,
-    candidates: NDArray[np.intp] | None = None,
 ) -> NDArray[np.float64]:
     """Return the rows of a sample that have these numbers, (m, d): row i is row `numbers[i]` of the stream.
 
-    `given` has the known cells: of one row for all, or of each of the m rows. With `candidates`, (m,), row i is that
-    candidate for row `numbers[i]`.
+    `given` has the known cells: of one row for all, or of each of the m rows.
     """
-    return _draw_numbered(model, make_chain(model, sampler, given), numbers, candidates, stream, given)
+    return _draw_numbered(model, make_chain(model, sampler, given), RowNoise(stream, numbers), given)
 
 
-def _draw_numbered(
+def sample_candidates(
+    model: DiffusionModel,
+    numbers: NDArray[np.intp],
+    n_each: int,
+    *,
+    stream: Stream,
+    given: EncodedRows,
+    sampler: Sampler | str | None = None,
+) -> NDArray[np.float64]:
+    """Return several candidates of each of the rows of `sample_numbered`: (m, n_each, d)."""
+    return _draw_candidates(model, make_chain(model, sampler, given), numbers, range(n_each), stream, given)
+
+
+def _draw_candidates(
     model: DiffusionModel,
     chain: ReverseChain,
     numbers: NDArray[np.intp],
-    candidates: NDArray[np.intp] | None,
+    candidates: range,
     stream: Stream,
     given: EncodedRows,
 ) -> NDArray[np.float64]:
-    def noise_of(places: NDArray[np.intp]) -> RowNoise:
-        places = places.clip(max=len(numbers) - 1)  # the last tile is filled up
-        return RowNoise(stream, numbers[places], None if candidates is None else candidates[places])
+    m, n_each = len(numbers), len(candidates)
+    noise = RowNoise(stream, np.repeat(numbers, n_each), np.tile(candidates, m))
+    rows = _draw_numbered(model, chain, noise, given.take(np.repeat(np.arange(m), n_each)))
+    return rows.reshape(m, n_each, -1)
 
-    return gather_rows(draw_tiles(model, chain, 0, len(numbers), noise_of, given), len(numbers), model.codec.n_columns)
+
+def _draw_numbered(
+    model: DiffusionModel, chain: ReverseChain, noise: RowNoise, given: EncodedRows
+) -> NDArray[np.float64]:
+    """Return the rows that have the numbers of some noise, (n, d)."""
+    n, candidates = len(noise.numbers), noise.candidates
+
+    def noise_of(places: NDArray[np.intp]) -> RowNoise:
+        places = places.clip(max=n - 1)  # the last tile is filled up
+        return RowNoise(noise.stream, noise.numbers[places], None if candidates is None else candidates[places])
+
+    return gather_rows(draw_tiles(model, chain, 0, n, noise_of, given), n, model.codec.n_columns)
 
 
 def _accepted_tiles(
@@ -123,18 +146,15 @@ def _first_accepted(
     given: EncodedRows,
 ) -> NDArray[np.float64]:
     """Return the first candidate of each row that meets the conditions: (m, d). `given` has a row for each."""
-    d = model.codec.n_columns
-    rows, pending = np.empty((len(numbers), d)), np.arange(len(numbers))
+    rows, pending = np.empty((len(numbers), model.codec.n_columns)), np.arange(len(numbers))
     n_tried = n_drawn = n_met = 0
     while len(pending):
         n_each = max(1, min(TILE_ROWS // len(pending), MOST_CANDIDATES - n_tried))
-        of_row = np.repeat(pending, n_each)
-        which = np.tile(np.arange(n_tried, n_tried + n_each), len(pending))
-        candidates = _draw_numbered(model, chain, numbers[of_row], which, stream, given.take(of_row))
-        is_met = conditions.holds(candidates).reshape(len(pending), n_each)
+        which = range(n_tried, n_tried + n_each)
+        candidates = _draw_candidates(model, chain, numbers[pending], which, stream, given.take(pending))
+        is_met = conditions.holds(candidates)
         has_one, first = is_met.any(axis=1), is_met.argmax(axis=1)
-        chosen = candidates.reshape(len(pending), n_each, d)[np.arange(len(pending)), first]
-        rows[pending[has_one]] = chosen[has_one]
+        rows[pending[has_one]] = candidates[has_one, first[has_one]]
         pending, n_tried = pending[~has_one], n_tried + n_each
         n_drawn, n_met = n_drawn + is_met.size, n_met + int(is_met.sum())
         is_rare = n_drawn >= MOST_CANDIDATES and n_met < LEAST_SHARE * n_drawn

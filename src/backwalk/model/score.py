@@ -248,31 +248,6 @@ def _draw_signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:
     return torch.where(draws < 0.5, -1.0, 1.0)
 
 
-@in_initial_torch_state
-def log_density_at(model: DiffusionModel, x_t: Tensor, t: int, *, n_intervals: int = 16) -> LogDensity:
-    """Return the log-density of encoded points x_t, (n, k), at step t of the chain by the probability-flow ODE.
-
-    It is in nats per row, over encoded coordinates. Raises InvalidInput for models with levels, and for t outside
-    1..n_steps.
-    """
-    schedule = model.schedule
-    if model.codec.blocks:
-        raise InvalidInput("x_t has a density where all columns are numbers: choose a model without levels.")
-    if not 1 <= t <= schedule.n_steps:
-        raise InvalidInput(f"t should lie in 1..{schedule.n_steps}, but got {t}.")
-    log_scale = 0.5 * float(torch.log(schedule.alpha_bar[t]))
-    # The ODE's density is that of x_t / a, data with noise added.
-    points = (x_t.double() * torch.exp(torch.tensor(-log_scale, dtype=torch.float64))).float()
-    low, high = float(schedule.noise_level[t]), float(schedule.noise_level[-1])
-
-    def tile(rows: Tensor) -> Tensor:
-        result = log_density_of_points(model.denoiser, rows, level_min=low, level_max=high, n_intervals=n_intervals)
-        return torch.stack([result.log_prob, result.solver_error], dim=1)
-
-    log_prob, solver_error = map_tiles(tile, points.to(model.denoiser.device), width=2).unbind(dim=1)
-    return LogDensity(log_prob - points.shape[1] * log_scale, solver_error, torch.zeros_like(log_prob))
-
-
 def rank_scores(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return, for each score, (n,), the share of the reference scores, (m,), that are no higher."""
     places = np.searchsorted(np.sort(reference), scores, side="right")
