@@ -1,6 +1,6 @@
 """A model as a record and tensors, and a model from these, with the checks of the tensors.
 
-Tensors are read only if the file is large enough for the sizes in the record (`least_data_bytes`).
+A network is built only if the file holds as many weights as the sizes in the record need.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
 from backwalk.limits import HISTORY_LENGTH, MOST_STEPS
 from backwalk.model import Conditions, DiffusionModel, Student
-from backwalk.model_file.record import HistoryRecord, OwnNetwork, Record, ResidualSizes
+from backwalk.model_file.record import HistoryRecord, OwnNetwork, Record
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, Schema
@@ -98,19 +98,6 @@ def _architecture_record(model: DiffusionModel) -> dict[str, Any]:
 
 def _sizes(architecture: Residual | Textbook) -> dict[str, Any]:
     return {"kind": type(architecture).__name__, **vars(architecture)}
-
-
-def least_data_bytes(record: Record) -> int:
-    """Return a lower bound on the bytes of a model's tensors; a user's network counts as 0."""
-    codec = Codec.from_dict(record.codec)
-    layout, n_parameters = _layout_of(record, codec), 0
-    if isinstance(record.architecture, ResidualSizes) and layout is not None:
-        n_parameters = record.architecture.architecture().n_parameters(layout.n_inputs, layout.n_outputs)
-    elif not isinstance(record.architecture, OwnNetwork):
-        n_parameters = record.architecture.architecture().n_parameters(codec.n_encoded)
-    if record.student is not None:
-        n_parameters += record.student.architecture.architecture().n_parameters(codec.n_encoded)
-    return 4 * n_parameters
 
 
 def check_tensors(tensors: dict[str, Tensor]) -> None:
@@ -235,6 +222,14 @@ def _network_of(
 ) -> EnsembleDenoiser:
     """Build a network with the weights whose names begin with `prefix`, and remove these from `tensors`."""
     weights = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+    n_weights = sum(tensor.numel() for tensor in weights.values())
+    n_needed = 0
+    if isinstance(architecture, Residual) and layout is not None:
+        n_needed = architecture.n_parameters(layout.n_inputs, layout.n_outputs)
+    elif not isinstance(architecture, nn.Module):
+        n_needed = architecture.n_parameters(d)
+    if n_needed > n_weights:
+        raise ModelFileError(f"{prefix}network should have {n_needed} weights, but has {n_weights}.")
     denoiser = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=Stream(0), layout=layout)
     # Copied into torch's own memory: the bits of products may depend on the alignment of the weights.
     denoiser.load_state_dict(weights)
