@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -117,8 +117,8 @@ class ParameterConditional:
         least_size: float,
         stream: Stream,
         sampler: Sampler | str | None = None,
-    ) -> tuple[Weighted, Array]:
-        """Return weighted draws of the product in encoded coordinates, and their parameters, (n, k).
+    ) -> Weighted:
+        """Return weighted draws of the product.
 
         The first proposal is fitted to `n_each` draws of p(theta | x_i), as many for each observation. Raises
         InvalidInput without a prior, for parameters that are not on a continuous scale, and where no draw is possible.
@@ -152,7 +152,7 @@ class ParameterConditional:
                 f"No draw is possible under all {len(rows)} observations and the prior: check that the prior is that "
                 f"of the simulations, with the parameters {listed(self._names)} in this order, and the units of x."
             )
-        return weighted, codec.decode(weighted.points)
+        return replace(weighted, points=codec.decode(weighted.points))
 
     @property
     def _names(self) -> list[str]:

@@ -190,11 +190,11 @@ class Posterior:
             drawn = self._conditional.draw(rows, n, stream=stream, sampler=sampler)[0]
         else:
             least_size = min(max(n / _DRAWS_PER_SIZE, _LEAST_SIZE), _MOST_SIZE)
-            weighted, theta = self._conditional.draw_weighted(
+            weighted = self._conditional.draw_weighted(
                 rows, n_each=_N_EACH, least_size=least_size, stream=stream, sampler=sampler
             )
             _warn_of_few(weighted, len(rows))
-            drawn = theta[weighted.resample(n, stream=stream.child("resampled"))]
+            drawn = weighted.points[weighted.resample(n, stream=stream.child("resampled"))]
         return as_tensor(drawn.reshape(*shape, len(self.parameter_names)))
 
     def sample_batched(
@@ -329,11 +329,11 @@ class Posterior:
                 f"effective_sample_size should be a number > 0, but got {effective_sample_size!r}: {_LEAST_SIZE:g} is "
                 "usual."
             )
-        weighted, theta = self._conditional.draw_weighted(
+        weighted = self._conditional.draw_weighted(
             self._observed(x), n_each=int(n_each), least_size=effective_sample_size, stream=_stream(random_state)
         )
         return WeightedDraws(
-            as_tensor(theta),
+            as_tensor(weighted.points),
             as_tensor(weighted.log_weights),
             weighted.effective_sample_size,
             weighted.log_integral,
@@ -388,7 +388,7 @@ class Posterior:
         key = (rows.tobytes(), random_state) if is_whole(random_state) else None
         if self._kept is None or key is None or key != self._kept[0]:
             stream = _stream(random_state)
-            weighted, _ = self._conditional.draw_weighted(rows, n_each=_N_EACH, least_size=_LEAST_SIZE, stream=stream)
+            weighted = self._conditional.draw_weighted(rows, n_each=_N_EACH, least_size=_LEAST_SIZE, stream=stream)
             self._kept = key, weighted
         return self._kept[1]
 
