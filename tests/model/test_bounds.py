@@ -38,29 +38,13 @@ from backwalk.streams import Stream
 from backwalk.table import Codec, NumberColumn
 
 STREAM = Stream(31)
-
-
 Z = stats.norm.isf(0.5e-8)
-
-
 N = 40
-
-
 SCHEDULE = NoiseSchedule.log_snr_uniform(N, log_snr_max=9.0, log_snr_min=-8.0)
-
-
 WEIGHTS = torch.tensor([0.35, 0.65], dtype=torch.float64)
-
-
 MEANS = torch.tensor([[-0.9, 0.5], [0.5, -0.3]], dtype=torch.float64)
-
-
 COVARIANCES = torch.tensor([[[0.3, 0.0], [0.0, 0.01]], [[0.6, 0.4], [0.4, 0.3]]], dtype=torch.float64)
-
-
 MIXTURE = MixtureSameFamily(Categorical(WEIGHTS), MultivariateNormal(MEANS, COVARIANCES))
-
-
 CENTRE, SCALE = torch.tensor([3.0, -100.0]).double(), torch.tensor([0.5, 20.0]).double()
 
 
@@ -70,12 +54,8 @@ def draws(n, name):
     return MEANS[which] + torch.einsum("nij,nj->ni", roots[which], STREAM.child(name, "x").normal(0, n, 2))
 
 
-Z_ROWS = draws(2500, "rows")
-
-
+Z_ROWS = draws(1500, "rows")
 ROWS = (CENTRE + SCALE * Z_ROWS).numpy()
-
-
 LOG_P = MIXTURE.log_prob(Z_ROWS) - SCALE.log().sum()
 
 

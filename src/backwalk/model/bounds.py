@@ -85,26 +85,24 @@ def bound(
         sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
         bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq, size=1.0)
     bound_of = partial(bound_of, stream=stream, n_draws=n_draws)
-    in_question = encoded.in_question[:, codec.numbers]
-    by_pattern = kind == "full" and len(codec.numbers) > 0  # the rows of a full covariance have the same numbers
-    pattern = in_question if by_pattern else in_question.any(dim=1, keepdim=True)
-    groups = torch.unique(pattern, dim=0, return_inverse=True)[1]
-    pieces, places, first_row = list[BoundTerms](), list[Tensor](), 0
-    for group in range(int(groups.max()) + 1):
-        place = (groups == group).nonzero().flatten().cpu()
-        of_group = encoded.take(place.numpy())
-        if bool(of_group.in_question[:, codec.numbers].any()):
-            pieces += _bound_numbers(
-                model, of_group, log_volume[place], bound_of, counts=not by_pattern, first_row=first_row, watch=watch
-            )
+    in_question = encoded.in_question[:, codec.numbers].cpu()
+    groups = [torch.arange(len(rows))]
+    if kind == "full" and len(codec.numbers):  # the rows of a full covariance have the same numbers
+        groups = [
+            (in_question == pattern).all(dim=1).nonzero().flatten() for pattern in torch.unique(in_question, dim=0)
+        ]
+    pieces, first_row = list[BoundTerms](), 0
+    for group in groups:
+        if bool(in_question[group].any()):
+            of_group = encoded.take(group.numpy())
+            pieces += _bound_numbers(model, of_group, log_volume[group], bound_of, first_row=first_row, watch=watch)
         else:
-            nothing = torch.zeros(len(place), dtype=torch.float64)
+            nothing = torch.zeros(len(group), dtype=torch.float64)
             pieces.append(collect_terms(nothing, nothing, [nothing.expand(schedule.n_steps - 1, -1)]))
-            watch(len(place))
-        places.append(place)
-        first_row += len(place)
+            watch(len(group))
+        first_row += len(group)
     terms = merge_terms(pieces)
-    terms = replace(terms, per_row=terms.per_row[torch.cat(places).argsort()])
+    terms = replace(terms, per_row=terms.per_row[torch.cat(groups).argsort()])
     if codec.blocks:
         terms = add_levels(terms, -log_prob_of_levels(model, encoded))
     refuse_no_numbers(terms.per_row, "Bounds")
@@ -117,14 +115,13 @@ def _bound_numbers(
     log_volume: Tensor,
     bound_of: Callable[..., BoundTerms],
     *,
-    counts: bool,
     first_row: int,
     watch: Callable[[int], object],
 ) -> list[BoundTerms]:
     """Return the bounds of the numbers of rows given their levels, in pieces; each row has its own noise.
 
-    `first_row` is the number of the first row in the streams of noise. With `counts`, rows may have different numbers
-    in question, which are counted.
+    `first_row` is the number of the first row in the streams of noise. Where rows have different numbers in question,
+    these are counted.
     """
     codec, device = model.codec, encoded.rows.device
     in_question = encoded.in_question[:, codec.numbers]
@@ -136,7 +133,7 @@ def _bound_numbers(
         piece = encoded.take(np.arange(first, min(first + piece_rows, n_rows)))
         options = {"first_row": first_row + first, "log_volume": log_volume[first : first + piece_rows]}
         is_counted = piece.in_question[:, numbers]
-        if counts and not bool(is_counted.all()):
+        if not bool(is_counted.all()):
             options["counted"] = is_counted
         denoiser = numbers_given(model.denoiser, codec, piece.rows, piece.known, piece.absent, numbers)
         return bound_of(denoiser, piece.rows[:, numbers].masked_fill(~is_counted, 0.0), **options)

@@ -24,7 +24,6 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.possible import refuse_not_made
-from backwalk.model.rows import EncodedRows, encode_given
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
 from backwalk.table import Schema
 from backwalk.table.schema import shown
@@ -58,10 +57,6 @@ class Given:
     values: NDArray[np.float64]
     allowed: tuple[Allowed, ...] = ()
     known: NDArray[np.bool_] | None = None
-
-    def encode(self, model: DiffusionModel) -> EncodedRows:
-        """Encode the given values. Raises InvalidInput: see `encode_given`."""
-        return encode_given(model, self.values, self.known)
 
     def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which rows, (..., d), have allowed values."""

@@ -18,7 +18,7 @@ from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.draw import ReverseChain, draw_tiles, gather_rows, make_chain
 from backwalk.model.given import Given
-from backwalk.model.rows import EncodedRows
+from backwalk.model.rows import EncodedRows, encode_given
 from backwalk.sampling import TILE_ROWS, RowNoise, Sampler
 from backwalk.streams import Stream
 
@@ -61,7 +61,7 @@ def sample_pieces(
     and sets, and SamplingDiverged if rows are not finite.
     """
     conditions = Given(np.full((1, model.codec.n_columns), np.nan)) if given is None else given
-    encoded = conditions.encode(model)
+    encoded = encode_given(model, conditions.values, conditions.known)
     chain = make_chain(model, sampler, encoded)
     if conditions.allowed:
         return _accepted_tiles(model, chain, start, stop, stream, conditions, encoded)
