@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,7 @@ from backwalk.denoiser import (
 )
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
+from backwalk.formatting import one_line
 from backwalk.limits import HISTORY_LENGTH, MOST_STEPS
 from backwalk.model import Conditions, DiffusionModel, Student
 from backwalk.model_file.record import HistoryRecord, OwnNetwork, Record
@@ -34,6 +35,7 @@ from backwalk.streams import Stream
 from backwalk.table import Codec, Schema
 from backwalk.training import History
 
+_Made = TypeVar("_Made")
 _HISTORY = ("step", "loss", "validation_step", "validation_loss")
 _NETWORKS = ("denoiser.", "student.")
 _SERIES = ("schedule.log_snr", "denoising_error", *(f"history.{name}" for name in _HISTORY))
@@ -58,7 +60,7 @@ def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
 def record_of(model: DiffusionModel) -> Record:
     """Return the record of a model. Raises ModelFileError, and pydantic's ValidationError for a value out of range."""
     layout = model.denoiser.layout if isinstance(model.denoiser, TableDenoiser) else None
-    student = model.student and {"architecture": _sizes(model.student.architecture), "error": model.student.error}
+    student = model.student and {"architecture": vars(model.student.architecture), "error": model.student.error}
     return Record.model_validate(
         {
             "architecture": _architecture_record(model),
@@ -93,10 +95,6 @@ def _architecture_record(model: DiffusionModel) -> dict[str, Any]:
         assert isinstance(model.denoiser, EnsembleDenoiser)
         outputs = answers(model.denoiser.network, model.codec.n_encoded)
         return {"kind": "Module", "name": type(architecture).__name__[:200], "answers": outputs}
-    return _sizes(architecture)
-
-
-def _sizes(architecture: Residual | Textbook) -> dict[str, Any]:
     return {"kind": type(architecture).__name__, **vars(architecture)}
 
 
@@ -157,7 +155,7 @@ def model_of(record: Record, tensors: dict[str, Tensor], network: nn.Module | No
         reverse_variance=record.reverse_variance,
         denoising_error=tensors["denoising_error"],
         decoder_variance=record.decoder_variance,
-        sampler=Sampler(**record.sampler.model_dump()),
+        sampler=_made("sampler", Sampler, record.sampler),
         prior_mismatch=record.prior_mismatch,
         history=History(**history),
         card=record.card.model_dump(exclude_unset=True),
@@ -171,7 +169,12 @@ def _architecture_of(record: Record, network: nn.Module | None) -> Architecture:
     if not isinstance(record.architecture, OwnNetwork):
         if network is not None:
             raise ModelFileError("the model has a network of this library: leave `denoiser` out.")
-        return record.architecture.architecture()
+        kinds: dict[str, type[Residual | Textbook]] = {kind.__name__: kind for kind in (Residual, Textbook)}
+        sizes = dict(record.architecture)
+        kind = kinds.get(str(sizes.pop("kind", None)))
+        if kind is None:
+            raise ModelFileError(f"the kind of its architecture should be one of {', '.join(kinds)}.")
+        return _made("architecture", kind, sizes)
     name = record.architecture.name
     if network is None:
         raise ModelFileError(
@@ -179,6 +182,14 @@ def _architecture_of(record: Record, network: nn.Module | None) -> Architecture:
             f"Diffusion.load(path, denoiser={name}(...))."
         )
     return network
+
+
+def _made(name: str, kind: type[_Made], values: dict[str, Any]) -> _Made:
+    """Return kind(**values), which checks the values. Raises ModelFileError and InvalidInput."""
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ModelFileError(f"in the model's record, {name}: {one_line(error)}.") from error
 
 
 def _layout_of(record: Record, codec: Codec) -> TableLayout | None:
@@ -201,7 +212,8 @@ def _conditions_of(record: Record, schema: Schema) -> Conditions:
 def _student_of(record: Record, tensors: dict[str, Tensor], d: int, schedule: NoiseSchedule) -> Student | None:
     student = None
     if record.student is not None:
-        architecture, last = record.student.architecture.architecture(), schedule.respace([schedule.n_steps])
+        architecture = _made("student.architecture", Residual, record.student.architecture)
+        last = schedule.respace([schedule.n_steps])
         denoiser = _network_of(architecture, d, last, record.floor, "student.", tensors)
         assert isinstance(denoiser, ResidualDenoiser)
         student = Student(architecture, denoiser, record.student.error)

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from backwalk.denoiser import (
-    Residual,
-    Textbook,
-)
-from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE, ReverseVariance
-from backwalk.sampling import SOLVERS
+from backwalk.limits import ReverseVariance
 
 FORMAT: Final = "backwalk-model"
 VERSION: Final = 1
@@ -21,37 +16,10 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 
-_Size = Annotated[int, Field(ge=1, le=NETWORK_SIZE)]
-_Depth = Annotated[int, Field(ge=1, le=NETWORK_DEPTH)]
 _Text = Annotated[str, Field(max_length=1000)]
 _Count = Annotated[int, Field(ge=0)]
 _NonNegative = Annotated[float, Field(ge=0)]
-_Settings = Annotated[dict[str, Any], Field(max_length=100)]
-
-
-class TextbookSizes(_Strict):
-    """The sizes of a textbook network."""
-
-    kind: Literal["Textbook"]
-    width: _Size
-    n_hidden: _Depth
-
-    def architecture(self) -> Textbook:
-        """Return the architecture of these sizes."""
-        return Textbook(**self.model_dump(exclude={"kind"}))
-
-
-class ResidualSizes(_Strict):
-    """The sizes of residual networks."""
-
-    kind: Literal["Residual"]
-    width: _Size
-    n_blocks: _Depth
-    n_members: _Size
-
-    def architecture(self) -> Residual:
-        """Return the architecture of these sizes."""
-        return Residual(**self.model_dump(exclude={"kind"}))
+_Settings = Annotated[dict[str, Any], Field(max_length=100)]  # checked by the class that is made of them
 
 
 class OwnNetwork(_Strict):
@@ -62,20 +30,8 @@ class OwnNetwork(_Strict):
     answers: Annotated[list[float], Field(max_length=100)]
 
 
-def _registered(solver: str) -> str:
-    if solver not in SOLVERS:
-        raise ValueError(f"should be one of {', '.join(SOLVERS)}")
-    return solver
-
-
-class _Sampler(_Strict):
-    solver: Annotated[str, AfterValidator(_registered)]
-    n_evaluations: Annotated[int, Field(ge=1)] | None
-    eta: Annotated[float, Field(ge=0, le=1)]
-
-
 class _Student(_Strict):
-    architecture: ResidualSizes
+    architecture: _Settings
     error: _NonNegative
 
 
@@ -110,7 +66,7 @@ class _Card(_Strict):
 class Record(_Strict):
     """A model without its tensors."""
 
-    architecture: Annotated[TextbookSizes | ResidualSizes | OwnNetwork, Field(discriminator="kind")]
+    architecture: OwnNetwork | _Settings
     has_patterns: bool
     floor: Annotated[float, Field(ge=0, le=1e6)]
     tied: list[_Count] = []
@@ -118,7 +74,7 @@ class Record(_Strict):
     data_schema: dict[str, Any]
     reverse_variance: ReverseVariance
     decoder_variance: _NonNegative
-    sampler: _Sampler
+    sampler: _Settings
     prior_mismatch: Annotated[float, Field(ge=-1e-6)]
     history: HistoryRecord
     card: _Card
