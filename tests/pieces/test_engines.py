@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from backwalk.errors import IncompatibleArguments, InvalidInput
+from backwalk.errors import InvalidInput
 from backwalk.pieces import make_parts, values_checksum
 
 
@@ -21,22 +21,13 @@ def test_workers_make_the_same_rows_and_print_nothing(saved, drawn, tmp_path, mo
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "value"),
-    [
-        ({"address": "head:6379"}, IncompatibleArguments, "--address"),
-        ({"engine": "ray", "address": "ray://head:10001"}, IncompatibleArguments, "ray://head:10001"),
-        ({"engine": "abacus"}, InvalidInput, "abacus"),
-    ],
+    ("is_installed", "address", "value"),
+    [(True, "ray://head:10001", "ray://head:10001"), (False, None, r"backwalk\[ray\]")],
 )
-def test_what_does_not_go_together_is_refused(drawn, tmp_path, monkeypatch, options, error, value):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
-    drawn(rows=(0, 1))
-    with pytest.raises(error, match=value):
-        make_parts(tmp_path, **options)
-
-
-def test_a_missing_ray_is_named_with_the_remedy(drawn, tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(InvalidInput, match=r"backwalk\[ray\]"):
-        drawn(tmp_path / "rows", engine="ray")
+def test_a_ray_that_cannot_be_used_is_refused_before_a_folder_is_made(
+    drawn, tmp_path, monkeypatch, is_installed, address, value
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: is_installed or None)
+    with pytest.raises(InvalidInput, match=value):
+        drawn(tmp_path / "rows", engine="ray", address=address)
     assert not (tmp_path / "rows").exists()

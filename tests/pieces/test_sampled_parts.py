@@ -24,8 +24,10 @@ def test_parts_of_any_size_hold_the_rows_of_one_sample(saved, drawn, tmp_path, p
     table = read_table(tmp_path)
     assert table.schema == as_table(saved[1]).schema
     np.testing.assert_array_equal(table.values, as_table(saved[1]).values)
-    starts = [part.start for part in made.manifest.parts]
-    assert starts == list(range(0, N, part_rows))
+    assert [part.start for part in made.manifest.parts] == list(range(0, N, part_rows))
+    manifest = json.loads((tmp_path / "_backwalk" / "manifest.json").read_text())
+    assert (manifest["values"], {part["job"] for part in manifest["parts"]}) == (made.manifest.values, {made.job.id})
+    assert all(part["processor"] for part in manifest["parts"])
 
 
 def test_ranges_make_every_part_once(saved, drawn, tmp_path):
@@ -92,12 +94,10 @@ def test_a_call_that_is_refused_clears_nothing(saved, drawn, tmp_path, wrong):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_conditions_hold_in_parts_of_any_size(saved, drawn, tmp_path):
+def test_conditions_hold_in_parts(saved, drawn):
     given = {"x": (0.0, None), "kind": "a"}
     whole = Diffusion.load(saved[0]).sample(N, given=given, n_evaluations=2, random_state=3)
-    for part_rows in (2048, 8192):
-        made = drawn(tmp_path / str(part_rows), part_rows=part_rows, given=given)
-        assert made.manifest.values == values_checksum(whole)
+    assert drawn(given=given).manifest.values == values_checksum(whole)
 
 
 def test_a_model_that_changed_is_refused(saved, tmp_path):
@@ -111,7 +111,14 @@ def test_a_model_that_changed_is_refused(saved, tmp_path):
         run_piece(folder, 2048, 4096)
 
 
-def test_folders_with_other_files_are_refused(saved, drawn, tmp_path):
+def test_a_piece_that_is_no_part_is_refused(drawn, tmp_path):
+    drawn(rows=(0, 2048))
+    for start, stop in ((0, 4096), (2047, 4095), (6144, 8192)):
+        with pytest.raises(InvalidInput, match="part"):
+            run_piece(tmp_path, start, stop)
+
+
+def test_folders_with_other_files_are_refused(drawn, tmp_path):
     (tmp_path / "mine.csv").write_text("a\n1\n")
     with pytest.raises(TableFileError, match=r"mine\.csv"):
         drawn()
@@ -127,24 +134,9 @@ def test_folders_with_other_files_are_refused(saved, drawn, tmp_path):
         ({"rows": (5000, None)}, "5,000"),
         ({"workers": 0}, "0"),
         ({"engine": "abacus"}, "abacus"),
+        ({"address": "head:6379"}, "--address"),
     ],
 )
-def test_bad_settings_are_named(saved, drawn, tmp_path, options, value):
+def test_bad_settings_are_named(drawn, tmp_path, options, value):
     with pytest.raises(InvalidInput, match=value):
         drawn(tmp_path / "rows", **options)
-
-
-def test_a_piece_that_is_no_part_is_refused(saved, drawn, tmp_path):
-    drawn(rows=(0, 2048))
-    for start, stop in ((0, 4096), (2047, 4095), (6144, 8192)):
-        with pytest.raises(InvalidInput, match="part"):
-            run_piece(tmp_path, start, stop)
-
-
-def test_the_folder_describes_itself(saved, drawn, tmp_path):
-    made = drawn()
-    manifest = json.loads((tmp_path / "_backwalk" / "manifest.json").read_text())
-    assert manifest["values"] == made.manifest.values
-    assert [part["start"] for part in manifest["parts"]] == [0, 2048, 4096]
-    assert {part["job"] for part in manifest["parts"]} == {made.job.id}
-    assert all(part["processor"] for part in manifest["parts"])
