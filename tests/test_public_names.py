@@ -50,9 +50,8 @@ def test_an_unknown_name_is_an_attribute_error():
         _ = backwalk.GAN
 
 
-@pytest.mark.parametrize("module", ["backwalk", "backwalk.cli"])
-def test_importing_needs_no_torch(module):
-    code = f"import sys, {module}; print([name for name in ('torch', 'sklearn', 'scipy') if name in sys.modules])"
+def test_importing_needs_no_torch():
+    code = "import sys, backwalk.cli; print([name for name in ('torch', 'sklearn', 'scipy') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 

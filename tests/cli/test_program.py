@@ -12,7 +12,6 @@ import pytest
 
 from backwalk import Diffusion
 from backwalk.cli import cli, console
-from backwalk.sampling import FEWEST_WITH_NOISE, USUAL_EVALUATIONS
 from backwalk.table import as_table, write_table
 
 QUICK = ["--max-steps", "5"]
@@ -41,13 +40,6 @@ def test_help_loads_no_torch():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
 
 
-def test_texts_name_the_numbers_of_evaluations_that_are_meant(run):
-    _, out, _ = run("sample", "-h")
-    for text in (" ".join(out.split()), " ".join(Diffusion.sample.__doc__.split())):
-        assert f"ewer than {FEWEST_WITH_NOISE}" in text
-        assert f"takes {USUAL_EVALUATIONS}" in text
-
-
 def test_each_option_has_the_variable_of_its_name():
     """Found by review: --bound, --training and --json had others, and were passed over without a word."""
     for command in cli.commands.values():
@@ -64,13 +56,6 @@ def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeyp
     assert facts["training_step_kept"].endswith("of 3")
     assert facts["network"] == "Residual(width=16, n_blocks=1, n_members=2)"
     assert facts["training"] == "3 steps of 256 rows per member"
-
-
-def test_a_completion_script_is_given_for_a_shell(run, monkeypatch, capsys):
-    monkeypatch.setenv("_BACKWALK_COMPLETE", "zsh_source")
-    with pytest.raises(SystemExit):
-        cli.main([], prog_name="backwalk")
-    assert "#compdef backwalk" in capsys.readouterr().out
 
 
 def test_wrong_usage_is_status_2(run, model):
@@ -105,12 +90,8 @@ def test_options_of_another_kind_of_source_are_refused(run, rows_file, tmp_path,
     ("content", "part"),
     [
         ("a,b\n1,2\n3,inf\n", "inf"),
-        ("a,b\n", "has none"),
         ("a,b\n1,x\n2,\xff\n", "UTF-8"),
-        ("a,b\n1,2\n", "1 sample"),
         ("a,b\n1,2\n1,2\n", "constant"),
-        ("1,2\n3,4\n", "header"),
-        ("", "empty"),
     ],
 )
 def test_bad_tables_are_one_line_and_status_1(run, tmp_path, content, part):
@@ -221,26 +202,17 @@ def test_quiet_prints_nothing(run, model, rows_file):
     assert run("sample", model, "-n", 3, "-o", rows_file, "--force", "-q") == (0, "", "")
 
 
-def test_a_device_can_be_named(run, model, rows_file, tmp_path):
-    for arguments in (
-        ["fit", rows_file, "-o", tmp_path / "other", *QUICK],
-        ["distil", model, "-o", tmp_path / "student", "--max-steps", 1],
-        ["sample", model, "-n", 3, "-o", tmp_path / "new.csv"],
-        ["score", model, rows_file, "-o", tmp_path / "scores.csv"],
-    ):
-        assert run(*arguments, "--device", "cpu")[0] == 0
+def test_a_device_that_is_none_is_refused(run, model, rows_file, tmp_path):
     for command in (
         ["demo", "-o", tmp_path / "demo"],
         ["fit", rows_file, "-o", tmp_path / "never"],
-        ["fit", rows_file, "-o", tmp_path / "never", "--ddpm"],
         ["distil", model],
         ["sample", model],
         ["score", model, rows_file],
         ["report", model, rows_file, "-o", tmp_path / "r.html"],
     ):
         status, out, err = run(*command, "--device", "warp")
-        assert (status, out) == (1, "")
-        assert "device should be" in err
+        assert (status, out, "device should be" in err) == (1, "", True), err
 
 
 def test_long_work_shows_now_and_then_how_far_it_is(run, model, rows_file, tmp_path, monkeypatch):
@@ -294,17 +266,13 @@ def test_a_full_standard_output_is_named():
     """Found by review: the status was Python's own, or no path was named."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "backwalk", "-h"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [sys.executable, "-m", "backwalk", "info", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert (done.returncode, done.stderr) == (
         1,
         "error: standard output cannot be written: No space left on device\n",
     )
-
-
-@pytest.mark.parametrize("arguments", [["info"], ["info", "--json"]])
-def test_a_full_standard_output_is_named_by_a_command(run, monkeypatch, arguments):
-    with Path("/dev/full").open("w") as full:
-        monkeypatch.setattr(sys, "stdout", full)
-        status, _, err = run(*arguments)
-    assert (status, err) == (1, "error: standard output cannot be written: No space left on device\n")

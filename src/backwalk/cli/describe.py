@@ -25,13 +25,13 @@ def describe(path: str | None = None) -> dict[str, Any]:
     if path is None:
         return {"densities": [{"name": name, "d": make().d} for name, make in DENSITIES.items()]}
     if is_model(path) or Path(path).suffix in MODEL_SUFFIXES:
-        return _of_model(path)
+        return _describe_model(path)
     if is_built_in(path):
-        return _of_density(path)
-    return _of_table(path)
+        return _describe_density(path)
+    return _describe_table(path)
 
 
-def _of_model(path: str) -> dict[str, Any]:
+def _describe_model(path: str) -> dict[str, Any]:
     model = load(Path(path))
     return {
         "model": path,
@@ -55,7 +55,7 @@ def _of_model(path: str) -> dict[str, Any]:
     }
 
 
-def _of_density(name: str) -> dict[str, Any]:
+def _describe_density(name: str) -> dict[str, Any]:
     density = DENSITIES[name]()
     return {"density": name, "d": density.d, "entropy_nats": density.entropy}
 
@@ -67,10 +67,10 @@ def _conditions(model: DiffusionModel) -> str:
     return model.conditions or "none"
 
 
-def _of_table(path: str) -> dict[str, Any]:
+def _describe_table(path: str) -> dict[str, Any]:
     check_file(path, name="PATH", folders=True)
     if not is_read_at_once(path):
-        return _of_files(path)
+        return _describe_files(path)
     n_rows, columns = facts_of_columns(path)
     facts: dict[str, Any] = {"table": path, "rows": n_rows, "n_columns": len(columns)}
     if path == "-":  # standard input cannot be read twice
@@ -89,7 +89,7 @@ def _tied(model: DiffusionModel) -> dict[str, Any]:
     return {"tied": names} if names else {}
 
 
-def _of_files(path: str) -> dict[str, Any]:
+def _describe_files(path: str) -> dict[str, Any]:
     """Describe several files, or one larger than memory, by one pass over them."""
     settings = check_settings(Diffusion().get_params(deep=False))
     rows = read_rows(path, settings)

@@ -56,7 +56,6 @@ class Job(Record):
     seed: Annotated[int, Field(ge=0)]
     rows: Annotated[int, Field(ge=1, le=LARGEST_ROW)]
     part_rows: Annotated[int, Field(multiple_of=TILE_ROWS, ge=TILE_ROWS)]
-    columns: tuple[str, ...]
     device: str = "auto"
 
     @property

@@ -280,12 +280,11 @@ class _Output:
             seed=secrets.randbits(32) if seed is None else seed,
             rows=n,
             part_rows=self._part_rows or (self.before.part_rows if self.before else PART_ROWS),
-            columns=self.model.schema.names,
             device=self._device,
         )
         if self.before is None:
             # Errors come before a folder is made, or cleared.
-            next(iter(work.tables(self.model, data, job.seed, 0, 1)))
+            next(work.tables(self.model, data, job.seed, 0, 1))
         if self._overwrite:
             self._place.clear()
         self._place.begin(job, free=["seed"] * (seed is None) + ["part_rows"] * (self._part_rows is None))
