@@ -62,22 +62,13 @@ def _add(digest: hashlib._Hash, column: pa.ChunkedArray) -> None:
         column = column.cast(column.type.value_type)
     digest.update(f"{column.type}\0".encode())
     digest.update(np.packbits(np.asarray(column.is_null())).tobytes())
-    there = column.drop_null().combine_chunks()
-    if _is_text(there.type):
-        texts = there.cast(pa.large_binary())
+    values = column.drop_null().combine_chunks()
+    if pa.types.is_boolean(values.type):
+        values = values.cast(pa.uint8())
+    if values.type.num_buffers == 3:  # texts and bytes: which are missing, where each begins, and the bytes
+        texts = values.cast(pa.large_binary())
         digest.update(np.asarray(pc.binary_length(texts), dtype="<i8").tobytes())
         digest.update(b"".join(texts.to_pylist()))
-    elif pa.types.is_boolean(there.type):
-        digest.update(np.packbits(there.to_numpy(zero_copy_only=False)).tobytes())
-    else:
-        width = there.type.bit_width // 8
-        buffer = there.buffers()[1]
-        bytes_ = b"" if buffer is None else buffer.to_pybytes()
-        digest.update(bytes_[there.offset * width : (there.offset + len(there)) * width])
-
-
-def _is_text(of_type: pa.DataType) -> bool:
-    return any(
-        test(of_type)
-        for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_binary, pa.types.is_large_binary)
-    )
+    elif len(values):
+        width = values.type.bit_width // 8
+        digest.update(values.buffers()[1].to_pybytes()[values.offset * width : (values.offset + len(values)) * width])
