@@ -1,30 +1,29 @@
 """Progress: nothing of short work, a bar on a terminal, and sparse lines in a log."""
 
+import itertools
 import sys
 
 import pytest
 
-from backwalk.fit import progress
-from backwalk.fit.progress import progress_bar, progress_display, progress_of_rows
+from backwalk.fit.progress import Display
 from backwalk.training import Progress
 
 STEPS = [Progress(step, 5000, 1.5, 0.25 if step == 2000 else None, 0.1, step / 3000) for step in (1000, 2000, 3000)]
 
 
-def show_training(*, verbose):
-    with progress_bar(verbose) as show:
+def show_training(monkeypatch, *, seconds, is_terminal, verbose=True):
+    """Show three steps by a clock that moves by so many seconds whenever it is read."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    clock = itertools.count(1e6, seconds)
+    monkeypatch.setattr("tqdm.std.time", lambda: next(clock))
+    with Display(verbose=verbose) as display:
+        show = display.training()
         for step in STEPS:
             show(step)
 
 
-def use_terminal(monkeypatch, *, seconds):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    monkeypatch.setattr(progress, "SECONDS_BEFORE_A_BAR", seconds)
-
-
 def test_a_terminal_shows_step_loss_and_validation(monkeypatch, capsys):
-    use_terminal(monkeypatch, seconds=0.0)
-    show_training(verbose=True)
+    show_training(monkeypatch, seconds=1.0, is_terminal=True)
     out, err = capsys.readouterr()
     assert out == ""
     for text in ("training  33%", "step 1,000", "training 100%", "step 3,000", "loss 1.5000", "validation 0.2500"):
@@ -32,40 +31,32 @@ def test_a_terminal_shows_step_loss_and_validation(monkeypatch, capsys):
     assert err.endswith("\r")  # the bar is removed
 
 
-def test_nothing_is_shown_of_short_work_or_without_verbose(monkeypatch, capsys):
-    use_terminal(monkeypatch, seconds=1e9)
-    show_training(verbose=True)
-    use_terminal(monkeypatch, seconds=0.0)
-    show_training(verbose=False)
+@pytest.mark.parametrize(("verbose", "seconds", "is_terminal"), [(True, 0.1, True), (False, 60.0, True), (True, 1, 0)])
+def test_nothing_is_shown_of_short_work_or_without_verbose(monkeypatch, capsys, verbose, seconds, is_terminal):
+    show_training(monkeypatch, seconds=seconds, is_terminal=is_terminal, verbose=verbose)
     assert capsys.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("seconds", "shares"), [(1e9, []), (0.0, ["33%", "67%", "100%"])])
-def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys, seconds, shares):
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", seconds)
-    show_training(verbose=True)
+def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
+    show_training(monkeypatch, seconds=20.0, is_terminal=False)
     out, err = capsys.readouterr()
-    assert (out, [line.split()[1] for line in err.splitlines()]) == ("", shares)
+    assert (out, [line.split()[1] for line in err.splitlines()]) == ("", ["67%", "100%"])
     assert all("\r" not in line and "step" in line for line in err.splitlines())
 
 
-def test_activities_follow_each_other_and_messages_remove_the_bar(monkeypatch, capsys):
-    use_terminal(monkeypatch, seconds=0.0)
-    with progress_display(verbose=True) as display:
-        display.show("scoring", 0.5, "50 of 100 rows")
+def test_activities_follow_each_other_messages_remove_the_bar_and_rows_are_counted(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    clock = itertools.count(1e6, 60.0)
+    monkeypatch.setattr("tqdm.std.time", lambda: next(clock))
+    with Display(verbose=True) as display:
+        count = display.counter("scoring", 1000)
+        count(250)
+        assert "scoring  25%" in (shown := capsys.readouterr().err)
+        assert "250 of 1,000 rows" in shown
         display.clear()
         assert capsys.readouterr().err.endswith("\r")
-        display.show("scoring", 1.0, "100 of 100 rows")
+        count(250)
         display.show("judging", 0.2, "baselines")
         err = capsys.readouterr().err
-    assert "scoring 100%" in err
+    assert "500 of 1,000 rows" in err
     assert "judging  20%" in err
-
-
-def test_rows_are_counted(monkeypatch, capsys):
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
-    with progress_of_rows(True, "scoring", 1000) as count:
-        for _ in range(2):
-            count(250)
-    lines = capsys.readouterr().err.splitlines()
-    assert [line.split(", ")[-1] for line in lines] == ["250 of 1,000 rows", "500 of 1,000 rows"]

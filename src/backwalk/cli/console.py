@@ -38,16 +38,11 @@ class Console:
 
     def progress(self, activity: str, share: float, words: str) -> None:
         """Show the share of an activity that is done, and a few words."""
-        from backwalk.fit.progress import Display
-
-        self._bar = self._bar or Display(verbose=not self.quiet)
-        self._bar.show(activity, share, words)
+        self._display().show(activity, share, words)
 
     def counter(self, activity: str, total: int) -> Callable[[int], None]:
         """Return a function that adds a number of rows to those done, and shows the progress."""
-        from backwalk.fit.progress import row_counter
-
-        return row_counter(self.progress, activity, total)
+        return self._display().counter(activity, total)
 
     def print(self, text: str) -> None:
         """Print text on stdout."""
@@ -64,6 +59,12 @@ class Console:
         """Remove the progress from the terminal."""
         if self._bar is not None:
             self._bar.clear()
+
+    def _display(self) -> Display:
+        from backwalk.fit.progress import Display
+
+        self._bar = self._bar or Display(verbose=not self.quiet)
+        return self._bar
 
 
 def echo(text: str, *, err: bool = False) -> None:

@@ -37,7 +37,7 @@ from backwalk.fit import (
     parameters_from,
     warn_of_set_aside,
 )
-from backwalk.fit.progress import Callback, progress_bar, progress_display
+from backwalk.fit.progress import Callback, Display
 from backwalk.formatting import one_line
 from backwalk.limits import MEMORY
 from backwalk.model import DiffusionModel
@@ -280,7 +280,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         elif isinstance(X, (str, os.PathLike)):
             if sample_weight is not None:
                 raise InvalidInput("sample_weight goes with rows, but X names files: read them, or leave it out.")
-            with progress_display(self.verbose) as display:
+            with Display(verbose=self.verbose) as display:
                 rows = choose_from_files(
                     os.fspath(X), settings, memory, drop=drop, drop_missing=drop_missing, watch=display.show
                 )
@@ -344,7 +344,8 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         k = self.model_.codec.n_encoded
         architecture = default_student(k, self.model_.architecture)
         steps = None if max_steps is None else int(max_steps)
-        with progress_bar(self.verbose) as show:
+        with Display(verbose=self.verbose) as display:
+            callbacks = (display.training(), *self.callbacks)
             model = distil_model(
                 self.model_,
                 architecture,
@@ -352,7 +353,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
                 n_pairs=default_pairs(k),
                 stream=as_stream(random_state).child("distil"),
                 max_time=max_time,
-                watch=lambda progress: [callback(progress) for callback in (show, *self.callbacks)],
+                watch=lambda progress: [callback(progress) for callback in callbacks],
             )
         self._adopt(model)
         return self

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from backwalk.diffusion import BoundTerms, LogDensity
 from backwalk.errors import ImpossibleRowsWarning, InvalidInput
 from backwalk.estimator.fitted import Columns, Fitted, callers_level
-from backwalk.fit.progress import progress_display, progress_of_rows
+from backwalk.fit.progress import Display
 from backwalk.formatting import listed
 from backwalk.model import N_PLACES, bound, column_numbers, impossible_words, log_density, rank_scores
 from backwalk.streams import RandomState, as_stream
@@ -142,7 +142,7 @@ class Scores(Fitted):
         else:
             values = self._matched(X, columns=[*known, *asked]).values
         stream = as_stream(random_state)
-        with progress_of_rows(self.verbose, "scoring", len(values)) as watch:
+        with Display(verbose=self.verbose) as display:
             return log_density(
                 self.model_,
                 values,
@@ -152,7 +152,7 @@ class Scores(Fitted):
                 n_probes=n_probes,
                 n_places=n_places,
                 stream=stream,
-                watch=watch,
+                watch=display.counter("scoring", len(values)),
             )
 
     def score(self, X: Any, y: None = None) -> float:
@@ -237,7 +237,7 @@ class Scores(Fitted):
             A term is not a number.
         """
         values = self._matched(X, gaps=True).values
-        with progress_of_rows(self.verbose, "bounding", len(values)) as watch:
+        with Display(verbose=self.verbose) as display:
             return bound(
                 self.model_,
                 values,
@@ -246,7 +246,7 @@ class Scores(Fitted):
                 steps=steps,
                 decoder_variance=decoder_variance,
                 n_draws=n_draws,
-                watch=watch,
+                watch=display.counter("bounding", len(values)),
             )
 
     def assess(
@@ -284,7 +284,7 @@ class Scores(Fitted):
 
         check_is_fitted(self)
         stream = as_stream(random_state).child("report", "assess")
-        with progress_display(self.verbose) as display:
+        with Display(verbose=self.verbose) as display:
             watch = partial(display.show, "scoring")
             return assess(
                 self.model_, X, training=training, density=density, given=given, stream=stream, watch=watch, **more

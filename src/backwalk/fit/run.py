@@ -21,7 +21,7 @@ import torch
 from backwalk.denoiser import build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput, TrainingDiverged
-from backwalk.fit.progress import FitProgress, progress_bar
+from backwalk.fit.progress import Display, FitProgress
 from backwalk.fit.rules import default_architecture, default_training, reference_step_seconds
 from backwalk.fit.settings import CheckpointOptions, Settings
 from backwalk.model import DiffusionModel
@@ -58,10 +58,11 @@ def run_training(
     )
     stops = False
     try:
-        with progress_bar(settings.verbose) as show, closing(_memory_checked(steps)) as checked_steps:
+        with Display(verbose=settings.verbose) as display, closing(_memory_checked(steps)) as checked_steps:
+            callbacks = (display.training(), *settings.callbacks)
             for progress in checked_steps:
                 fit_progress = FitProgress(**vars(progress), model=model_so_far)
-                answers = [callback(fit_progress) for callback in (show, *settings.callbacks)]
+                answers = [callback(fit_progress) for callback in callbacks]
                 stops = any(answer is True for answer in answers)
                 if stops:
                     break
