@@ -670,7 +670,7 @@ def test_another_fit_s_checkpoint_is_refused(rows, tmp_path):
     for change in ({"max_steps": 4}, {"random_state": 1}, {"validation_fraction": 0.2}, {"denoiser": Residual(9, 1)}):
         with pytest.raises(CheckpointError, match="belongs to another fit"):
             tiny(callbacks=[never], **change).fit(rows, checkpoint=tmp_path / "c", resume=True)
-    with pytest.raises(CheckpointError, match="belongs to another fit, as rows"):
+    with pytest.raises(CheckpointError, match="belongs to another fit, as data"):
         tiny(callbacks=[never]).fit(rows[::-1], checkpoint=tmp_path / "c", resume=True)
 
 

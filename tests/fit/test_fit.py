@@ -12,31 +12,18 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput, PriorMismatchWarning, RepeatedValueWarning, ShortTrainingWarning
 from backwalk.estimator import Diffusion
-from backwalk.fit import check_settings, reference_step_seconds
-from backwalk.fit import fit as module
-from backwalk.fit import run as speed
+from backwalk.fit import check_settings, choose_columns, reference_step_seconds, speed
 from backwalk.fit.plan import plan_fit
 from backwalk.streams import Stream
-from backwalk.table import Codec, NumberColumn, as_table, fit_codec
+from backwalk.table import as_table
 from backwalk.training import Trainer, loop
-from backwalk.training.checkpoint import checkpoint_slowness
+from backwalk.training.checkpoint import checkpoint_facts
 from backwalk.training.validation import Validation
 
 
 def tiny(**settings):
     given = {"n_steps": 10, "max_steps": 3, "denoiser": Residual(8, 1), "random_state": 0, "verbose": False}
     return Diffusion(**{**given, **settings})
-
-
-# 7 s before; a look at 4 of 64 levels takes 1 s, and so what comes afterwards 16.
-@pytest.mark.parametrize(("n_steps", "elsewhere"), [(1000, 9.0 + 16.0), (8, 9.0 + 2.0), (3, 9.0 + 1.0)])
-def test_what_comes_before_and_after_training_is_counted(monkeypatch, n_steps, elsewhere):
-    """Found by review: a short chain, which is measured at all of its steps, kept back six times what it took."""
-    clock, asked = itertools.count(7.0), []
-    monkeypatch.setattr(module.time, "perf_counter", lambda: next(clock))
-    found = module.seconds_outside_training(0.0, lambda n_levels: asked.append(n_levels), n_steps)
-    assert found == elsewhere
-    assert asked == [2, 4]
 
 
 @pytest.fixture
@@ -61,7 +48,7 @@ def clocked(monkeypatch, step_seconds):
 @pytest.mark.parametrize("steps", [89, 201])
 def test_a_fit_that_the_time_limit_cuts_short_says_so_and_warns_where_it_is_far_too_short(monkeypatch, rows, steps):
     """Found by an attack: on a busy machine 15 s became 16 networks of 89 steps, a nat worse than 4 of 400."""
-    monkeypatch.setattr(module, "measure_slowness", lambda *_: 1.0)
+    monkeypatch.setattr(speed, "step_seconds", lambda n, d, _: reference_step_seconds(n, d))
     X = np.random.default_rng(0).normal(size=(100, 5))
     clocked(monkeypatch, 1000.0 / steps)
     model = Diffusion(n_steps=10, max_time=1000.0, denoiser=Residual(8, 1), random_state=0, verbose=False)
@@ -99,9 +86,8 @@ def test_a_small_table_ends_when_it_overfits_unless_its_length_is_given(monkeypa
 def test_few_held_out_rows_give_no_patience(n_held_out, usual_steps, patience):
     frame = pd.DataFrame({"class": ["a", "b"] * 20, "size": np.random.default_rng(0).normal(size=40)})
     given = check_settings(Diffusion(validation_fraction=n_held_out / 40).get_params(deep=False))
-    table = as_table(frame)
-    codec = fit_codec(table)
-    plan = plan_fit(codec.encode(table.values), given, stream=Stream(0), codec=codec)
+    chosen = choose_columns(as_table(frame), given)
+    plan = plan_fit(chosen, chosen.codec.encode(chosen.table.values), given, stream=Stream(0))
     assert (plan.training.max_steps, plan.training.patience) == (usual_steps, patience)
 
 
@@ -109,9 +95,9 @@ def test_a_slow_machine_trains_fewer_networks(slow):
     """Rows and time for which the reference machine trains 16."""
     X = np.random.default_rng(0).normal(size=(100, 5))
     given = check_settings(Diffusion(max_time=15.0).get_params(deep=False))
-    assert module._slowness(given, None, *X.shape) == 16.0
-    codec = Codec((NumberColumn(0.0, 1.0),) * 5)
-    plans = [plan_fit(X, given, stream=Stream(0), slowness=slowness, codec=codec) for slowness in (1.0, 16.0)]
+    assert speed.slowness_here(given, None, *X.shape) == 16.0
+    chosen = choose_columns(as_table(X), given)
+    plans = [plan_fit(chosen, X, given, stream=Stream(0), slowness=slowness) for slowness in (1.0, 16.0)]
     assert [plan.architecture.n_members for plan in plans] == [16, 1]
 
 
@@ -129,7 +115,7 @@ def test_a_resumed_fit_keeps_the_speed_that_was_measured_when_it_began(monkeypat
     given = {"n_steps": 10, "max_time": 5.0, "random_state": 0, "verbose": False}
     with pytest.raises(Stop):
         Diffusion(**given, callbacks=[stop]).fit(rows, checkpoint=tmp_path / "c")
-    assert checkpoint_slowness(tmp_path / "c") == 4.0
+    assert checkpoint_facts(tmp_path / "c").slowness == 4.0
     with pytest.raises(Stop):
         Diffusion(**given, callbacks=[stop]).fit(rows, checkpoint=tmp_path / "c", resume=True)
 

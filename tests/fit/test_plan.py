@@ -1,7 +1,6 @@
 """The plan of a fit: which rows serve what, and that it is the same on any number of threads."""
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import moments_with_gaps
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.fit import STRUCTURE, check_settings, finest_scale, structure
+from backwalk.fit import ChosenColumns, check_settings, finest_scale, structure
 from backwalk.fit import plan as plans
 from backwalk.fit.distil import distil_model
 from backwalk.fit.plan import encode_rows, plan_fit
@@ -21,15 +20,21 @@ from backwalk.model import measure_denoising_error
 from backwalk.model_file.conversion import record_of, tensors_of
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import Codec, NumberColumn
+from backwalk.table import Codec, NumberColumn, Schema, Table
 from backwalk.training import Training, split_rows
 
 SMALL, NUMBERS = Residual(8, 1), Codec((NumberColumn(0.0, 1.0),) * 2)
 
 
-def settings(**given):
-    given = {"denoiser": SMALL, "n_steps": 9, "max_steps": 2, **given}
-    return check_settings(Diffusion(**given).get_params(deep=False))
+def planned(z, *, stream=0, **given):
+    """The plan of rows that are encoded already."""
+    small = {"denoiser": SMALL, "n_steps": 9, "max_steps": 2}
+    settings = check_settings(Diffusion(**{**small, **given}).get_params(deep=False))
+    n, d = z.shape
+    table = Table(z, Schema(None, ("float64",) * d, "numpy"))
+    gaps = np.isnan(z).sum(axis=0).tolist()
+    chosen = ChosenColumns(table, Codec((NumberColumn(0.0, 1.0),) * d), {}, gaps, n, n)
+    return plan_fit(chosen, z, settings, stream=Stream(stream))
 
 
 @pytest.mark.parametrize("fraction", [None, 0.0, 0.3])
@@ -51,32 +56,29 @@ def test_denoising_errors_are_of_validation_rows_where_there_are_any(fraction):
 
 
 def test_a_conditional_of_numbers_takes_longer_where_held_out_rows_show_overfitting():
-    z, codec = np.random.default_rng(0).normal(size=(1000, 4)), Codec((NumberColumn(0.0, 1.0),) * 4)
+    z, some = np.random.default_rng(0).normal(size=(1000, 4)), [[2, 3]]
 
     def training(n_held_out, conditions):
-        given = check_settings(Diffusion(validation_fraction=n_held_out / 1000).get_params(deep=False))
-        return plan_fit(z, given, stream=Stream(0), codec=codec, conditions=conditions).training
+        fraction = n_held_out / 1000
+        return planned(z, validation_fraction=fraction, conditions=conditions, denoiser=None, max_steps=None).training
 
-    assert training(100, ((2, 3),)).max_steps == round(80.0 * 900**0.5) > 1200 == training(100, "any").max_steps
-    assert training(4, ((2, 3),)).max_steps == training(4, "any").max_steps < 600
-    assert training(100, ((2, 3),)).input_ridge == pytest.approx(0.2 * 4 / 900)
+    assert training(100, some).max_steps == round(80.0 * 900**0.5) > 1200 == training(100, "any").max_steps
+    assert training(4, some).max_steps == training(4, "any").max_steps < 600
+    assert training(100, some).input_ridge == pytest.approx(0.2 * 4 / 900)
 
 
 def test_conditionals_of_numbers_are_drawn_in_finer_steps():
     """Found by measurement: 20 evaluations were too concentrated for the densities of narrow posteriors."""
-    z, numbers = np.random.default_rng(0).normal(size=(300, 4)), Codec((NumberColumn(0.0, 1.0),) * 4)
-
-    def sampler(conditions, **given):
-        return plan_fit(z, settings(**given), stream=Stream(0), codec=numbers, conditions=conditions).sampler
-
-    assert sampler(((2, 3),), n_steps=1000) == Sampler("multistep-sde", 60)
-    assert sampler(((2, 3),)) == Sampler("multistep", 9)  # of a chain of nine steps
-    assert sampler("any", n_steps=1000) == sampler(None, n_steps=1000) == Sampler("multistep-sde", 20)
+    z = np.random.default_rng(0).normal(size=(300, 4))
+    assert planned(z, conditions=[[2, 3]], n_steps=1000).sampler == Sampler("multistep-sde", 60)
+    assert planned(z, conditions=[[2, 3]]).sampler == Sampler("multistep", 9)  # of a chain of nine steps
+    for conditions in ("any", None):
+        assert planned(z, conditions=conditions, n_steps=1000).sampler == Sampler("multistep-sde", 20)
 
 
 def test_the_floor_and_the_split_are_those_of_the_seed():
     z = two_moons().sample(400, random_state=0)
-    plan = plan_fit(z, settings(), stream=Stream(3), codec=NUMBERS)
+    plan = planned(z, stream=3)
     assert plan.denoiser.floor == finest_scale(z, stream=Stream(3).child("floor"))
     validation, trained = split_rows(400, 40, stream=Stream(3))
     assert torch.equal(plan.rows.x_0, torch.from_numpy(z[trained]).float())
@@ -109,7 +111,7 @@ def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(rows, d):
 def test_the_finest_scale_of_many_rows_is_that_of_some(monkeypatch):
     X = curved_chain(3).sample(20_000, random_state=0)
     whole = finest_scale(X, stream=Stream(0))
-    monkeypatch.setattr(structure, "STRUCTURE", replace(STRUCTURE, most_searched=10_000))
+    monkeypatch.setattr(structure, "MOST_SEARCHED", 10_000)
     some = finest_scale(X, stream=Stream(0))
     assert some != whole
     assert some == pytest.approx(whole, rel=0.15)  # 300 probes and some hundred neighbours
@@ -120,23 +122,23 @@ def test_a_share_for_validation_that_is_no_row_is_refused():
     """Found by review: 1 % of 40 rows was none, and variances were fitted on rows that were trained on."""
     z = two_moons().sample(40, random_state=0)
     with pytest.raises(InvalidInput, match=r"one of 40 rows, but 0.01 .*give more, or 0"):
-        plan_fit(z, settings(validation_fraction=0.01), stream=Stream(3), codec=NUMBERS)
+        planned(z, validation_fraction=0.01)
 
 
 def test_columns_too_far_from_0_for_the_noise_are_refused_where_they_are_not_scaled():
     """Found by review: noise that is lost in rounding makes a bound below the entropy."""
     z = two_moons().sample(400, random_state=0)
     with pytest.raises(InvalidInput, match=r"is lost in the rounding of torch.float32 rows of size 1e\+06"):
-        plan_fit(z + 1e6, settings(scale=False), stream=Stream(3), codec=NUMBERS)
+        planned(z + 1e6, scale=False)
     z[0, 0] = np.nan  # found by review: with one gap nothing was refused
     with pytest.raises(InvalidInput, match=r"is lost in the rounding of torch.float32 rows of size 1e\+06"):
-        plan_fit(z + 1e6, settings(scale=False), stream=Stream(3), codec=NUMBERS)
+        planned(z + 1e6, scale=False)
 
 
 def test_one_run_of_em_serves_the_start_and_the_schedule():
     z = two_moons().sample(400, random_state=0)
     z[::7, 0] = np.nan
-    plan = plan_fit(z, settings(), stream=Stream(3), codec=NUMBERS)
+    plan = planned(z, stream=3)
     _, trained = split_rows(400, 40, stream=Stream(3))
     mean, covariance, _ = moments_with_gaps(z[trained], stream=Stream(3).child("start"))
     np.testing.assert_array_equal(plan.covariance.numpy(), covariance)

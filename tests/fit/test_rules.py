@@ -3,7 +3,6 @@
 import math
 import tracemalloc
 from contextlib import nullcontext
-from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +14,6 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import moments, prior_mismatch
 from backwalk.fit import (
-    STRUCTURE,
     default_architecture,
     default_distillation,
     default_evaluations,
@@ -57,7 +55,7 @@ def test_the_finest_scale_is_that_of_all_rows_and_not_of_the_first(monkeypatch):
     """Tables are sorted, or come in groups."""
     z = np.concatenate([100.0 + 10.0 * normal(300, 2), sine(1700, 0.03)])
     assert finest_scale(z, stream=STREAM) == pytest.approx(0.03, rel=0.3)
-    monkeypatch.setattr(structure, "STRUCTURE", replace(STRUCTURE, most_searched=300))
+    monkeypatch.setattr(structure, "MOST_SEARCHED", 300)
     assert finest_scale(z, stream=STREAM) < 0.1
 
 
@@ -91,7 +89,7 @@ def test_the_finest_scale_repeats():
 def test_the_finest_scale_is_the_same_in_pieces_and_takes_little_memory(monkeypatch):
     z = normal(300, 40)
     whole = finest_scale(z, stream=STREAM)
-    monkeypatch.setattr(structure, "STRUCTURE", replace(STRUCTURE, numbers_at_once=10_000))
+    monkeypatch.setattr(structure, "NUMBERS_AT_ONCE", 10_000)
     assert finest_scale(z, stream=STREAM) == pytest.approx(whole, rel=1e-12)
     monkeypatch.undo()
     tracemalloc.start()
@@ -109,7 +107,7 @@ def test_a_few_rows_tell_the_finest_scale_of_a_wide_table(monkeypatch):
     whole = finest_scale(sine(1000, 0.03), stream=STREAM)
     assert sum(asked) == 300
     asked.clear()
-    monkeypatch.setattr(structure, "STRUCTURE", replace(STRUCTURE, most_products=1))
+    monkeypatch.setattr(structure, "MOST_PRODUCTS", 1)
     assert finest_scale(sine(1000, 0.03), stream=STREAM) == pytest.approx(whole, rel=0.3)
     assert sum(asked) == 3
     asked.clear()

@@ -12,7 +12,7 @@ from sklearn import datasets as real
 from backwalk.datasets import two_moons
 from backwalk.errors import DegenerateRowsWarning, RepeatedValueWarning
 from backwalk.estimator import Diffusion
-from backwalk.fit import check_settings
+from backwalk.fit import ChosenColumns, check_settings
 from backwalk.fit.plan import plan_fit
 from backwalk.fit.warnings import find_warnings, flat_directions
 from backwalk.streams import Stream
@@ -25,12 +25,13 @@ GRID = RNG.normal(size=(5000, 2))
 
 def told(X, **settings):
     """The texts about degenerate rows, without a fit."""
-    table = as_table(X)
-    codec = fit_codec(table)
-    z = codec.encode(table.values, stream=Stream(0))
     given = check_settings(Diffusion(**settings).get_params(deep=False))
-    plan = plan_fit(z, given, stream=Stream(0), codec=codec)
-    return [text for category, text in find_warnings(plan, codec, table, z) if category is DegenerateRowsWarning]
+    table = as_table(X)
+    n_gaps = [0] * len(table.schema.names)
+    chosen = ChosenColumns(table, fit_codec(table), {}, n_gaps, len(table.values), len(table.values))
+    z = chosen.codec.encode(table.values, stream=Stream(0))
+    plan = plan_fit(chosen, z, given, stream=Stream(0))
+    return [text for category, text in find_warnings(plan, z) if category is DegenerateRowsWarning]
 
 
 def frame(X):

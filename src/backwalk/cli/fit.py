@@ -307,14 +307,14 @@ def _remove_checkpoint(checkpoint: Path, path: Path, estimator: Diffusion) -> No
     Such a checkpoint is older than the model. One that is newer or locked belongs to another fit, and stays.
     """
     from backwalk.files import file_lock
-    from backwalk.training.checkpoint import checkpoint_seed, checkpoint_step
+    from backwalk.training.checkpoint import checkpoint_facts
 
     model = estimator.model_
     # The checkpoint may be absent or damaged, or another process may hold it.
     with suppress(CheckpointError, OSError), file_lock(checkpoint):
-        whose = checkpoint_seed(checkpoint), checkpoint_step(checkpoint)
+        facts = checkpoint_facts(checkpoint)
         is_older = checkpoint.stat().st_mtime_ns <= path.stat().st_mtime_ns
-        if whose == (model.card["seed"], model.history.n_steps) and is_older:
+        if (facts.seed, facts.step) == (model.card["seed"], model.history.n_steps) and is_older:
             checkpoint.unlink(missing_ok=True)
 
 
@@ -324,10 +324,10 @@ def _how_to_continue(checkpoint: Path, arguments: tuple[str, ...]) -> str:
         return " before there was anything to keep"
     import shlex
 
-    from backwalk.training.checkpoint import checkpoint_step
+    from backwalk.training.checkpoint import checkpoint_facts
 
     command = shlex.join(["backwalk", *(argument for argument in arguments if argument != "--resume"), "--resume"])
     try:
-        return f"; {checkpoint} keeps step {checkpoint_step(checkpoint)}: continue with {command}"
+        return f"; {checkpoint} keeps step {checkpoint_facts(checkpoint).step}: continue with {command}"
     except BackwalkError:  # a damaged checkpoint: the next fit reports it
         return ""

@@ -274,7 +274,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         settings = check_settings(self.get_params(deep=False))
         options = check_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         rows: Table | ChosenColumns
-        weights = None
+        row_weights = None
         if isinstance(X, ChosenColumns):
             rows = X
         elif isinstance(X, (str, os.PathLike)):
@@ -290,10 +290,16 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             if drop or drop_missing:
                 raise InvalidInput("drop and drop_missing go with files, but X holds rows: leave them out of X.")
             rows = table = as_table(X)
-            weights = check_weights(sample_weight, len(table.values))
-        before = getattr(self, "model_", None) if settings.warm_start else None
+            row_weights = check_weights(sample_weight, len(table.values))
+        previous_model = getattr(self, "model_", None) if settings.warm_start else None
         model, diverged = fit_model(
-            rows, settings, before=before, options=options, began=began, weights=weights, on_columns=on_columns
+            rows,
+            settings,
+            previous_model=previous_model,
+            options=options,
+            began=began,
+            row_weights=row_weights,
+            on_columns=on_columns,
         )
         self._adopt(model)
         if diverged is not None:

@@ -1,10 +1,11 @@
 """From a table to a fitted model.
 
 `fit.py` has the five steps of a fit, and `settings.py` the parameters. `columns.py` chooses the columns, `plan.py`
-derives network and training, `warnings.py` warns of rows and schedules that spoil a model, `run.py` trains, and
-`card.py` records what was done. The plan's defaults follow from the data: noise levels by `structure.py`, network and
-training by `rules.py` and, for tables, `table_rules.py`; research/defaults.md has the measurements. `distil.py` trains
-a student of a fitted model, and `oracle.py` makes a model around a given denoiser.
+derives network and training, `warnings.py` warns of rows and schedules that spoil a model, and `card.py` records what
+was done. `speed.py` serves fits with a time limit, and `progress.py` shows how far they are. The plan's defaults follow
+from the data: noise levels by `structure.py`, network and training by `rules.py` and, for tables, `table_rules.py`;
+research/defaults.md has the measurements. `distil.py` trains a student of a fitted model, and `oracle.py` makes a model
+around a given denoiser.
 """
 
 from backwalk.fit.card import is_of_the_fit, is_of_these_versions, parameters_from, parameters_record, trained_rows
@@ -31,11 +32,10 @@ from backwalk.fit.settings import (
     check_weights,
     choose_device,
 )
-from backwalk.fit.structure import STRUCTURE, complete_cases, default_schedule, finest_scale
+from backwalk.fit.structure import complete_cases, default_schedule, finest_scale
 from backwalk.fit.table_rules import default_evaluations, default_shares, table_rules
 
 __all__ = [
-    "STRUCTURE",
     "CheckpointOptions",
     "ChosenColumns",
     "FitRules",

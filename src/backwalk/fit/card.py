@@ -18,7 +18,6 @@ import backwalk
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.fit.columns import ChosenColumns
 from backwalk.fit.plan import Plan
 from backwalk.fit.settings import Settings
 from backwalk.formatting import as_json
@@ -34,23 +33,13 @@ _OWN = "Module"  # a user's network
 _BY_NAME = "by name"  # kinds of columns
 
 
-def make_card(
-    settings: Settings,
-    chosen: ChosenColumns,
-    plan: Plan,
-    history: History,
-    data_sha256: str,
-    split: Stream,
-    *,
-    seed: int,
-    stopped_by: str,
-) -> dict[str, Any]:
-    """Return the card of a fit to the rows of some columns.
+def make_card(plan: Plan, history: History, *, data_sha256: str, stopped_by: str) -> dict[str, Any]:
+    """Return the card of a fit.
 
-    `data_sha256` is the `digest` of the table, `split` the stream that drew the held-out rows, and `stopped_by` what
-    ended training: "steps", "time limit", "callback" or "divergence". In the card, `n_rows` counts the training rows,
-    and `n_table_rows` all rows of the files, where some were chosen.
+    `data_sha256` is the `digest` of the table, and `stopped_by` what ended training (`Trainer.stopped_by`). In the
+    card, `n_rows` counts the training rows, and `n_table_rows` all rows of the files, where some were chosen.
     """
+    chosen = plan.chosen
     n_columns, n_used = chosen.table.schema.n_columns, len(chosen.table.values)
     are_some = n_used < chosen.n_rows
     columns = f"{n_columns} column{'s' * (n_columns > 1)}"
@@ -59,10 +48,10 @@ def make_card(
     return {
         "description": f"diffusion model of {columns}, fitted to {n_used:,} "
         f"{f'of {chosen.n_rows:,} ' if are_some else ''}rows{held_out}",
-        "parameters": parameters_record(settings),
+        "parameters": parameters_record(plan.settings),
         "settings": {"denoiser": _plain(plan.architecture), "training": asdict(plan.training)},
-        "seed": seed,
-        "split_seed": split.seed,
+        "seed": plan.stream.seed,
+        "split_seed": plan.split.seed,
         "data_sha256": data_sha256,
         "n_rows": len(plan.rows.x_0),
         "n_validation_rows": n_held_out,

@@ -150,13 +150,13 @@ def _gaps_of(table: Table) -> list[int]:
     return n_gaps
 
 
-def refuse_other_columns(before: DiffusionModel, schema: Schema, codec: Codec) -> None:
+def refuse_other_columns(previous_model: DiffusionModel, schema: Schema, codec: Codec) -> None:
     """Raise InvalidInput unless a fit has the columns and levels of the fit before, from whose weights it starts."""
-    if schema.columns != before.schema.columns:
-        names = (f"the columns {listed(map(shown, each.names))}" for each in (before.schema, schema))
+    if schema.columns != previous_model.schema.columns:
+        names = (f"the columns {listed(map(shown, each.names))}" for each in (previous_model.schema, schema))
         raise InvalidInput(_OTHER.format(*names))
-    for j in range(min(codec.n_columns, before.codec.n_columns)):
-        old, new = _levels(before.schema, before.codec, j), _levels(schema, codec, j)
+    for j in range(min(codec.n_columns, previous_model.codec.n_columns)):
+        old, new = _levels(previous_model.schema, previous_model.codec, j), _levels(schema, codec, j)
         if old != new:
             both = set(old) & set(new)
             only = [[level for level in each if level not in both] for each in (old, new)]

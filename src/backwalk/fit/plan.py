@@ -1,8 +1,7 @@
-"""The plan of a fit: parameters that the settings leave open follow from the rows."""
+"""The plan of a fit: what the settings leave open follows from the rows."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,9 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.denoiser import Architecture, EnsembleDenoiser, TableLayout, build_denoiser
+from backwalk.denoiser import Architecture, EnsembleDenoiser, TableDenoiser, TableLayout, build_denoiser
 from backwalk.diffusion import (
-    Denoiser,
     JointGaussian,
     NoiseSchedule,
     moments,
@@ -22,6 +20,7 @@ from backwalk.diffusion import (
     refuse_lost_noise,
 )
 from backwalk.errors import InvalidInput
+from backwalk.fit.columns import ChosenColumns
 from backwalk.fit.rules import (
     default_architecture,
     default_training,
@@ -30,13 +29,19 @@ from backwalk.fit.rules import (
     usual_steps,
 )
 from backwalk.fit.settings import Settings, check_length, choose_device
-from backwalk.fit.structure import STRUCTURE, complete_cases, default_schedule, finest_scale
+from backwalk.fit.structure import LAST_LEVEL, complete_cases, default_schedule, finest_scale
 from backwalk.fit.table_rules import default_evaluations, default_shares, table_rules
 from backwalk.limits import GREATEST_LEVEL
-from backwalk.model import Conditions, DiffusionModel, given_all_levels
+from backwalk.model import (
+    N_MEASURED_LEVELS,
+    Conditions,
+    DiffusionModel,
+    given_all_levels,
+    measure_denoising_error,
+)
 from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
-from backwalk.table import Codec, Redraw
+from backwalk.table import Codec, Redraw, tied_numbers
 from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Patterns, Training, split_rows
 
 _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
@@ -67,17 +72,25 @@ class FitRows:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """The rows, the noise, the untrained network and its training.
+    """The columns and rows of a fit, the noise, the untrained network and its training.
+
+    `conditions` are the columns that may be given. `stream` has the fit's random numbers, and `split` those that drew
+    the held-out rows. `slowness` is the time of a training step here, relative to the reference machine.
 
     `patterns` make columns of a table given or absent; without them rows are numbers alone. `covariance` is that of all
     rows, in tables that of the numbers in up to 100,000 training rows, `usual_steps` the number of training steps
     without a time limit, and `sound_steps` that below which a fit warns.
     """
 
-    rows: FitRows
-    codec: Codec
-    patterns: Patterns | None
+    settings: Settings
+    chosen: ChosenColumns
     conditions: Conditions
+    stream: Stream
+    split: Stream
+    slowness: float
+
+    rows: FitRows
+    patterns: Patterns | None
 
     schedule: NoiseSchedule
     levels: NoiseLevels
@@ -91,54 +104,70 @@ class Plan:
     usual_steps: int
     sound_steps: int
 
-    def measured(self, denoiser: EnsembleDenoiser) -> tuple[Denoiser, Tensor]:
-        """Return what the denoising errors of a denoiser are measured with: held-out rows, if there are any.
+    @property
+    def codec(self) -> Codec:
+        """The codec of the columns."""
+        return self.chosen.codec
 
-        For tables the first is the denoiser of the numbers with all levels given.
-        """
-        rows = self.rows.x_0 if self.rows.x_validation is None else self.rows.x_validation
-        if self.patterns is None:
-            return denoiser, rows[:_MOST_MEASURED]
-        return given_all_levels(denoiser, self.codec, rows[:_MOST_MEASURED])
+    @property
+    def gaps(self) -> tuple[int, ...]:
+        """The columns with gaps that a model can leave absent: neither levels of their own nor constant."""
+        return tuple(
+            j
+            for j in _columns_with_gaps(self.chosen)
+            if j not in self.codec.missing_levels and (self.patterns or not self.codec.columns[j].width)
+        )
 
     @property
     def sampler(self) -> Sampler:
-        """The default sampler of the model."""
-        return default_sampler(self.schedule, default_evaluations(self.codec, self.conditions))
+        """The model's sampler: that of the settings, or the default."""
+        n_evaluations = default_evaluations(self.codec, self.conditions)
+        return self.settings.sampler or default_sampler(self.schedule, n_evaluations)
+
+    def denoising_error(self, denoiser: EnsembleDenoiser, n_levels: int = N_MEASURED_LEVELS) -> Tensor:
+        """Return m_t, (n_steps + 1,), of a network with its present weights, measured at `n_levels` noise levels.
+
+        It is measured on held-out rows, if there are any; for tables, of the numbers with all levels given.
+        """
+        rows = self.rows.x_0 if self.rows.x_validation is None else self.rows.x_validation
+        rows, of_numbers = rows[:_MOST_MEASURED], denoiser
+        if self.patterns is not None:
+            of_numbers, rows = given_all_levels(denoiser, self.codec, rows)
+        stream = self.stream.child("denoising error")
+        return measure_denoising_error(of_numbers, rows, self.schedule, stream=stream, n_levels=n_levels)
 
 
 def plan_fit(
+    chosen: ChosenColumns,
     z: NDArray[Any],
     settings: Settings,
     *,
-    codec: Codec,
     stream: Stream,
     split: Stream | None = None,
-    before: DiffusionModel | None = None,
+    previous_model: DiffusionModel | None = None,
     slowness: float = 1.0,
-    conditions: Conditions = None,
-    redraw: Redraw | None = None,
-    weights: NDArray[np.float64] | None = None,
-    tied: Callable[[], Collection[int]] = tuple,
+    row_weights: NDArray[np.float64] | None = None,
 ) -> Plan:
     """Plan a fit to encoded rows, (n, k); the rows drawn by `split`, or by `stream`, are held out for validation.
 
-    The network starts from the weights of the model `before`, if given. `slowness` is the time of a training step here,
-    relative to the reference machine; with a time limit, network and training follow from it. `conditions` are the
-    columns that may be given, and `weights`, (n,), those of the rows; `tied` returns the coordinates of a table's tied
-    numbers (`table.tied_numbers`).
+    The network starts from the weights of `previous_model`, if given. With a time limit, network and training follow
+    from `slowness`, see `Plan`. `row_weights` are (n,).
 
     Raises InvalidInput before any long work.
     """
     n, k = z.shape
+    codec, values, split = chosen.codec, chosen.table.values, split or stream
+    has_patterns = bool(codec.blocks) or any(codec.columns[j].width for j in _columns_with_gaps(chosen))
+    conditions = settings.conditions_for(has_patterns=has_patterns, schema=chosen.table.schema)
     is_table = bool(codec.blocks) or bool(np.isnan(z).any()) or conditions is not None
     device = torch.device(choose_device(settings.device))
-    held_out, trained = split_rows(n, _n_held_out(n, k, settings), stream=split or stream)
+    held_out, trained = split_rows(n, _n_held_out(n, k, settings), stream=split)
+    has_held_out, redraw = len(held_out) > 0, codec.redraw(values)
     rows = FitRows(
         x_0=torch.from_numpy(z[trained]).float().to(device),
-        x_validation=torch.from_numpy(z[held_out]).float().to(device) if len(held_out) else None,
-        weight=None if weights is None else torch.from_numpy(weights[trained]).float().to(device),
-        validation_weight=None if weights is None or not len(held_out) else _of_mean_one(weights[held_out]),
+        x_validation=torch.from_numpy(z[held_out]).float().to(device) if has_held_out else None,
+        weight=None if row_weights is None else torch.from_numpy(row_weights[trained]).float().to(device),
+        validation_weight=_of_mean_one(row_weights[held_out]) if row_weights is not None and has_held_out else None,
         redraw=None if redraw is None else redraw.of(trained),
     )
 
@@ -147,7 +176,7 @@ def plan_fit(
     floor = finest_scale(complete_cases(from_noise), stream=stream.child("floor"))
     start = None
     if is_table:
-        start, mean, covariance = _fit_gaussian(z, trained, codec, weights, stream.child("start"))
+        start, mean, covariance = _fit_gaussian(z, trained, codec, row_weights, stream.child("start"))
     else:
         mean, covariance = moments(torch.from_numpy(z))
     schedule = settings.schedule or default_schedule(mean, covariance, floor, settings.n_steps)
@@ -162,7 +191,7 @@ def plan_fit(
     if not has_patience:
         rules = replace(rules, patience=None, patient_steps=0)
     max_steps, max_time = settings.max_steps, settings.max_time
-    architecture = settings.denoiser or (None if before is None else before.architecture)
+    architecture = settings.denoiser or (None if previous_model is None else previous_model.architecture)
     if architecture is None:
         architecture = default_architecture(len(trained), k, max_time, max_steps, slowness=slowness, rules=rules)
     training = settings.training or default_training(
@@ -170,18 +199,22 @@ def plan_fit(
     )
     check_length(training, len(trained))
     only_time_ends_it = max_time is not None and max_steps is None and settings.training is None
-    layout = TableLayout(codec, start, tied=tied()) if is_table else None
+    layout = TableLayout(codec, start, tied=_tied_numbers(chosen, previous_model)) if is_table else None
     denoiser = build_denoiser(
         architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"), layout=layout
     )
-    if before is not None:
-        _start_from(denoiser, before)
+    if previous_model is not None:
+        _start_from(denoiser, previous_model)
 
     return Plan(
-        rows=rows,
-        codec=codec,
-        patterns=Patterns.of(codec, default_shares(codec, conditions), conditions) if is_table else None,
+        settings=settings,
+        chosen=chosen,
         conditions=conditions,
+        stream=stream,
+        split=split,
+        slowness=slowness,
+        rows=rows,
+        patterns=Patterns.of(codec, default_shares(codec, conditions), conditions) if is_table else None,
         schedule=schedule,
         levels=_noise_levels(training, schedule, floor),
         covariance=covariance,
@@ -247,7 +280,7 @@ def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:
 
 
 def _refuse_wide(z: NDArray[np.float64]) -> None:
-    size, most = float(np.sqrt(np.nanmean(np.square(z), axis=0).max())), GREATEST_LEVEL / STRUCTURE.last_level
+    size, most = float(np.sqrt(np.nanmean(np.square(z), axis=0).max())), GREATEST_LEVEL / LAST_LEVEL
     if size > most:
         raise InvalidInput(
             f"Columns that are not scaled should have a root mean square of at most {most:g}, but the largest is "
@@ -264,10 +297,22 @@ def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> 
     return LogNormalLevels(float(level[1]), float(level[-1]), centre)
 
 
-def _start_from(denoiser: torch.nn.Module, before: DiffusionModel) -> None:
+def _columns_with_gaps(chosen: ChosenColumns) -> list[int]:
+    return [j for j, n_gaps in enumerate(chosen.gaps) if n_gaps]
+
+
+def _tied_numbers(chosen: ChosenColumns, previous_model: DiffusionModel | None) -> tuple[int, ...]:
+    """Return the coordinates of tied numbers: those that the previous model's weights read, or those of the table."""
+    if previous_model is None:
+        return tied_numbers(chosen.codec, chosen.table.values)
+    denoiser = previous_model.denoiser
+    return denoiser.layout.tied if isinstance(denoiser, TableDenoiser) else ()
+
+
+def _start_from(denoiser: EnsembleDenoiser, previous_model: DiffusionModel) -> None:
     try:
-        assert isinstance(before.denoiser, EnsembleDenoiser)  # of a fit
-        denoiser.load_state_dict(before.denoiser.state_dict())
+        assert isinstance(previous_model.denoiser, EnsembleDenoiser)  # of a fit
+        denoiser.load_state_dict(previous_model.denoiser.state_dict())
     except RuntimeError as error:
         raise InvalidInput(
             "warm_start needs the same network and columns as the previous fit, but the sizes differ: give the same "

@@ -36,7 +36,7 @@ from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
 from backwalk.table import Schema
 from backwalk.training import Training
-from backwalk.training.checkpoint import checkpoint_seed, refuse_begun, refuse_foreign
+from backwalk.training.checkpoint import checkpoint_facts, refuse_begun, refuse_foreign
 
 _Checked = TypeVar("_Checked", bound=BaseModel)
 
@@ -306,7 +306,7 @@ def start_stream(state: RandomState, checkpoint: CheckpointOptions | None) -> St
     """Return the stream of a fit; where the state is not an integer, a resumed fit keeps the seed of its checkpoint."""
     is_random = state is None or isinstance(state, (np.random.Generator, np.random.RandomState))
     if is_random and checkpoint is not None and checkpoint.resume and checkpoint.path.exists():
-        return Stream(checkpoint_seed(checkpoint.path))
+        return Stream(checkpoint_facts(checkpoint.path).seed)
     return as_stream(state)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -15,29 +14,15 @@ from torch import Tensor
 from backwalk.diffusion import NoiseSchedule, mismatch_along_axes
 from backwalk.streams import Stream
 
-
-@dataclass(frozen=True, kw_only=True)
-class StructureRules:
-    """The numbers behind `finest_scale` and `default_schedule`, in encoded units.
-
-    The finest scale lies in `finest`..`coarsest`. The chain has `n_steps` steps, begins at the finest scale over
-    `levels_below`, and ends at `last_level` or at more noise, until the prior mismatch is at most `most_mismatch` nats
-    a row. `most_searched` rows take part in the search for neighbours, `most_products` multiplications go into
-    covariances, and `numbers_at_once` numbers are in memory at a time.
-    """
-
-    finest: float = 0.016
-    coarsest: float = 0.5
-    levels_below: float = 8.0  # so small a blur costs a Gaussian of that thickness 6e-5 nats
-    n_steps: int = 1000  # a tight bound wants many
-    last_level: float = 20.0
-    most_mismatch: float = 1e-4
-    most_searched: int = 10**6  # in more rows the search takes longer than training
-    most_products: int = 2 * 10**10  # some seconds
-    numbers_at_once: int = 2**22  # 32 MiB
-
-
-STRUCTURE = StructureRules()
+# In encoded units; research/defaults.md has the measurements.
+FINEST, COARSEST = 0.016, 0.5  # between which the finest scale lies
+N_STEPS = 1000  # of the chain: a tight bound wants many
+LEVELS_BELOW = 8.0  # the chain begins at the finest scale over this: such a blur costs a Gaussian of it 6e-5 nats
+LAST_LEVEL = 20.0  # at which the chain ends, or at more noise
+MOST_MISMATCH = 1e-4  # nats a row, at the chain's end
+MOST_SEARCHED = 10**6  # rows: in more the search for neighbours takes longer than training
+MOST_PRODUCTS = 2 * 10**10  # multiplications for covariances, which take some seconds
+NUMBERS_AT_ONCE = 2**22  # in memory: 32 MiB
 
 
 def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
@@ -50,21 +35,21 @@ def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
     """
     n, d = z.shape
     if not d:
-        return STRUCTURE.coarsest  # no numbers
+        return COARSEST  # no numbers
     if n <= d:
-        return STRUCTURE.finest  # the covariance of n <= d rows is singular
+        return FINEST  # the covariance of n <= d rows is singular
     k = min(n, max(2 * d + 2, math.isqrt(n)))
-    if n > STRUCTURE.most_searched:
-        z = z[stream.child("searched").permutation(n)[: STRUCTURE.most_searched]]
-        n, k = STRUCTURE.most_searched, max(2 * d + 2, k * STRUCTURE.most_searched // n)
+    if n > MOST_SEARCHED:
+        z = z[stream.child("searched").permutation(n)[:MOST_SEARCHED]]
+        n, k = MOST_SEARCHED, max(2 * d + 2, k * MOST_SEARCHED // n)
     # Where all rows are neighbours, every probe has the same ones.
-    n_probes = 1 if k == n else int(np.clip(STRUCTURE.most_products // (d * d * k), 3, 300))
+    n_probes = 1 if k == n else int(np.clip(MOST_PRODUCTS // (d * d * k), 3, 300))
     probes = z[stream.child("probes").permutation(n)[:n_probes]]
-    n_pieces = -(-len(probes) * d * max(k, d) // STRUCTURE.numbers_at_once)
+    n_pieces = -(-len(probes) * d * max(k, d) // NUMBERS_AT_ONCE)
     with threadpool_limits(1):  # so that the bits do not depend on the number of threads
         neighbours = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(probes, return_distance=False)
         least = np.concatenate([_least_variance(z[rows]) for rows in np.array_split(neighbours, n_pieces)])
-    return float(np.clip(math.sqrt(max(float(np.median(least)), 0.0)), STRUCTURE.finest, STRUCTURE.coarsest))
+    return float(np.clip(math.sqrt(max(float(np.median(least)), 0.0)), FINEST, COARSEST))
 
 
 def _least_variance(groups: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -99,13 +84,13 @@ def default_schedule(mean: Tensor, covariance: Tensor, floor: float, n_steps: in
     of at most 1e-4 nats. The least is an eighth of the finest scale.
     """
     variances = torch.linalg.eigvalsh(covariance)
-    level_max = STRUCTURE.last_level
+    level_max = LAST_LEVEL
     while True:
         schedule = NoiseSchedule.log_snr_uniform(
-            n_steps or STRUCTURE.n_steps,
-            log_snr_max=-2.0 * math.log(floor / STRUCTURE.levels_below),
+            n_steps or N_STEPS,
+            log_snr_max=-2.0 * math.log(floor / LEVELS_BELOW),
             log_snr_min=-2.0 * math.log(level_max),
         )
-        if mismatch_along_axes(mean, variances, schedule) <= STRUCTURE.most_mismatch:
+        if mismatch_along_axes(mean, variances, schedule) <= MOST_MISMATCH:
             return schedule
         level_max *= math.sqrt(2.0)

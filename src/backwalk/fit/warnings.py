@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,10 +24,9 @@ _ROUNDING = 1e-6  # spread of scaled columns below which one is the others' sum 
 _TELLING = 0.9  # of the distinct rows, which a column's distinct values have to reach to tell them apart
 
 
-def find_warnings(
-    plan: Plan, codec: Codec, table: Table, z: NDArray[np.float64]
-) -> Iterator[tuple[type[Warning], str]]:
-    """Yield the category and the text of each warning about a planned fit to the rows of a table, encoded as z."""
+def find_warnings(plan: Plan, z: NDArray[Any]) -> Iterator[tuple[type[Warning], str]]:
+    """Yield the category and the text of each warning about a planned fit to encoded rows z, (n, k)."""
+    codec, table = plan.codec, plan.chosen.table
     level = float(plan.schedule.noise_level[1])
     mismatch = mismatch_warning(plan.prior_mismatch, plan.schedule)
     if mismatch:

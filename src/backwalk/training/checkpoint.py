@@ -12,9 +12,8 @@ import hashlib
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -31,10 +30,17 @@ from backwalk.training.loop import Trainer
 from backwalk.training.pace import Progress
 
 FORMAT: Final = "backwalk-checkpoint"
-VERSION: Final = 7
+VERSION: Final = 8
 SECONDS_BETWEEN = 30.0
 _HEAD_BYTES = 1024  # a checksummed file names its format within these
-_LARGEST_SHARE = 0.05  # of the run's time that writing may take, for networks of any size
+
+
+class CheckpointFacts(NamedTuple):
+    """The seed and the number of steps of a checkpoint's run, and the slowness that the run was planned for."""
+
+    seed: int
+    step: int
+    slowness: float
 
 
 def checkpointed(
@@ -52,7 +58,7 @@ def checkpointed(
     Files of other programs are never deleted. After a divergence the checkpoint holds the chosen weights, which a
     resumed run returns as its result. The checkpoint of a finished run stays, and resuming it returns the result again.
 
-    `slowness`, which the plan of a fit with `max_time` was based on, is stored as well (`checkpoint_slowness`).
+    `slowness`, which the plan of a fit with `max_time` was based on, is stored as well.
 
     Raises CheckpointError where a checkpoint exists and neither option is set, where it is damaged, belongs to another
     run or is being written by another process, and where it cannot be written.
@@ -68,7 +74,7 @@ def checkpointed(
                     "name."
                 ) from error
         refuse_foreign(path)
-        header = {"fingerprint": fingerprint(trainer), "slowness": slowness}
+        header = {"fingerprint": fingerprint(trainer), "seed": trainer.stream.seed, "slowness": slowness}
         if resume and path.exists():
             restore(trainer, path)
         elif overwrite:
@@ -91,12 +97,10 @@ def _run(trainer: Trainer, path: Path, every: float, header: dict[str, Any]) -> 
     due = time.monotonic() + every
     with HeldSignals() as held:
         for progress in trainer.run():
-            began = time.monotonic()
             stop = held.waiting  # read once; for a later signal the state is written at the next step
-            if began >= due or trainer.done or stop:
+            if time.monotonic() >= due or trainer.done or stop:
                 _write(trainer, path, header)
-                took = time.monotonic() - began
-                due = began + took + max(every, took / _LARGEST_SHARE)
+                due = time.monotonic() + every
             if stop:
                 held.deliver()
             try:
@@ -124,46 +128,29 @@ def refuse_begun(path: Path) -> None:
         raise CheckpointError(f"{path} holds a fit that was begun: resume it, or delete the file.")
 
 
-def checkpoint_seed(path: Path) -> int:
-    """Return the seed of a checkpoint's run. Raises CheckpointError for an invalid checkpoint."""
+def checkpoint_facts(path: Path) -> CheckpointFacts:
+    """Return the facts of a checkpoint's run. Raises CheckpointError for an invalid checkpoint."""
     with _opened(path) as file:
-        return int(file.record["fingerprint"]["seed"])
-
-
-def checkpoint_slowness(path: Path) -> float:
-    """Return the slowness that a checkpoint's run was planned for. Raises CheckpointError for an invalid checkpoint."""
-    with _opened(path) as file:
-        return max(1.0, float(file.record["slowness"]))
-
-
-def checkpoint_step(path: Path) -> int:
-    """Return the number of steps of a checkpoint's run. Raises CheckpointError for an invalid checkpoint."""
-    with _opened(path) as file:
-        return int(file.record["step"])
+        seed, step, slowness = (file.record[name] for name in CheckpointFacts._fields)
+        return CheckpointFacts(int(seed), int(step), max(1.0, float(slowness)))
 
 
 def fingerprint(trainer: Trainer) -> dict[str, str]:
-    """Return everything that determines a run's result: rows, initial weights, noise levels, settings, seed, versions.
+    """Return everything that determines a run's result: data, initial weights, settings, seed and versions.
 
     Bits also depend on the kind of processor, which is left out, so that another machine can continue a fit. Noise
-    levels are identified by a draw. bfloat16, whose default depends on the device, has its own entry.
+    levels are identified by a draw.
     """
     denoiser, drawn = trainer.denoiser, trainer.levels.draw(1, 4096, stream=Stream(0))
     sizes = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
-    settings = asdict(trainer.training)
-    products = "bfloat16" if settings.pop("bfloat16") else "float32"
+    data = [trainer.x_0, trainer.eps, trainer.row_weight, trainer.x_validation, trainer.validation_weight]
+    noise = _digest([drawn, trainer.levels.weight(drawn)])
+    timing = "timed" if trainer.max_time is not None else "not timed"
     return {
-        "rows": _digest([trainer.x_0, trainer.eps, trainer.row_weight]),
-        "validation rows": _digest([trainer.x_validation, trainer.validation_weight]),
+        "data": _digest(data),
         "network": f"{_digest([*trainer.initial_weights, *denoiser.buffers()])} {sizes}",
-        "device": trainer.x_0.device.type,
-        "noise levels": _digest([drawn, trainer.levels.weight(drawn)]),
-        "training plan": str(settings),
-        "patterns": str(trainer.patterns),
-        "products (by default the device's)": products,
-        "seed": str(trainer.stream.seed),
-        "purpose": "/".join(map(str, trainer.stream.path)),
-        "max_time (given or None)": str(trainer.max_time is not None),
+        "settings": f"{trainer.training} {trainer.patterns} {noise} {timing} on {trainer.x_0.device.type}",
+        "seed": f"{trainer.stream.seed} {trainer.stream.path}",
         "versions": f"backwalk {backwalk.__version__}, torch {torch.__version__}, numpy {np.__version__}",
     }
 
@@ -195,8 +182,8 @@ def restore(trainer: Trainer, path: Path) -> None:
         other = [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]
         if other:
             raise CheckpointError(
-                f"{path} belongs to another fit, as {' and '.join(other)} differ: give the same data, settings, seed, "
-                "device and versions, or delete the file to start again."
+                f"{path} belongs to another fit, as {' and '.join(other)} differ: give the same data, settings, "
+                "device, seed and versions, or delete the file to start again."
             )
         trainer.restore(tensors, file.record)
 
@@ -220,9 +207,7 @@ def _opened(path: Path) -> Iterator[ChecksummedFile]:
         raise
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read: {one_line(error)}.") from error
-    except NotChecksummed as error:
-        raise CheckpointError(f"{path} is not a whole checkpoint: {error} Delete it to start again.") from error
-    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+    except (NotChecksummed, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise CheckpointError(
-            f"{path} holds no state of such a fit: {one_line(error)}. Delete it to start again."
+            f"{path} holds no whole state of such a fit: {one_line(error).rstrip('.')}. Delete it to start again."
         ) from error

@@ -99,25 +99,20 @@ class Trainer:
         A stopped or restored run continues. Raises TrainingDiverged when the loss is no longer finite.
         """
         began = time.monotonic() - self.seconds
-        # A resumed run starts with the value that an uninterrupted run has here.
-        previous_progress = max(self.step - 1, 0) / self.max_steps if self.max_time is None else self._progress()
         if self._is_untrained and not self.step and self._validation is not None and self._choice.chosen is None:
             self._validate()  # the weights before the first step
             self.seconds = time.monotonic() - began
         while not self.done or not self.step:  # at least one step, even where the first validation took all the time
             progress = self._progress()
-            is_recorded = self._loss_is_recorded(progress, previous_progress)
             loss = self.take_step(self.training.rate_at(self.step, progress))
+            if self._loss_is_due(progress):
+                self._record(float(loss))
             self.step += 1
             self.seconds = time.monotonic() - began
-            if is_recorded:
-                self._record(float(loss))
-            self._pace.stepped(self.seconds)
             is_due = self.done or self._pace.validation_is_due(self.step, self.seconds, progress)
             validation_loss = self._validate() if is_due else None
             share = 1.0 if self.done else min(self._progress(), 1.0)
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation_loss, self.seconds, share)
-            previous_progress = progress
         self._finish()
 
     def take_step(self, rate: float) -> Tensor:
@@ -144,20 +139,33 @@ class Trainer:
         patience = self.training.patience
         return patience is not None and self._choice.n_worse >= patience
 
+    @property
+    def stopped_by(self) -> str:
+        """What ended training: "divergence", "steps", "callback", "overfitting" or "time limit"."""
+        if self.diverged:
+            return "divergence"
+        if self.step == self.max_steps:
+            return "steps"
+        if self.stopped:
+            return "callback"
+        return "overfitting" if self.overfits else "time limit"
+
     def denoiser_so_far(self) -> EnsembleDenoiser:
         """Return a copy of the denoiser with the (averaged) weights after the last step."""
         with self._averaged_weights():
             return copy.deepcopy(self.denoiser)
 
     def give_up(self) -> int | None:
-        """Mark a diverged run as done if trained weights were chosen, and return their step; otherwise return None.
+        """End a diverged run with the chosen weights in the denoiser; return their step, or None if there are none.
 
-        The weights of step 0 do not count: a run that learnt nothing has failed. `run` then takes no further step, and
-        puts the chosen weights into the denoiser.
+        The weights of step 0 do not count: a run that learnt nothing has failed.
         """
         trained = self._choice.trained
-        self.diverged = trained is not None
-        return trained.step if trained else None
+        if trained is None:
+            return None
+        self.diverged = True
+        self._finish()
+        return trained.step
 
     def history(self) -> History:
         """Return the record of the run so far."""
@@ -182,7 +190,6 @@ class Trainer:
             "step": self.step,
             "seconds": self.seconds,
             "diverged": self.diverged,
-            "ended_after": self._pace.ended_after,
             "choice": self._choice.record(),
         }
         return {**self._learner.tensors(), **self._choice.tensors(), **losses}, record
@@ -204,22 +211,20 @@ class Trainer:
         )
         self.step, self.diverged = int(record["step"]), bool(record["diverged"])
         self.seconds = self.seconds_before = float(record["seconds"])
-        self._pace.ended_after = float(record["ended_after"])
 
-    def _loss_is_recorded(self, progress: float, previous_progress: float) -> bool:
+    def _loss_is_due(self, progress: float) -> bool:
         """Whether a step's loss is recorded: the first of each epoch at the chain's levels, else `N_RECORDS` per run.
 
-        `progress` is the share of the run that is done at the start of this step, `previous_progress` that at the start
-        of the previous one.
+        `progress` is the share of the run that was done before the step.
         """
         if self.training.levels == "chain":
             return self.step % self.training.steps_an_epoch(len(self.x_0)) == 0
-        return not self._losses or int(progress * N_RECORDS) > int(previous_progress * N_RECORDS)
+        return len(self._losses) <= progress * N_RECORDS
 
     def _record(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise self._divergence("loss", f"{loss}")
-        self._losses.append((self.step - 1, loss))
+        self._losses.append((self.step, loss))
 
     def _validate(self) -> float | None:
         """Validate the (averaged) weights, and make them a candidate for the choice.

@@ -53,10 +53,9 @@ class Pace:
     """The limits of a run: `max_steps`, and with `max_time` the seconds that are left for training, half at least."""
 
     def __init__(self, max_steps: int, max_time: float | None, time_outside_training: float = 0.0) -> None:
-        self._max_steps, self._max_time = max_steps, max_time
+        self._max_steps, self._is_timed = max_steps, max_time is not None
         self._training_time = math.inf if max_time is None else max(max_time - time_outside_training, 0.5 * max_time)
         self._validation_seconds = self._shortest_validation = 0.0
-        self.ended_after = 0.0  # the greatest `max_time` that has ended the run
 
     @property
     def _time_for_steps(self) -> float:
@@ -70,19 +69,12 @@ class Pace:
 
     def is_over(self, step: int, seconds: float) -> bool:
         """Whether all steps are taken, or only the time for the last validation is left."""
-        # A run that `max_time` has ended stays ended when it is resumed, even where setting up was faster this time.
-        ended = self._max_time is not None and self._max_time <= self.ended_after
-        return step >= self._max_steps or ended or seconds >= self._time_for_steps
+        return step >= self._max_steps or seconds >= self._time_for_steps
 
     def validation_is_due(self, step: int, seconds: float, progress_before: float) -> bool:
         """Whether a validation is due after a step: `N_VALIDATIONS` per run, but a small share of a limited time."""
-        too_long = self._max_time is not None and self._validation_seconds > _LARGEST_SHARE_OF_VALIDATIONS * seconds
+        too_long = self._is_timed and self._validation_seconds > _LARGEST_SHARE_OF_VALIDATIONS * seconds
         return not too_long and int(self.progress(step, seconds) * N_VALIDATIONS) > int(progress_before * N_VALIDATIONS)
-
-    def stepped(self, seconds: float) -> None:
-        """Note the seconds after a step."""
-        if seconds >= self._time_for_steps:
-            self.ended_after = max(self.ended_after, self._max_time or 0.0)
 
     def validated(self, took: float) -> None:
         """Note the seconds of a validation."""
