@@ -209,7 +209,7 @@ def test_its_level_is_a_quarter_of_the_log_of_the_smoothed_noise_level():
     torch.testing.assert_close(seen[-1], torch.full((3,), 0.25 * math.log(math.hypot(0.5, 0.1))))
 
 
-def test_derivatives_are_those_of_forward_mode():
+def test_derivatives_are_those_of_jacrev():
     denoiser = built(Mlp(2, 16, nn.Linear(16, 16), nn.SiLU()))
     nn.init.normal_(denoiser.network.last.weight)
     x, log_snr = STREAM.normal(0, 6, 2, torch.float32), torch.tensor(1.0)

@@ -229,7 +229,7 @@ def test_the_chain_rule_of_log_densities():
 
 
 class Called:
-    """A denoiser that is a function of points and levels alone, so that forward mode differentiates it."""
+    """A denoiser that is a function of points and levels alone, so that autograd differentiates it."""
 
     log_snr_range = (-9.0, 9.0)
     device = torch.device("cpu")
@@ -242,12 +242,12 @@ class Called:
 
 
 def test_the_derivative_is_by_the_free_coordinates():
-    direct, by_forward_mode = (
+    direct, by_autograd = (
         value_and_jacobian(ConditionalDenoiser(joint, X, KNOWN, ABSENT), X[:, FREE], level(0.5))
         for joint in (MIXTURE, Called(MIXTURE))
     )
     exact = [value_and_jacobian(exact_conditional(row), row[None, FREE], level(0.5)) for row in X]
-    for got in (direct, by_forward_mode):
+    for got in (direct, by_autograd):
         close(got[0], torch.cat([value for value, _ in exact]))
         close(got[1], torch.cat([jacobian for _, jacobian in exact]))
     given = ConditionalDenoiser(Called(MIXTURE), X, KNOWN)

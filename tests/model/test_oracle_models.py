@@ -25,7 +25,7 @@ from backwalk.model import bound, log_density, sample_rows
 from backwalk.model.latent import from_latent, to_latent
 from backwalk.model_file import save
 from backwalk.report import report_record, write_report
-from backwalk.sampling import TILE_ROWS, Sampler, over_tiles, walk_back
+from backwalk.sampling import Sampler, walk_back
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, NumberColumn
 from tests.empirical import EmpiricalDenoiser
@@ -131,21 +131,6 @@ def test_beyond_32_columns_sixteen_probes_take_the_place_of_the_exact_divergence
         usual = log_density(model, x, n_intervals=2)
         assert bool((usual.standard_error == 0).all()) is exact
         assert torch.equal(usual.log_prob, log_density(model, x, n_intervals=2, n_probes=16).log_prob) is not exact
-
-
-def test_small_tiles_are_for_denoisers_that_know_their_own_derivative(monkeypatch):
-    """Others go through PyTorch's forward mode one at a time, whose calls are dear: they get whole tiles."""
-    seen = set()
-
-    def tiles(function, start, stop, tile_rows, **options):
-        seen.add(tile_rows)
-        return over_tiles(function, start, stop, tile_rows, **options)
-
-    monkeypatch.setattr("backwalk.model.rows.over_tiles", tiles)
-    log_density(wide(8), ROWS[:3, :1].expand(3, 8).numpy(), n_intervals=2)
-    assert seen == {64}
-    log_density(oracle_model(DENOISERS[2], ROWS, SCHEDULE), ROWS[:3].numpy(), n_intervals=2)
-    assert seen == {64, TILE_ROWS}
 
 
 def test_the_errors_of_different_rows_are_independent():

@@ -15,7 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from backwalk.denoiser.passes import affine, forward_pass, network_pass, product, pushed
+from backwalk.denoiser.passes import affine, forward_pass, network_pass, pushed
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
 from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE, is_whole
@@ -102,21 +102,6 @@ class TextbookNetwork(nn.Module):
         prediction: Tensor = self.layers[-1](h)
         return prediction
 
-    def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
-        """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
-        h, slopes = torch.cat([x, level], dim=-1), []
-        for layer in self.layers[:-1]:
-            h = torch.tanh(layer(h))
-            slopes.append((1.0 - h.square()).unsqueeze(1))
-
-        def push(tangent: Tensor) -> Tensor:
-            tangent = nn.functional.pad(tangent, (0, 1))  # the level is constant
-            for layer, slope in zip(self.layers, slopes, strict=False):
-                tangent = _pushed(layer, tangent).mul_(slope)
-            return _pushed(self.layers[-1], tangent)
-
-        return self.layers[-1](h), push
-
 
 class ResidualNetwork(nn.Module):
     """See `Residual`."""
@@ -186,13 +171,6 @@ def _input_gain(d: int) -> float:
 def is_low(d: int) -> bool:
     """Return whether rows have at most three columns, for which networks and their training have other defaults."""
     return d <= 3
-
-
-def _pushed(layer: nn.Module, tangent: Tensor) -> Tensor:
-    """Return tangent W, for (members, k, rows, n_in)."""
-    assert isinstance(layer, MemberLinear)
-    members, k, rows, _ = tangent.shape
-    return product(tangent.reshape(members, k * rows, -1), layer.weight).reshape(members, k, rows, -1)
 
 
 def _uniform_linear(n_in: int, n_out: int, stream: Stream) -> MemberLinear:

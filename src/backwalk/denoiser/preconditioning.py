@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from backwalk.denoiser.network import ResidualNetwork, TextbookNetwork
 from backwalk.denoiser.passes import backward_pass, forward_pass
-from backwalk.diffusion import NoiseSchedule, refuse_levels_per_coordinate, scales, x_0_from_eps
+from backwalk.diffusion import NoiseSchedule, refuse_levels_per_coordinate, scales
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
 from backwalk.limits import GREATEST_LEVEL, LEAST_LOG_SNR
@@ -35,7 +35,7 @@ class EnsembleDenoiser(nn.Module, ABC):
     """A trainable denoiser whose output is the mean over its members.
 
     The training loss, and the bound for given reverse variances, are convex in x_0_hat, so that the mean is never worse
-    than the members on average. A subclass defines `by_member`; autograd gives the derivatives that it does not define.
+    than the members on average. A subclass defines `by_member`.
     """
 
     def __init__(self, network: nn.Module, n_members: int, log_snr_range: tuple[float, float]) -> None:
@@ -106,32 +106,10 @@ class EnsembleDenoiser(nn.Module, ABC):
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""
         return self.by_member(*self._for_members(x_t, log_snr)).mean(dim=0)
 
-    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d).
-
-        Reverse mode is applied twice: u -> u' J is linear, and its derivative along v is J v. Unlike forward mode this
-        works for every operation of autograd, and in several threads at once.
-        """
-        with torch.inference_mode(False), torch.enable_grad():
-            x = x_t.clone().requires_grad_()  # clones, as autograd keeps no tensors of inference mode
-            value = self(x, log_snr.clone())
-            u = torch.zeros_like(value, requires_grad=True)
-            (pulled,) = torch.autograd.grad(value, x, u, create_graph=True, materialize_grads=True)
-
-        def push(tangents: Tensor) -> Tensor:
-            along = (torch.autograd.grad(pulled, u, v.clone(), retain_graph=True)[0] for v in tangents)
-            return torch.stack(list(along))
-
-        return value.detach(), push
-
     def _for_members(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         refuse_levels_per_coordinate(log_snr, x_t)
         rows = x_t.expand(self.n_members, *x_t.shape)
         return rows, log_snr.to(x_t).expand(rows.shape[:-1])
-
-    def _mean(self, value: Tensor, push: Push) -> tuple[Tensor, Push]:
-        """Return the mean over members of x_0_hat, (members, n, d), and of its directional derivatives."""
-        return value.mean(dim=0), lambda tangents: push(tangents.expand(self.n_members, *tangents.shape)).mean(dim=0)
 
 
 class NoiseDenoiser(EnsembleDenoiser):
@@ -158,18 +136,7 @@ class NoiseDenoiser(EnsembleDenoiser):
         """Return x_0_hat of each member."""
         eps: Tensor = self.network(x_t, time_share(log_snr, self._grid).unsqueeze(-1).to(x_t))
         a, b = scales(log_snr.unsqueeze(-1), x_t)
-        return (x_t - b * eps) / a  # a > 0 on the schedule; the check in `x_0_from_eps` would synchronise a GPU
-
-    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
-        x_t, log_snr = self._for_members(x_t, log_snr)
-        log_snr = log_snr.unsqueeze(-1)
-        eps, push = self.network.linearize(x_t, time_share(log_snr, self._grid).to(x_t))
-        per_tangent = log_snr.unsqueeze(1)
-        return self._mean(
-            x_0_from_eps(x_t, eps, log_snr),
-            lambda tangents: x_0_from_eps(tangents, push(tangents), per_tangent),
-        )
+        return (x_t - b * eps) / a  # a > 0 on the schedule
 
 
 def time_share(log_snr: Tensor, grid: Tensor) -> Tensor:
@@ -223,10 +190,12 @@ class ResidualDenoiser(PreconditionedDenoiser):
         x_t, log_snr = self._for_members(x_t, log_snr)
         a, _, share, level = self._parts(x_t, log_snr)
         f, push = self.network.linearize(x_t, level)
-        return self._mean(
-            a * x_t + share * f,
-            lambda tangents: a.unsqueeze(1) * tangents + share.unsqueeze(1) * push(tangents),
-        )
+
+        def push_mean(tangents: Tensor) -> Tensor:
+            of_members = tangents.expand(self.n_members, *tangents.shape)
+            return (a.unsqueeze(1) * of_members + share.unsqueeze(1) * push(of_members)).mean(dim=0)
+
+        return (a * x_t + share * f).mean(dim=0), push_mean
 
     def loss_and_gradients(
         self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False

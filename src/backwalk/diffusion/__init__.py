@@ -57,7 +57,7 @@ from backwalk.diffusion.bound import (
 from backwalk.diffusion.closed_forms import GaussianDenoiser, GaussianMixtureDenoiser
 from backwalk.diffusion.conditioning import ConditionalDenoiser, RowwiseConditional, log_snr_by_coordinate
 from backwalk.diffusion.covariance import FullGaussian, full_covariance_bound, full_covariance_transition, x_0_posterior
-from backwalk.diffusion.derivatives import Linearizable, linearize
+from backwalk.diffusion.derivatives import linearize
 from backwalk.diffusion.forward import Gaussian, q_marginal, q_posterior, q_sample, q_sample_at, q_step
 from backwalk.diffusion.ode import LogDensity, integrate_ode, log_density
 from backwalk.diffusion.parameterization import (
@@ -106,7 +106,6 @@ __all__ = [
     "GaussianPosterior",
     "JointGaussian",
     "LevelsDenoiser",
-    "Linearizable",
     "LogDensity",
     "NoiseSchedule",
     "RowwiseConditional",

@@ -1,24 +1,20 @@
-"""Derivatives of a denoiser by x_t, in forward mode.
+"""Derivatives of a denoiser by x_t.
 
 A denoiser treats every row independently, so one tangent vector per row gives a directional derivative of all n rows at
 once. The d unit vectors give the whole Jacobian. Random sign vectors give an unbiased estimate of its trace, at a cost
 that does not grow with d.
 
 A denoiser with a method `linearize` computes its own directional derivatives. The others are differentiated by
-PyTorch's forward mode, which is slower. The log-SNR, of any of its three shapes, is held constant.
+autograd, which is slower. The log-SNR, of any of its three shapes, is held constant.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from functools import cache
-from threading import Lock
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
-from torch.func import jvp, vmap
 
 from backwalk.diffusion.parameterization import Denoiser
 
@@ -26,8 +22,6 @@ Push = Callable[[Tensor], Tensor]
 
 _TANGENT_ROWS_AT_ONCE = 1024  # on a CPU, whose cache holds their activations
 _TANGENT_ROWS_OF_A_GPU = 2**15
-_TANGENTS_AT_ONCE = 8  # in forward mode, with the memory of 8 evaluations
-_FORWARD_MODE = Lock()  # PyTorch has one state of forward mode for all threads of the process
 
 
 @runtime_checkable
@@ -46,19 +40,29 @@ def linearize(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor,
     """
     if isinstance(denoiser, Linearizable):
         value, push = denoiser.linearize(x_t, log_snr)
-        rows = _TANGENT_ROWS_AT_ONCE if x_t.device.type == "cpu" else _TANGENT_ROWS_OF_A_GPU
-        return value, _in_groups(push, max(1, rows // max(len(x_t), 1)))
+    else:
+        value, push = _linearize_by_autograd(denoiser, x_t, log_snr)
+    rows = _TANGENT_ROWS_AT_ONCE if x_t.device.type == "cpu" else _TANGENT_ROWS_OF_A_GPU
+    at_once = max(1, rows // max(len(x_t), 1))
+    return value, lambda tangents: torch.cat([push(some) for some in torch.split(tangents, at_once)])
 
-    def push_forward(tangents: Tensor) -> Tensor:
-        def along(v: Tensor) -> Any:
-            return jvp(lambda x: denoiser(x, log_snr), (x_t,), (v,))[1]
 
-        with _FORWARD_MODE:
-            _load_forward_mode()
-            result: Tensor = vmap(along)(tangents)
-            return result
+def _linearize_by_autograd(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
+    """Apply reverse mode twice: u -> u' J is linear, and its derivative along v is J v.
 
-    return denoiser(x_t, log_snr), _in_groups(push_forward, _TANGENTS_AT_ONCE)
+    Unlike forward mode this works for every operation of autograd, and in several threads at once.
+    """
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x_t.clone().requires_grad_()  # clones, as autograd keeps no tensors of inference mode
+        value = denoiser(x, log_snr.clone())
+        u = torch.zeros_like(value, requires_grad=True)
+        (pulled,) = torch.autograd.grad(value, x, u, create_graph=True, materialize_grads=True)
+
+    def push(tangents: Tensor) -> Tensor:
+        along = (torch.autograd.grad(pulled, u, v.clone(), retain_graph=True)[0] for v in tangents)
+        return torch.stack(list(along))
+
+    return value.detach(), push
 
 
 def value_and_jacobian(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,18 +90,6 @@ def value_and_trace(
     value, push = linearize(denoiser, x_t, log_snr)
     products = (tangents * push(tangents)).sum(-1)
     return value, products if probes is not None else products.sum(0, keepdim=True)
-
-
-def _in_groups(push: Push, at_once: int) -> Push:
-    return lambda tangents: torch.cat([push(some) for some in torch.split(tangents, at_once)])
-
-
-@cache
-def _load_forward_mode() -> None:
-    """Make the process's first forward-mode call without the warning that PyTorch gives about its own code."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit")
-        jvp(torch.sin, (torch.zeros(1),), (torch.ones(1),))
 
 
 def _unit_vectors(x: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.diffusion import Linearizable, LogDensity, RowwiseConditional
+from backwalk.diffusion import LogDensity, RowwiseConditional
 from backwalk.diffusion import log_density as log_density_of_points
 from backwalk.errors import InvalidInput
 from backwalk.limits import is_whole
@@ -150,8 +150,7 @@ class _NumbersDensity:
         """
         codec, device = self.model.codec, encoded.rows.device
         n_tangents = len(codec.numbers) if self.n_probes is None else self.n_probes
-        is_cut = device.type == "cpu" and isinstance(self.model.denoiser, Linearizable)
-        tile_rows = rows_scored_at_once(len(encoded.rows), n_tangents) if is_cut else TILE_ROWS
+        tile_rows = rows_scored_at_once(len(encoded.rows), n_tangents) if device.type == "cpu" else TILE_ROWS
         parts = (encoded.rows, encoded.known, encoded.in_question, seeds)
         result = map_tiles(self._score_tile, *parts, width=3, tile_rows=tile_rows, watch=watch)
         refuse_no_numbers(result[:, 0], "Log-densities")
