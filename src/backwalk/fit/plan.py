@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backwalk.denoiser import Architecture, EnsembleDenoiser, TableDenoiser, TableLayout, build_denoiser
 from backwalk.diffusion import (
+    Denoiser,
     JointGaussian,
     NoiseSchedule,
     moments,
@@ -130,7 +131,7 @@ class Plan:
         It is measured on held-out rows, if there are any; for tables, of the numbers with all levels given.
         """
         rows = self.rows.x_0 if self.rows.x_validation is None else self.rows.x_validation
-        rows, of_numbers = rows[:_MOST_MEASURED], denoiser
+        rows, of_numbers = rows[:_MOST_MEASURED], cast("Denoiser", denoiser)
         if self.patterns is not None:
             of_numbers, rows = given_all_levels(denoiser, self.codec, rows)
         stream = self.stream.child("denoising error")

@@ -20,6 +20,10 @@ _CPU = torch.device("cpu")
 _OWN_NETWORK_RATE = 0.005  # of Adam alone, for a user's network
 _SETUP_SECONDS = 0.4  # of a time limit, in which the reference machine does not train
 MOST_FASTER = 100  # speed relative to the reference machine at which the planned steps would end a timed run
+_STEPS_PER_ROW = 0.375  # of a member with a time limit, beyond which it overfits
+_LEAST_BATCH = 256
+_HIDDEN_RATE, _CALM_STEPS = 0.02, 1600
+_DECAYED_ROWS = 200.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,17 +34,17 @@ class FitRules:
     - Members of the ensemble without a time limit: 4 for up to `few_rows` rows, 2 for more.
     - Members with a time limit T: T buys A = T / (seconds of a step of one member) steps, which m members share.
       m = M sqrt(A / (M steps)), with M = `timed_members` for up to `few_rows` rows and 2 for more, so that members and
-      steps grow alike; more where each would take more steps than usual, or more than `steps_per_row` n, as a member
-      then overfits. m is even (members train in pairs), rounded up from `round_up` of a pair on, at most
+      steps grow alike; more where each would take more steps than usual, or more than 0.375 n, as a member then
+      overfits. m is even (members train in pairs), rounded up from `round_up` of a pair on, at most
       `most_members`; 1 below 1.5, unless A >= `steps_for_two`; and no more than leave each `sound_steps` in the
       time after set-up.
     - Width: 64 ceil(d / 64) units, within `least_width`..`most_width`; `narrow_width` for fewer than `narrow_rows`
       rows, and `hurried_width` for a time limit below `hurried_seconds`. What a network adds to a multiple of x_t lies
       in a space of as many dimensions as its last layer has units.
-    - Batch: n rows, within `least_batch`..`most_batch`.
-    - Rates: Adam's `learning_rate` haste^1.5 and Muon's `hidden_rate` haste^0.5, with haste = `calm_steps` / steps
-      within 1..`most_haste`.
-    - Weight decay: `decayed_rows` / n, within `least_decay`..`most_decay`.
+    - Batch: n rows, within 256..`most_batch`.
+    - Rates: Adam's `learning_rate` haste^1.5 and Muon's 0.02 haste^0.5, with haste = 1600 / steps within
+      1..`most_haste`.
+    - Weight decay: 200 / n, within `least_decay`..`most_decay`.
     - Decay of the input and output layers: `outer_decay`; penalty of the input layer's weights: `input_ridge`.
     - Held-out rows: a tenth, at most sqrt(10 n), 1,000, and the larger of `held_out_share` n and `held_out_rows`.
     - With `patience`, a run without a time limit takes at least `patient_steps` steps, but ends after `patience`
@@ -56,7 +60,6 @@ class FitRules:
     few_rows: int
     timed_members: int
     most_members: int = 16
-    steps_per_row: float = 0.375
     steps_for_two: float = math.inf
     round_up: float
     least_width: int
@@ -65,13 +68,9 @@ class FitRules:
     narrow_width: int = 0
     hurried_seconds: float = 0.0
     hurried_width: int = 0
-    least_batch: int = 256
     most_batch: int
     learning_rate: float
-    hidden_rate: float = 0.02
-    calm_steps: int = 1600
     most_haste: float = 1.0
-    decayed_rows: float = 200.0
     least_decay: float
     most_decay: float
     outer_decay: float = 0.0
@@ -185,7 +184,7 @@ def default_training(
     rules = rules or fit_rules(d)
     _, steps = _members_and_steps(n, d, max_time, slowness, rules)
     length = (max_steps or steps) if max_time is None else min(steps, max_steps or steps)
-    haste = float(np.clip(rules.calm_steps / length, 1.0, rules.most_haste))
+    haste = float(np.clip(_CALM_STEPS / length, 1.0, rules.most_haste))
     most = max_steps or (steps if max_time is None else MOST_FASTER * steps)
     network = architecture or default_architecture(n, d, max_time, slowness=slowness, rules=rules)
     if isinstance(network, nn.Module):
@@ -195,8 +194,8 @@ def default_training(
         max_steps=most,
         batch_size=_batch_size(n, rules),
         learning_rate=rules.learning_rate * haste**1.5,
-        hidden_rate=rules.hidden_rate * haste**0.5,
-        weight_decay=float(np.clip(rules.decayed_rows / n, rules.least_decay, rules.most_decay)),
+        hidden_rate=_HIDDEN_RATE * haste**0.5,
+        weight_decay=float(np.clip(_DECAYED_ROWS / n, rules.least_decay, rules.most_decay)),
         outer_decay=rules.outer_decay,
         input_ridge=rules.input_ridge,
         patience=rules.patience if max_steps is None and max_time is None else None,
@@ -233,7 +232,7 @@ def _members_and_steps(n: int, d: int, max_time: float | None, slowness: float, 
     affordable = max_time / (slowness * reference_step_seconds(n, d, rules))
     wanted = start * math.sqrt(affordable / (start * steps))
     even = 2 * math.floor(wanted / 2.0 + (1.0 - rules.round_up))
-    even = max(even, 2 * round(affordable / max(steps, rules.steps_per_row * n) / 2.0))
+    even = max(even, 2 * round(affordable / max(steps, _STEPS_PER_ROW * n) / 2.0))
     least = 2 if affordable >= rules.steps_for_two else 1
     trainable = affordable - _SETUP_SECONDS / reference_step_seconds(n, d, rules)
     most = min(rules.most_members, max(1, int(trainable / rules.sound_steps)))
@@ -252,7 +251,7 @@ def _width(n: int, d: int, seconds: float | None, rules: FitRules) -> int:
 
 
 def _batch_size(n: int, rules: FitRules) -> int:
-    return int(np.clip(n, rules.least_batch, rules.most_batch))
+    return int(np.clip(n, _LEAST_BATCH, rules.most_batch))
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -25,7 +25,7 @@ class Training:
     network. Recorded losses leave it out; other networks have none.
     `weight_decay`: each time Muon moves a matrix, it first shrinks it by the share rate x `weight_decay`.
     `bfloat16`: round the factors of the matrix products in the blocks to bfloat16, in training only; weights and sums
-    stay float32. This is faster on some devices (`defaults.has_fast_bfloat16`).
+    stay float32. This is faster on some devices (`fit.has_fast_bfloat16`).
     `ema_width`: the relative width of the average of weights; None keeps the last weights.
     `decay`: after a short warm-up the rates fall to 0 along a half cosine, and Adam's beta_2 is 0.99. Otherwise rates
     are constant and beta_2 is 0.999, its authors' default.
