@@ -8,7 +8,7 @@ from backwalk.denoiser import Residual, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
 from backwalk.table import Asinh, Codec, ConstantColumn, Grid, LevelsColumn, NumberColumn
-from backwalk.training import LogNormalLevels, OneLevel, Trainer, Training
+from backwalk.training import LogNormalLevels, OneLevel, Trainer, Training, TrainingRows
 from backwalk.training.batches import Batches
 from backwalk.training.checkpoint import fingerprint
 from backwalk.training.patterns import Patterns, Shares
@@ -21,8 +21,8 @@ EPS = 1.0 - 2.0 * X_0  # so that a row's noise tells whose it is
 @pytest.mark.parametrize("batch_size", [7, 50, 80])
 def test_rows_keep_the_noise_that_belongs_to_them(batch_size):
     training = Training(batch_size=batch_size, learning_rate=0.01, max_steps=9)
-    drawn = Batches(X_0, OneLevel(-1.0), training, 2, STREAM)
-    paired = Batches(X_0, OneLevel(-1.0), training, 2, STREAM, EPS)
+    drawn = Batches(TrainingRows(x_0=X_0), OneLevel(-1.0), training, 2, STREAM)
+    paired = Batches(TrainingRows(x_0=X_0, eps=EPS), OneLevel(-1.0), training, 2, STREAM)
     for step in (0, 1, 8):
         batch, other = paired.at(step), drawn.at(step)
         assert torch.equal(batch.eps, 1.0 - 2.0 * batch.x_0)
@@ -34,9 +34,9 @@ def test_rows_keep_the_noise_that_belongs_to_them(batch_size):
 def test_a_batch_is_its_members_and_does_not_depend_on_what_was_asked_before():
     training = Training(batch_size=20, learning_rate=0.01, max_steps=99)
     levels = LogNormalLevels(0.02, 20.0, centre=-1.0)
-    asked = Batches(X_0, levels, training, 2, STREAM)
+    asked = Batches(TrainingRows(x_0=X_0), levels, training, 2, STREAM)
     for step in (40, 3, 41, 3):
-        fresh = [Batches(X_0, levels, training, members, STREAM).at(step) for members in (1, 2)]
+        fresh = [Batches(TrainingRows(x_0=X_0), levels, training, members, STREAM).at(step) for members in (1, 2)]
         for part, of_one, of_two in zip(asked.at(step), *fresh, strict=True):
             assert torch.equal(part, of_two)
             assert torch.equal(part[:1], of_one)
@@ -47,10 +47,10 @@ def test_a_run_is_told_by_the_noise_of_its_rows():
     denoiser = build_denoiser(Residual(8, 1), 3, schedule=NoiseSchedule.linear(5), floor=0.1, stream=STREAM)
     training = Training(batch_size=10, learning_rate=0.01, max_steps=2)
     prints = [
-        fingerprint(Trainer(denoiser, X_0, OneLevel(-1.0), training, stream=STREAM, eps=eps))
+        fingerprint(Trainer(denoiser, TrainingRows(x_0=X_0, eps=eps), OneLevel(-1.0), training, stream=STREAM))
         for eps in (None, EPS, EPS + 1.0)
     ]
-    assert len({one.pop("rows") for one in prints}) == 3
+    assert len({one.pop("data") for one in prints}) == 3
     assert prints[0] == prints[1] == prints[2]
 
 
@@ -62,8 +62,9 @@ def test_integers_are_dequantised_anew_for_each_batch():
     values = np.column_stack([np.arange(50) % 2, np.linspace(-1.0, 1.0, 50), np.full(50, 7.0), np.arange(50)])
     x_0 = torch.from_numpy(codec.encode(values, stream=STREAM)).float()
     training = Training(batch_size=50, learning_rate=0.01, max_steps=99)
-    drawn, again = (Batches(x_0, OneLevel(-1.0), training, 2, STREAM, redraw=codec.redraw(values)) for _ in range(2))
-    plain = Batches(x_0, OneLevel(-1.0), training, 2, STREAM)
+    rows = TrainingRows(x_0=x_0, redraw=codec.redraw(values))
+    drawn, again = (Batches(rows, OneLevel(-1.0), training, 2, STREAM) for _ in range(2))
+    plain = Batches(TrainingRows(x_0=x_0), OneLevel(-1.0), training, 2, STREAM)
     seen = []
     for step in (0, 1, 40):
         batch, other = drawn.at(step), plain.at(step)
@@ -89,8 +90,8 @@ def test_the_weight_of_a_row_is_that_of_its_numbers_and_of_its_levels():
     x_0, weights = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), torch.arange(12.0)
     x_0[:, 2] = torch.arange(12.0)  # tells the row
     training = Training(batch_size=6, learning_rate=0.01, max_steps=4)
-    plain = Batches(x_0, OneLevel(-1.0), training, 1, STREAM, patterns=patterns)
-    weighted = Batches(x_0, OneLevel(-1.0), training, 1, STREAM, patterns=patterns, row_weight=weights)
+    plain = Batches(TrainingRows(x_0=x_0), OneLevel(-1.0), training, 1, STREAM, patterns)
+    weighted = Batches(TrainingRows(x_0=x_0, weight=weights), OneLevel(-1.0), training, 1, STREAM, patterns)
     for step in range(4):
         expected, found = plain.at(step), weighted.at(step)
         torch.testing.assert_close(found.weight, expected.weight * found.x_0[..., 2:])

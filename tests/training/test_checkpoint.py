@@ -15,7 +15,7 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import CheckpointError, TrainingDiverged
 from backwalk.signals import HeldSignals
 from backwalk.streams import Stream
-from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, checkpoint, checkpointed
+from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, TrainingRows, checkpoint, checkpointed
 from backwalk.training.checkpoint import checkpoint_facts
 from backwalk.training.learner import Learner
 from backwalk.training.validation import Validation
@@ -25,19 +25,21 @@ LEVELS = LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.0)
 STREAM = Stream(7, ("training",))
 X_0 = STREAM.child("x_0").normal(0, 230, 2, torch.float32)
 X_VALIDATION = STREAM.child("validation").normal(0, 50, 2, torch.float32)
+ROWS = TrainingRows(x_0=X_0, x_validation=X_VALIDATION)
 PLAN = Training(max_steps=24, batch_size=64, learning_rate=0.01, hidden_rate=0.02)
 PLAIN = Training(n_epochs=8, batch_size=64, learning_rate=0.01, ema_width=None, decay=False, levels="chain")
 
 
 def residual(plan=PLAN, *, x_0=X_0, x_validation=X_VALIDATION, levels=LEVELS, stream=STREAM, floor=0.1, **options):
     denoiser = build_denoiser(Residual(8, 1, 2), 2, schedule=SCHEDULE, floor=floor, stream=Stream(1))
-    return Trainer(denoiser, x_0, levels, plan, stream=stream, x_validation=x_validation, **options)
+    rows = TrainingRows(x_0=x_0, x_validation=x_validation)
+    return Trainer(denoiser, rows, levels, plan, stream=stream, **options)
 
 
 def wide(plan):
     """A run of one member whose matrices move in three steps, as those of the default beyond the plane."""
     denoiser = build_denoiser(Residual(80, 2, 1), 2, schedule=SCHEDULE, floor=0.1, stream=Stream(1))
-    return Trainer(denoiser, X_0, LEVELS, plan, stream=STREAM, x_validation=X_VALIDATION)
+    return Trainer(denoiser, ROWS, LEVELS, plan, stream=STREAM)
 
 
 def wide_in_bfloat16():
@@ -46,7 +48,7 @@ def wide_in_bfloat16():
 
 def textbook(schedule=SCHEDULE):
     denoiser = build_denoiser(Textbook(8, 2), 2, schedule=schedule, floor=0.0, stream=Stream(1))
-    return Trainer(denoiser, X_0, ChainLevels(schedule), PLAIN, stream=STREAM)
+    return Trainer(denoiser, TrainingRows(x_0=X_0), ChainLevels(schedule), PLAIN, stream=STREAM)
 
 
 def everything(run):
@@ -133,7 +135,7 @@ def test_a_run_is_not_begun_over_another_s_checkpoint(tmp_path):
 def with_other_weights():
     run = residual()
     next(iter(run.denoiser.parameters())).data.mul_(1.0 + 1e-6)
-    return Trainer(run.denoiser, X_0, LEVELS, PLAN, stream=STREAM, x_validation=X_VALIDATION)
+    return Trainer(run.denoiser, ROWS, LEVELS, PLAN, stream=STREAM)
 
 
 OTHER = {

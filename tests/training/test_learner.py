@@ -10,7 +10,7 @@ from torch import nn
 from backwalk.denoiser import EnsembleDenoiser, Residual, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.streams import Stream
-from backwalk.training import LogNormalLevels, Trainer, Training
+from backwalk.training import LogNormalLevels, Trainer, Training, TrainingRows
 from backwalk.training.batches import Batch, Batches
 from backwalk.training.learner import Learner, pieces
 from tests.denoiser import tables
@@ -35,7 +35,7 @@ def rough(width=16, n_blocks=1, members=2):
 
 
 def batch_of(denoiser, plan=PLAN, step=0):
-    return Batches(X_0, LEVELS, plan, denoiser.n_members, STREAM).at(step)
+    return Batches(TrainingRows(x_0=X_0), LEVELS, plan, denoiser.n_members, STREAM).at(step)
 
 
 class Given(EnsembleDenoiser):
@@ -102,7 +102,7 @@ def test_any_number_of_threads_gives_the_same_bits(members, width, bfloat16):
         torch.set_num_threads(n_threads)
         plan = replace(PLAN, bfloat16=bfloat16)
         denoiser = rough(width, members=members)
-        run = Trainer(denoiser, X_0, LEVELS, plan, stream=STREAM, x_validation=X_0[:50])
+        run = Trainer(denoiser, TrainingRows(x_0=X_0, x_validation=X_0[:50]), LEVELS, plan, stream=STREAM)
         losses = [progress.loss for progress in run.run()]
         return losses, run.history().validation_loss, [weight.tolist() for weight in denoiser.parameters()]
 
@@ -117,7 +117,9 @@ def test_training_needs_no_leave_for_gradients(n_threads, kind):
     def losses():
         textbook = build_denoiser(Textbook(8, 1), 2, schedule=SCHEDULE, floor=0.0, stream=STREAM)
         denoiser = textbook if kind == "textbook" else rough()
-        return [progress.loss for progress in Trainer(denoiser, X_0, LEVELS, PLAN, stream=STREAM).run()]
+        return [
+            progress.loss for progress in Trainer(denoiser, TrainingRows(x_0=X_0), LEVELS, PLAN, stream=STREAM).run()
+        ]
 
     expected = losses()
     with torch.no_grad():

@@ -11,7 +11,7 @@ from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
-from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, loop
+from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, TrainingRows, loop
 from backwalk.training.batches import Batches
 from backwalk.training.checkpoint import fingerprint
 from backwalk.training.learner import Learner, average_power
@@ -29,8 +29,9 @@ def untrained(members=2):
     return build_denoiser(Residual(8, 1, members), 2, schedule=SCHEDULE, floor=0.1, stream=STREAM.child("weights"))
 
 
-def trainer(plan=PLAN, *, x_0=X_0, denoiser=None, **options):
-    return Trainer(denoiser or untrained(), x_0, LEVELS, plan, stream=STREAM, **options)
+def trainer(plan=PLAN, *, x_0=X_0, x_validation=None, validation_weight=None, denoiser=None, **options):
+    rows = TrainingRows(x_0=x_0, x_validation=x_validation, validation_weight=validation_weight)
+    return Trainer(denoiser or untrained(), rows, LEVELS, plan, stream=STREAM, **options)
 
 
 def weights(denoiser):
@@ -77,7 +78,7 @@ def test_ddpm_training_is_the_notebook_s_loop():
     plain = nn.Sequential(*modules[:-1])
     expected = plain_notebook_loop(plain, schedule, 9, 100, STREAM)
     plan = Training(n_epochs=9, batch_size=100, learning_rate=1e-3, ema_width=None, decay=False, levels="chain")
-    trained = Trainer(denoiser, X_0, ChainLevels(schedule), plan, stream=STREAM)
+    trained = Trainer(denoiser, TrainingRows(x_0=X_0), ChainLevels(schedule), plan, stream=STREAM)
     assert len(list(trained.run())) == 18
     history = trained.history()
     assert history.step == tuple(range(0, 18, 2))
@@ -99,7 +100,7 @@ def test_training_repeats_bit_for_bit_and_resumes_where_it_was_left():
 
 
 def test_another_stream_trains_otherwise():
-    one, other = trainer(), Trainer(untrained(), X_0, LEVELS, PLAN, stream=Stream(8))
+    one, other = trainer(), Trainer(untrained(), TrainingRows(x_0=X_0), LEVELS, PLAN, stream=Stream(8))
     list(one.run())
     list(other.run())
     assert not equal(weights(one.denoiser), weights(other.denoiser))
@@ -117,7 +118,8 @@ def test_training_lowers_the_loss():
 def test_an_epoch_shows_every_row_equally_often(batch_size):
     seen = []
     plan = Training(n_epochs=1, batch_size=batch_size, learning_rate=1e-3)
-    batches = Batches(torch.arange(230.0)[:, None].expand(-1, 2), LEVELS, plan, 2, STREAM)
+    rows = TrainingRows(x_0=torch.arange(230.0)[:, None].expand(-1, 2))
+    batches = Batches(rows, LEVELS, plan, 2, STREAM)
     for step in range(plan.steps_for(230)):
         seen.append(batches.at(step).x_0[..., 0])
     rows = torch.cat(seen, dim=1).long()
@@ -130,7 +132,7 @@ def test_an_epoch_shows_every_row_equally_often(batch_size):
 
 def test_the_loss_told_is_a_member_s():
     run = trainer()
-    batch = Batches(X_0, LEVELS, PLAN, 2, STREAM).at(0)
+    batch = Batches(TrainingRows(x_0=X_0), LEVELS, PLAN, 2, STREAM).at(0)
     a, b = scales(batch.log_snr.unsqueeze(-1), batch.x_0)
     error = batch.x_0 - run.denoiser.by_member(a * batch.x_0 + b * batch.eps, batch.log_snr)
     expected = (LEVELS.weight(batch.log_snr) * error.square().sum(-1)).mean()

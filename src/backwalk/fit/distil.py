@@ -31,7 +31,7 @@ from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
 from backwalk.torch_state import in_initial_torch_state
-from backwalk.training import OneLevel, Progress, Trainer, Training
+from backwalk.training import OneLevel, Progress, Trainer, Training, TrainingRows
 
 TEACHER = Sampler("multistep", 25)  # close to the ODE
 N_FRESH = 4 * TILE_ROWS  # pairs on which the error is measured
@@ -87,13 +87,12 @@ def distil_model(
     denoiser.to(x_0.device)
     trainer = Trainer(
         denoiser,
-        x_0,
+        TrainingRows(x_0=x_0, eps=eps_from_x_0(x_N, x_0, schedule.log_snr[-1])),
         OneLevel(float(schedule.log_snr[-1])),
         training,
         stream=stream.child("training"),
         max_time=max_time,
         time_outside_training=time.perf_counter() - began,
-        eps=eps_from_x_0(x_N, x_0, schedule.log_snr[-1]),
     )
     with closing(trainer.run()) as steps:
         for progress in steps:

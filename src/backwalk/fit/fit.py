@@ -129,15 +129,11 @@ def _make_trainer(plan: Plan, began: float, *, is_untrained: bool) -> Trainer:
             outside_training = seconds_outside_training(began, error_at, plan.schedule.n_steps)
         return Trainer(
             plan.denoiser,
-            plan.rows.x_0,
+            plan.rows,
             plan.levels,
             plan.training,
             stream=plan.stream.child("training"),
-            x_validation=plan.rows.x_validation,
-            redraw=plan.rows.redraw,
             patterns=plan.patterns,
-            row_weight=plan.rows.weight,
-            validation_weight=plan.rows.validation_weight,
             max_time=max_time,
             time_outside_training=outside_training,
             is_untrained=is_untrained,

@@ -42,33 +42,14 @@ from backwalk.model import (
 )
 from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
-from backwalk.table import Codec, Redraw, tied_numbers
-from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Patterns, Training, split_rows
+from backwalk.table import Codec, tied_numbers
+from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Patterns, Training, TrainingRows, split_rows
 
 _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
 _MOST_FOR_MOMENTS = 100_000  # rows
 _MOST_IN_DOUBLE = 2**26  # numbers of encoded rows that are held in float64; training takes float32
 _ROWS_ENCODED_AT_ONCE = 2**16
 _FEWEST_FOR_PATIENCE = 5  # held-out rows: the standard error of fewer tells little
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FitRows:
-    """The encoded rows to train on, (n, k), and those that are held out, (m, k), with their weights of mean 1.
-
-    `redraw` dequantises x_0 anew.
-    """
-
-    x_0: Tensor
-    x_validation: Tensor | None
-    weight: Tensor | None
-    validation_weight: Tensor | None
-    redraw: Redraw | None
-
-    @property
-    def n_held_out(self) -> int:
-        """The number of held-out rows."""
-        return 0 if self.x_validation is None else len(self.x_validation)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -90,7 +71,7 @@ class Plan:
     split: Stream
     slowness: float
 
-    rows: FitRows
+    rows: TrainingRows
     patterns: Patterns | None
 
     schedule: NoiseSchedule
@@ -164,7 +145,7 @@ def plan_fit(
     device = torch.device(choose_device(settings.device))
     held_out, trained = split_rows(n, _n_held_out(n, k, settings), stream=split)
     has_held_out, redraw = len(held_out) > 0, codec.redraw(values)
-    rows = FitRows(
+    rows = TrainingRows(
         x_0=torch.from_numpy(z[trained]).float().to(device),
         x_validation=torch.from_numpy(z[held_out]).float().to(device) if has_held_out else None,
         weight=None if row_weights is None else torch.from_numpy(row_weights[trained]).float().to(device),

@@ -19,7 +19,7 @@ from backwalk.fit.rules import default_architecture, default_training, reference
 from backwalk.fit.settings import CheckpointOptions, Settings, choose_device
 from backwalk.model import N_MEASURED_LEVELS
 from backwalk.streams import Stream
-from backwalk.training import LogNormalLevels, Trainer
+from backwalk.training import LogNormalLevels, Trainer, TrainingRows
 from backwalk.training.checkpoint import checkpoint_facts
 
 FEW_LEVELS = 4  # noise levels at which denoising errors are measured where an estimate will do
@@ -53,7 +53,7 @@ def step_seconds(n: int, d: int, max_time: float) -> float:
     architecture = replace(default_architecture(n, d), n_members=_N_MEMBERS)
     trainer = Trainer(
         build_denoiser(architecture, d, schedule=schedule, floor=0.1, stream=stream),
-        stream.child("rows").normal(0, training.batch_size, d, torch.float32),
+        TrainingRows(x_0=stream.child("rows").normal(0, training.batch_size, d, torch.float32)),
         LogNormalLevels(0.1, 10.0, 0.0),
         training,
         stream=stream,

@@ -1,5 +1,6 @@
 """Training, the only code that changes weights: `Trainer` runs the loop that a `Training` record describes."""
 
+from backwalk.training.batches import TrainingRows
 from backwalk.training.checkpoint import checkpointed
 from backwalk.training.config import Training
 from backwalk.training.loop import Trainer
@@ -19,6 +20,7 @@ __all__ = [
     "Shares",
     "Trainer",
     "Training",
+    "TrainingRows",
     "checkpointed",
     "split_rows",
 ]

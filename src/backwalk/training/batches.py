@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,28 @@ from backwalk.training.noise_levels import NoiseLevels
 from backwalk.training.patterns import Patterns, filled
 
 _MOST_STEPS_DRAWN, _NUMBERS_DRAWN = 16, 2**16  # at once, at most; a single step may need more numbers
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainingRows:
+    """Encoded rows x_0 to train on, (n, d), and held-out ones, (m, d), by which weights are chosen.
+
+    `weight`, (n,), and `validation_weight`, (m,), are the rows' weights in the loss and in the choice; both have mean
+    1. `redraw` draws random coordinates of x_0, as those of dequantised integers, anew for each batch. `eps`, (n, d),
+    is fixed noise, one for each row; without it each batch draws new noise.
+    """
+
+    x_0: Tensor
+    x_validation: Tensor | None = None
+    weight: Tensor | None = None
+    validation_weight: Tensor | None = None
+    redraw: Redraw | None = None
+    eps: Tensor | None = None
+
+    @property
+    def n_held_out(self) -> int:
+        """The number of held-out rows."""
+        return 0 if self.x_validation is None else len(self.x_validation)
 
 
 class Batch(NamedTuple):
@@ -43,30 +66,25 @@ class _Draws(NamedTuple):
 
 
 class Batches:
-    """The batches of a run on rows x_0, (n, d), as functions of member and step alone.
+    """The batches of a run as functions of member and step alone.
 
-    `eps`, (n, d), is fixed noise, one for each row; without it, each batch draws new noise. `redraw` draws random
-    coordinates, as those of dequantised integers, anew for each batch. With `patterns`, x_0 is NaN where there is no
-    value, and some columns are given or absent. `row_weight`, (n,), multiplies the loss's weights.
+    With `patterns`, x_0 is NaN where there is no value, and some columns are given or absent.
     """
 
     def __init__(
         self,
-        x_0: Tensor,
+        rows: TrainingRows,
         levels: NoiseLevels,
         training: Training,
         members: int,
         stream: Stream,
-        eps: Tensor | None = None,
-        redraw: Redraw | None = None,
         patterns: Patterns | None = None,
-        row_weight: Tensor | None = None,
     ) -> None:
-        self._x_0, self._levels, self._members, self._stream = x_0, levels, range(members), stream
-        self._eps, self._redraw, self._patterns, self._row_weight = eps, redraw, patterns, row_weight
+        self._x_0, self._levels, self._members, self._stream = rows.x_0, levels, range(members), stream
+        self._eps, self._redraw, self._patterns, self._row_weight = rows.eps, rows.redraw, patterns, rows.weight
         self._batch_size = training.batch_size
-        self._steps_an_epoch = training.steps_an_epoch(len(x_0))
-        numbers = self._batch_size * x_0.shape[1]
+        self._steps_an_epoch = training.steps_an_epoch(len(self._x_0))
+        numbers = self._batch_size * self._x_0.shape[1]
         self._steps_drawn = max(1, min(_MOST_STEPS_DRAWN, _NUMBERS_DRAWN // numbers))
         self._order: dict[int, tuple[int, Tensor]] = {}  # by member, with the epoch
         self._draws: dict[int, tuple[int, _Draws]] = {}  # by member, with the number of the block of steps

@@ -143,13 +143,13 @@ def fingerprint(trainer: Trainer) -> dict[str, str]:
     """
     denoiser, drawn = trainer.denoiser, trainer.levels.draw(1, 4096, stream=Stream(0))
     sizes = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
-    data = [trainer.x_0, trainer.eps, trainer.row_weight, trainer.x_validation, trainer.validation_weight]
+    rows = trainer.rows
     noise = _digest([drawn, trainer.levels.weight(drawn)])
     timing = "timed" if trainer.max_time is not None else "not timed"
     return {
-        "data": _digest(data),
+        "data": _digest([rows.x_0, rows.eps, rows.weight, rows.x_validation, rows.validation_weight]),
         "network": f"{_digest([*trainer.initial_weights, *denoiser.buffers()])} {sizes}",
-        "settings": f"{trainer.training} {trainer.patterns} {noise} {timing} on {trainer.x_0.device.type}",
+        "settings": f"{trainer.training} {trainer.patterns} {noise} {timing} on {rows.x_0.device.type}",
         "seed": f"{trainer.stream.seed} {trainer.stream.path}",
         "versions": f"backwalk {backwalk.__version__}, torch {torch.__version__}, numpy {np.__version__}",
     }

@@ -27,9 +27,8 @@ from torch import Tensor
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
-from backwalk.table import Redraw
 from backwalk.threads import Map, single_threads
-from backwalk.training.batches import Batches
+from backwalk.training.batches import Batches, TrainingRows
 from backwalk.training.config import Training
 from backwalk.training.learner import Learner
 from backwalk.training.noise_levels import NoiseLevels
@@ -41,54 +40,44 @@ N_RECORDS = 200  # losses recorded in a run of at least as many steps
 
 
 class Trainer:
-    """Training of one denoiser on encoded rows x_0, (n, d): `run` is the loop.
+    """Training of one denoiser on encoded rows: `run` is the loop.
 
+    - `rows`: those to train on, and held-out ones; without the latter the last (averaged) weights are kept.
     - `levels`: the distribution of noise levels, and the weight of each in the loss.
-    - `x_validation`: held-out rows, (m, d), by which weights are chosen; without them the last (averaged) are kept.
+    - `patterns`: make columns given or absent, for a denoiser of tables.
     - `max_time`: the limit of the whole fit, in seconds. Training takes max_time - time_outside_training, but at least
       half of `max_time`. The learning rates then follow the time, and two runs are no longer bit-equal.
-    - `eps`: fixed noise, (n, d), one for each row; without it every step draws new noise.
-    - `redraw`: draws random coordinates, as those of dequantised integers, anew in every step.
-    - `patterns`: make columns given or absent, for a denoiser of tables.
-    - `row_weight`, `validation_weight`: the weights of rows in the loss, (n,), and of held-out rows in the choice of
-      the network's weights, (m,); both have mean 1.
     - `is_untrained`: whether the denoiser is new; then its weights before the first step are a candidate too.
     """
 
     def __init__(
         self,
         denoiser: EnsembleDenoiser,
-        x_0: Tensor,
+        rows: TrainingRows,
         levels: NoiseLevels,
         training: Training,
         *,
         stream: Stream,
-        x_validation: Tensor | None = None,
+        patterns: Patterns | None = None,
         max_time: float | None = None,
         time_outside_training: float = 0.0,
-        eps: Tensor | None = None,
-        redraw: Redraw | None = None,
-        patterns: Patterns | None = None,
-        row_weight: Tensor | None = None,
-        validation_weight: Tensor | None = None,
         is_untrained: bool = True,
     ) -> None:
-        self.denoiser, self.x_0, self.levels, self.training, self.stream = denoiser, x_0, levels, training, stream
-        self.x_validation, self.eps, self.patterns = x_validation, eps, patterns
-        self.row_weight, self.validation_weight = row_weight, validation_weight
-        self.max_steps, self.max_time = training.steps_for(len(x_0)), max_time
+        self.denoiser, self.rows, self.levels, self.training = denoiser, rows, levels, training
+        self.stream, self.patterns = stream, patterns
+        self.max_steps, self.max_time = training.steps_for(len(rows.x_0)), max_time
         self.step, self.seconds = 0, 0.0
         self.seconds_before = 0.0  # of training before this run was resumed
         self.diverged = self.stopped = False
         # A checkpoint belongs to a run from these weights.
         self.initial_weights = [parameter.detach().clone() for parameter in denoiser.parameters()]
         self._is_untrained = is_untrained
-        self.batches = Batches(x_0, levels, training, denoiser.n_members, stream, eps, redraw, patterns, row_weight)
+        self.batches = Batches(rows, levels, training, denoiser.n_members, stream, patterns)
         self._learner = Learner(denoiser, training)
         self._pace = Pace(self.max_steps, max_time, time_outside_training)
         self._validation: Validation | None = None
-        if x_validation is not None:
-            self._validation = Validation(denoiser, x_validation, stream, patterns, validation_weight)
+        if rows.x_validation is not None:
+            self._validation = Validation(denoiser, rows.x_validation, stream, patterns, rows.validation_weight)
         self._choice = Choice()
         self._losses: list[tuple[int, float]] = []
         self._validation_losses: list[tuple[int, float]] = []
@@ -218,7 +207,7 @@ class Trainer:
         `progress` is the share of the run that was done before the step.
         """
         if self.training.levels == "chain":
-            return self.step % self.training.steps_an_epoch(len(self.x_0)) == 0
+            return self.step % self.training.steps_an_epoch(len(self.rows.x_0)) == 0
         return len(self._losses) <= progress * N_RECORDS
 
     def _record(self, loss: float) -> None:
@@ -231,8 +220,8 @@ class Trainer:
 
         Return their validation loss, or None without held-out rows.
         """
-        if self.x_0.device.type == "cuda":
-            torch.cuda.synchronize(self.x_0.device)  # else the time of queued steps would count as validation
+        if self.rows.x_0.device.type == "cuda":
+            torch.cuda.synchronize(self.rows.x_0.device)  # else the time of queued steps would count as validation
         began, by_row = time.monotonic(), torch.empty(0, dtype=torch.float64)
         with self._averaged_weights(), self._threads() as parallel_map:
             weights = [parameter.clone() for parameter in self._learner.parameters]
@@ -270,7 +259,7 @@ class Trainer:
 
     def _threads(self) -> AbstractContextManager[Map]:
         """Return a block in which torch runs on one thread, with a `map` over all threads; on a GPU nothing changes."""
-        return single_threads(self.x_0.device.type == "cpu")
+        return single_threads(self.rows.x_0.device.type == "cpu")
 
     def _progress(self) -> float:
         return self._pace.progress(self.step, self.seconds)
