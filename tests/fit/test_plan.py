@@ -12,13 +12,12 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import moments_with_gaps
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.fit import ChosenColumns, check_settings, finest_scale, structure
+from backwalk.fit import ChosenColumns, check_settings, distil, finest_scale, structure
 from backwalk.fit import plan as plans
-from backwalk.fit.distil import distil_model
 from backwalk.fit.plan import encode_rows, plan_fit
 from backwalk.model import measure_denoising_error
 from backwalk.model_file.conversion import record_of, tensors_of
-from backwalk.sampling import Sampler
+from backwalk.sampling import TILE_ROWS, Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, NumberColumn, Schema, Table
 from backwalk.training import Training, split_rows
@@ -90,9 +89,10 @@ def test_the_floor_and_the_split_are_those_of_the_seed():
 
 
 @pytest.mark.parametrize(("rows", "d"), [(two_moons(), 2), (curved_chain(12), 12)], ids=["2 columns", "12 columns"])
-def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(rows, d):
+def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(monkeypatch, rows, d):
     """Found by review: the sums over all rows that the noise levels and the prior mismatch follow from did."""
-    X, found, before = rows.sample(50_000, random_state=0), [], torch.get_num_threads()
+    monkeypatch.setattr(distil, "N_FRESH", TILE_ROWS)
+    X, found, before = rows.sample(20_000, random_state=0), [], torch.get_num_threads()
     assert X.shape[1] == d
     try:
         for n_threads in (1, 2):
@@ -100,7 +100,7 @@ def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(rows, d):
             with threadpool_limits(n_threads):
                 model = Diffusion(max_steps=2, denoiser=SMALL, random_state=0, verbose=False).fit(X).model_
                 training, stream = Training(64, 0.01, max_steps=2), Stream(1)
-                model = distil_model(model, SMALL, training, n_pairs=100, stream=stream)
+                model = distil.distil_model(model, SMALL, training, n_pairs=100, stream=stream)
             record = record_of(model).model_dump()
             found.append((record, {name: tensor.numpy().tobytes() for name, tensor in tensors_of(model).items()}))
     finally:

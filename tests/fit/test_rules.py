@@ -93,10 +93,10 @@ def test_the_finest_scale_is_the_same_in_pieces_and_takes_little_memory(monkeypa
     assert finest_scale(z, stream=STREAM) == pytest.approx(whole, rel=1e-12)
     monkeypatch.undo()
     tracemalloc.start()
-    finest_scale(normal(2000, 300), stream=STREAM)
+    finest_scale(normal(2000, 200), stream=STREAM)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 300 * 2**20  # 1 GiB at once
+    assert peak < 200 * 2**20  # 500 MiB at once
 
 
 def test_a_few_rows_tell_the_finest_scale_of_a_wide_table(monkeypatch):

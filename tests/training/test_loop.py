@@ -96,14 +96,9 @@ def test_training_repeats_bit_for_bit_and_resumes_where_it_was_left():
     assert equal(weights(one.denoiser), weights(other.denoiser))
     assert one.history().loss == other.history().loss
     assert one.history().validation_loss == other.history().validation_loss
-    assert not equal(weights(one.denoiser), weights(untrained()))
-
-
-def test_another_stream_trains_otherwise():
-    one, other = trainer(), Trainer(untrained(), TrainingRows(x_0=X_0), LEVELS, PLAN, stream=Stream(8))
-    list(one.run())
-    list(other.run())
-    assert not equal(weights(one.denoiser), weights(other.denoiser))
+    another = Trainer(untrained(), TrainingRows(x_0=X_0, x_validation=X_VALIDATION), LEVELS, PLAN, stream=Stream(8))
+    list(another.run())
+    assert not equal(weights(one.denoiser), weights(another.denoiser))
 
 
 def test_training_lowers_the_loss():
@@ -148,20 +143,12 @@ def test_progress_is_told_after_every_step():
     assert validated[-1] == 25
 
 
-def test_max_time_ends_the_run(monkeypatch):
-    told = list(Clock(monkeypatch, of_a_look=0.0).run(12.0).run())
-    assert len(told) == 12
+@pytest.mark.parametrize(("outside", "n_steps"), [(0.0, 12), (4.0, 8), (9.0, 6), (100.0, 6)])
+def test_max_time_leaves_what_is_needed_elsewhere_but_trains_for_half_of_it(monkeypatch, outside, n_steps):
+    clock = Clock(monkeypatch, of_a_look=0.0)
+    told = list(clock.run(12.0, time_outside_training=outside).run())
+    assert len(told) == n_steps
     assert told[-1].validation_loss is not None
-
-
-@pytest.mark.parametrize(("time_outside_training", "n_steps"), [(4.0, 8), (9.0, 6), (100.0, 6)])
-def test_max_time_leaves_what_is_needed_elsewhere_but_trains_for_half_of_it(
-    monkeypatch, time_outside_training, n_steps
-):
-    assert (
-        len(list(Clock(monkeypatch, of_a_look=0.0).run(12.0, time_outside_training=time_outside_training).run()))
-        == n_steps
-    )
 
 
 def test_the_last_look_is_within_max_time(monkeypatch):
@@ -186,15 +173,11 @@ def test_a_last_look_that_is_quicker_than_those_before_is_the_last(monkeypatch):
     assert run.done
 
 
-def test_rates_follow_the_clock(monkeypatch):
+def test_rates_follow_the_clock_or_without_a_limit_the_steps(monkeypatch):
     clock = Clock(monkeypatch, of_a_look=0.0)
     list(clock.run(200.0).run())
-    expected = [PLAN.rate_at(step, step / 200.0) for step in range(200)]
-    assert clock.rates == pytest.approx(expected)
-
-
-def test_rates_follow_the_steps_where_no_time_is_given(monkeypatch):
-    clock = Clock(monkeypatch, of_a_look=0.0)
+    assert clock.rates == pytest.approx([PLAN.rate_at(step, step / 200.0) for step in range(200)])
+    clock.rates.clear()
     list(trainer().run())
     assert clock.rates == pytest.approx([PLAN.rate_at(step, step / 25) for step in range(25)])
 
@@ -430,18 +413,10 @@ def test_noisy_points_make_up_for_few_rows_and_are_few_where_rows_are_wide():
     assert n_points(1000, 10**6) == 1000
 
 
-def test_without_validation_the_average_is_kept():
-    averaged = trainer(Training(max_steps=20, batch_size=16, learning_rate=0.01))
-    last = trainer(Training(max_steps=20, batch_size=16, learning_rate=0.01, ema_width=None))
-    list(averaged.run())
-    list(last.run())
-    assert not equal(weights(averaged.denoiser), weights(last.denoiser))
-    assert averaged.history().validation_loss == ()
-
-
 def test_the_average_that_is_kept_is_the_weighted_mean_of_the_weights_after_each_step():
     run = trainer(Training(max_steps=20, batch_size=16, learning_rate=0.01, ema_width=0.1))
     after_each = [weights(run.denoiser) for _ in run.run()]
+    assert run.history().validation_loss == ()
     place = torch.arange(21) / 20
     shares = (place ** (average_power(0.1) + 1)).diff()
     for kept, *taken in zip(run.denoiser.parameters(), *after_each, strict=True):

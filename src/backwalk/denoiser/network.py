@@ -15,8 +15,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from backwalk.denoiser.passes import affine, forward_pass, network_pass, pushed
-from backwalk.diffusion.derivatives import Push
+from backwalk.denoiser.passes import affine, network_pass
 from backwalk.errors import InvalidInput
 from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE, is_whole
 from backwalk.streams import Stream
@@ -126,13 +125,6 @@ class ResidualNetwork(nn.Module):
             return network_pass(points, self.in_order)[0]
         # Member by member, so that activations stay in the cache.
         return torch.cat([network_pass(points[k : k + 1], self.of_member(k))[0] for k in range(len(points))])
-
-    def linearize(self, x: Tensor, level: Tensor) -> tuple[Tensor, Push]:
-        """Return the prediction, and the map from tangents of x, (members, k, rows, d), to those of the prediction."""
-        parameters = [parameter.detach() for parameter in self.in_order]  # the passes work in place
-        points = torch.cat([x.detach(), level], dim=-1)
-        passed = forward_pass(points, parameters)
-        return passed.f, lambda tangents: pushed(tangents, passed.slopes, parameters)
 
     def hidden_matrices(self) -> list[Tensor]:
         """Return the weights of the blocks, (members, width, width) each."""

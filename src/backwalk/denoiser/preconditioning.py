@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from backwalk.denoiser.network import ResidualNetwork, TextbookNetwork
-from backwalk.denoiser.passes import backward_pass, forward_pass
+from backwalk.denoiser.passes import backward_pass, forward_pass, pushed
 from backwalk.diffusion import NoiseSchedule, refuse_levels_per_coordinate, scales
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
@@ -189,13 +189,15 @@ class ResidualDenoiser(PreconditionedDenoiser):
         """Return x_0_hat, and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
         x_t, log_snr = self._for_members(x_t, log_snr)
         a, _, share, level = self._parts(x_t, log_snr)
-        f, push = self.network.linearize(x_t, level)
+        parameters = [parameter.detach() for parameter in self.network.in_order]  # the passes work in place
+        passed = forward_pass(torch.cat([x_t.detach(), level], dim=-1), parameters)
 
-        def push_mean(tangents: Tensor) -> Tensor:
+        def push(tangents: Tensor) -> Tensor:
             of_members = tangents.expand(self.n_members, *tangents.shape)
-            return (a.unsqueeze(1) * of_members + share.unsqueeze(1) * push(of_members)).mean(dim=0)
+            by_f = pushed(of_members, passed.slopes, parameters)
+            return (a.unsqueeze(1) * of_members + share.unsqueeze(1) * by_f).mean(dim=0)
 
-        return (a * x_t + share * f).mean(dim=0), push_mean
+        return (a * x_t + share * passed.f).mean(dim=0), push
 
     def loss_and_gradients(
         self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False

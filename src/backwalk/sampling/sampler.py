@@ -50,8 +50,14 @@ class Sampler:
             raise InvalidInput(
                 f"n_evaluations should be an integer >= 1 or None, but got {k!r}: {USUAL_EVALUATIONS} is usual."
             )
+        most = self.solver_class.most_evaluations
+        if k is not None and most is not None and k > most:
+            raise InvalidInput(
+                f'n_evaluations should be at most {most} or None for "{self.solver}", but got {k}: for more, take '
+                "another solver."
+            )
         # NumPy's integers become Python's, which JSON takes.
-        object.__setattr__(self, "n_evaluations", self.solver_class.checked_evaluations(None if k is None else int(k)))
+        object.__setattr__(self, "n_evaluations", self.solver_class.default_evaluations if k is None else int(k))
         check_eta(self.eta)
         object.__setattr__(self, "eta", float(self.eta))
         if self.eta > 0.0 and not self.solver_class.takes_eta:

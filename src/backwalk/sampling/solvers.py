@@ -49,6 +49,7 @@ class Solver(ABC):
 
     name: ClassVar[str]
     default_evaluations: ClassVar[int | None] = USUAL_EVALUATIONS  # None: one per step of the chain
+    most_evaluations: ClassVar[int | None] = None
     takes_eta: ClassVar[bool] = False
     fits_times: ClassVar[bool] = False  # whether a model fits the visited steps to its denoiser
     needs_student: ClassVar[bool] = False  # whether the denoiser is the model's student
@@ -68,11 +69,6 @@ class Solver(ABC):
         """
         del sigma_sq, eta
         return cls()
-
-    @classmethod
-    def checked_evaluations(cls, k: int | None) -> int | None:
-        """Return the number of evaluations per row, the default for None. Raises InvalidInput for others."""
-        return cls.default_evaluations if k is None else k
 
     @classmethod
     def times(cls, schedule: NoiseSchedule, k: int | None) -> list[int]:
@@ -192,25 +188,10 @@ class Distilled(Ddim):
     """One step from x_N to the x_0 that a student returns; see `backwalk.fit.distil`."""
 
     name = "distilled"
-    default_evaluations = 1
+    default_evaluations = most_evaluations = 1
     takes_eta = False
     needs_student = True
     draws_from = "the student's map, an approximation of the probability-flow ODE's model"
-
-    @classmethod
-    def checked_evaluations(cls, k: int | None) -> int | None:
-        """Return 1. Raises InvalidInput for other numbers."""
-        if k not in (None, 1):
-            raise InvalidInput(
-                f'n_evaluations should be 1 or None for "{cls.name}", but got {k}: for more, take another solver.'
-            )
-        return cls.default_evaluations
-
-    @classmethod
-    def times(cls, schedule: NoiseSchedule, k: int | None) -> list[int]:
-        """Return the last step of the chain."""
-        del k
-        return [schedule.n_steps]
 
 
 @dataclass(frozen=True)
