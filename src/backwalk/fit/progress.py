@@ -56,15 +56,8 @@ class Display:
         self._bar.update(share - self._bar.n)
 
     def counter(self, activity: str, total: int) -> Callable[[int], None]:
-        """Return a function that adds a number of rows to those done, and shows how many of `total` are done."""
-        n_done = 0
-
-        def count(n_rows: int) -> None:
-            nonlocal n_done
-            n_done += n_rows
-            self.show(activity, n_done / total, f"{n_done:,} of {total:,} rows")
-
-        return count
+        """Return a function that adds a number of rows to those done, see `row_counter`, and shows the progress."""
+        return row_counter(self.show, activity, total)
 
     def training(self) -> Callback:
         """Return a callback that shows the progress of training: step, loss, and the last validation loss."""
@@ -84,6 +77,18 @@ class Display:
             with suppress(OSError):  # the terminal may be closed, which the program handles elsewhere
                 self._bar.close()
             self._bar = None
+
+
+def row_counter(show: Callable[[str, float, str], object], activity: str, total: int) -> Callable[[int], None]:
+    """Return a function that adds a number of rows to those done, and shows how many of `total` are done."""
+    n_done = 0
+
+    def count(n_rows: int) -> None:
+        nonlocal n_done
+        n_done += n_rows
+        show(activity, n_done / total, f"{n_done:,} of {total:,} rows")
+
+    return count
 
 
 class _Lines:
