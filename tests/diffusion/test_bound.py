@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from backwalk.diffusion import (
-    ConditionalDenoiser,
     GaussianDenoiser,
     NoiseSchedule,
     RowwiseConditional,
@@ -30,6 +29,7 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+from tests.conditional import conditional_of
 from tests.gaussian_chain import GaussianChain
 
 SCHEDULES = {
@@ -547,7 +547,7 @@ def test_rows_of_different_patterns_have_the_bounds_of_their_own_free_coordinate
     x_0, eps = torch.where(free, rows, 7.0), corners(3)
     found = variational_bound(together, x_0, schedule, sigma_sq, eps=eps, counted=free, size=1.0)
     for i in range(3):
-        alone = ConditionalDenoiser(joint, rows[[i]], known[i], absent[i])
+        alone = conditional_of(joint, rows[[i]], known[i], absent[i])
         own = rows[[i]][:, free[i]]
         expected = variational_bound(alone, own, schedule, sigma_sq, eps=corners(own.shape[1]), size=1.0)
         torch.testing.assert_close(found.per_row[[i]], expected.per_row, rtol=1e-6, atol=1e-6)

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from backwalk.diffusion import (
-    ConditionalDenoiser,
     GaussianDenoiser,
     JointGaussian,
     RowwiseConditional,
@@ -17,6 +16,7 @@ from backwalk.diffusion import (
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.diffusion.posteriors import MOST_DIRECTIONS, RIDGE, _posterior
 from backwalk.streams import Stream
+from tests.conditional import conditional_of
 
 RNG = np.random.default_rng(0)
 K = 5
@@ -175,7 +175,7 @@ def rowwise():
     rows = torch.from_numpy(RNG.normal(size=(6, K)))
     _, known, absent = patterns(6)
     known[:, 4], absent[:, 4] = True, False
-    known[:, 0] = absent[:, 0] = False  # `ConditionalDenoiser` has a free coordinate
+    known[:, 0] = absent[:, 0] = False
     return RowwiseConditional(exact, rows, known, absent, torch.arange(4)), rows, known, absent
 
 
@@ -184,8 +184,7 @@ def test_rows_of_different_patterns_get_what_each_would_alone(rowwise):
     x_t, level = torch.from_numpy(RNG.normal(size=(6, 4))), torch.tensor(0.4, dtype=torch.float64)
     together, (a, _) = conditional(x_t, level), scales(level, x_t)
     for i in range(6):
-        alone = ConditionalDenoiser(conditional.denoiser, rows[i : i + 1], known[i], absent[i])
-        free = alone.free[:4]
+        alone, free = conditional_of(conditional.denoiser, rows[i : i + 1], known[i], absent[i]), ~conditional.fixed[i]
         if bool(free.any()):
             torch.testing.assert_close(together[i, free], alone(x_t[i : i + 1, free], level)[0])
         torch.testing.assert_close(together[i, ~free], a * x_t[i, ~free])
@@ -209,6 +208,7 @@ def test_coordinates_that_are_not_free_count_for_nothing_in_a_density(rowwise):
     options = {"level_min": 1e-3, "level_max": 1e3, "n_intervals": 32}
     found = log_density(conditional, x, **options).log_prob - conditional.log_prob_of_rest(1e-3)
     for i in range(6):
-        alone = ConditionalDenoiser(conditional.denoiser, rows[i : i + 1], known[i], absent[i])
-        expected = log_density(alone, rows[i : i + 1, alone.free], **options).log_prob if alone.n_free else 0.0
+        alone = conditional_of(conditional.denoiser, rows[i : i + 1], known[i], absent[i])
+        own = rows[i : i + 1, alone.coordinates]
+        expected = log_density(alone, own, **options).log_prob if own.shape[1] else 0.0
         torch.testing.assert_close(found[i : i + 1], expected, atol=1e-5, rtol=1e-6)

@@ -16,10 +16,10 @@ from backwalk.errors import InvalidInput, SamplingDiverged, TrainingDiverged
 from backwalk.estimator import Diffusion
 from backwalk.fit import default_distillation, default_pairs, default_student
 from backwalk.fit import distil as distillation
-from backwalk.fit.distil import N_FRESH, distil_model, make_pairs
+from backwalk.fit.distil import distil_model, make_pairs
 from backwalk.fit.oracle import oracle_model
 from backwalk.model import bound, log_density, sample_rows
-from backwalk.sampling import Sampler
+from backwalk.sampling import TILE_ROWS, Sampler
 from backwalk.streams import Stream
 from backwalk.training import Trainer, Training
 
@@ -33,6 +33,11 @@ SCHEDULES = {
     "the notebook's": NoiseSchedule.linear(100, beta_min=1e-3, beta_max=0.02),
     "zero terminal SNR": NoiseSchedule(torch.cat([EVEN.log_snr, torch.tensor([-math.inf]).double()])),
 }
+
+
+@pytest.fixture(autouse=True)
+def _few_fresh_pairs(monkeypatch):
+    monkeypatch.setattr(distillation, "N_FRESH", TILE_ROWS)
 
 
 @pytest.fixture
@@ -63,13 +68,13 @@ def gaussian_map(x_N, schedule):
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_the_pairs_of_a_gaussian_and_a_student_of_them_are_the_known_linear_map(schedule):
     model = gaussian(schedule)
-    x_N, x_0 = make_pairs(model, 0, N_FRESH, stream=STREAM.child("other"))
+    x_N, x_0 = make_pairs(model, 0, TILE_ROWS, stream=STREAM.child("other"))
     expected = gaussian_map(x_N, schedule)
     assert float((x_0 - expected).abs().max()) < 0.01
     taught = distil_model(model, SMALL, PLAN, n_pairs=4096, stream=STREAM)
     untaught = distil_model(model, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=4096, stream=STREAM)
     for one in (taught, untaught):
-        rows = torch.from_numpy(sample_rows(one, 0, N_FRESH, stream=STREAM.child("other"), sampler=DISTILLED))
+        rows = torch.from_numpy(sample_rows(one, 0, TILE_ROWS, stream=STREAM.child("other"), sampler=DISTILLED))
         error = float((rows - expected).square().mean().sqrt())
         assert one.student.error == pytest.approx(error, rel=0.1, abs=2e-3)  # on other noise, by the solver's x_0
     assert taught.student.error < 0.03 < 0.3 < untaught.student.error
@@ -141,9 +146,12 @@ def test_a_student_is_a_function_of_its_seed(own, few_pairs):
 
 
 def test_all_else_is_the_model_s(own, fitted, rows, few_pairs):
+    seen = []
+    own.callbacks = [seen.append]
     parameters = own.get_params()
     assert own.distil(max_steps=3, random_state=0) is own
     assert own.get_params() == parameters
+    assert [(progress.step, progress.max_steps) for progress in seen] == [(k, 3) for k in (1, 2, 3)]
     one, other = own.model_, fitted.model_
     assert other.student is None
     assert one.denoiser is other.denoiser
@@ -228,13 +236,6 @@ def test_a_model_whose_student_fails_is_as_it_was(own, fitted, few_pairs, monkey
     assert own.model_.student is None
 
 
-def test_every_training_step_is_told(own, few_pairs):
-    seen = []
-    own.callbacks = [seen.append]
-    own.distil(max_steps=4, random_state=0)
-    assert [(progress.step, progress.max_steps) for progress in seen] == [(k, 4) for k in (1, 2, 3, 4)]
-
-
 def test_pairs_are_made_for_at_most_a_third_of_the_time(own, monkeypatch):
     """By a clock of its own: it goes on by a second at every look, and pairs are looked after piece by piece."""
     made, budgets = [], []
@@ -256,7 +257,7 @@ def test_pairs_are_made_for_at_most_a_third_of_the_time(own, monkeypatch):
         distil_model(
             own.model_, SMALL, dataclasses.replace(PLAN, max_steps=1), n_pairs=10**9, stream=STREAM, max_time=6.0
         )
-    assert made == [(0, 8192), (0, 4096), (4096, 12288), (12288, 28672), (0, 8192)]
+    assert made == [(0, 2048), (0, 4096), (4096, 12288), (12288, 28672), (0, 2048)]
     assert budgets == [(6.0, 4.0)]  # of which the trainer takes a half at least
 
 

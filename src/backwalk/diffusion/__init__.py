@@ -55,7 +55,7 @@ from backwalk.diffusion.bound import (
     variational_bound,
 )
 from backwalk.diffusion.closed_forms import GaussianDenoiser, GaussianMixtureDenoiser
-from backwalk.diffusion.conditioning import ConditionalDenoiser, RowwiseConditional, log_snr_by_coordinate
+from backwalk.diffusion.conditioning import RowwiseConditional, log_snr_by_coordinate
 from backwalk.diffusion.covariance import FullGaussian, full_covariance_bound, full_covariance_transition, x_0_posterior
 from backwalk.diffusion.derivatives import linearize
 from backwalk.diffusion.forward import Gaussian, q_marginal, q_posterior, q_sample, q_sample_at, q_step
@@ -97,7 +97,6 @@ from backwalk.diffusion.terms import BoundTerms, add_levels, collect_terms, merg
 
 __all__ = [
     "BoundTerms",
-    "ConditionalDenoiser",
     "Denoiser",
     "FullGaussian",
     "Gaussian",

@@ -10,8 +10,8 @@ E[-log p_theta(x_0)] <= L = L_N + sum_{t=2..N} L_{t-1} + L_0:
 Both means in a transition have the same term in x_t, so their squared distance is c_t^2 |x_0 - x_0_hat|^2, with c_t
 the factor of x_0 in mu_tilde. It is computed in this form, as the difference of two nearly equal means would lose its
 digits in float32. Everything is in nats per row, summed over d, in encoded units. The bound of a conditional or a
-marginal is that of a `ConditionalDenoiser` on the free coordinates, or of a `RowwiseConditional` of which the free
-coordinates of each row are `counted`.
+marginal is that of a `RowwiseConditional` on the free coordinates; where they differ from row to row, they are
+`counted`.
 
 Source: Ho et al. 2020, Eq. 5.
 """

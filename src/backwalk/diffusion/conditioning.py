@@ -6,9 +6,9 @@ known values, have the posterior mean
     E[x_0,free | x_t,free, x_0,known],
 
 which the denoiser of whole rows returns with the known coordinates at log-SNR +inf and the absent ones at -inf.
-`ConditionalDenoiser` is this function of the free coordinates alone. It is an ordinary `Denoiser`, so
-samplers, the probability-flow ODE and the bound work on p(free | known) as they do on p(x). Without known coordinates
-it is the denoiser of a marginal, p(free).
+`RowwiseConditional` is this function of the free coordinates alone. It is an ordinary `Denoiser`, so samplers, the
+probability-flow ODE and the bound work on p(free | known) as they do on p(x). Without known coordinates it is the
+denoiser of a marginal, p(free).
 
 `log_snr_by_coordinate` gives the log-SNRs of such a pattern, for a single evaluation of the denoiser itself: at an
 absent coordinate x_0_hat is then the regression E[x_0 | known].
@@ -26,7 +26,6 @@ from torch import Tensor
 from backwalk.diffusion.derivatives import Push, linearize
 from backwalk.diffusion.parameterization import WrappedDenoiser
 from backwalk.diffusion.schedule import scales
-from backwalk.errors import InvalidInput
 
 
 def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None = None) -> Tensor:
@@ -44,107 +43,6 @@ def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None 
 
 
 @dataclass(frozen=True, eq=False)
-class ConditionalDenoiser(WrappedDenoiser):
-    """The denoiser of the free coordinates of rows, given the known ones, with the absent ones integrated out.
-
-    `denoiser` is that of whole rows, and takes log-SNRs of shape (n, d). `known` and `absent` are boolean, (d,), and
-    the same for all rows; the coordinates in neither are free. `rows`, (n, d) or (1, d), holds the known values; its
-    other entries are not read. With n > 1, x_t should hold the same rows in the same order, once or several times, as
-    the bound does for several steps.
-
-    >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
-    >>> joint = GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
-    >>> given = ConditionalDenoiser(joint, torch.tensor([[2.0, 0.0]]), torch.tensor([True, False]))
-    >>> given(torch.zeros(1, 1), torch.tensor(-torch.inf))  # E[x_2 | x_1 = 2]
-    tensor([[1.6000]])
-
-    Raises InvalidInput for patterns and rows that do not fit each other.
-    """
-
-    rows: Tensor
-    known: Tensor
-    absent: Tensor | None = None
-
-    def __post_init__(self) -> None:
-        d = self.rows.shape[-1]
-        masks = [self.known] if self.absent is None else [self.known, self.absent]
-        if self.rows.ndim != 2 or any(mask.shape != (d,) or mask.dtype != torch.bool for mask in masks):
-            shapes = ", ".join(str(tuple(mask.shape)) for mask in masks)
-            raise InvalidInput(
-                f"known and absent should be boolean of shape (d,) for rows of shape (n, d), but got {shapes} for "
-                f"{tuple(self.rows.shape)}: give one truth value per coordinate."
-            )
-        if self.absent is not None and bool((both := self.known & self.absent).any()):
-            raise InvalidInput(
-                f"A coordinate should be known or absent, but coordinate {int(both.nonzero()[0])} is both: choose one."
-            )
-        if not self.n_free:
-            raise InvalidInput("At least one coordinate should be free, but all are known or absent: free one of them.")
-        if not bool(self.rows[:, self.known].isfinite().all()):
-            row = int((~self.rows[:, self.known].isfinite()).any(1).nonzero()[0])
-            raise InvalidInput(
-                f"Known values should be finite, but row {row} (rows count from 0) has one that is not: mark missing "
-                "values as absent."
-            )
-
-    @cached_property
-    def free(self) -> Tensor:
-        """Which coordinates are free, (d,)."""
-        return ~self.known if self.absent is None else ~(self.known | self.absent)
-
-    @property
-    def n_free(self) -> int:
-        """The number of free coordinates."""
-        return int(self.free.sum())
-
-    def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return x_0_hat of the free coordinates, for x_t (n, n_free) and log_snr (), (n,) or (n, n_free)."""
-        return self.denoiser(self._whole(x_t, self._known_values(x_t)), self._levels(x_t, log_snr))[:, self.free]
-
-    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return x_0_hat, and the map from tangents, (k, n, n_free), to its directional derivatives of this shape."""
-        whole = self._whole(x_t, self._known_values(x_t))
-        value, push = linearize(self.denoiser, whole, self._levels(x_t, log_snr))
-
-        def push_free(tangents: Tensor) -> Tensor:
-            still = tangents.new_zeros(*tangents.shape[:-1], int(self.known.sum()))
-            return push(self._whole(tangents, still))[..., self.free]
-
-        return value[:, self.free], push_free
-
-    def _known_values(self, x_t: Tensor) -> Tensor:
-        """Return the known values of the rows of x_t."""
-        values = self.rows[:, self.known].to(x_t)
-        if len(values) == 1:
-            return values.expand(len(x_t), -1)
-        copies, rest = divmod(len(x_t), len(values))
-        if rest:
-            raise InvalidInput(
-                f"x_t should hold the {len(values)} rows that have known values, once or several times, but has "
-                f"{len(x_t)} rows: give known values for these rows."
-            )
-        return values.repeat(copies, 1)
-
-    def _whole(self, free: Tensor, known: Tensor) -> Tensor:
-        """Return whole rows, (..., d), from their free and known coordinates; absent ones are 0."""
-        absent = free.new_zeros(*free.shape[:-1], len(self.known) - free.shape[-1] - known.shape[-1])
-        return torch.cat([free, known, absent], dim=-1)[..., self._order]
-
-    def _levels(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
-        """Return the log-SNR of each coordinate of the rows of x_t: (n, d)."""
-        levels = (log_snr.unsqueeze(-1) if log_snr.ndim == 1 else log_snr).expand_as(x_t)
-        known = levels.new_full((len(x_t), int(self.known.sum())), math.inf)
-        absent = levels.new_full((len(x_t), len(self.known) - known.shape[1] - self.n_free), -math.inf)
-        return torch.cat([levels, known, absent], dim=1)[:, self._order]
-
-    @cached_property
-    def _order(self) -> Tensor:
-        """The position of each coordinate in the order free, known, absent: (d,)."""
-        groups = torch.where(self.free, 0, torch.where(self.known, 1, 2))
-        return groups.argsort(stable=True).argsort()
-
-
-@dataclass(frozen=True, eq=False)
 class RowwiseConditional(WrappedDenoiser):
     """The denoiser of some coordinates of rows, of which each row may have other ones known or absent.
 
@@ -153,6 +51,13 @@ class RowwiseConditional(WrappedDenoiser):
     coordinate of x_t that is known or absent in its row, x_0_hat is a x_t: such a coordinate goes its own way as an
     independent draw of N(0, 1), so that rows of different patterns share a call, and its share of a log-density is
     that of N(0, 1), which `log_prob_of_rest` gives. With n rows, x_t may hold them several times, in the same order.
+
+    >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
+    >>> joint = GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
+    >>> rows, known = torch.tensor([[2.0, 0.0]]), torch.tensor([[True, False]])
+    >>> given = RowwiseConditional(joint, rows, known, torch.zeros_like(known), torch.tensor([1]))
+    >>> given(torch.zeros(1, 1), torch.tensor(-torch.inf))  # E[x_2 | x_1 = 2]
+    tensor([[1.6000]])
     """
 
     rows: Tensor

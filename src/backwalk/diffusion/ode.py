@@ -23,7 +23,7 @@ where the last term is the scaling x_t = x / sqrt(1 + s_min^2) at the start. For
 this is the density of the data blurred by noise of standard deviation s_min. x is scored without added noise, which
 would bias the mean. The ODE defines another model than the chain of `variational_bound`: for an imperfect denoiser the
 two densities differ, and neither is always the larger. The log-density of a conditional or a marginal is that of a
-`ConditionalDenoiser` on the free coordinates.
+`RowwiseConditional` on the free coordinates.
 
 Source: Song et al. 2021 (SDE); the form in the angle follows from Salimans & Ho 2022, Appendix D; Grathwohl et al. 2019
 for the trace by random probes.

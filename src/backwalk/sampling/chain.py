@@ -47,7 +47,7 @@ def walk_back(
     """Yield the states of the reverse chain, from x_N to x_0: n_steps + 1 of them.
 
     `x_N` is (n, d) in variance-preserving scaling. `noise(t)` returns the eps of step t, (n, d); it is called only for
-    steps that add noise. To draw from a conditional or a marginal, pass a `ConditionalDenoiser`, and the free
+    steps that add noise. To draw from a conditional or a marginal, pass a `RowwiseConditional`, and the free
     coordinates as x_N.
     """
     check_schedule(denoiser, schedule)
