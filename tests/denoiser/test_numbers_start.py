@@ -75,5 +75,5 @@ def test_a_model_learns_what_each_key_stands_for(keyed, monkeypatch, tmp_path):
         return np.mean(model.conditional(each, "class", given=["key"]).mode == each["class"])
 
     assert share_right(tmp_path / "model") >= 0.9
-    monkeypatch.setattr("backwalk.fit.fit.tied_numbers", lambda *_: ())
+    monkeypatch.setattr("backwalk.fit.plan.tied_numbers", lambda *_: ())
     assert share_right() <= 0.75

@@ -45,7 +45,9 @@ class GivenLevels:
             given = known[:, coordinates.start]
             if bool(given.any()):
                 self._enter(block, self._layout.level_of(block, self._rows), given)
-        self._sets = equal_rows(torch.cat([self._rows, known.to(rows)], dim=1))[1]
+        self._sets = torch.zeros(0, dtype=torch.long)
+        if self._layout.n_blocks:
+            self._sets = equal_rows(torch.cat([self._rows, known.to(rows)], dim=1))[1]
 
     @property
     def log_snr_range(self) -> tuple[float, float]:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from backwalk.diffusion import JointGaussian, level_log_posterior
-from backwalk.diffusion.posteriors import LEAST_NOISE_SQ
 from backwalk.table import Block, Codec
 
 WIDE = 1024
@@ -58,7 +57,6 @@ class TableLayout(nn.Module):
     part: Tensor  # of each coordinate, (k,)
     part_of_number: Tensor  # of each number, (I,)
     prior: Tensor  # of every level, (M,)
-    block_of_level: Tensor  # (M,), values in 0..B-1
     block_coordinates: Tensor  # the first coordinate of each block, (B,)
     input_scale: Tensor  # the factors of a network's inputs, (n_inputs + 1,)
     _other_levels: Tensor
@@ -120,7 +118,6 @@ class TableLayout(nn.Module):
             self._keep(f"codes_{number}", codes.astype(np.float32))
             self._keep(f"log_prior_{number}", np.log([block.frequencies for block in members]).astype(np.float32))
         self._keep("prior", np.concatenate([np.zeros(0), *(b.frequencies for b in in_order)]).astype(np.float32))
-        self._keep("block_of_level", np.repeat(np.arange(len(in_order)), [block.n_levels for block in in_order]))
         self._keep("block_coordinates", np.array([block.coordinates.start for block in in_order], dtype=np.intp))
         return in_order
 
@@ -182,21 +179,6 @@ class TableLayout(nn.Module):
             parts.append(log_q.flatten(-2))
         return torch.cat(parts, dim=-1)
 
-    def push_posterior(self, tangent: Tensor, a: Tensor, b_sq: Tensor, q: Tensor) -> Tensor:
-        """Return the derivative of `log_posterior` along tangents of x_t, (..., k): (..., M), with q = exp(ln q)."""
-        parts = [tangent.new_empty((*tangent.shape[:-1], 0))]
-        for group in self.groups:
-            first = group.coordinates[:, 0]
-            gain = a[..., first] / b_sq[..., first].clamp(min=LEAST_NOISE_SQ)
-            t = tangent[..., group.coordinates]
-            along = t if group.codes is None else torch.einsum("...gw,glw->...gl", t, group.codes)
-            parts.append((gain.unsqueeze(-1) * along).flatten(-2))
-        return self.centred(torch.cat(parts, dim=-1), q)
-
-    def centred(self, logits: Tensor, p: Tensor) -> Tensor:
-        """Return logits, (..., M), minus their mean within each block by the probabilities p."""
-        return logits - self._by_block(p * logits)[..., self.block_of_level]
-
     def normalised(self, logits: Tensor, groups: Sequence[Group] | None = None) -> Tensor:
         """Return the log-softmax of logits, (..., M), within each block; `groups` are all by default."""
         parts = [logits.new_empty((*logits.shape[:-1], 0))]
@@ -256,11 +238,6 @@ class TableLayout(nn.Module):
         of_those_with_atoms = known[..., self._codes_of_atoms] & (q[..., self._other_levels] < 0.5)
         is_at_atom[..., self._numbers_with_atoms] = of_those_with_atoms
         return is_at_atom
-
-    def _by_block(self, of_levels: Tensor) -> Tensor:
-        """Return the sums of (..., M) over the levels of each block: (..., B)."""
-        sums = [_grouped(of_levels, group).sum(-1) for group in self.groups]
-        return torch.cat([of_levels.new_empty((*of_levels.shape[:-1], 0)), *sums], dim=-1)
 
     def _keep(self, name: str, values: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)

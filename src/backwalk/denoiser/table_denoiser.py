@@ -33,22 +33,20 @@ from backwalk.denoiser.given_levels import GivenLevels
 from backwalk.denoiser.layout import Group, TableLayout
 from backwalk.denoiser.network import ResidualNetwork
 from backwalk.denoiser.numbers_start import NumbersStart, numbers_start
-from backwalk.denoiser.passes import forward_pass, network_pass, pushed
+from backwalk.denoiser.passes import network_pass
 from backwalk.denoiser.preconditioning import EnsembleDenoiser
 from backwalk.denoiser.wide_levels import WideHead, WideInputs, wide_heads
 from backwalk.diffusion import scales
-from backwalk.diffusion.derivatives import Push
 
 
 class _Start(NamedTuple):
     """What the denoiser computes before the network, (..., n, .): see the module's docstring.
 
-    `inputs` are the network's, those of the levels first. `a` and `noise_sq`, b^2, are of all coordinates, `log_q` of
-    all levels. `numbers` is the start of the numbers.
+    `inputs` are the network's, those of the levels first. `noise_sq`, b^2, is of all coordinates, `log_q` of all
+    levels. `numbers` is the start of the numbers.
     """
 
     inputs: Tensor
-    a: Tensor
     noise_sq: Tensor
     log_q: Tensor
     numbers: NumbersStart
@@ -118,17 +116,11 @@ class TableDenoiser(EnsembleDenoiser):
         """Return x_0_hat, (n, k), for x_t, (n, k), at log_snr, (), (n,) or (n, k)."""
         return self._assembled(*self._means(x_t, log_snr))
 
-    def level_log_probs(self, x_t: Tensor, log_snr: Tensor, block: int) -> Tensor:
-        """Return ln p(l | x_t) of a block's levels, (n, L), for x_t, (n, k): p is the members' mean."""
-        start = self._start(x_t.unsqueeze(0), _levels(x_t, log_snr))
-        outputs = self.layout.outputs[block]
-        of_members = [
-            torch.log_softmax(start.log_q[..., outputs] + f, dim=-1) for f in self._by_members(start, outputs)
-        ]
-        return torch.logsumexp(torch.cat(of_members), dim=0) - math.log(self.n_members)
-
     def given_levels(self, rows: Tensor, known: Tensor) -> GivenLevels:
-        """Return the denoiser at rows, (n, k), of which the coordinates `known`, (n, k), are given: see there."""
+        """Return the denoiser at rows, (n, k), of which the coordinates `known`, (n, k), are given.
+
+        It gives the probabilities of levels, and the derivatives of numbers.
+        """
         return GivenLevels(self, rows, known)
 
     def loss(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False) -> Tensor:
@@ -175,34 +167,6 @@ class TableDenoiser(EnsembleDenoiser):
         of_heads = [head.log_p(last, *in_order[-2:]).gather(-1, head.level) for head in points.heads]
         return log_p, of_heads, self._numbers_hat(start, points.x_t, f[..., layout.n_narrow :])
 
-    def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return x_0_hat, and the map from tangents, (t, n, k), to its directional derivatives, (t, n, k)."""
-        layout, x = self.layout, x_t.unsqueeze(0)
-        start = self._start(x, _levels(x_t, log_snr))
-        inputs = start.inputs.expand(self.n_members, -1, -1).contiguous()
-        parameters = [parameter.detach() for parameter in self.network.in_order]
-        passed = forward_pass(inputs, parameters)
-        f = passed.f
-        q, p = start.log_q.exp(), self._log_p(start, f).exp()
-        value = self._assembled(p, self._numbers_hat(start, x, f[..., layout.n_levels :])).mean(dim=0)
-        n_varying = layout.n_levels + layout.n_moving
-
-        numbers = start.numbers
-
-        def push(tangents: Tensor) -> Tensor:
-            by_q = layout.push_posterior(tangents, start.a, start.noise_sq, q)
-            by_mean = numbers.posterior.push(tangents)
-            of_numbers = tangents[..., layout.numbers]
-            moved = torch.cat([q * by_q, numbers.moved(of_numbers, by_mean)], dim=-1)
-            moved = (moved * layout.input_scale[:n_varying]).expand(self.n_members, -1, -1, -1)
-            by_f = pushed(moved, passed.slopes, parameters)
-            probabilities = p.unsqueeze(1)
-            by_p = probabilities * layout.centred(by_q + by_f[..., : layout.n_levels], probabilities)
-            hat = by_mean + numbers.scale.unsqueeze(1) * by_f[..., layout.n_levels :]
-            return self._assembled(by_p, numbers.with_fixed(hat, of_numbers)).mean(dim=0)
-
-        return value, push
-
     def _start(self, x_t: Tensor, log_snr: Tensor, groups: list[Group] | None = None) -> _Start:
         """Return the start for x_t, (members, rows, k), and log_snr of the same shape or (members, rows).
 
@@ -221,9 +185,9 @@ class TableDenoiser(EnsembleDenoiser):
         n_levels = q.shape[-1]
         of_levels = (q - layout.prior[:n_levels]) * layout.input_scale[:n_levels]
         levels_known = bool(known[..., layout.block_coordinates].all())
-        return _Start(torch.cat([of_levels, numbers.inputs], dim=-1), a, noise_sq, log_q, numbers, levels_known)
+        return _Start(torch.cat([of_levels, numbers.inputs], dim=-1), noise_sq, log_q, numbers, levels_known)
 
-    def _by_members(self, start: _Start, outputs: slice = slice(None)) -> Iterator[Tensor]:
+    def _by_members(self, start: _Start, outputs: slice) -> Iterator[Tensor]:
         """Yield the network's outputs, (1, n, .), member by member."""
         for k in range(self.n_members):
             parameters = self.network.of_member(k)
@@ -240,7 +204,7 @@ class TableDenoiser(EnsembleDenoiser):
             return start.log_q[0].exp(), sum(of_numbers[1:], start=of_numbers[0])[0] / self.n_members
         parts = [
             (self._log_p(start, f).exp(), self._numbers_hat(start, x, f[..., n_levels:]))
-            for f in self._by_members(start)
+            for f in self._by_members(start, slice(None))
         ]
         p, x_0_hat = (sum(each[1:], start=each[0])[0] / self.n_members for each in zip(*parts, strict=True))
         return p, x_0_hat

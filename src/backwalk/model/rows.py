@@ -148,12 +148,12 @@ def numbers_given(
 ) -> Denoiser:
     """Return the denoiser of the numbers of rows, (n, k), given their levels and the numbers that are `known`.
 
-    Levels and numbers that are `absent` are integrated out; by default none is. Where no number has a condition it is
-    the denoiser of whole rows itself, and otherwise a `RowwiseConditional`. `coordinates` are some of `codec.numbers`,
-    by default all.
+    Levels and numbers that are `absent` are integrated out; by default none is. It is a `RowwiseConditional`, or the
+    denoiser itself where that is of numbers alone, without conditions. `coordinates` are some of `codec.numbers`, by
+    default all.
     """
     absent = torch.zeros_like(known) if absent is None else absent
-    if not codec.blocks and not bool((known | absent).any()):
+    if not codec.blocks and not isinstance(denoiser, TableDenoiser) and not bool((known | absent).any()):
         return denoiser
     numbers = torch.from_numpy(codec.numbers).to(rows.device)
     given = ~absent

@@ -31,9 +31,9 @@ def test_rows_that_only_chose_the_weights_are_left_out_of_memory_s_figures():
     seen = {}
 
     class Watched(Trainer):
-        def __init__(self, denoiser, x_0, *args, x_validation, **options):
-            seen.update(x_0=x_0, x_validation=x_validation)
-            super().__init__(denoiser, x_0, *args, x_validation=x_validation, **options)
+        def __init__(self, denoiser, rows, *args, **options):
+            seen.update(x_0=rows.x_0, x_validation=rows.x_validation)
+            super().__init__(denoiser, rows, *args, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("backwalk.fit.fit.Trainer", Watched)
