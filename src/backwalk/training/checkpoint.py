@@ -56,7 +56,8 @@ def checkpointed(
 
     With `resume` the run continues from an existing checkpoint; with `overwrite` an existing checkpoint is deleted.
     Files of other programs are never deleted. After a divergence the checkpoint holds the chosen weights, which a
-    resumed run returns as its result. The checkpoint of a finished run stays, and resuming it returns the result again.
+    resumed run returns as its result. The checkpoint of a finished run stays, and resuming it returns the result again;
+    a run that `max_time` ended may take a few steps more, where setting up was faster this time.
 
     `slowness`, which the plan of a fit with `max_time` was based on, is stored as well.
 

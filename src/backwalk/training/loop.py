@@ -93,11 +93,12 @@ class Trainer:
             self.seconds = time.monotonic() - began
         while not self.done or not self.step:  # at least one step, even where the first validation took all the time
             progress = self._progress()
+            is_recorded = self._loss_is_due(progress)
             loss = self.take_step(self.training.rate_at(self.step, progress))
-            if self._loss_is_due(progress):
-                self._record(float(loss))
             self.step += 1
             self.seconds = time.monotonic() - began
+            if is_recorded:
+                self._record(float(loss))
             is_due = self.done or self._pace.validation_is_due(self.step, self.seconds, progress)
             validation_loss = self._validate() if is_due else None
             share = 1.0 if self.done else min(self._progress(), 1.0)
@@ -213,7 +214,7 @@ class Trainer:
     def _record(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise self._divergence("loss", f"{loss}")
-        self._losses.append((self.step, loss))
+        self._losses.append((self.step - 1, loss))
 
     def _validate(self) -> float | None:
         """Validate the (averaged) weights, and make them a candidate for the choice.
