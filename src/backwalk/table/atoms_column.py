@@ -16,7 +16,7 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.columns import Block, Column
 from backwalk.table.level_column import check_levels, level_text, one_nan
-from backwalk.table.maps import Asinh, BoolArray, Chain
+from backwalk.table.maps import BoolArray
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
 
@@ -48,6 +48,10 @@ class AtomsColumn(Column):
         return tuple(atom for atom in self.atoms if not math.isnan(atom))
 
     @property
+    def density(self) -> NumberColumn:
+        return self.number
+
+    @property
     def width(self) -> int:
         return len(self.atoms) + 2
 
@@ -68,38 +72,6 @@ class AtomsColumn(Column):
     @property
     def atom_shares(self) -> dict[float, float]:
         return dict(zip(self.atoms, self.frequencies[:-1], strict=True))
-
-    @property
-    def requirement(self) -> str:
-        return self.number.requirement
-
-    @property
-    def least(self) -> float | None:
-        return self.number.least
-
-    @property
-    def largest(self) -> float | None:
-        return self.number.largest
-
-    @property
-    def asinh(self) -> Asinh | None:
-        return self.number.asinh
-
-    @property
-    def chain(self) -> Chain:
-        return self.number.chain
-
-    @property
-    def is_integer(self) -> bool:
-        return self.number.is_integer
-
-    @property
-    def cell_width(self) -> float:
-        return self.number.cell_width
-
-    @property
-    def cosine_weight(self) -> float | None:
-        return self.number.cosine_weight
 
     def block(self, column: int, coordinates: slice) -> Block:
         number = coordinates.stop - 1

@@ -12,14 +12,7 @@ from backwalk.errors import InvalidInput
 from backwalk.table.atoms_column import AtomsColumn
 from backwalk.table.choose_atoms import find_atoms
 from backwalk.table.choose_levels import choose_levels
-from backwalk.table.choose_numbers import (
-    Bounds,
-    NumberPlan,
-    bounds_on_grid,
-    check_within,
-    choose_number,
-    rows_looked_at,
-)
+from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number, rows_looked_at
 from backwalk.table.choose_splines import choose_splines
 from backwalk.table.codec import Codec
 from backwalk.table.column_options import Levels, Number, Option, column_options
@@ -27,7 +20,7 @@ from backwalk.table.columns import Column, ConstantColumn
 from backwalk.table.frame import Table
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
-from backwalk.table.whole import NumberFacts, WholeTable, facts_of_rows
+from backwalk.table.whole import WholeTable, facts_of_rows
 
 Missing = Literal["absent", "generate"]
 
@@ -119,7 +112,11 @@ def _choose_numbers(
     columns = list[NumberColumn]()
     for j, of_column in zip(places, numbers, strict=True):
         of_column[np.isin(of_column, atoms[j])] = np.nan
-        plan = _plan(table, j, whole, facts[j], options.get(j))
+        if options.get(j) == "integer" and ((grid := facts[j].grid) is None or grid.per != 1.0):
+            raise InvalidInput(
+                f"{table.schema.label(j)} should hold integers, but has {whole.a_fraction(j)}: choose another kind."
+            )
+        plan = plan_number(table.schema.label(j), facts[j], options.get(j), is_table=_is_table(table))
         columns.append(choose_number(of_column, plan, scale=scale, weights=weights))
     if scale and places:
         asked = {at: option.map for at, j in enumerate(places) if isinstance(option := options.get(j), Number)}
@@ -189,19 +186,3 @@ def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None) 
     if option is not None:
         return isinstance(option, Levels)
     return _is_table(table) and whole.has_few_values(j)
-
-
-def _plan(table: Table, j: int, whole: WholeTable, numbers: NumberFacts, option: Option | None) -> NumberPlan:
-    """Return the plan of a column of numbers, from facts of those that are no gaps and no atoms."""
-    label, grid, ends = table.schema.label(j), numbers.grid, (numbers.least, numbers.largest)
-    if option == "integer" and (grid is None or grid.per != 1.0):
-        raise InvalidInput(f"{label} should hold integers, but has {whole.a_fraction(j)}: choose another kind.")
-    known = option.bounds if isinstance(option, Number) else None
-    bounds: Bounds = (None, None)
-    if known is not None:
-        bounds = check_within(known, ends, label)
-    elif grid is not None or _is_table(table):
-        bounds = ends
-    return NumberPlan(
-        label, ends, grid, bounds if grid is None else bounds_on_grid(bounds, grid), known or (None, None)
-    )

@@ -11,11 +11,13 @@ import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
+from backwalk.table.column_options import Number, Option
 from backwalk.table.dequantisation import CELL_VARIANCE, Dequantisation
 from backwalk.table.grids import Grid
 from backwalk.table.maps import LEAST_SCALE, Asinh, Boundary
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
+from backwalk.table.whole import NumberFacts
 
 _COSINE = 0.75  # standard deviations: rounded numbers with wider cells are dequantised by the cosine
 # Rounded numbers with narrower cells, in encoded units, are not dequantised: a density whose finest structure has a
@@ -46,6 +48,35 @@ class NumberPlan:
     bounds: Bounds = (None, None)
     at_infinity: Bounds = (None, None)
     dequantisation: Dequantisation | Literal["chosen"] | None = "chosen"
+
+
+def plan_number(label: str, facts: NumberFacts, option: Option | None, *, is_table: bool) -> NumberPlan:
+    """Return the plan of a column of numbers, from facts of those that are no gaps and no atoms.
+
+    New values lie within the bounds that a user states or, of a table and of integers, within the range of the fitted
+    ones. Raises InvalidInput if a value lies beyond a bound.
+    """
+    ends, grid = (facts.least, facts.largest), facts.grid
+    stated = option.bounds if isinstance(option, Number) else None
+    bounds: Bounds = (None, None)
+    if stated is not None:
+        low, high = bounds = stated
+        is_below = low is not None and ends[0] < low
+        if is_below or (high is not None and ends[1] > high):
+            raise InvalidInput(
+                f"Values of {label} should lie within its bounds, {low} and {high}, but there is "
+                f"{ends[0] if is_below else ends[1]}: give wider bounds."
+            )
+    elif grid is not None or is_table:
+        bounds = ends
+    if grid is not None:
+        bounds = _outermost(grid, bounds[0], np.ceil), _outermost(grid, bounds[1], np.floor)
+    return NumberPlan(label, ends, grid, bounds, stated or (None, None))
+
+
+def _outermost(grid: Grid, bound: float | None, towards: np.ufunc) -> float | None:
+    """Return the outermost number of a grid within a bound."""
+    return None if bound is None else float(grid.values(towards(grid.places(np.array(bound)).round(6))))
 
 
 def choose_number(
@@ -147,27 +178,6 @@ def _check_spread(spread: float, plan: NumberPlan) -> None:
             f"A column's standard deviation should be at least {LEAST_SCALE:.1e}, but {plan.label} has {spread:.1e}: "
             "give it in smaller units."
         )
-
-
-def check_within(bounds: Bounds, ends: tuple[float, float], label: str) -> Bounds:
-    """Return known bounds. Raises InvalidInput if a value, of which `ends` are the outermost, lies beyond one."""
-    low, high = bounds
-    is_below = low is not None and ends[0] < low
-    if is_below or (high is not None and ends[1] > high):
-        raise InvalidInput(
-            f"Values of {label} should lie within its bounds, {low} and {high}, but there is "
-            f"{ends[0] if is_below else ends[1]}: give wider bounds."
-        )
-    return bounds
-
-
-def bounds_on_grid(bounds: Bounds, grid: Grid) -> Bounds:
-    """Return the outermost numbers of a grid within bounds."""
-
-    def outermost(bound: float | None, towards: np.ufunc) -> float | None:
-        return None if bound is None else float(grid.values(towards(grid.places(np.array(bound)).round(6))))
-
-    return outermost(bounds[0], np.ceil), outermost(bounds[1], np.floor)
 
 
 def rows_looked_at(x: FloatArray, purpose: str, weights: FloatArray | None = None) -> FloatArray:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from backwalk.table.dtypes import numpy_dtype
 from backwalk.table.maps import Asinh, BoolArray, Chain, check_floats
 from backwalk.table.schema import FloatArray
+
+if TYPE_CHECKING:
+    from backwalk.table.number_column import NumberColumn
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,24 +102,9 @@ class Column(ABC):
         """The column's kind and encoding, in one line."""
 
     @property
-    def requirement(self) -> str:
-        """What values should do to be encoded, as the end of the sentence "Values should ..."."""
-        return "lie within 1e308 scales of the fitted ones"
-
-    @property
     @abstractmethod
     def value_range(self) -> tuple[float, float]:
         """The least and the largest value that the column makes; infinite where there is no bound."""
-
-    @property
-    def least(self) -> float | None:
-        """The least new number, atoms aside; None where there is no bound."""
-        return None
-
-    @property
-    def largest(self) -> float | None:
-        """The largest new number, atoms aside; None where there is no bound."""
-        return None
 
     @property
     def levels(self) -> tuple[float, ...]:
@@ -138,19 +127,39 @@ class Column(ABC):
         return {}
 
     @property
-    def chain(self) -> Chain | None:
-        """The maps of a number, without its atoms and before it is rounded; None for other kinds."""
+    def density(self) -> NumberColumn | None:
+        """The density of the column's numbers, atoms aside; None for other kinds."""
         return None
+
+    @property
+    def requirement(self) -> str:
+        """What values should do to be encoded, as the end of the sentence "Values should ..."."""
+        return "be numbers" if self.density is None else self.density.requirement
+
+    @property
+    def least(self) -> float | None:
+        """The least new number; None where there is no bound."""
+        return None if self.density is None else self.density.least
+
+    @property
+    def largest(self) -> float | None:
+        """The largest new number; None where there is no bound."""
+        return None if self.density is None else self.density.largest
+
+    @property
+    def chain(self) -> Chain | None:
+        """The maps of the numbers, before they are rounded; None for other kinds."""
+        return None if self.density is None else self.density.chain
 
     @property
     def asinh(self) -> Asinh | None:
-        """The map of a number with heavy tails, which gives the axis of its pictures; otherwise None."""
-        return None
+        """The map of numbers with heavy tails, which gives the axis of their pictures; otherwise None."""
+        return None if self.density is None else self.density.asinh
 
     @property
     def is_integer(self) -> bool:
-        """Whether numbers are integers without a common step, so that bins end half-way between them."""
-        return False
+        """Whether the numbers are integers without a common step, so that bins end half-way between them."""
+        return self.density is not None and self.density.is_integer
 
     @property
     def is_linear(self) -> bool:
@@ -160,12 +169,12 @@ class Column(ABC):
     @property
     def cell_width(self) -> float:
         """The width of the interval of numbers that are decoded to the same value; 0 on a continuous scale."""
-        return 0.0
+        return 0.0 if self.density is None else self.density.cell_width
 
     @property
     def cosine_weight(self) -> float | None:
-        """The weight of the cosine in the density by which values are dequantised; None where they are not."""
-        return None
+        """The weight of the cosine in the density by which numbers are dequantised; None where they are not."""
+        return None if self.density is None else self.density.cosine_weight
 
     def block(self, column: int, coordinates: slice) -> Block | None:
         """Return the levels of the column, the `column`-th of its table, or None if it has none."""

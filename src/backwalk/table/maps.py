@@ -64,13 +64,16 @@ class Affine(NumberMap):
     def encode(self, x: FloatArray) -> FloatArray:
         with np.errstate(over="ignore"):
             # Halves, so that the difference of two numbers near the limits of float64 stays finite.
-            z: FloatArray = (0.5 * x - 0.5 * self.centre) / (0.5 * self.scale)
+            z: FloatArray = 0.5 * x
+            z -= 0.5 * self.centre
+            z /= 0.5 * self.scale
         return z
 
     def decode(self, z: FloatArray) -> FloatArray:
         """Return x; what float64 cannot hold is clipped to its largest number."""
         with np.errstate(over="ignore"):
-            half = 0.5 * self.centre + 0.5 * self.scale * z
+            half = 0.5 * self.scale * z
+            half += 0.5 * self.centre
         x: FloatArray = 2.0 * np.clip(half, -0.5 * LARGEST, 0.5 * LARGEST)
         return x
 
@@ -300,6 +303,8 @@ def reflect(x: FloatArray, least: float, largest: float, edge: float = 0.0) -> F
 
     Values too far out to be reflected into the range are clipped.
     """
+    if not ((x < least) | (x > largest)).any():
+        return x
     with np.errstate(over="ignore", invalid="ignore"):
         mirrored = np.where(x < least, 2.0 * (least - edge) - x, np.where(x > largest, 2.0 * (largest + edge) - x, x))
     is_inside = (mirrored >= least) & (mirrored <= largest)

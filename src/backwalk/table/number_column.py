@@ -65,6 +65,10 @@ class NumberColumn(Column):
             raise InvalidInput("Numbers on a grid should have no bounds at infinity: fit the codec again.")
         _ = self.chain  # the maps check centre and scale
 
+    @property
+    def density(self) -> NumberColumn:
+        return self
+
     @cached_property
     def chain(self) -> Chain:
         maps: list[NumberMap | None] = [self.asinh, Affine(self.centre, self.scale), self.bounds, self.spline]
@@ -119,7 +123,7 @@ class NumberColumn(Column):
 
     @property
     def requirement(self) -> str:
-        return super().requirement if self.bounds is None else "lie within their bounds"
+        return "lie within 1e308 scales of the fitted ones" if self.bounds is None else "lie within their bounds"
 
     @property
     def is_integer(self) -> bool:
