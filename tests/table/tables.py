@@ -1,7 +1,9 @@
-"""Tables of columns of several kinds, which tests share."""
+"""Tables and a codec of columns of all kinds, which tests share."""
 
 import numpy as np
 import pandas as pd
+
+from backwalk.table import Asinh, AtomsColumn, Codec, ConstantColumn, Grid, LevelsColumn, NumberColumn
 
 _RNG = np.random.default_rng(3)
 MIXED = pd.DataFrame(
@@ -21,4 +23,19 @@ TAILED = pd.DataFrame(
         "plain": _RNG.normal(size=2000),
         "hits": np.rint(10.0 * np.exp(1.5 * _RNG.normal(size=2000))).astype(np.int64),
     }
+)
+
+RAIN = AtomsColumn(NumberColumn(1.0, 0.5, asinh=Asinh(0.0, 0.5)), (0.0, np.nan), (0.6, 0.1, 0.3))
+VISITS = AtomsColumn(NumberColumn(20.0, 5.0, 5.0, 40.0, grid=Grid(), dequantisation="uniform"), (0.0,), (0.25, 0.75))
+SITE = LevelsColumn((0.0, 1.0, 2.0), (0.5, 0.2, 0.3), "one-hot")
+GRADE = LevelsColumn((1.0, 2.0, 5.0, 9.0), (0.1, 0.2, 0.3, 0.4), "value")
+GAIN = LevelsColumn((0.0, 114.0, 99_999.0), (0.9, 0.05, 0.05), "rank")
+CITY = LevelsColumn(tuple(map(float, range(100))), (0.01,) * 100, "random")
+COLUMNS = Codec((SITE, NumberColumn(5.0, 2.0), GRADE, RAIN, ConstantColumn(7.0), CITY, VISITS, GAIN))
+ROWS = np.array(
+    [
+        [0.0, 4.0, 1.0, 0.0, 7.0, 99.0, 0.0, 114.0],
+        [2.0, 6.5, 9.0, np.nan, 7.0, 0.0, 17.0, 0.0],
+        [1.0, -1.0, 5.0, 2.25, 7.0, 42.0, 30.0, 99_999.0],
+    ]
 )

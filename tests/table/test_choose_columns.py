@@ -9,7 +9,7 @@ from backwalk.streams import Stream
 from backwalk.table import Codec, Levels, Number, as_table, fit_codec, refit_codec
 from backwalk.table.choose_columns import find_atoms
 
-N = 4000
+N = 900
 RNG = np.random.default_rng(11)
 NORMAL = RNG.normal(size=N)
 TABLE = pd.DataFrame(
@@ -156,10 +156,18 @@ def test_bounds_are_set_and_released():
 
 
 def test_a_user_chooses_kinds():
-    chosen = {"rating": "number", "weight": "integer", "plain": Number(), "rain": "number", "flag": "integer"}
+    chosen = {
+        "constant": "constant",
+        "rating": "number",
+        "weight": "integer",
+        "plain": Number(),
+        "rain": "number",
+        "flag": "integer",
+    }
     of = dict(zip(TABLE.columns, fit_codec(as_table(TABLE), columns=chosen).columns, strict=True))
     kinds = {name: of[name].kind_name for name in chosen}
     assert kinds == {
+        "constant": "constant",
         "rating": "integer",
         "weight": "integer",
         "plain": "number",
@@ -172,7 +180,6 @@ def test_a_user_chooses_kinds():
     z = codec.encode([[5.0], [1.0], [3.0]])
     assert (np.diff(z[:, 0]) > 0.0).all()
     np.testing.assert_array_equal(codec.decode(z), [[5.0], [1.0], [3.0]])
-    assert Codec.from_dict(codec.to_dict()) == codec
     many = fit_codec(as_table(TABLE), columns={"weight": "levels"}).columns[8]
     assert (many.kind_name, many.n_levels) == ("levels", TABLE["weight"].nunique())
 
@@ -194,7 +201,6 @@ def test_a_user_chooses_kinds():
 def test_kinds_that_do_not_fit_are_refused_by_name(columns, words):
     with pytest.raises(InvalidInput, match=words):
         fit_codec(as_table(TABLE), columns=columns)
-    assert fit_codec(as_table(TABLE), columns={"constant": "constant"}).columns[11].kind_name == "constant"
 
 
 @pytest.mark.parametrize("order", ["abc", 3, [1, 1]])

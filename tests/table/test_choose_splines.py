@@ -1,7 +1,5 @@
 """Numbers are mapped to a normal through their quantiles where held-out rows become likelier, or where a user asks."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +8,7 @@ from scipy import stats
 from backwalk.datasets import DENSITIES
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Codec, Number, Spline, as_table, fit_codec, refit_codec
+from backwalk.table import Number, Spline, as_table, fit_codec, refit_codec
 from backwalk.table.choose_splines import fit_knots
 
 
@@ -46,7 +44,6 @@ def test_a_user_asks_for_a_map_with_bounds():
     assert stats.kstest(z[:, 0], "norm").statistic < 0.03
     new = codec.within_range(codec.decode(3.0 * Stream(1).normal(0, 5000, 3).numpy()))
     assert ((new[:, 0] >= 0.0) & (new[:, 0] <= 1.0)).all()
-    assert Codec.from_dict(json.loads(json.dumps(codec.to_dict(), allow_nan=False))) == codec
     assert codec.columns[0].bounds is not None
     assert all(column.spline is None for column in refit_codec(codec, as_table(rows)).columns)
     with pytest.raises(InvalidInput, match="map"):
@@ -55,14 +52,14 @@ def test_a_user_asks_for_a_map_with_bounds():
 
 @pytest.mark.parametrize("name", ["two_moons", "spirals", "checkerboard", "gaussian_mixture", "funnel", "curved_chain"])
 def test_known_densities_stay_as_they_are(name):
-    rows = DENSITIES[name]().sample(4000, random_state=0)
+    rows = DENSITIES[name]().sample(2000, random_state=0)
     assert not any(column.spline for column in fit_codec(as_table(rows)).columns)
 
 
 def test_skewed_columns_that_depend_on_each_other_are_mapped():
     """Beta and exponential numbers joined by a normal copula: normal after the map, and hard for a mixture before."""
     rng = np.random.default_rng(3)
-    normal = rng.multivariate_normal(np.zeros(3), 0.4 * np.eye(3) + 0.6, 4000)
+    normal = rng.multivariate_normal(np.zeros(3), 0.4 * np.eye(3) + 0.6, 2500)
     u = stats.norm.cdf(normal)
     rows = np.column_stack(
         [stats.beta(0.3, 0.3).ppf(u[:, 0]), stats.expon.ppf(u[:, 1]), stats.beta(2, 0.2).ppf(u[:, 2])]

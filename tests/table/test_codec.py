@@ -1,8 +1,6 @@
 """The codec is invertible, knows its Jacobian, and loses nothing to large, small, whole or constant columns."""
 
 import itertools
-import json
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +11,7 @@ from hypothesis import strategies as st
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Codec, LevelsColumn, NumberColumn, as_table, fit_codec
-from backwalk.table.records import to_record
+from backwalk.table import Codec, LevelsColumn, as_table, fit_codec
 from tests.table.tables import MIXED, TAILED, WHOLE
 
 RNG = np.random.default_rng(3)
@@ -59,7 +56,7 @@ def test_a_value_whose_encoded_number_overflows_is_refused_by_row_and_column():
 NUMBERS = st.floats(-1e6, 1e6).filter(lambda x: x == 0.0 or abs(x) > 1e-290)
 
 
-@settings(derandomize=True, max_examples=100, deadline=None)
+@settings(derandomize=True, max_examples=50, deadline=None)
 @given(
     st.lists(
         st.tuples(*[NUMBERS] * 3),
@@ -231,80 +228,6 @@ def test_rows_of_another_shape_are_refused(shape):
             use(np.zeros(shape))
 
 
-def test_a_codec_survives_json_exactly():
-    for frame in (MIXED, TAILED):
-        codec = fit_codec(as_table(frame))
-        assert Codec.from_dict(json.loads(json.dumps(codec.to_dict()))) == codec
-
-
-NUMBER = to_record(NumberColumn(0.0, 1.0))
-HEAVY = {**NUMBER, "asinh": {"kind": "Asinh", "centre": 0.0, "scale": 1.0}}
-GRID = {"kind": "Grid", "step": 1.0, "offset": 0.0, "per": 1.0}
-INTEGER = {**NUMBER, "least": 0.0, "largest": 5.0, "grid": GRID, "dequantisation": "uniform"}
-BOUNDED = {**NUMBER, "least": -2.0, "bounds": {"kind": "Boundary", "low": -2.0, "high": 2.0, "margin": 0.5}}
-MAPPED = {**NUMBER, "spline": {"kind": "Spline", "knots": [-1.0, 0.0, 2.0], "quantiles": [-1.0, 0.5, 1.0]}}
-LEVELS = {"kind": "LevelsColumn", "values": [0.0, 1.0], "frequencies": [0.5, 0.5], "coding": "one-hot"}
-ATOMS = {"kind": "AtomsColumn", "number": NUMBER, "atoms": [0.0, None], "frequencies": [0.5, 0.25, 0.25]}
-ALL = [NUMBER, HEAVY, INTEGER, BOUNDED, MAPPED, ATOMS, LEVELS, {"kind": "ConstantColumn", "value": 1.0}]
-
-
-def part(column, name, **change):
-    return {**column, name: {**column[name], **change}}
-
-
-@pytest.mark.parametrize(
-    "column",
-    [
-        *({**NUMBER, "scale": scale} for scale in (0.0, -1.0, 1e-320, math.inf)),
-        *({**NUMBER, "centre": centre} for centre in (math.nan, "0", 10**400, True, None)),
-        *({**NUMBER, "kind": kind} for kind in ("text", ["NumberColumn"], "ConstantColumn", "Asinh", None)),
-        *(part(HEAVY, "asinh", scale=scale) for scale in (0.0, math.inf, None)),
-        *(part(INTEGER, "grid", step=step) for step in (None, 0.0, 0.5)),
-        *(part(INTEGER, "grid", **change) for change in ({"per": -1.0}, {"offset": 0.5}, {"more": 1.0})),
-        *({**INTEGER, "dequantisation": density} for density in (1.0, ["uniform"], "normal")),
-        *({**INTEGER, **change} for change in ({"grid": None}, {"grid": 1.0}, {"least": "0"}, {"least": 6.0})),
-        {**INTEGER, "largest": math.nan},
-        {**INTEGER, "bounds": BOUNDED["bounds"]},
-        *(part(BOUNDED, "bounds", **change) for change in ({"low": None, "high": None}, {"low": 1.5}, {"low": "0"})),
-        part(BOUNDED, "bounds", margin=0.0),
-        *(part(MAPPED, "spline", knots=knots) for knots in ([0.0], [0.0, 0.0, 1.0], None, [0.0, 1.0], [0, 1, 2])),
-        *({**LEVELS, "values": values} for values in ([0.0], [1.0, 0.0], [None, 0.0], [0.0, math.inf], [0, 1], 3.0)),
-        *({**LEVELS, "frequencies": shares} for shares in ([0.5, 0.4], [1.0], [1.5, -0.5], [None, 0.5])),
-        *({**LEVELS, "coding": coding} for coding in ("two-hot", ["one-hot"])),
-        {**LEVELS, "values": [0.0, None], "coding": "value"},
-        {**LEVELS, "values": [0.0, 0.0], "coding": "rank"},
-        {**LEVELS, "values": [0.0], "frequencies": [1.0]},
-        *({**ATOMS, "atoms": atoms} for atoms in ([None, 0.0], [None, None], [1.0, 0.0], [])),
-        {**ATOMS, "frequencies": [0.5, 0.5]},
-        *({**ATOMS, "number": number} for number in (None, GRID, LEVELS, {**NUMBER, "scale": 0.0})),
-        {**NUMBER, "extra": 1.0},
-        {"kind": "NumberColumn", "centre": 0.0, "scale": 1.0},
-        GRID,
-        {"kind": "ConstantColumn", "value": None},
-        {"kind": "ConstantColumn", "value": 1.0},  # none varies
-        {},
-        None,
-        [],
-    ],
-    ids=str,
-)
-def test_a_record_that_is_no_codec_is_refused(column):
-    assert Codec.from_dict({"columns": ALL}).n_encoded == 5 + 4 + 2
-    with pytest.raises(InvalidInput):
-        Codec.from_dict({"columns": [column]})
-
-
-@pytest.mark.parametrize("n", [20_000, 30_000])
-def test_a_record_of_very_many_one_hot_levels_is_refused_before_their_codes_are_made(n):
-    """Found by review: a model file of 0.7 MiB took 3 GiB, for codes of n x n."""
-    shares = [1.0 / n] * n
-    levels = {**LEVELS, "values": [float(i) for i in range(n)], "frequencies": shares}
-    for column in (levels, {**ATOMS, "atoms": levels["values"][1:], "frequencies": shares}):
-        with pytest.raises(InvalidInput, match=f"{n:,}"):
-            Codec.from_dict({"columns": [column]})
-    assert Codec.from_dict({"columns": [{**levels, "coding": "random"}]}).n_encoded == 16
-
-
 def test_columns_are_those_of_a_schema():
     """Found by review: three levels of a column without labels were loaded, and failed when rows were drawn."""
     table = as_table(pd.DataFrame({"site": ["a", "b", "c", "a"], "x": [1.0, 2.0, 3.0, 0.5], "one": ["z"] * 4}))
@@ -323,14 +246,6 @@ def test_columns_are_those_of_a_schema():
         Codec((site, x)).check_schema(table.schema)
 
 
-@pytest.mark.parametrize(
-    "record", [None, [], {}, {"columns": {}}, {"columns": []}, {"columns": [NUMBER], "more": 1}], ids=str
-)
-def test_a_record_without_columns_is_refused(record):
-    with pytest.raises(InvalidInput):
-        Codec.from_dict(record)
-
-
 def test_a_column_alone_maps_as_among_others():
     codec = fit_codec(as_table(TAILED))
     x = TAILED.to_numpy(dtype=np.float64)
@@ -347,7 +262,6 @@ def test_new_whole_numbers_are_brought_within_the_range_of_the_fitted_ones():
     codec = fit_codec(as_table(MIXED), columns=WHOLE)
     most = MIXED["count"].max()
     assert [(codec.columns[j].least, codec.columns[j].largest) for j in (1, 3)] == [(0.0, most), (0.0, 1.0)]
-    assert Codec.from_dict(codec.to_dict()) == codec
 
     def brought(count, flag):
         row = codec.within_range(np.array([[5.0, count, 0.1, flag, 7.0]]))

@@ -1,7 +1,5 @@
 """Columns of numbers: chains of maps, grids, known bounds and atoms."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -119,19 +117,8 @@ def test_known_bounds_are_moved_to_infinity():
     drawn = codec.within_range(codec.decode(np.random.default_rng(1).normal(size=z.shape) * 3.0))
     assert (np.abs(drawn[:, 0]) <= 1.0).all()
     assert (drawn[:, 1] >= 0.0).all()
-    assert Codec.from_dict(json.loads(json.dumps(codec.to_dict(), allow_nan=False))) == codec
     assert all(column.bounds is None for column in refit_codec(codec, as_table(rows)).columns)
     assert fit_codec(as_table(rows), columns=bounds, scale=False).columns[0].bounds is None
-
-
-def test_gaps_of_bounded_numbers_can_be_generated():
-    """Found by review: a generated gap beside known bounds was refused as a record that is no number."""
-    rng = np.random.default_rng(0)
-    rows = pd.DataFrame({"u": np.where(rng.random(400) < 0.2, np.nan, rng.random(400))})
-    codec = fit_codec(as_table(rows), columns={"u": Number(bounds=(0.0, 1.0))}, missing="generate")
-    np.testing.assert_allclose(codec.decode(codec.encode(rows.to_numpy())), rows, atol=1e-9)
-    assert codec.columns[0].number.bounds is not None
-    assert codec.missing_levels == (0,)
 
 
 def test_mapped_integers_are_dequantised_and_have_a_probability():
@@ -145,26 +132,12 @@ def test_mapped_integers_are_dequantised_and_have_a_probability():
     assert trapezoid(p, fine[:, 0]) == pytest.approx(of_cells[3], rel=1e-5)
 
 
-def test_the_nearest_value_is_an_atom_or_a_number_of_the_grid():
-    """Found by review: means of up to a half were filled as 1, where a count is 0 or at least 1."""
-    grid = {"grid": Grid(), "dequantisation": "uniform"}
-    number = NumberColumn(20.0, 5.0, 1.0, 40.0, **grid)
-    count, inside = AtomsColumn(number, (0.0,), (0.6, 0.4)), AtomsColumn(number, (-3.0, 5.0), (0.3, 0.3, 0.4))
-    means = np.array([[0.2, -2.9], [0.49, -0.9], [0.51, 5.3], [1.4, 4.4], [7.7, 60.0]])
-    expected = [[0.0, -3.0], [0.0, 1.0], [1.0, 5.0], [1.0, 4.0], [8.0, 40.0]]
-    nearest = [column.nearest(x) for column, x in zip((count, inside), means.T, strict=True)]
-    np.testing.assert_array_equal(np.column_stack(nearest), expected)
-    x = np.array([0.2, 0.74])
-    assert NumberColumn(0.0, 1.0).nearest(x).tolist() == x.tolist()
-    assert NumberColumn(0.0, 1.0, grid=Grid(per=2.0)).nearest(x).tolist() == [0.0, 0.5]
-
-
 def test_a_fitted_density_has_no_mass_beyond_the_bounds(tmp_path):
     """A uniform prior on (0, 1): the exact log-density is -inf beyond, and integrates to one; draws lie within."""
-    rows = np.random.default_rng(0).uniform(size=(500, 1))
+    rows = np.random.default_rng(0).uniform(size=(200, 1))
     bounds, tiny = {"x1": Number(bounds=(0.0, 1.0))}, Residual(width=16, n_blocks=1)
-    model = Diffusion(max_steps=200, denoiser=tiny, columns=bounds, random_state=0, verbose=False).fit(rows)
-    grid = Codec((model.codec_.columns[0],)).decode(np.linspace(-4.0, 4.0, 1501)[:, None])
+    model = Diffusion(max_steps=60, denoiser=tiny, columns=bounds, random_state=0, verbose=False).fit(rows)
+    grid = Codec((model.codec_.columns[0],)).decode(np.linspace(-6.0, 6.0, 1501)[:, None])
     assert trapezoid(np.exp(model.score_samples(grid)), grid[:, 0]) == pytest.approx(1.0, abs=2e-3)
     assert np.isneginf(model.score_samples([[-0.001], [1.001]])).all()
     drawn = model.sample(2_000, random_state=1)

@@ -15,7 +15,7 @@ def design(n, *, n_values=150, seed=5, digits=3):
     return generator.choice(generator.normal(size=n_values).round(digits), size=n)
 
 
-@pytest.mark.parametrize("n", [60, 600, 6_000, 60_000])
+@pytest.mark.parametrize("n", [60, 600, 6_000])
 @pytest.mark.parametrize("digits", [0, 1, 2, 3])
 @pytest.mark.parametrize("draw", ["normal", "exponential", "uniform"])
 @pytest.mark.parametrize("unit", [1.0, 2.54, 1e-300, 1e300])
