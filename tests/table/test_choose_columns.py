@@ -114,17 +114,6 @@ def test_rounded_numbers_come_back_with_their_decimals():
     assert "in steps of 0.1" in codec.columns[0].description
 
 
-def test_the_density_of_a_step_is_that_of_its_cell():
-    """The mean of p / q over places drawn from q is the integral of p over the cell."""
-    codec = fit_codec(as_table(pd.DataFrame({"x": np.round(RNG.normal(2.0, 0.3, 2000), 1)})), columns={"x": "number"})
-    rows = np.full((4000, 1), 2.1)
-    places = codec.dequantise(rows, stream=Stream(3))
-    np.testing.assert_allclose(np.abs(places - rows).max(), 0.05, rtol=0.01)
-    slope = 7.0  # a density of 1 + 7 (x - 2.1) has the probability .1 in the cell
-    ratio = (1.0 + slope * (places[:, 0] - 2.1)) / np.exp(codec.log_dequantisation(places))
-    assert abs(ratio.mean() - 0.1) < 5.7 * ratio.std() / 4000**0.5  # a false alarm of 1e-8
-
-
 def test_new_values_of_a_table_keep_the_range_of_its_rows():
     lengths = pd.DataFrame({"x": RNG.exponential(size=500), "y": np.exp(3.0 * RNG.normal(size=500))})
     codec = fit_codec(as_table(lengths))

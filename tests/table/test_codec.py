@@ -87,15 +87,6 @@ def test_the_jacobian_is_that_of_encode():
         assert codec.log_abs_det_jacobian(x[None]) == pytest.approx(expected, abs=1e-7)
 
 
-def test_a_gaussian_has_the_same_log_density_in_either_units():
-    x = RNG.normal(3.0, 2.0, (100, 1))
-    codec = fit_codec(as_table(x))
-    z, s = codec.encode(x), codec.columns[0].scale
-    log_p_z = -0.5 * z**2 - 0.5 * np.log(2 * np.pi)
-    log_p_x = -0.5 * ((x - codec.columns[0].centre) / s) ** 2 - 0.5 * np.log(2 * np.pi * s**2)
-    np.testing.assert_allclose(log_p_z[:, 0] + codec.log_abs_det_jacobian(x), log_p_x[:, 0], rtol=1e-12)
-
-
 def test_constant_columns_are_dropped_and_come_back_exactly():
     codec = fit_codec(as_table(MIXED), columns=WHOLE)
     assert codec.varying == (0, 1, 3)
@@ -174,17 +165,13 @@ def test_without_a_stream_whole_numbers_stand_at_the_centres_of_their_cells():
     np.testing.assert_array_equal(codec.encode(table.values), table.values[:, codec.varying])
 
 
-def test_arrays_of_integers_count_as_continuous():
-    codec = fit_codec(as_table(np.array([[1, 2], [3, 5]])))
-    assert [column.kind_name for column in codec.columns] == ["number", "number"]
-
-
 def test_without_scaling_the_codec_is_the_identity():
     x = RNG.normal(size=(10, 2))
     codec = fit_codec(as_table(x), scale=False)
     np.testing.assert_array_equal(codec.encode(x), x)
     np.testing.assert_array_equal(codec.decode(x), x)
     assert (codec.log_abs_det_jacobian(x) == 0.0).all()
+    assert (codec.is_scaled, fit_codec(as_table(x)).is_scaled) == (False, True)
 
 
 def test_encode_changes_nothing_that_it_was_given_and_keeps_gaps():
@@ -247,35 +234,14 @@ def test_columns_are_those_of_a_schema():
 
 
 def test_a_column_alone_maps_as_among_others():
-    codec = fit_codec(as_table(TAILED))
-    x = TAILED.to_numpy(dtype=np.float64)
+    codec, x = fit_codec(as_table(TAILED)), TAILED.to_numpy(dtype=np.float64)
+    x[3] = np.nan
     z = codec.encode(x)
     for j, column in enumerate(codec.columns):
         np.testing.assert_array_equal(column.encode(x[:, j]), z[:, codec.slices[j]])
         np.testing.assert_array_equal(column.decode(z[:, codec.slices[j]]), codec.decode(z)[:, j])
     each = [column.log_slope(x[:, j]) for j, column in enumerate(codec.columns)]
-    np.testing.assert_allclose(sum(each), codec.log_abs_det_jacobian(x), rtol=1e-12)
-
-
-def test_new_whole_numbers_are_brought_within_the_range_of_the_fitted_ones():
-    """Found by review: a column of 0 and 1 gave -1 and 2."""
-    codec = fit_codec(as_table(MIXED), columns=WHOLE)
-    most = MIXED["count"].max()
-    assert [(codec.columns[j].least, codec.columns[j].largest) for j in (1, 3)] == [(0.0, most), (0.0, 1.0)]
-
-    def brought(count, flag):
-        row = codec.within_range(np.array([[5.0, count, 0.1, flag, 7.0]]))
-        assert row[0, 0] == 5.0
-        return row[0, [1, 3]].tolist()
-
-    assert brought(most, 1.0) == [most, 1.0]
-    # Beyond the last cell they are reflected, where clipping would heap them up at the end.
-    assert brought(most + 1, 2.0) == [most, 1.0]
-    assert brought(most + 3, 3.0) == [most - 2, 0.0]
-    assert brought(-2.0, -1.0) == [1.0, 0.0]
-    # What is too far for that is at the near end.
-    assert brought(9e9, 4.0) == [most, 1.0]
-    assert brought(-9e9, -3.0) == [0.0, 0.0]
+    np.testing.assert_allclose(np.nan_to_num(sum(each)), codec.log_abs_det_jacobian(x), rtol=1e-12)
 
 
 def test_the_reflection_keeps_the_density_of_uniform_numbers_at_their_edge():
@@ -295,9 +261,3 @@ def test_decode_gives_whole_numbers_back_wherever_they_lie():
     codec = fit_codec(as_table(MIXED), columns=WHOLE)
     row = np.array([[5.0, MIXED["count"].max() + 7.0, 0.1, -3.0, 7.0]])
     np.testing.assert_allclose(codec.decode(codec.encode(row)), row, rtol=1e-12)
-
-
-def test_columns_that_were_left_as_they_are_are_told_from_scaled_ones():
-    x = as_table(RNG.normal(3.0, 2.0, size=(50, 2)))
-    assert fit_codec(x).is_scaled
-    assert not fit_codec(x, scale=False).is_scaled

@@ -64,17 +64,6 @@ def test_columns_describe_themselves():
     assert (rain.width, rain.value_range, count.value_range) == (4, (-np.inf, np.inf), (0.0, 90.0))
 
 
-def test_numbers_beside_gaps_are_mapped_as_alone():
-    columns = (BOTH, LOW, HIGH, NumberColumn(3.0, 2.0, spline=SPLINE))
-    x = np.column_stack([X] * 4)
-    x[3, 1:] = np.nan
-    z = Codec(columns).encode(x)
-    for j, column in enumerate(columns):
-        np.testing.assert_array_equal(z[:, j], Codec((column,)).encode(x[:, [j]])[:, 0])
-    assert np.isnan(z).sum() == 3
-    np.testing.assert_allclose(Codec(columns).decode(z), x, atol=1e-9)
-
-
 @BOUNDED
 def test_values_beside_a_bound_are_moved_off_it_and_no_others(column):
     """The nearest go to three tenths of the margin of .5, in the scaled coordinate; values beyond stay there."""
