@@ -3,9 +3,10 @@ from dataclasses import replace
 import pytest
 
 from backwalk.assess.fidelity import ModelScores
-from backwalk.assess.statistics import Estimate, Figure
+from backwalk.assess.statistics import Figure
 from backwalk.assess.topics.closeness import C2ST, COVERAGE, ENERGY
 from backwalk.assess.verdict import decide
+from backwalk.estimates import Estimate
 
 
 def figure(value, error=0.001, name=C2ST, null=0.5, unit="accuracy"):

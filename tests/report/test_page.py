@@ -17,12 +17,12 @@ from backwalk.assess.topics import likelihood
 from backwalk.assess.words import significant
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
-from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.report import chain_frames, render_report, report_record, write_report
+from backwalk.report import render_report, report_record, write_report
 from backwalk.report.blocks import Context, Heading, Text
 from backwalk.report.sections import columns, rows
 from backwalk.report.sections.card import card_rows
+from backwalk.report.sections.chain import chain_frames
 from backwalk.report.sections.closeness import closeness_section
 from backwalk.report.sections.likelihood import likelihood_section
 from backwalk.report.sections.rows import row_section, rows_text
@@ -52,14 +52,12 @@ def fidelity():
 
 @cache
 def page():
-    frames = chain_frames(model(), ROWS, Stream(1), n_points=50)
     commands = ["backwalk report '<b>moons</b>.csv'"]
-    return render_report(fidelity(), model(), frames=frames, commands=commands, title="<u>Moons</u>")
+    return render_report(fidelity(), model(), stream=Stream(1), commands=commands, title="<u>Moons</u>")
 
 
-def context(**changed):
-    frames = chain_frames(model(), ROWS, Stream(1), n_points=50)
-    return Context(replace(fidelity(), **changed), model(), frames)
+def context(of=None, **changed):
+    return Context(replace(fidelity(), **changed), of or model(), Stream(1))
 
 
 pytestmark = pytest.mark.usefixtures("cheap_scores")
@@ -180,7 +178,7 @@ def test_memorisation_is_told():
 def test_the_blur_of_the_density_is_told_in_the_user_s_units():
     assert f"noise of standard deviation {model().blur[0]:.2g} in {model().schema.names[0]}" in Elements(page()).text
     nameless = replace(model(), schema=Schema(None, model().schema.dtypes, "numpy"))
-    blocks = likelihood_section(Context(fidelity(), nameless, context().frames)).blocks
+    blocks = likelihood_section(context(nameless)).blocks
     notes = " ".join(block.text for block in blocks if isinstance(block, Text))
     assert re.search(r"standard deviation \S+ in x₁, \S+ in x₂", notes)
 
@@ -190,8 +188,7 @@ def test_the_losses_are_named():
     assert "40 steps. Each step lowers the v-loss |v − v_θ|²" in text
     assert "held-out rows" in text
     notebook = replace(model().history, loss_name="L_simple", validation_step=(), validation_loss=())
-    of_notebook = Context(fidelity(), replace(model(), history=notebook), context().frames)
-    text = training_section(of_notebook).blocks[0].text
+    text = training_section(context(replace(model(), history=notebook))).blocks[0].text
     assert "L_simple = |ε − ε_θ|²" in text
     assert "held-out" not in text
     for stopped_by, words in (
@@ -199,8 +196,7 @@ def test_the_losses_are_named():
         ("overfitting", "40 steps of 1,200, as later weights were worse on held-out rows"),
     ):
         card = {**model().card, "stopped_by": stopped_by, "usual_steps": 1200}
-        stopped = Context(fidelity(), replace(model(), card=card), context().frames)
-        assert words in training_section(stopped).blocks[0].text
+        assert words in training_section(context(replace(model(), card=card))).blocks[0].text
 
 
 def test_ids_differ():
@@ -236,8 +232,7 @@ def test_training_held_out_and_scored_rows_are_counted(undrawn):
     ):
         assert words in text
     alone = assess(model(), UNSEEN, stream=Stream(0), n_pairs=2)
-    frames = chain_frames(model(), UNSEEN, Stream(1), n_points=50)
-    text = Elements(render_report(alone, model(), frames=frames)).text
+    text = Elements(render_report(alone, model(), stream=Stream(1))).text
     assert "its training rows were not given" in text
     assert "standard deviations of the scored rows" in text
 
@@ -261,7 +256,7 @@ def test_the_pictures_show_the_compared_rows(monkeypatch):
 
 
 def test_frames_run_from_data_to_noise():
-    frames = chain_frames(model(), ROWS, Stream(1), n_points=100)
+    frames = chain_frames(model(), ROWS, Stream(1), columns=(0, 1), n_points=100)
     assert frames.t[0] == 0.0
     assert frames.t[-1] == 30.0
     assert (np.diff(frames.log_snr) < 0).all()
@@ -281,12 +276,10 @@ def test_frames_run_from_data_to_noise():
 def test_frames_are_of_columns_that_vary(undrawn):
     frame = pd.DataFrame({"a": ROWS[:, 0], "one": 1.0})
     single = Diffusion(n_steps=10, max_steps=10, denoiser=SMALL, random_state=0, verbose=False).fit(frame).model_
-    frames = chain_frames(single, frame.to_numpy(), Stream(0), n_points=20, n_frames=5)
-    assert frames.labels == ("a", "spread out")
-    with pytest.raises(InvalidInput, match="constant"):
-        chain_frames(single, frame.to_numpy(), Stream(0), columns=(0, 1))
     judged = assess(single, frame.to_numpy(), stream=Stream(0), n_pairs=2)
-    assert "1 column is constant" in render_report(judged, single, frames=frames)
+    page = Elements(render_report(judged, single, stream=Stream(0))).text
+    assert "1 column is constant" in page
+    assert "Axes: a across, spread out upwards" in page
 
 
 def test_files_are_written_whole_and_not_over_others(tmp_path, undrawn):

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from backwalk.assess import assess
-from backwalk.assess.statistics import LevelBands
+from backwalk.assess.statistics.columns import LevelBands
 from backwalk.model import walk
-from backwalk.report import chain_frames, figures, render_report
+from backwalk.report import figures, render_report
+from backwalk.report.sections.chain import chain_frames
 from backwalk.streams import Stream
 
 from ..assess.tables import frame, model, table
@@ -21,8 +22,7 @@ def page(cheap):  # noqa: F811
     fidelity = assess(
         model(0.3), frame(unseen), training=frame(training), stream=Stream(0), n_pairs=2, target="flag", n_rows=80
     )
-    frames = chain_frames(model(), table(160, 2), Stream(1), n_points=50)
-    return render_report(fidelity, model(), frames=frames)
+    return render_report(fidelity, model(), stream=Stream(1))
 
 
 def test_the_sections_of_tables_are_there_in_order(page):

@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from backwalk.assess.baselines import Baseline, fit_baselines
 from backwalk.assess.fidelity import Fidelity, ModelScores, collect_warnings
 from backwalk.assess.representation import Representation, kinds_of
-from backwalk.assess.statistics import mean_estimate, utility
+from backwalk.assess.statistics.downstream import utility
 from backwalk.assess.topics.closeness import score_closeness
 from backwalk.assess.topics.columns import score_columns
 from backwalk.assess.topics.conditionals import score_conditionals
@@ -36,7 +36,7 @@ from backwalk.assess.verdict import decide
 from backwalk.assess.words import column_name
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
-from backwalk.estimates import Rows
+from backwalk.estimates import Rows, mean_estimate
 from backwalk.model import DiffusionModel, column_numbers, refuse_impossible, sample_rows
 from backwalk.streams import Stream
 from backwalk.threads import single_threads

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from backwalk.assess.statistics import Figure, Utility
+from backwalk.assess.statistics import Figure
+from backwalk.assess.statistics.downstream import Utility
 from backwalk.assess.topics.columns import ColumnScores
 from backwalk.assess.topics.conditionals import ConditionalScores
 from backwalk.assess.topics.likelihood import LikelihoodScores

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from backwalk.assess.statistics import ColumnKind
+from backwalk.assess.statistics.columns import ColumnKind
 from backwalk.estimates import Rows
 from backwalk.model import DiffusionModel
 from backwalk.streams import Stream

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from backwalk.assess.statistics import Estimate, Figure
+from backwalk.assess.statistics import Figure
+from backwalk.estimates import Estimate
 from backwalk.table import Schema
 from backwalk.table.values import arrow_column
 

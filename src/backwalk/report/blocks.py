@@ -16,17 +16,20 @@ from matplotlib.figure import Figure
 from backwalk.assess import Fidelity
 from backwalk.assess.words import column_name, value_text
 from backwalk.model import DiffusionModel
-from backwalk.report.frames import ChainFrames
 from backwalk.report.style import svg
+from backwalk.streams import Stream
 
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """The content of a report: the scores, the model, frames of the chain, and the command lines that made them."""
+    """The content of a report: the scores, the model, and the command lines that made them.
+
+    The frames of the chain are drawn from the stream.
+    """
 
     fidelity: Fidelity
     model: DiffusionModel
-    frames: ChainFrames | None
+    stream: Stream
     commands: Sequence[str] = ()
 
     @property
@@ -133,14 +136,6 @@ class Details:
 
     summary: str
     blocks: Sequence[Any]
-
-
-@dataclass(frozen=True)
-class Chain:
-    """The chain with a slider, and strips of frames for browsers without scripts."""
-
-    frames: ChainFrames
-    strips: Sequence[Picture]
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,19 @@ from backwalk.files import atomic_write
 from backwalk.formatting import visible
 from backwalk.model import DiffusionModel
 from backwalk.report.blocks import Context
-from backwalk.report.frames import ChainFrames, chain_frames
 from backwalk.report.sections.associations import association_section
 from backwalk.report.sections.bound import bound_section
 from backwalk.report.sections.card import card_section, commands_section
 from backwalk.report.sections.chain import chain_section
 from backwalk.report.sections.closeness import closeness_section
 from backwalk.report.sections.conditionals import given_section, probability_section
-from backwalk.report.sections.likelihood import likelihood_section, tiles
+from backwalk.report.sections.likelihood import likelihood_section
 from backwalk.report.sections.memorisation import memorisation_section
 from backwalk.report.sections.posteriors import posterior_section
 from backwalk.report.sections.prediction import prediction_section
-from backwalk.report.sections.rows import farthest_pair, row_section
+from backwalk.report.sections.rows import row_section
 from backwalk.report.sections.schedule import schedule_section
+from backwalk.report.sections.summary import tiles
 from backwalk.report.sections.training import training_section
 from backwalk.streams import Stream
 
@@ -62,17 +62,16 @@ def render_report(
     fidelity: Fidelity,
     model: DiffusionModel,
     *,
-    frames: ChainFrames | None,
+    stream: Stream,
     commands: Sequence[str] = (),
     title: str | None = None,
 ) -> str:
     """Return the report as one HTML page, which loads nothing.
 
-    It draws the rows that `fidelity` was computed from. `frames` come from `chain_frames`, and are None for levels
-    alone; `commands` are the command lines that made the report; `title` defaults to the description in the model's
-    card.
+    It draws the rows that `fidelity` was computed from, and frames of the chain from the stream. `commands` are the
+    command lines that made the report; `title` defaults to the description in the model's card.
     """
-    context = Context(fidelity, model, frames, commands)
+    context = Context(fidelity, model, stream, commands)
     description = str(model.card.get("description", "diffusion model"))
     return _ENVIRONMENT.get_template("report.html.j2").render(
         title=title or description[:1].upper() + description[1:],
@@ -82,7 +81,6 @@ def render_report(
         fidelity=fidelity,
         tiles=list(tiles(fidelity)),
         sections=[section for section in (of(context) for of in SECTIONS) if section is not None],
-        frames=None if frames is None else frames.for_page(),
     )
 
 
@@ -98,18 +96,9 @@ def write_report(
 ) -> None:
     """Write the page of `render_report` to a file, which is replaced atomically.
 
-    The frames of the chain are drawn here, from the stream. Raises OSError if the file cannot be written, and
-    FileExistsError if it exists and `overwrite` is False.
+    Raises OSError if the file cannot be written, and FileExistsError if it exists and `overwrite` is False.
     """
-    drawn, numbers = None, model.codec.drawable
-    if len(numbers) > 1:
-        difference = dict(zip(model.codec.varying, fidelity.columns.figures, strict=True))
-        i, j = farthest_pair([difference[column].difference for column in numbers])
-        drawn = numbers[i], numbers[j]
-    frames = None  # levels alone have no chain
-    if len(model.codec.numbers):
-        frames = chain_frames(model, fidelity.real, stream.child("frames"), columns=drawn)
-    page = render_report(fidelity, model, frames=frames, commands=commands, title=title)
+    page = render_report(fidelity, model, stream=stream, commands=commands, title=title)
     with atomic_write(path, overwrite=overwrite) as file:
         file.write(page.encode())
 

@@ -3,7 +3,8 @@
 import pytest
 
 from backwalk.assess.representation import Representation
-from backwalk.assess.statistics import boosting, boosting_of, c2st, neighbours
+from backwalk.assess.statistics import boosting, c2st, neighbours
+from backwalk.assess.statistics.two_sample import boosting_of
 from backwalk.assess.topics.closeness import C2ST, C2ST_NEAREST, choose_measures
 from backwalk.datasets import two_moons
 from backwalk.streams import Stream

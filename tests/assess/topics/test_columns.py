@@ -5,7 +5,8 @@ import pytest
 
 from backwalk.assess import assess
 from backwalk.assess.representation import Representation
-from backwalk.assess.statistics import RealPairs, column_distance, disjoint_pairs, marginal_ks
+from backwalk.assess.statistics import RealPairs, disjoint_pairs, marginal_ks
+from backwalk.assess.statistics.columns import column_distance
 from backwalk.assess.topics.columns import compare_associations, compare_columns, find_beyond_range, score_columns
 from backwalk.assess.topics.rows import RowSets
 from backwalk.streams import Stream

@@ -12,7 +12,7 @@ from backwalk import Diffusion, Levels
 from backwalk.assess import assess
 from backwalk.assess.baselines import FeatureMap
 from backwalk.assess.representation import Representation, kinds_of
-from backwalk.assess.statistics import level_index
+from backwalk.assess.statistics.columns import level_index
 from backwalk.assess.topics import conditionals, likelihood
 from backwalk.assess.topics.conditionals import predict_levels, score_levels
 from backwalk.assess.topics.posteriors import score_posteriors

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from backwalk.assess import assess
-from backwalk.assess.statistics import draw_equally_many
+from backwalk.assess.statistics.memorisation import draw_equally_many
 from backwalk.assess.topics import memorisation
 from backwalk.assess.topics.memorisation import measure_training_gain
 from backwalk.diffusion import NoiseSchedule

@@ -18,7 +18,7 @@ from backwalk.errors import InvalidInput
 from backwalk.fit.oracle import oracle_model
 from backwalk.inference import conditionals
 from backwalk.model import log_density
-from backwalk.report import chain_frames, render_report
+from backwalk.report import render_report
 from backwalk.report.blocks import Context
 from backwalk.report.sections.posteriors import posterior_section
 from backwalk.streams import Stream
@@ -129,7 +129,6 @@ def test_an_assessment_has_them_as_json_on_its_page_and_among_its_warnings():
     assert record["given"] == [2]
     assert len(record["expected_coverage"]["coverage"]) == len(record["tarp"]["levels"]) == 41
     assert any("not calibrated" in warning and "x₃" in warning for warning in fidelity.warnings)
-    frames = chain_frames(narrow, ROWS, Stream(1), n_points=20)
-    page = render_report(fidelity, narrow, frames=frames)
+    page = render_report(fidelity, narrow, stream=Stream(1))
     assert "Are posteriors given x₃ calibrated?" in page
-    assert posterior_section(Context(replace(fidelity, posterior=None), narrow, frames)) is None
+    assert posterior_section(Context(replace(fidelity, posterior=None), narrow, Stream(1))) is None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backwalk.assess.statistics import level_index
+from backwalk.assess.statistics.columns import level_index
 from backwalk.estimates import Rows
 from backwalk.streams import Stream
 from backwalk.table import Block, Codec

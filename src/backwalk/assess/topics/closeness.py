@@ -23,10 +23,7 @@ from backwalk.assess.representation import Representation
 from backwalk.assess.statistics import (
     Figure,
     RealPairs,
-    association_difference,
-    boosting_of,
     c2st,
-    column_distance,
     compare,
     correlation_difference,
     coverage,
@@ -34,6 +31,8 @@ from backwalk.assess.statistics import (
     neighbours,
     sliced_wasserstein,
 )
+from backwalk.assess.statistics.columns import association_difference, column_distance
+from backwalk.assess.statistics.two_sample import boosting_of
 from backwalk.estimates import Rows
 from backwalk.streams import Stream
 

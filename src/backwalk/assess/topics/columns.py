@@ -9,14 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.assess.representation import Representation, kinds_of
-from backwalk.assess.statistics import (
-    ColumnKind,
-    Figure,
-    RealPairs,
-    associations,
-    column_distance,
-    compare,
-)
+from backwalk.assess.statistics import Figure, RealPairs, compare
+from backwalk.assess.statistics.columns import ColumnKind, associations, column_distance
 from backwalk.assess.topics.closeness import ASSOCIATIONS, DESCRIPTIONS, WORST_COLUMN
 from backwalk.assess.topics.rows import RowSets
 from backwalk.assess.words import column_name, percent, with_error

@@ -13,21 +13,17 @@ import numpy as np
 import torch
 
 from backwalk.assess.representation import kinds_of
-from backwalk.assess.statistics import (
-    ColumnKind,
+from backwalk.assess.statistics.calibration import (
     RankHistogram,
     Reliability,
-    associations,
-    frequency_probabilities,
     interval_coverage,
-    level_index,
-    level_probabilities,
-    level_shares,
     log_loss,
     rank_histogram,
     ranks_in_draws,
     reliability,
 )
+from backwalk.assess.statistics.columns import ColumnKind, associations, level_index, level_shares
+from backwalk.assess.statistics.downstream import frequency_probabilities, level_probabilities
 from backwalk.assess.topics.rows import RowSets
 from backwalk.assess.words import column_name, with_error
 from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows

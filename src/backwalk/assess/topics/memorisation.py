@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backwalk.assess.representation import kinds_of
-from backwalk.assess.statistics import RareCopies, draw_equally_many, nearest_row_share, rare_copies
+from backwalk.assess.statistics.memorisation import RareCopies, draw_equally_many, nearest_row_share, rare_copies
 from backwalk.assess.topics.rows import MOST_IN_A_SET, RowSets
 from backwalk.assess.words import percent, with_error
 from backwalk.diffusion import variational_bound

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backwalk.assess.statistics import (
+from backwalk.assess.statistics import coverage_curve, density_ranks
+from backwalk.assess.statistics.calibration import (
     CoverageCurve,
     RankHistogram,
-    coverage_curve,
-    density_ranks,
     rank_histogram,
     ranks_in_draws,
     tarp_ranks,

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.assess.representation import Representation
-from backwalk.assess.statistics import RealPairs, disjoint_pairs, random_rows, resampled_pairs
+from backwalk.assess.statistics import RealPairs, disjoint_pairs, resampled_pairs
 from backwalk.assess.words import column_name
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
-from backwalk.estimates import Rows, as_rows
+from backwalk.estimates import Rows, as_rows, random_rows
 from backwalk.fit import is_of_the_fit, trained_rows
 from backwalk.formatting import listed
 from backwalk.limits import is_whole

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
-from backwalk.assess.statistics import ColumnKind, LevelBands, level_bands, level_index, level_shares
+from backwalk.assess.statistics.columns import ColumnKind, LevelBands, level_bands, level_index, level_shares
 from backwalk.assess.words import percent, significant, with_error
 from backwalk.estimates import Rows
 from backwalk.report.axes import asinh_axis, number_at, place_on, some_rows

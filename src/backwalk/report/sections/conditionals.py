@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from backwalk.assess.statistics import RankHistogram, Reliability
+from backwalk.assess.statistics.calibration import RankHistogram, Reliability
 from backwalk.assess.topics.conditionals import ConditionalScores
 from backwalk.assess.words import estimate_text, signed, with_error
 from backwalk.estimates import Estimate, Rows

@@ -1,34 +1,20 @@
-"""The section of log-densities, and the numbers at the top of the page."""
+"""The section of log-densities."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from backwalk.assess import Fidelity, ModelScores
-from backwalk.assess.topics.closeness import C2ST
 from backwalk.assess.topics.likelihood import LOG_DENSITY_MARGIN
 from backwalk.assess.verdict import LOG_DENSITY, TOTAL_VARIATION, compare_densities
-from backwalk.assess.words import estimate_text, figure_texts, seconds, signed, with_error
+from backwalk.assess.words import estimate_text, seconds, signed, with_error
 from backwalk.model import blur_words
 from backwalk.report.blocks import Cell, Context, Row, Section, Table, Text
 
-_DENSITIES: Mapping[str, str] = MappingProxyType(
+DENSITIES: Mapping[str, str] = MappingProxyType(
     {"exact": "exact density", "ode": "density of its probability-flow ODE"}
 )
-
-
-def tiles(fidelity: Fidelity) -> Iterator[tuple[str, str, str]]:
-    """Yield the numbers at the top of the page: a name, the value, and a note."""
-    bound, scores = fidelity.likelihood.bound, fidelity.model
-    value, null, _ = figure_texts(scores.figure(C2ST))
-    of_ode = _DENSITIES[scores.density_of]
-    yield "A classifier recognises generated rows in", value, f"of cases; for two sets of real rows: {null}"
-    yield "−log p of an unseen row", estimate_text(scores.negative_log_density), f"nats, {of_ode}; smaller is better"
-    total = with_error(bound.total, bound.total_standard_error)
-    yield "Bound of the chain", total, "nats per row; −log p is at most this"
-    if scores.gap is not None:
-        yield "Gap to the truth", estimate_text(scores.gap), f"nats per row, {of_ode}; 0 is best"
 
 
 def likelihood_section(context: Context) -> Section:
@@ -85,4 +71,4 @@ def _density_row(scores: ModelScores, fidelity: Fidelity) -> Row:
         cells.append(Cell(estimate_text(scores.gap)))
         cells.append(Cell(estimate_text(scores.total_variation), matters=TOTAL_VARIATION in matters))
     cells.append(Cell("–" if scores.fit_seconds is None else seconds(scores.fit_seconds)))
-    return Row(scores.name, [*cells, Cell(seconds(scores.sample_seconds))], _DENSITIES[scores.density_of])
+    return Row(scores.name, [*cells, Cell(seconds(scores.sample_seconds))], DENSITIES[scores.density_of])

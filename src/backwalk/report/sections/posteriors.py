@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from backwalk.assess.statistics import CoverageCurve
+from backwalk.assess.statistics.calibration import CoverageCurve
 from backwalk.assess.words import percent
 from backwalk.formatting import listed
 from backwalk.report.blocks import Context, Picture, Pictures, Row, Section, Table, Text

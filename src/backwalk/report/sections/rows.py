@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from backwalk.assess import Fidelity
-from backwalk.assess.statistics import correlation_matrix
+from backwalk.assess.statistics.distances import correlation_matrix
 from backwalk.report.axes import AsinhPair, Limits, fit_axes, fitting_height, limits_of, some_rows
 from backwalk.report.blocks import Context, Picture, Pictures, Section, Text
 from backwalk.report.sections.columns import column_blocks
