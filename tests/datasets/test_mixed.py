@@ -53,8 +53,7 @@ def test_levels_alone_sum_to_one():
     rows = np.array(list(itertools.product(range(3), range(2), range(4))), dtype=float)
     p = np.exp(LEVELS.log_prob(rows))
     assert p.sum() == pytest.approx(1.0, abs=1e-13)
-    assert LEVELS.entropy_of_levels == pytest.approx(-(p * np.log(p)).sum(), rel=1e-12)
-    assert LEVELS.entropy == pytest.approx(LEVELS.entropy_of_levels, abs=6 * LEVELS.entropy_standard_error)
+    assert LEVELS.entropy == pytest.approx(-(p * np.log(p)).sum(), abs=6 * LEVELS.entropy_standard_error)
 
 
 @pytest.mark.parametrize("example", [ARCS, SPIKES], ids=by_name)
@@ -77,15 +76,6 @@ def test_a_category_sums_out(density):
         name, others = density.names[place], [n for j, n in enumerate(density.names) if j != place]
         np.testing.assert_allclose(density.marginal_log_prob(rows, others), total, rtol=1e-10)
         np.testing.assert_allclose(density.level_log_probs(rows, name), joint - total[:, None], rtol=1e-8, atol=1e-10)
-
-
-def test_an_atom_has_the_probability_of_its_level():
-    rows = with_level(ARCS, ARCS.sample(50, random_state=3), ARCS.names.index("rain"), 0)
-    others = [name for name in ARCS.names if name != "rain"]
-    np.testing.assert_allclose(
-        ARCS.level_log_probs(rows, "rain")[:, 0], ARCS.conditional_log_prob(rows, ["rain"], given=others), rtol=1e-10
-    )
-    np.testing.assert_allclose(np.exp(ARCS.level_log_probs(rows, "rain")).sum(1), 1.0, rtol=1e-12)
 
 
 def test_the_chain_rule_holds(density):
@@ -123,19 +113,6 @@ def test_the_conditional_distribution_of_numbers_is_that_of_the_draws(example, g
             jump = np.exp(example.level_log_probs(rows, name, given=known)[:, 0])
             u = u - at_atom * jump * Stream(7).uniform(0, len(rows), 1)[:, 0].numpy()
         assert stats.kstest(u, "uniform").pvalue > ALARM
-
-
-@pytest.mark.parametrize("example", [ARCS, SPIKES], ids=by_name)
-def test_entropy_of_levels_and_the_density_given_them_add_up(example):
-    rows = example.sample(5000, random_state=8)
-    levels = [example.names[j] for j in example.with_levels]
-    assert all(example.columns[j].atom is None or j in example.with_levels for j in example.numbers)
-    categories = [n for n in levels if isinstance(example.columns[example.names.index(n)], Category)]
-    numbers = [n for n in example.names if n not in categories]
-    of_numbers = example.conditional_log_prob(rows, numbers, given=categories)
-    of_categories = example.marginal_log_prob(rows, categories)
-    mean, error = -(of_numbers + of_categories).mean(), (of_numbers + of_categories).std() / np.sqrt(len(rows))
-    assert abs(mean - example.entropy) < 6 * np.hypot(error, example.entropy_standard_error)
 
 
 def test_a_shorter_draw_is_the_head_of_a_longer_one(density):

@@ -54,16 +54,6 @@ def test_warps_invert_and_preserve_volume(density):
         z = x
 
 
-def test_warped_density_is_the_base_at_the_origin_of_the_point():
-    density = warped_mixture(d=7)
-    z = density.base.sample(20, random_state=1)
-    x = z
-    for warp in density.warps:
-        x = warp.forward(x)
-    np.testing.assert_allclose(density.log_prob(x), density.base.log_prob(z), rtol=1e-10)
-    assert density.entropy == density.base.entropy
-
-
 def test_random_rotation_is_orthogonal():
     matrix = random_rotation(6, Stream(0))
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(6), atol=1e-13)
@@ -87,7 +77,3 @@ def test_width_of_the_funnel_follows_its_first_column():
     x = funnel(d=4).sample(4000, random_state=2)
     for column in (x[:, 0] / 3.0, *(x[:, 1:] * np.exp(-0.5 * x[:, :1])).T):
         assert stats.kstest(column, "norm").pvalue > ALARM
-
-
-def test_rotation_leaves_the_entropy_of_the_chain():
-    assert rotated_chain(d=6).entropy == curved_chain(d=6).entropy

@@ -21,7 +21,7 @@ from backwalk.assess.statistics.downstream import utility
 from backwalk.assess.topics.closeness import score_closeness
 from backwalk.assess.topics.columns import score_columns
 from backwalk.assess.topics.conditionals import score_conditionals
-from backwalk.assess.topics.likelihood import score_likelihood
+from backwalk.assess.topics.likelihood import LikelihoodScores, score_likelihood
 from backwalk.assess.topics.memorisation import score_memorisation
 from backwalk.assess.topics.posteriors import choose_given, score_posteriors
 from backwalk.assess.topics.rows import (
@@ -97,15 +97,8 @@ def assess(
     checks, is_trained = check_rows(model, rows, n_impossible, training_rows)
     representation = Representation.of(model, rows, training_rows)
     real, pairs, origin = draw_real_pairs(rows, representation, density, n_pairs, n_rows, stream.child("real"))
-
-    def draw(sample: Callable[[int], Rows]) -> tuple[Rows, float]:
-        """Return rows to compare, with the gaps of training rows, and the seconds that 10,000 of them take."""
-        started = time.perf_counter()
-        drawn = sample(pairs.n_generated)
-        seconds = 10_000 * (time.perf_counter() - started) / len(drawn)
-        return representation.with_gaps(drawn, stream.child("gaps")), seconds
-
-    generated, sample_seconds = draw(lambda n: sample_rows(model, 0, n, stream=stream.child("generated")))
+    draw = partial(sample_rows, model, 0, pairs.n_generated, stream=stream.child("generated"))
+    generated, sample_seconds = _draw(draw, representation, stream)
     sets = RowSets(rows, generated, training_rows, is_trained, representation, pairs, representation.encode(generated))
     likelihood = score_likelihood(
         model, rows, density, stream.child("scored"), watch=lambda share, stage: watch(0.1 + 0.4 * share, stage)
@@ -119,17 +112,7 @@ def assess(
             watch(0.6, "fitting baselines")
             of_numbers = representation.is_of_numbers
             fits = list(fit_baselines(training_rows, model, likelihood.rows, of_numbers=of_numbers, stream=stream))
-        drawn = [
-            draw(partial(baseline.sample_rows, stream=stream.child("baseline", baseline.name))) for baseline, _ in fits
-        ]
-        represented = [sets.represented, *(representation.encode(rows_of_baseline) for rows_of_baseline, _ in drawn)]
-        figures = score_closeness(
-            representation,
-            pairs,
-            represented,
-            stream=stream.child("statistics"),
-            watch=lambda share, statistic: watch(0.7 + 0.2 * share, statistic),
-        )
+        models = _score_models(model, sets, sample_seconds, fits, likelihood, model_path, stream, watch)
         watch(0.9, "columns")
         columns = score_columns(sets, model.schema)
         watch(0.95, "conditionals")
@@ -144,42 +127,16 @@ def assess(
         watch(0.98, "posteriors")
         posterior = score_posteriors(model, rows, given_columns, stream=stream.child("posterior"))
     watch(1.0, "done")
-    ours = ModelScores(
-        name="Diffusion model",
-        figures=figures[0],
-        density_of="ode",
-        negative_log_density=mean_estimate(-likelihood.log_p_model),
-        advantage=None,
-        gap=likelihood.gap(likelihood.log_p_model),
-        # The noise of probes would make each |1 - p_model / p| too large.
-        total_variation=None if likelihood.ode_probe_error else likelihood.total_variation(likelihood.log_p_model),
-        fit_seconds=model.fit_seconds,
-        sample_seconds=sample_seconds,
-        code=_code(model, model_path),
-    )
-    others = tuple(
-        ModelScores(
-            name=baseline.name,
-            figures=of_baseline,
-            density_of="exact",
-            negative_log_density=mean_estimate(-log_p),
-            advantage=mean_estimate(log_p - likelihood.log_p_model),
-            gap=likelihood.gap(log_p),
-            total_variation=likelihood.total_variation(log_p),
-            fit_seconds=baseline.fitted.fit_seconds,
-            sample_seconds=seconds,
-            code=baseline.code(model_path),
-        )
-        for (baseline, log_p), (_, seconds), of_baseline in zip(fits, drawn, figures[1:], strict=True)
-    )
     training_given = training_rows is not None
-    verdict, recommended = decide(ours, others, share_of_fit=checks.share_of_fit, training_given=training_given)
+    verdict, recommended = decide(
+        models[0], models[1:], share_of_fit=checks.share_of_fit, training_given=training_given
+    )
     codec_columns = enumerate(representation.codec.columns)
     return Fidelity(
         verdict=verdict,
         code=recommended.code,
-        model=ours,
-        baselines=others,
+        model=models[0],
+        baselines=models[1:],
         checks=checks,
         columns=columns,
         likelihood=likelihood,
@@ -196,7 +153,64 @@ def assess(
     )
 
 
-def _code(model: DiffusionModel, path: str) -> str:
-    """Return the lines of Python that draw rows from the model in a file."""
+def _draw(draw: Callable[[], Rows], representation: Representation, stream: Stream) -> tuple[Rows, float]:
+    """Return rows to compare, with the gaps of training rows, and the seconds that 10,000 of them take."""
+    started = time.perf_counter()
+    rows = draw()
+    seconds = 10_000 * (time.perf_counter() - started) / len(rows)
+    return representation.with_gaps(rows, stream.child("gaps")), seconds
+
+
+def _score_models(
+    model: DiffusionModel,
+    sets: RowSets,
+    sample_seconds: float,
+    fits: Sequence[tuple[Baseline, Rows]],
+    likelihood: LikelihoodScores,
+    path: str,
+    stream: Stream,
+    watch: Watch,
+) -> tuple[ModelScores, ...]:
+    """Score the model and the baselines, which come with their log-densities, against the same pairs of real rows."""
+    representation, pairs = sets.representation, sets.pairs
+    drawn = []
+    for baseline, _ in fits:
+        draw = partial(baseline.sample_rows, pairs.n_generated, stream.child("baseline", baseline.name))
+        drawn.append(_draw(draw, representation, stream))
+    figures = score_closeness(
+        representation,
+        pairs,
+        [sets.represented, *(representation.encode(rows) for rows, _ in drawn)],
+        stream=stream.child("statistics"),
+        watch=lambda share, statistic: watch(0.7 + 0.2 * share, statistic),
+    )
     hint = "  # a pyarrow Table: X_new.to_pandas() is a DataFrame" if model.schema.kind == "pyarrow" else ""
-    return f"from backwalk import Diffusion\n\nmodel = Diffusion.load({path!r})\nX_new = model.sample(10_000){hint}"
+    ours = ModelScores(
+        name="Diffusion model",
+        figures=figures[0],
+        density_of="ode",
+        negative_log_density=mean_estimate(-likelihood.log_p_model),
+        advantage=None,
+        gap=likelihood.gap(likelihood.log_p_model),
+        # The noise of probes would make each |1 - p_model / p| too large.
+        total_variation=None if likelihood.ode_probe_error else likelihood.total_variation(likelihood.log_p_model),
+        fit_seconds=model.fit_seconds,
+        sample_seconds=sample_seconds,
+        code=f"from backwalk import Diffusion\n\nmodel = Diffusion.load({path!r})\nX_new = model.sample(10_000){hint}",
+    )
+    others = [
+        ModelScores(
+            name=baseline.name,
+            figures=of_baseline,
+            density_of="exact",
+            negative_log_density=mean_estimate(-log_p),
+            advantage=mean_estimate(log_p - likelihood.log_p_model),
+            gap=likelihood.gap(log_p),
+            total_variation=likelihood.total_variation(log_p),
+            fit_seconds=baseline.fitted.fit_seconds,
+            sample_seconds=seconds,
+            code=baseline.code(path),
+        )
+        for (baseline, log_p), (_, seconds), of_baseline in zip(fits, drawn, figures[1:], strict=True)
+    ]
+    return (ours, *others)

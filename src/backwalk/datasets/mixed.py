@@ -201,12 +201,6 @@ class MixedDensity(Density):
 
         return self._in_parts(of_part, x)
 
-    @cached_property
-    def entropy_of_levels(self) -> float:
-        """The entropy of all levels, nats."""
-        p = self.table.sum(axis=-1)
-        return float(-(p[p > 0] * np.log(p[p > 0])).sum())
-
     def as_frame(self, rows: ArrayLike) -> pd.DataFrame:
         """Return rows as a pandas DataFrame, with the labels of categories as text."""
         import pandas as pd

@@ -7,25 +7,12 @@ So curved densities in many dimensions have a known log-density and entropy.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from backwalk.datasets.density import Density, normal_rows, transform
 from backwalk.estimates import Estimate, Rows
 from backwalk.streams import Stream
-
-
-class Monotone(Protocol):
-    """An increasing map of numbers (n,)."""
-
-    def forward(self, z: Rows) -> Rows:
-        """Return f(z), (n,)."""
-        ...
-
-    def inverse(self, x: Rows) -> tuple[Rows, Rows]:
-        """Return z with f(z) = x and ln dz/dx, (n,) each; -inf for the latter where no z has f(z) = x."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -77,14 +64,8 @@ class HyperbolicSine:
         return np.arcsinh(x / self.scale), -np.log(np.hypot(x, self.scale))
 
 
-class Warp(Protocol):
-    """An invertible map of R^d whose Jacobian has determinant +-1."""
-
-    def forward(self, z: Rows) -> Rows:
-        """Return the images of points z (n, d)."""
-
-    def inverse(self, x: Rows) -> Rows:
-        """Return the preimages of points x (n, d)."""
+Monotone = Affine | Exponential | HyperbolicSine
+"""Increasing maps f of numbers (n,): `inverse(x)` returns z with f(z) = x, and ln dz/dx."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,6 +124,10 @@ class Shear:
 
     def _shift(self, a: Rows) -> Rows:
         return np.asarray(np.sin(transform(a, self.directions) + self.phases))
+
+
+Warp = Rotation | Twist | Shear
+"""Invertible maps of R^d whose Jacobian has determinant +-1."""
 
 
 @dataclass(frozen=True, eq=False)

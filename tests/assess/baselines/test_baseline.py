@@ -52,8 +52,8 @@ def run(code, path, X):
 def integers(tmp_path_factory):
     """A saved model of a table with a flag, a constant, a count and a number with heavy tails; its table."""
     rng = np.random.default_rng(0)
-    amount = 50.0 * np.exp(2.0 * rng.normal(size=900))
-    flags, counts = rng.integers(0, 2, 900), rng.poisson(9.0, 900)
+    amount = 50.0 * np.exp(2.0 * rng.normal(size=400))
+    flags, counts = rng.integers(0, 2, 400), rng.poisson(9.0, 400)
     training = pd.DataFrame({"flag": flags, "site": 3.5, "amount": amount, "count": counts})
     fit = Diffusion(**SETTINGS, columns={"flag": "integer", "count": "integer"}).fit(training)
     path = tmp_path_factory.mktemp("model") / "m.backwalk"
@@ -70,12 +70,12 @@ def test_the_code_to_copy_draws_rows_like_those_of_the_fit(integers):
         assert list(drawn.columns) == list(training.columns)
         assert (drawn["site"] == 3.5).all()
         assert set(drawn["flag"]) == {0, 1}
-        assert_allclose(drawn["flag"].mean(), training["flag"].mean(), atol=0.1)
-        assert_allclose(drawn["count"].mean(), 9.0, atol=0.6)
+        assert_allclose(drawn["flag"].mean(), training["flag"].mean(), atol=0.15)
+        assert_allclose(drawn["count"].mean(), 9.0, atol=0.9)
         assert (drawn["amount"] >= training["amount"].min()).all()
-        # Quartiles of 10,000 and 900 draws, in units of ln.
+        # Quartiles of 10,000 and 400 draws, in units of ln.
         for share in (0.25, 0.5, 0.75):
-            assert abs(np.log(drawn["amount"].quantile(share) / training["amount"].quantile(share))) < 0.5
+            assert abs(np.log(drawn["amount"].quantile(share) / training["amount"].quantile(share))) < 0.7
 
 
 def test_a_baseline_that_is_better_without_asinh_is_fitted_without_it():

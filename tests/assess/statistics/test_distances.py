@@ -14,7 +14,6 @@ from backwalk.assess.statistics.distances import (
     coverage,
     energy_distance,
     marginal_ks,
-    nearest,
     sliced_wasserstein,
     total_variation,
     wasserstein_1d,
@@ -124,13 +123,6 @@ def test_copies_cover_repeated_rows():
     assert coverage(rows, rows[::4], k=2) == 1.0
 
 
-def test_nearest_finds_the_nearest():
-    queries, rows = normal(0, 20, 3), normal(1, 30, 3)
-    distance, index = nearest(queries, rows)
-    np.testing.assert_array_equal(index, cdist(queries, rows).argmin(axis=1))
-    np.testing.assert_allclose(distance, cdist(queries, rows).min(axis=1), rtol=1e-12)
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -150,13 +142,3 @@ def test_nearest_finds_the_nearest():
 def test_wrong_input_is_refused_with_the_place(call, message):
     with pytest.raises(InvalidInput, match=message), np.errstate(divide="ignore"):
         call(np.arange(6.0).reshape(3, 2))
-
-
-def test_input_is_left_as_it_was():
-    x = normal(0, 20, 2)
-    x.flags.writeable = False
-    sliced_wasserstein(x, x, stream=Stream(0))
-    energy_distance(x, x)
-    coverage(x, x)
-    marginal_ks(x, x)
-    correlation_difference(x.astype(np.float32), np.asfortranarray(x))

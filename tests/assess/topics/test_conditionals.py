@@ -12,7 +12,6 @@ from backwalk import Diffusion, Levels
 from backwalk.assess import assess
 from backwalk.assess.baselines import FeatureMap
 from backwalk.assess.representation import Representation, kinds_of
-from backwalk.assess.statistics.columns import level_index
 from backwalk.assess.topics import conditionals, likelihood
 from backwalk.assess.topics.conditionals import predict_levels, score_levels
 from backwalk.assess.topics.posteriors import score_posteriors
@@ -38,7 +37,7 @@ def frame(n, seed, gaps=()):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def coarse():
+def coarse(small_tiles):
     with pytest.MonkeyPatch.context() as patch:
         for module in (likelihood, conditionals, inference_conditionals):
             patch.setattr(module, "log_density", partial(log_density, n_intervals=4))
@@ -60,11 +59,6 @@ def with_generated_gaps():
 
 def values(model, *args):
     return as_table(frame(*args)).values[:, [list(frame(1, 0)).index(name) for name in model.schema.names]]
-
-
-def test_levels_are_found_in_any_order():
-    levels = tuple(Stream(0).permutation(9).tolist())
-    assert_array_equal(level_index(np.array([*levels, np.nan]), levels), [*range(9), -1])
 
 
 @pytest.mark.usefixtures("cheap_scores")

@@ -185,13 +185,10 @@ def score_levels(
     kinds, blocks = kinds_of(model.codec), model.codec.blocks
     scored = random_rows(unseen, _MOST_ROWS, stream=stream.child("rows"))
     shown = [i for i, b in enumerate(blocks) if b.number is None and 2 <= len(kinds[b.column].levels) <= _MOST_LEVELS]
-    with_trees, n_trees = set[int](), 0
     sizes = {i: len(kinds[blocks[i].column].levels) for i in shown}
-    for i in sorted(shown, key=lambda i: (blocks[i].column != target, sizes[i])):
-        n_trees += 1 if sizes[i] == 2 else sizes[i]
-        if n_trees > _MOST_TREES:
-            break
-        with_trees.add(i)
+    by_size = sorted(shown, key=lambda i: (blocks[i].column != target, sizes[i]))
+    n_trees = np.cumsum([1 if sizes[i] == 2 else sizes[i] for i in by_size])
+    with_trees = {i for i, n in zip(by_size, n_trees, strict=True) if n <= _MOST_TREES}
     for i in shown:
         j = blocks[i].column
         rows = scored[~np.isnan(scored[:, j])]

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from backwalk.assess.words import estimate_text, significant, with_error
+from backwalk.assess.words import estimate_text, minus, significant, with_error
 from backwalk.diffusion import BoundTerms
 from backwalk.estimates import Estimate, Rows
 from backwalk.report.blocks import Context, Heading, Picture, Pictures, Row, Section, Table, Text
@@ -124,7 +124,7 @@ def plot_bound_parts(terms: BoundTerms, *, entropy: float | None = None, ax: Axe
         if k < 3:
             ax.plot([k - 0.31, k + 1.31], [base, base], color=INK, linewidth=0.7)
         ax.annotate(
-            f"{height:.3f}".replace("-", "−"),
+            minus(f"{height:.3f}"),
             (k, max(start, base)),
             xytext=(0, 3 if k < 3 else 10),
             textcoords="offset points",
@@ -198,7 +198,7 @@ def plot_nats(
         ax.set_xscale("symlog", linthresh=0.01)
         ax.set_xlim(min([-0.005, *(values - 2.5 * errors)]), 1.8 * max([0.01, *(values + 2 * errors)]))
     numbers = ax.secondary_yaxis("right")
-    numbers.set_yticks(places, [f"{round(value, 3) + 0.0:.3f}".replace("-", "−") for value in values])
+    numbers.set_yticks(places, [minus(f"{value:.3f}") for value in values])
     numbers.tick_params(length=0, pad=8)
     numbers.spines["right"].set_visible(False)
     ax.set_xlabel(unit)
@@ -212,7 +212,7 @@ def _draw_truth(ax: Axes, value: float, error: float, name: str, *, top: float) 
     left, right = ax.get_xlim()
     is_left = value < 0.5 * (left + right)
     ax.annotate(
-        literal(f"{name}, {value:.3f}" if value else name).replace("-", "−"),
+        literal(f"{name}, {minus(f'{value:.3f}')}" if value else name),
         (value, top),
         xytext=(5 if is_left else -5, 0),
         textcoords="offset points",

@@ -11,7 +11,7 @@ from matplotlib.ticker import PercentFormatter
 from numpy.typing import ArrayLike
 
 from backwalk.assess.statistics.columns import ColumnKind, LevelBands, level_bands, level_index, level_shares
-from backwalk.assess.words import percent, significant, with_error
+from backwalk.assess.words import minus, percent, significant, with_error
 from backwalk.estimates import Rows
 from backwalk.report.axes import asinh_axis, number_at, place_on, some_rows
 from backwalk.report.blocks import Context, Details, Heading, Picture, Pictures, Row, Table, Text
@@ -187,7 +187,7 @@ def plot_number_with_atoms(
     figure, (left, right) = panels(2, width=1.85, height=2.7, ratios=[0.25 + 0.2 * len(atoms), 1.0])
     x, y = (np.asarray(values, dtype=np.float64) for values in (data, generated))
     draw_bars(left, x, y, atoms)
-    left.set_xticks(np.arange(len(atoms)), [f"{atom:g}".replace("-", "−") for atom in atoms])
+    left.set_xticks(np.arange(len(atoms)), [minus(f"{atom:g}") for atom in atoms])
     left.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
     left.set(xlim=(-0.7, len(atoms) - 0.3), ylabel="share of rows", xlabel="equal to")
     others = (values[~np.isin(values, atoms)] for values in (x, y))
