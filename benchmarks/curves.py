@@ -21,7 +21,7 @@ Curve = Sequence[tuple[float, float, float]]
 """(x, y, error of y), in order of x."""
 
 
-@styled
+@styled()
 def drawn(plots: Mapping[str, Mapping[str, Curve]], *, x: str | Sequence[str], log_y: Collection[str]) -> Figure:
     """Return a panel a plot: its title, and the curves by name. Every name has one colour and marker throughout.
 

@@ -56,7 +56,6 @@ def test_points_bars_and_bands_are_where_the_shares_are():
     (axes,) = figures.plot_levels(bands, ["a", "b"]).axes
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([0.7, 0.3, 0.1, 0.1])
     assert axes.lines[0].get_xdata().tolist() == [0.6, 0.4]
-    assert bands.is_outside.tolist() == [True, True]
 
 
 def test_differences_that_matter_are_framed():

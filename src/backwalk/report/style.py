@@ -9,10 +9,9 @@ from __future__ import annotations
 import io
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any, Literal, ParamSpec, cast
+from typing import Any, Literal, cast
 
 from matplotlib import rc_context, rcdefaults, rcParams
 from matplotlib.axes import Axes
@@ -31,7 +30,6 @@ FILLED: Any = {"color": REAL, "alpha": 0.45, "linewidth": 0.0, "label": "real"}
 OUTLINED: Any = {"color": GENERATED, "fill": False, "linewidth": 1.6, "label": "generated"}
 """Bars and histograms of real rows are filled, those of generated rows an outline."""
 
-P = ParamSpec("P")
 _SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -61,23 +59,12 @@ _SETTINGS: dict[Any, Any] = {
 
 
 @contextmanager
-def _style() -> Iterator[None]:
-    """Use matplotlib's defaults and `_SETTINGS` within a block."""
+def styled() -> Iterator[None]:
+    """Use matplotlib's defaults and `_SETTINGS` in a block, or in a decorated function; restore the user's after it."""
     with rc_context():
         rcdefaults()
         rcParams.update(_SETTINGS)
         yield
-
-
-def styled(plot: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorate a function that draws a figure: use this style, and restore matplotlib's settings afterwards."""
-
-    @wraps(plot)
-    def in_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with _style():
-            return plot(*args, **kwargs)
-
-    return in_style
 
 
 def panels(
@@ -127,7 +114,7 @@ def svg(figure: Figure) -> str:
     Text stays text. Clouds of points, which figures rasterise, are PNG images in it.
     """
     buffer = io.StringIO()
-    with _style(), warnings.catch_warnings():
+    with styled(), warnings.catch_warnings():
         # Readers' fonts have letters that matplotlib's font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(buffer, format="svg", dpi=160, metadata={"Date": None, "Creator": None})

@@ -56,12 +56,11 @@ def test_stream_decides_folds_and_classifier():
 
 
 @pytest.mark.parametrize(
-    ("n", "m", "folds", "message"),
-    [(20, 21, 5, "equally many rows"), (4, 4, 5, "x should have at least 5 rows"), (9, 9, 1, "n_folds should be")],
+    ("n", "m", "message"), [(20, 21, "equally many rows"), (4, 4, "x should have at least 5 rows")]
 )
-def test_wrong_input_is_refused(n, m, folds, message):
+def test_wrong_input_is_refused(n, m, message):
     with pytest.raises(InvalidInput, match=message):
-        c2st(normal(0, n), normal(1, m), n_folds=folds, stream=Stream(0))
+        c2st(normal(0, n), normal(1, m), stream=Stream(0))
 
 
 def test_rows_too_few_for_the_classifier_are_refused():

@@ -24,13 +24,12 @@ from backwalk.streams import Stream
 
 _MOST_ROWS = 20_000  # more rows take minutes and hardly change either model
 _HELD_OUT_ROWS = 500  # of a fold that scores the bandwidth
+_N_COMPONENTS = (1, 2, 3, 5, 8, 12, 20, 30)
 _ROWS_A_COMPONENT = 10
 _RELATIVE_TOLERANCE = 1e-6  # of the kernel sum: far below any standard error
 
 
-def fit_gaussian_mixture(
-    x: ArrayLike, *, n_components: Sequence[int] = (1, 2, 3, 5, 8, 12, 20, 30), stream: Stream
-) -> FittedDensity:
+def fit_gaussian_mixture(x: ArrayLike, *, stream: Stream) -> FittedDensity:
     """Fit the Gaussian mixture, with full covariances, whose number of components has the least BIC.
 
     BIC = -2 log p(x) + (number of parameters) ln n. Source: Schwarz 1978. The numbers are tried in order, up to one for
@@ -45,7 +44,7 @@ def fit_gaussian_mixture(
     rows = _rows_to_fit(x, stream)
     seed = stream.child("mixture").integer()
     best, least, risen = None, np.inf, 0
-    for k in n_components:
+    for k in _N_COMPONENTS:
         if best is not None and (k > len(rows) // _ROWS_A_COMPONENT or risen == 2):
             break
         with warnings.catch_warnings():

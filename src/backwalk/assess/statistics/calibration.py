@@ -28,7 +28,7 @@ from backwalk.errors import InvalidInput
 from backwalk.estimates import Estimate, Rows, mean_estimate
 from backwalk.streams import Stream
 
-_N_SIMULATIONS = 200
+_N_SIMULATIONS, _N_BINS = 200, 10
 _LEAST_PROBABILITY = 1e-300
 _LEVELS = np.linspace(0.0, 1.0, 41)
 
@@ -59,7 +59,7 @@ class Reliability:
         return (self.error - self.null) / self.null_spread if self.null_spread > 0.0 else 0.0
 
 
-def reliability(probabilities: ArrayLike, levels: ArrayLike, *, n_bins: int = 10, stream: Stream) -> Reliability:
+def reliability(probabilities: ArrayLike, levels: ArrayLike, *, stream: Stream) -> Reliability:
     """Return how the stated probabilities of levels, (n, L), compare with the levels that came, (n,) in 0..L-1.
 
     Each of the n L statements "row i has level l" with its probability is an event; with two levels, where one follows
@@ -75,15 +75,15 @@ def reliability(probabilities: ArrayLike, levels: ArrayLike, *, n_bins: int = 10
     n, n_levels = p.shape
     shown = slice(1, None) if n_levels == 2 else slice(None)
     p_shown = p[:, shown]
-    bins = np.minimum((p_shown * n_bins).astype(np.intp), n_bins - 1)
-    counts = np.bincount(bins.ravel(), minlength=n_bins)
+    bins = np.minimum((p_shown * _N_BINS).astype(np.intp), _N_BINS - 1)
+    counts = np.bincount(bins.ravel(), minlength=_N_BINS)
     used = counts > 0
-    stated = np.bincount(bins.ravel(), p_shown.ravel(), n_bins)[used] / counts[used]
+    stated = np.bincount(bins.ravel(), p_shown.ravel(), _N_BINS)[used] / counts[used]
 
     def shares(drawn: NDArray[np.intp]) -> Rows:
         column = drawn - (shown.start or 0)
         rows = np.flatnonzero(column >= 0)
-        happened = np.bincount(bins[rows, column[rows]], minlength=n_bins)
+        happened = np.bincount(bins[rows, column[rows]], minlength=_N_BINS)
         return np.asarray(happened[used] / counts[used])
 
     def error(observed: Rows) -> float:
@@ -133,7 +133,7 @@ def ranks_in_draws(draws: ArrayLike, values: ArrayLike, *, stream: Stream) -> Ro
 
 @dataclass(frozen=True, eq=False)
 class RankHistogram:
-    """The histogram of probability integral transforms: the share of rows in each of B equal bins of (0, 1), (B,).
+    """The histogram of probability integral transforms: the share of rows in each of ten equal bins of (0, 1), (10,).
 
     If the draws follow the values' distribution, all shares lie in [`low`, `high`] in 95 % of cases. `distance` is the
     Kolmogorov-Smirnov distance to the uniform distribution; `p_value` is the probability of a larger one under it.
@@ -146,13 +146,13 @@ class RankHistogram:
     p_value: float
 
 
-def rank_histogram(ranks: ArrayLike, *, n_bins: int = 10) -> RankHistogram:
+def rank_histogram(ranks: ArrayLike) -> RankHistogram:
     """Return the histogram of uniform ranks (n,) of `ranks_in_draws`, with its bands (Bonferroni over the bins)."""
     u = np.asarray(ranks, dtype=np.float64)
-    n, tail = len(u), 0.025 / n_bins
-    counts = np.histogram(u, n_bins, (0.0, 1.0))[0]
+    n, tail = len(u), 0.025 / _N_BINS
+    counts = np.histogram(u, _N_BINS, (0.0, 1.0))[0]
     test = kstest(u, "uniform")
-    low, high = binom.ppf(tail, n, 1.0 / n_bins) / n, binom.isf(tail, n, 1.0 / n_bins) / n
+    low, high = binom.ppf(tail, n, 1.0 / _N_BINS) / n, binom.isf(tail, n, 1.0 / _N_BINS) / n
     return RankHistogram(counts / n, float(low), float(high), float(test.statistic), float(test.pvalue))
 
 

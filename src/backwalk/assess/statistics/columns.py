@@ -117,7 +117,7 @@ def level_counts(values: Rows, levels: tuple[float, ...]) -> NDArray[np.intp]:
 class LevelBands:
     """The shares of a column's levels in real and in generated rows, with a band for each, (L,).
 
-    If both sets follow one distribution, all generated shares lie within their bands with the stated probability.
+    If both sets follow one distribution, all generated shares lie within their bands in 95 % of cases.
     """
 
     real: Rows
@@ -125,22 +125,17 @@ class LevelBands:
     low: Rows
     high: Rows
 
-    @property
-    def is_outside(self) -> NDArray[np.bool_]:
-        """Whether the generated share of each level lies outside its band."""
-        return np.asarray((self.generated < self.low) | (self.generated > self.high))
 
-
-def level_bands(real: Rows, generated: Rows, levels: tuple[float, ...], *, probability: float = 0.95) -> LevelBands:
+def level_bands(real: Rows, generated: Rows, levels: tuple[float, ...]) -> LevelBands:
     """Return the shares of levels in two columns of values, and the bands in which the generated ones should lie.
 
     A level with k of n real values has a Beta(k + 1/2, n - k + 1/2) posterior share (Jeffreys), so that m generated
-    values hold it a beta-binomial number of times. The band is its central interval of probability 1 - (1 -
-    `probability`) / L: by Bonferroni's inequality all L shares lie within with `probability` at least.
+    values hold it a beta-binomial number of times. The band is its central interval of probability
+    1 - 0.05 / L: by Bonferroni's inequality all L shares lie within with 95 % at least.
     """
     k, drawn = level_counts(real, levels), level_counts(generated, levels)
     n, m = max(1, int(k.sum())), max(1, int(drawn.sum()))
-    tail = 0.5 * (1.0 - probability) / len(levels)
+    tail = 0.025 / len(levels)
     cumulated = np.cumsum(betabinom.pmf(np.arange(m + 1), m, k[:, None] + 0.5, n - k[:, None] + 0.5), axis=1)
     low, high = (cumulated < tail).sum(axis=1), (cumulated < 1.0 - tail).sum(axis=1)
     return LevelBands(k / n, drawn / m, low / m, np.minimum(high, m) / m)
@@ -164,7 +159,7 @@ def associations(rows: Rows, kinds: Sequence[ColumnKind]) -> Rows:
     matrix = np.eye(d)
     observed = ~np.isnan(rows)
     columns: list[Any] = [
-        _relabelled(rows[:, j]) if kind.is_category else rankdata(rows[:, j], nan_policy="omit")
+        np.unique(rows[:, j], return_inverse=True)[1] if kind.is_category else rankdata(rows[:, j], nan_policy="omit")
         for j, kind in enumerate(kinds)
     ]
     for i in range(d):
@@ -228,7 +223,3 @@ def _correlation(a: Rows, b: Rows) -> float:
         return 0.0
     a, b = a - a.mean(), b - b.mean()
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
-
-
-def _relabelled(values: Rows) -> LevelNumbers:
-    return np.unique(values, return_inverse=True)[1]

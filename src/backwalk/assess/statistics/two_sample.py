@@ -23,6 +23,7 @@ from backwalk.errors import InvalidInput
 from backwalk.estimates import as_two_sets
 from backwalk.streams import Stream
 
+_N_FOLDS = 5
 ClassifierFactory = Callable[[int, int], Any]
 """(d, seed) -> a fresh scikit-learn classifier."""
 
@@ -50,9 +51,7 @@ def neighbours(d: int, seed: int) -> Any:  # noqa: ARG001 - every factory takes 
     return make_pipeline(StandardScaler(), KNeighborsClassifier(15))
 
 
-def c2st(
-    x: ArrayLike, y: ArrayLike, *, classifier: ClassifierFactory = boosting, n_folds: int = 5, stream: Stream
-) -> float:
+def c2st(x: ArrayLike, y: ArrayLike, *, classifier: ClassifierFactory = boosting, stream: Stream) -> float:
     """Return the cross-validated accuracy of a classifier trained to tell the rows of x from the rows of y.
 
     x and y are (n, d), with equally many rows, so that guessing has accuracy 1/2. No row may occur twice, in one set or
@@ -67,16 +66,14 @@ def c2st(
     >>> c2st(x, x + 9.0, classifier=neighbours, stream=Stream(1))
     1.0
     """
-    if n_folds < 2:
-        raise InvalidInput(f"n_folds should be at least 2, but got {n_folds}: 5 is usual.")
-    x_rows, y_rows = as_two_sets(x, y, at_least=n_folds, allow_gaps=True)
+    x_rows, y_rows = as_two_sets(x, y, at_least=_N_FOLDS, allow_gaps=True)
     if len(x_rows) != len(y_rows):
         raise InvalidInput(
             f"x and y should have equally many rows, but have {len(x_rows)} and {len(y_rows)}: take random_rows of the "
             "larger set."
         )
     model = classifier(x_rows.shape[1], stream.child("classifier").integer())
-    folds = StratifiedKFold(n_folds, shuffle=True, random_state=stream.child("folds").integer())
+    folds = StratifiedKFold(_N_FOLDS, shuffle=True, random_state=stream.child("folds").integer())
     labels = np.repeat([0, 1], len(x_rows))
     rows = np.concatenate([x_rows, y_rows])
     try:

@@ -199,14 +199,15 @@ def draw_real_pairs(
 ) -> tuple[Rows, RealPairs, str]:
     """Return the real rows of the statistics in the user's units, their pairs as represented, and their origin."""
     most = MOST_IN_A_SET if n_rows is None else n_rows
-    if density is not None:
-        rows = density.sample_rows(0, 2 * n_pairs * most, stream=stream.child("draws"))
-        pairs = disjoint_pairs(representation.encode(rows), n_pairs, stream=stream)
-        return rows, pairs, f"{n_pairs} pairs of {pairs.n_rows:,} fresh draws from the true density"
-    if len(unseen) >= 2 * n_pairs * min(most, _FEWEST_IN_A_SET):
+    if density is None and len(unseen) < 2 * n_pairs * min(most, _FEWEST_IN_A_SET):
+        rows = random_rows(unseen, 2 * most, stream=stream.child("kept"))
+        pairs = resampled_pairs(representation.encode(rows), n_pairs, stream=stream)
+        return rows, pairs, f"{n_pairs} random splits of the unseen rows into halves of {pairs.n_rows:,}"
+    if density is None:
         rows = random_rows(unseen, 2 * n_pairs * most, stream=stream.child("kept"))
-        pairs = disjoint_pairs(representation.encode(rows), n_pairs, stream=stream)
-        return rows, pairs, f"{n_pairs} pairs of {pairs.n_rows:,} unseen rows, none of them used twice"
-    rows = random_rows(unseen, 2 * most, stream=stream.child("kept"))
-    pairs = resampled_pairs(representation.encode(rows), n_pairs, stream=stream)
-    return rows, pairs, f"{n_pairs} random splits of the unseen rows into halves of {pairs.n_rows:,}"
+        origin = "unseen rows, none of them used twice"
+    else:
+        rows = density.sample_rows(0, 2 * n_pairs * most, stream=stream.child("draws"))
+        origin = "fresh draws from the true density"
+    pairs = disjoint_pairs(representation.encode(rows), n_pairs, stream=stream)
+    return rows, pairs, f"{n_pairs} pairs of {pairs.n_rows:,} {origin}"

@@ -58,7 +58,7 @@ def _telling_columns(difference: Rows) -> list[int]:
     return sorted(np.argsort(-most, kind="stable")[:_MOST_IN_A_MATRIX].tolist())
 
 
-@styled
+@styled()
 def plot_associations(
     matrix: ArrayLike,
     names: Sequence[str],

@@ -93,7 +93,7 @@ def _network_models(context: Context) -> Iterator[tuple[str, str, Estimate, Esti
         yield name, f"{chain.n_steps:,} steps, the best ones for fitted σ²; {note}", chain.bound, chain.gap
 
 
-@styled
+@styled()
 def plot_bound(terms: BoundTerms, *, entropy: float | None = None) -> Figure:
     """Draw the parts of the bound as they add up to the total, and the transition terms step by step.
 
@@ -105,7 +105,7 @@ def plot_bound(terms: BoundTerms, *, entropy: float | None = None) -> Figure:
     return figure
 
 
-@styled
+@styled()
 def plot_bound_parts(terms: BoundTerms, *, entropy: float | None = None, ax: Axes | None = None) -> Figure:
     """Draw prior, transitions and reconstruction as they add up to the bound, into `ax` or a new figure.
 
@@ -144,7 +144,7 @@ def plot_bound_parts(terms: BoundTerms, *, entropy: float | None = None, ax: Axe
     return finish(ax, "The parts of the bound")
 
 
-@styled
+@styled()
 def plot_transitions(terms: BoundTerms, *, ax: Axes | None = None) -> Figure:
     """Draw the transition terms L_{t-1} against t."""
     ax = axes_or_new(ax, height=3.5)
@@ -158,7 +158,7 @@ def plot_transitions(terms: BoundTerms, *, ax: Axes | None = None) -> Figure:
     return finish_over_steps(ax, "Transitions, step by step")
 
 
-@styled
+@styled()
 def plot_nats(
     names: Sequence[str],
     nats: Sequence[tuple[float, float]],

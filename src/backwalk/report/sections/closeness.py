@@ -16,12 +16,12 @@ def closeness_section(context: Context) -> Section:
     fidelity = context.fidelity
     whose = "scored" if fidelity.checks.n_training is None else "training"
     unit = f"Distances are in standard deviations of the {whose} rows"
+    if fidelity.asinh_columns:
+        unit += f", after an asinh transform of columns with heavy tails ({', '.join(fidelity.asinh_columns)})"
     if any(kind.levels for kind in fidelity.columns.kinds):
         unit += "; two levels of a category are 1 apart"
     if np.isnan(fidelity.real).any():
         unit += "; missing cells have their column's mean"
-    if fidelity.asinh_columns:
-        unit += f", after an asinh transform of columns with heavy tails ({', '.join(fidelity.asinh_columns)})"
     blocks = [
         Text(
             "Two sets of real rows also differ, by chance. So the first column holds each statistic for real rows "

@@ -134,7 +134,7 @@ def _column_texts(context: Context, k: int, observed: Rows) -> list[str]:
     return [*middle, *ends]
 
 
-@styled
+@styled()
 def plot_marginal(
     data: ArrayLike,
     generated: ArrayLike,
@@ -169,7 +169,7 @@ def plot_marginal(
     return finish(ax, title, grid="")
 
 
-@styled
+@styled()
 def plot_number_with_atoms(
     data: ArrayLike,
     generated: ArrayLike,
@@ -195,7 +195,7 @@ def plot_number_with_atoms(
     return figure
 
 
-@styled
+@styled()
 def plot_levels(bands: LevelBands, labels: Sequence[str], *, title: str = "", ax: Axes | None = None) -> Figure:
     """Draw the shares of levels, real ones as bars and generated ones as points, with the band of each point.
 

@@ -156,7 +156,7 @@ def _nats_text(estimate: Estimate) -> str:
     return estimate_text(estimate) if estimate.value > _LEAST_SHOWN else f"below {_LEAST_SHOWN:g}"
 
 
-@styled
+@styled()
 def plot_ranks(histogram: RankHistogram, *, title: str = "", ax: Axes | None = None) -> Figure:
     """Draw the histogram of the ranks of real numbers among draws, with the band of a model that is right."""
     ax = axes_or_new(ax, width=3.7, height=2.4)
@@ -170,7 +170,7 @@ def plot_ranks(histogram: RankHistogram, *, title: str = "", ax: Axes | None = N
     return finish(ax, title, grid="")
 
 
-@styled
+@styled()
 def plot_reliability(reliability: Reliability, *, title: str = "", ax: Axes | None = None) -> Figure:
     """Draw the frequencies of levels against the probabilities stated for them, with the bands of true statements."""
     ax = axes_or_new(ax, width=3.7, height=3.0)
@@ -184,7 +184,7 @@ def plot_reliability(reliability: Reliability, *, title: str = "", ax: Axes | No
     return finish(ax, title, grid="both")
 
 
-@styled
+@styled()
 def plot_given(
     real: Sequence[Sequence[Rows]],
     drawn: Sequence[Sequence[Rows]],

@@ -56,7 +56,7 @@ def posterior_section(context: Context) -> Section | None:
     )
 
 
-@styled
+@styled()
 def plot_coverage(curve: CoverageCurve, *, title: str = "", ax: Axes | None = None) -> Figure:
     """Draw the share of rows whose truth lies in the region of each level, with the band of exact posteriors."""
     ax = axes_or_new(ax, width=3.7, height=3.2)

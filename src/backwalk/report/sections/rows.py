@@ -99,7 +99,7 @@ def _clouds(context: Context) -> Iterator[Picture]:
             yield Picture.of(figure, f"{title}: {labels[1]} against {labels[0]}")
 
 
-@styled
+@styled()
 def plot_points(
     points: ArrayLike,
     *,
@@ -122,7 +122,7 @@ def plot_points(
     return finish(ax, title, grid="")
 
 
-@styled
+@styled()
 def plot_side_by_side(
     data: ArrayLike,
     generated: ArrayLike,
@@ -140,7 +140,7 @@ def plot_side_by_side(
     return figure
 
 
-@styled
+@styled()
 def plot_chain(
     frames: Sequence[ArrayLike],
     *,

@@ -74,7 +74,7 @@ def _schedule_texts(model: DiffusionModel) -> Iterator[list[str]]:
         yield [f"{t:,}", *(significant(float(array[t])) for array in arrays)]
 
 
-@styled
+@styled()
 def plot_schedule(schedule: NoiseSchedule, sigma_sq: torch.Tensor | None = None) -> Figure:
     """Draw a schedule against t: the signal left, the noise added per step, and the log-SNR.
 
@@ -87,7 +87,7 @@ def plot_schedule(schedule: NoiseSchedule, sigma_sq: torch.Tensor | None = None)
     return figure
 
 
-@styled
+@styled()
 def plot_signal(schedule: NoiseSchedule, *, ax: Axes | None = None) -> Figure:
     """Draw alpha_bar_t, the signal left after t steps, and alpha_t, the share of it that one step keeps."""
     ax = axes_or_new(ax, width=3.7, height=3.1)
@@ -101,7 +101,7 @@ def plot_signal(schedule: NoiseSchedule, *, ax: Axes | None = None) -> Figure:
     return finish_over_steps(ax, "Signal left")
 
 
-@styled
+@styled()
 def plot_noise(schedule: NoiseSchedule, sigma_sq: torch.Tensor | None = None, *, ax: Axes | None = None) -> Figure:
     """Draw beta_t, the variance that a step adds, and sigma_t^2, that of the reverse step."""
     ax = axes_or_new(ax, width=3.7, height=3.1)
@@ -117,7 +117,7 @@ def plot_noise(schedule: NoiseSchedule, sigma_sq: torch.Tensor | None = None, *,
     return finish_over_steps(ax, "Noise per step")
 
 
-@styled
+@styled()
 def plot_log_snr(schedule: NoiseSchedule, *, ax: Axes | None = None) -> Figure:
     """Draw the logarithm of the signal-to-noise ratio."""
     ax = axes_or_new(ax, width=3.7, height=3.1)

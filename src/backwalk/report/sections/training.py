@@ -47,7 +47,7 @@ def training_section(context: Context) -> Section | None:
     return Section("Training", [Text(words), Pictures(pictures)])
 
 
-@styled
+@styled()
 def plot_loss(
     step: Sequence[int],
     loss: Sequence[float],
@@ -68,7 +68,7 @@ def plot_loss(
     return figure
 
 
-@styled
+@styled()
 def plot_training_loss(
     step: Sequence[int], loss: Sequence[float], *, loss_name: str = "loss", ax: Axes | None = None
 ) -> Figure:
@@ -82,7 +82,7 @@ def plot_training_loss(
     return _finish_loss(ax, values, "Training loss")
 
 
-@styled
+@styled()
 def plot_validation_loss(
     step: Sequence[int], loss: Sequence[float], *, chosen_step: int | None = None, ax: Axes | None = None
 ) -> Figure:
