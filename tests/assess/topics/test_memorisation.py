@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from backwalk.assess import assess
-from backwalk.assess.statistics.memorisation import draw_equally_many
-from backwalk.assess.topics import memorisation
+from backwalk.assess.representation import Representation
+from backwalk.assess.statistics.memorisation import draw_equally_many, nearest_row_share
 from backwalk.assess.topics.memorisation import measure_training_gain
 from backwalk.diffusion import NoiseSchedule
 from backwalk.estimator import Diffusion
@@ -18,7 +18,7 @@ from backwalk.streams import Stream
 from backwalk.training import Trainer
 from tests.empirical import EmpiricalDenoiser
 
-from ..moons import MOONS, SMALL, TRAINING, UNSEEN, assessed, fitted
+from ..moons import SMALL, TRAINING, UNSEEN, assessed, fitted
 
 pytestmark = pytest.mark.usefixtures("cheap_scores", "small_tiles")
 
@@ -44,22 +44,13 @@ def test_rows_that_only_chose_the_weights_are_left_out_of_memory_s_figures():
         assert set(map(tuple, rows.tolist())) == set(map(tuple, told.tolist()))
 
 
-def test_rows_that_chose_the_weights_are_in_no_figure_of_memory(monkeypatch):
-    asked = {}
-
-    def noting(name, function, place):
-        def noted(*given, **options):
-            asked[name] = len(given[place])
-            return function(*given, **options)
-
-        monkeypatch.setattr(memorisation, name, noted)
-
-    noting("nearest_row_share", memorisation.nearest_row_share, 1)
-    noting("draw_equally_many", memorisation.draw_equally_many, 0)
-    assess(fitted(), UNSEEN, training=TRAINING, stream=Stream(0), n_pairs=2, n_rows=100, baselines=False)
-    assert asked == dict.fromkeys(asked, fitted().card["n_rows"])
-    assert len(asked) == 2
-    assert fitted().card["n_rows"] < len(TRAINING)
+def test_rows_that_chose_the_weights_are_in_no_figure_of_memory():
+    trained, found = TRAINING[trained_rows(fitted().card, TRAINING)], assessed().memorisation
+    assert len(trained) < len(TRAINING)
+    assert found.training_gain == measure_training_gain(fitted(), trained, UNSEEN, Stream(0).child("gain"))
+    encode = Representation.of(fitted(), UNSEEN, TRAINING).encode
+    rows = map(encode, (assessed().generated, trained, UNSEEN))
+    assert found.nearest_row_share == nearest_row_share(*rows, stream=Stream(0).child("nearest"))
 
 
 def test_a_denoiser_of_the_training_rows_is_found_out():
@@ -95,15 +86,3 @@ def test_the_gain_of_training_rows_is_that_of_encoded_ones():
     )
     gain = measure_training_gain(model, wild, even, Stream(4))
     assert gain.value == pytest.approx(float((on_unseen - on_training).mean()), rel=1e-5)
-
-
-def test_a_model_that_repeats_its_training_rows_is_found_out():
-    # Judged with the rows that it generates as its "training" rows: every one of them is a copy.
-    from backwalk.model import sample_rows
-
-    copies = sample_rows(fitted(), 0, 600, stream=Stream(9).child("generated"))
-    fidelity = assess(
-        fitted(), UNSEEN, training=copies, density=MOONS, stream=Stream(9), n_pairs=2, n_rows=200, baselines=False
-    )
-    assert fidelity.memorisation.nearest_row_share.value > 0.75
-    assert any("repeats training rows" in warning for warning in fidelity.warnings)
