@@ -32,8 +32,6 @@ _OF_NUMBERS: Mapping[str, Callable[..., FittedDensity]] = MappingProxyType(
 _OF_TABLES: Mapping[str, Callable[..., FittedDensity]] = MappingProxyType(
     {"independent": fit_independent_columns, "product-mixture": fit_product_mixture, "trees": fit_trees}
 )
-_PURPOSES: Mapping[str, str] = MappingProxyType({"gaussian-mixture": "mixture", "product-mixture": "mixture"})
-"""The names of random streams that are not the name of the kind."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,7 +118,7 @@ def _fit(kind: str, training: Rows, model: DiffusionModel, stream: Stream, *, as
         codec = refit_codec(codec, Table(training, model.schema), asinh=asinh)
     features = FeatureMap(codec)
     rows = features.encode(training, stream=stream.child("dequantisation"))
-    purpose = stream.child(_PURPOSES.get(kind, kind))
+    purpose = stream.child("mixture" if kind.endswith("mixture") else kind)
     if kind in _OF_NUMBERS:
         fitted = _OF_NUMBERS[kind](rows, stream=purpose)
     else:
