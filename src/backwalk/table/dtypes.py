@@ -26,7 +26,6 @@ KINDS = get_args(Kind)
 _ARROW_NAMES = {"boolean": "bool", "double": "float64", "float": "float32", "halffloat": "float16"}
 _INTEGERS = {f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 _NUMERIC = _INTEGERS | {"bool", "float16", "float32", "float64"}
-_IN_BYTE_ORDER = re.compile("[<>]([iu][1248]|f[248])")
 # pandas has more dtypes than NumPy: capitalised ones and those of pyarrow. Other libraries use NumPy's names.
 _OF_PANDAS = _NUMERIC | {"boolean", "Float32", "Float64"}
 _OF_PANDAS |= {name.replace("i", "I").replace("u", "U") for name in _INTEGERS}
@@ -48,11 +47,9 @@ _ORDERED_LEVELS = pa.dictionary(pa.int32(), pa.string(), ordered=True)
 def numpy_dtype(dtype: str) -> str | None:
     """Return NumPy's name of a column's dtype, or None if the column holds neither numbers nor truth values.
 
-    >>> [numpy_dtype(name) for name in ("float32", "Int64", "double[pyarrow]", "boolean", ">f8", "<U4")]
-    ['float32', 'int64', 'float64', 'bool', 'float64', None]
+    >>> [numpy_dtype(name) for name in ("float32", "Int64", "double[pyarrow]", "boolean", "<U4")]
+    ['float32', 'int64', 'float64', 'bool', None]
     """
-    if _IN_BYTE_ORDER.fullmatch(dtype):  # with an explicit byte order, as in FITS files
-        dtype = np.dtype(dtype).name
     plain = dtype.lower().removesuffix("[pyarrow]")
     plain = _ARROW_NAMES.get(plain, plain)
     return plain if plain in _NUMERIC else None
@@ -67,9 +64,7 @@ def arrow_type(dtype: str, kind: Kind) -> pa.DataType | None:
     >>> arrow_type("category[int64, ordered]", "pandas"), arrow_type("Int8", "pandas"), arrow_type("Int8", "polars")
     (DictionaryType(dictionary<values=string, indices=int32, ordered=1>), DataType(int8), None)
     """
-    if dtype in (_OF_PANDAS if kind == "pandas" else _NUMERIC) or (
-        kind == "pandas" and _IN_BYTE_ORDER.fullmatch(dtype)
-    ):
+    if dtype in (_OF_PANDAS if kind == "pandas" else _NUMERIC):
         return pa.from_numpy_dtype(np.dtype(str(numpy_dtype(dtype))))
     if kind == "pyarrow":
         return _arrow(dtype)

@@ -89,13 +89,13 @@ def as_table(X: Any, *, name: str = "X") -> Table:
     return Table(values, schema)
 
 
-def table_of_arrow(rows: pa.Table, types: Mapping[str, pa.DataType], *, name: str) -> Table:
-    """Convert a pyarrow table as `as_table` does, with the types that its columns have for their user.
+def table_of_arrow(rows: pa.Table, types: Mapping[str, pa.DataType]) -> Table:
+    """Convert the rows of a file as `as_table` does, with the types that its columns have for their user.
 
     A column of texts may come as a dictionary, which takes less memory.
     """
-    values, schema = _from_frame(rows, "pyarrow", name, types)
-    refuse_infinite(values, schema, name)
+    values, schema = _from_frame(rows, "pyarrow", "the table", types)
+    refuse_infinite(values, schema, "the table")
     return Table(values, schema)
 
 
@@ -198,6 +198,8 @@ def _column(
     native: Any, kind: Kind, where: str, label: str, name: str, of_type: pa.DataType | None
 ) -> tuple[str, Coded]:
     """Return the dtype and the numbers of a DataFrame's column."""
+    if kind == "pandas" and isinstance(native.dtype, np.dtype) and not native.dtype.isnative:  # as in FITS files
+        native = native.to_numpy().astype(native.dtype.newbyteorder("="))
     dtype = str(native.type if kind == "pyarrow" else native.dtype)
     if dtype == "category":
         return _category(native, label, name)
@@ -233,8 +235,6 @@ def _column(
 def _as_arrow(native: Any, kind: Kind) -> pa.ChunkedArray:
     if kind == "pyarrow":
         return native
-    if kind == "pandas" and isinstance(native.dtype, np.dtype) and not native.dtype.isnative:
-        native = native.to_numpy().astype(native.dtype.newbyteorder("="))  # as in FITS files
     column = native.to_arrow() if kind == "polars" else pa.array(native, from_pandas=True)
     return column if isinstance(column, pa.ChunkedArray) else pa.chunked_array([column])
 

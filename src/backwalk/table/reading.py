@@ -185,7 +185,7 @@ def _array(file: SourceFile, selection: Selection) -> RowsThatFit:
 def checked_rows(rows: pa.Table, types: Mapping[str, pa.DataType], *, is_text: bool, first_row: int) -> Table:
     """Return rows of a file as a checked table; errors name rows by their number in all files."""
     with rows_numbered_from(first_row):
-        table = table_of_arrow(rows, types, name="the table")
+        table = table_of_arrow(rows, types)
     return _unescaped(table) if is_text else table
 
 

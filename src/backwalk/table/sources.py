@@ -26,7 +26,8 @@ from backwalk.table.files import (
 from backwalk.table.parquet_files import ParquetFile
 from backwalk.table.schema import shown
 from backwalk.table.selection import Selection
-from backwalk.table.text_files import TextFile, TypeOfColumn
+from backwalk.table.text_files import TextFile
+from backwalk.table.text_types import TypeOfColumn
 
 Seen = Callable[[int, int], object]
 """Is called with the rows and the bytes that were read so far."""

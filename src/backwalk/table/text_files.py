@@ -1,11 +1,7 @@
 """Read CSV and TSV files by DuckDB, as texts, and give each column the first type that fits all of its cells.
 
-The types are, in this order: whole numbers, truth values, numbers, dates, times with a date, the same in UTC, times of
-day and texts. Each has a condition on one cell, so that a column's type depends neither on the order of its rows nor on
-how they lie in blocks or files. A first pass over all rows finds the types; it tries only those that fit the first
-1,000 rows. A second one reads the rows.
-
-Whole numbers with leading zeros, and those of 7 digits or more with a plus, are codes such as 00501, and stay texts.
+A first pass over all rows finds the types (see `text_types`); it tries only those that fit the first 1,000 rows. A
+second pass reads the rows.
 """
 
 from __future__ import annotations
@@ -17,13 +13,12 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from backwalk import limits
 from backwalk.errors import TableFileError
@@ -31,6 +26,7 @@ from backwalk.formatting import listed
 from backwalk.table.files import SourceFile, faults_of, opened, refuse_large, refuse_many_bytes
 from backwalk.table.schema import MISSING_WORDS, refuse_duplicates, shown, unescaped
 from backwalk.table.selection import Selection
+from backwalk.table.text_types import TypeOfColumn
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,60 +34,10 @@ if TYPE_CHECKING:
 _LONGEST_HEADER = 2**20  # bytes
 _FIRST_ROWS = 1_000
 _DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
-_UNITS = ("s", "ms", "us", "ns")
-_TIMES_OF_DAY = dict(zip(_UNITS, (pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")), strict=True))
 _EXACT = 2.0**53
 _LEAST_MEMORY = 2**27  # bytes, of DuckDB
 _BUFFER_BYTES = 2**22  # of text that is parsed at a time
 _READ_AT_ONCE = 2**20  # bytes of a compressed file
-
-_WHOLE = r"-?(?:0|[1-9]\d*)"  # without codes
-_FLOAT = (
-    rf"(?:{_WHOLE}|\+(?:0|[1-9]\d{{0,5}})|[-+]?(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|[-+]?\d+[eE][-+]?\d+|"
-    r"[-+]?(?i:inf|infinity))"
-)
-_DATE = r"\d{4}-\d{2}-\d{2}"
-_CLOCK = r"[ T]\d{2}(?::?\d{2}(?::?\d{2}(?:\.\d{1,9})?)?)?"
-_ZONE = r"(?:Z|[-+]\d{2}(?::?\d{2})?)"
-_TIME = r"(?:[01]\d|2[0-3]):[0-5]\d(?::[0-5]\d(?:\.\d{1,9})?)?"
-
-
-def _fits(pattern: str) -> str:
-    return f"regexp_full_match({{0}}, '{pattern}')"
-
-
-def _fits_int64(pattern: str) -> str:
-    return f"({{0}} IS NULL OR ({_fits(pattern)} AND TRY_CAST({{0}} AS BIGINT) IS NOT NULL))"
-
-
-_CONDITIONS = {
-    "null": "{0} IS NULL AND NULL",
-    "whole": _fits_int64(rf"\s*{_WHOLE}\s*"),
-    "truth": "lower(trim({0})) IN ('true', 'false', '0', '1')",
-    "float": _fits(rf"\s*{_FLOAT}\s*"),
-    "date": _fits(_DATE),
-    "moment": _fits(rf"{_DATE}(?:{_CLOCK})?"),
-    "moment in UTC": _fits(_DATE + _CLOCK + _ZONE),
-    "time": _fits(_TIME),
-}
-"""The types of columns in the order in which they are tried, each with its condition on a cell that is not missing."""
-
-_WITH_CODES = {
-    **_CONDITIONS,
-    "whole": _fits_int64(r"\s*[-+]?\d+\s*"),
-    "float": _fits(rf"\s*(?:{_FLOAT}|[-+]?\d+)\s*"),
-}
-"""The conditions of columns whose numbers may have leading zeros."""
-
-_WITH_CLOCK = {"moment", "moment in UTC", "time"}
-
-_SELECTED = {
-    "null": "NULL",
-    "whole": "CAST({0} AS BIGINT)",
-    "truth": "lower(trim({0})) IN ('true', '1')",
-    "float": "CAST({0} AS DOUBLE)",
-}
-"""How DuckDB converts a cell; it gives texts of all other types."""
 
 _LINE_ENDS = "All lines should end alike, in \\n or in \\r\\n, but some end otherwise: save the file anew"
 _MISSING = ", ".join(f"'{word}'" for word in sorted(MISSING_WORDS))
@@ -176,59 +122,6 @@ def is_number(text: str) -> bool:
     return True
 
 
-@dataclass
-class TypeOfColumn:
-    """What is known of a column's cells: which types fit all of them, and how many digits of a second they have."""
-
-    takes_codes: bool = False
-    fitting: list[str] = field(default_factory=lambda: list(_CONDITIONS))
-    n_digits: int = 0
-
-    is_text: bool = False
-
-    def __post_init__(self) -> None:
-        if self.is_text:
-            self.fitting = []
-
-    def expressions(self, cell: str) -> list[str]:
-        """Return the aggregates of a column's cells that `narrow` takes."""
-        conditions = _WITH_CODES if self.takes_codes else _CONDITIONS
-        fits = [f"coalesce(bool_and({conditions[name].replace('{0}', cell)}), true)" for name in self.fitting]
-        digits = n_bytes = "0"
-        if _WITH_CLOCK & set(self.fitting):
-            digits = f"coalesce(max(length(regexp_extract({cell}, '\\.(\\d+)', 1))), 0)"
-        if not {"whole", "float"} & set(self.fitting):
-            n_bytes = f"coalesce(sum(strlen({cell})), 0)"
-        return [*fits, digits, n_bytes]
-
-    def narrow(self, found: Iterator[Any]) -> int:
-        """Keep the types that fit more cells as well, and return the bytes of these if they are texts."""
-        self.fitting = [name for name in self.fitting if next(found)]
-        self.n_digits = max(self.n_digits, next(found))
-        return int(next(found))
-
-    @property
-    def name(self) -> str:
-        """The first type that fits; "text" if none does."""
-        return self.fitting[0] if self.fitting else "text"
-
-    @property
-    def type(self) -> pa.DataType:
-        """The Arrow type of the column."""
-        unit = _UNITS[-(-min(self.n_digits, 9) // 3)]
-        return {
-            "null": pa.null(),
-            "whole": pa.int64(),
-            "truth": pa.bool_(),
-            "float": pa.float64(),
-            "date": pa.date32(),
-            "moment": pa.timestamp(unit),
-            "moment in UTC": pa.timestamp(unit, "UTC"),
-            "time": _TIMES_OF_DAY[unit],
-            "text": pa.string(),
-        }[self.name]
-
-
 class _Texts(ABC):
     """Columns of texts that DuckDB reads from `_scan`, which names them c0, c1, ...; messages call them `label`."""
 
@@ -310,10 +203,7 @@ class _Texts(ABC):
         """Yield rows of some columns from number `first` on, in their types; without `types` as texts, of which none is
         missing.
         """
-        selected = ", ".join(
-            (_SELECTED.get(types[name].name, "{0}") if types else "{0}").replace("{0}", self._place[name])
-            for name in names
-        )
+        selected = ", ".join(types[name].converted(self._place[name]) if types else self._place[name] for name in names)
         cells = self._cells(names, nulls=types is not None)
         query = f"SELECT {selected} FROM (SELECT {cells} FROM {self._scan} LIMIT {n_rows} OFFSET {first})"
         with self._connected() as connection:
@@ -326,18 +216,14 @@ class _Texts(ABC):
 
     def _typed(self, column: pa.Array, of_column: TypeOfColumn, name: str, first_row: int) -> pa.Array:
         """Return a column of a batch in its own type. Raises TableFileError for impossible dates and rounding."""
-        if of_column.name == "float":
-            numbers = column.to_numpy(zero_copy_only=False)
-            if (np.abs(numbers) >= _EXACT).any():
-                self._refuse_rounded(name)
-        if not pa.types.is_temporal(of_column.type):
-            return pa.nulls(len(column)) if of_column.name == "null" else column.cast(of_column.type)
+        if of_column.name == "float" and (np.abs(column.to_numpy(zero_copy_only=False)) >= _EXACT).any():
+            self._refuse_rounded(name)
         try:
-            return _as_times(column, of_column.type)
+            return of_column.typed(column)
         except pa.ArrowInvalid as error:
             for row, cell in enumerate(column):
                 try:
-                    _as_times(pa.array([cell.as_py()], pa.string()), of_column.type)
+                    of_column.typed(pa.array([cell.as_py()], pa.string()))
                 except pa.ArrowInvalid:
                     raise TableFileError(
                         f"Column {shown(name)} should hold dates, as its other cells do, but {shown(cell.as_py())} at "
@@ -470,13 +356,6 @@ class TextTable(_Texts):
 
 def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _as_times(texts: pa.Array, of_type: pa.DataType) -> pa.Array:
-    if not pa.types.is_time(of_type):
-        return texts.cast(of_type)
-    moments = pc.binary_join_element_wise("1970-01-01", texts, " ")
-    return moments.cast(pa.timestamp(of_type.unit)).cast(of_type)
 
 
 def _explained(error: Exception) -> TableFileError:
