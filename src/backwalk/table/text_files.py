@@ -252,7 +252,7 @@ class _Texts(ABC):
 
     def _cells(self, names: Sequence[str], *, nulls: bool = True) -> str:
         """Return what selects the cells of some columns as c0, c1, ..., by their places in the file."""
-        cell = f"CASE WHEN length({{0}}) <= {_LONGEST_MISSING} AND {{0}} IN ({_MISSING}) THEN NULL ELSE {{0}} END"
+        cell = f"CASE WHEN strlen({{0}}) <= {_LONGEST_MISSING} AND {{0}} IN ({_MISSING}) THEN NULL ELSE {{0}} END"
         cell = cell if nulls else "coalesce({0}, '')"
         return ", ".join(f"{cell.format(place)} AS {place}" for place in map(self._place.__getitem__, names))
 
