@@ -217,25 +217,25 @@ def _unescaped(table: Table) -> Table:
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Some rows, of which those `taken`, (m,), by their numbers, are in `table`; and the number of gaps by column."""
+    """Rows from number `first_row` on: which are taken, (n,), these as a table, and the number of gaps by column."""
 
-    n_rows: int
-    taken: npt.NDArray[np.int64]
+    first_row: int
+    is_taken: npt.NDArray[np.bool_]
     table: Table | None
     gaps: npt.NDArray[np.int64]
 
 
 def _blocks(source: Source, names: Sequence[str], selection: Selection, seen: Seen) -> Iterator[_Block]:
-    begin, types = 0, {name: source.types[name] for name in names}
+    first_row, types = 0, {name: source.types[name] for name in names}
     for rows in source.rows(names, seen):
-        n, taken, gaps = rows.num_rows, np.arange(rows.num_rows), np.zeros(rows.num_columns, dtype=np.int64)
+        is_taken, gaps = np.ones(rows.num_rows, dtype=bool), np.zeros(rows.num_columns, dtype=np.int64)
         if selection.complete:
-            taken = np.flatnonzero(complete_rows(rows))
+            is_taken = complete_rows(rows)
             gaps = np.array([int(missing_in(column).sum()) for column in rows.columns])
-            rows = rows.take(taken)
-        table = checked_rows(rows, types, is_text=source.is_text, first_row=begin) if len(taken) else None
-        yield _Block(n, begin + taken, table, gaps)
-        begin += n
+            rows = rows.filter(pa.array(is_taken))
+        table = checked_rows(rows, types, is_text=source.is_text, first_row=first_row) if rows.num_rows else None
+        yield _Block(first_row, is_taken, table, gaps)
+        first_row += len(is_taken)
 
 
 class _Pass:
@@ -268,11 +268,11 @@ class _Pass:
             refuse_row_numbers(source.names)
             for block in _blocks(source, source.names, self._selection, watched(self._watch, "reading", self._files)):
                 gaps += block.gaps
+                n_read += len(block.is_taken)
                 if self._takes_all:
-                    is_taken.append(np.isin(np.arange(n_read, n_read + block.n_rows), block.taken))
-                n_read += block.n_rows
+                    is_taken.append(block.is_taken)
                 if block.table is not None:
-                    self._take(block.taken, block.table)
+                    self._take(block, block.table)
             for file in self._files:
                 file.refuse_changed()
             if not n_read:
@@ -289,7 +289,7 @@ class _Pass:
             whole=None if self._takes_all else whole,
             n_rows=self._n_rows,
             n_read=n_read,
-            is_taken=np.concatenate([*is_taken, np.empty(0, dtype=bool)]),
+            is_taken=np.concatenate(is_taken or [np.empty(0, dtype=bool)]),
             priorities=self._priorities[: self._n_chosen],
             n_files=len(self._files),
             columns_left_out=tuple(source.left_out),
@@ -306,13 +306,14 @@ class _Pass:
             return RunningNumbers(dtype, most=0, has_grid=False)
         return RunningNumbers(dtype, most=limits.LEVELS_OF_A_PASS if name in self._selection.texts else MOST_VALUES)
 
-    def _take(self, rows: npt.NDArray[np.int64], table: Table) -> None:
+    def _take(self, block: _Block, table: Table) -> None:
         """Add rows to the facts of their columns, and to those that are chosen."""
         if self._schema is None:
             self._schema, self._units = table.schema, list(table.schema.units)
             of_columns = zip(self._source.names, table.schema.dtypes, table.schema.labels, strict=True)
             self._columns = [self._running(*of_column) for of_column in of_columns]
-        priorities = priorities_of(int(rows[0]), int(rows[-1] - rows[0]) + 1)[rows - rows[0]]
+        rows = block.first_row + np.flatnonzero(block.is_taken)
+        priorities = priorities_of(block.first_row, len(block.is_taken))[block.is_taken]
         is_chosen = priorities < self._share
         start, stop = self._n_chosen, self._n_chosen + int(is_chosen.sum())
         if stop > len(self._values):  # one in 10^15 tables
