@@ -1,7 +1,5 @@
 """Which columns and rows of a file are taken."""
 
-import warnings
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
@@ -112,37 +110,6 @@ def test_a_column_with_some_numbers_is_one_of_texts(tmp_path):
     assert read_table(tmp_path / "t.csv").schema.labels == (("3", "blue", "red"), None)
 
 
-def test_facts_are_told_of_every_column(path):
-    n_rows, columns = facts_of_columns(path)
-    facts = {column["name"]: column for column in columns}
-    assert (n_rows, list(facts)) == (4, ["id", "a", "b", "kind"])
-    assert facts["a"] == {"name": "a", "dtype": "float64", "missing": 1, "mean": 2.5} | {
-        "sd": pytest.approx((2.0 / 3.0) ** 0.5),
-        "least": 1.5,
-        "largest": 3.5,
-    }
-    assert facts["kind"]["dtype"] == "string"
-
-
-def test_nested_and_binary_columns_of_a_parquet_file_are_not_even_read(tmp_path, monkeypatch):
-    """A few bytes may stand for a long value in every row."""
-    rows = pa.table({"x": [1.0, 2.0], "bytes": [b"a", b"b"], "list": [["a"], ["b"]]})
-    pa.parquet.write_table(rows, tmp_path / "t.parquet")
-    asked, read = [], pa.parquet.ParquetFile.iter_batches
-    monkeypatch.setattr(
-        pa.parquet.ParquetFile,
-        "iter_batches",
-        lambda self, *n, columns=None, **options: asked.append(columns) or read(self, *n, columns=columns, **options),
-    )
-    columns = facts_of_columns(tmp_path / "t.parquet")[1]
-    assert ["cannot_be_fitted" in column for column in columns] == [False, True, True]
-    read_part(tmp_path / "t.parquet", Selection(drop=("bytes", "list")))
-    for name in ("bytes", "list"):
-        with pytest.raises(TableFileError, match=f"in column '{name}'.*--drop NAME"):
-            read_part(tmp_path / "t.parquet", Selection(drop=tuple({"bytes", "list"} - {name})))
-    assert asked == [["x"], ["x"]]
-
-
 def test_columns_may_be_read_as_texts(tmp_path):
     (tmp_path / "t.csv").write_text('zip,price,day,n\n00501,"1,234",2024-01-01,1\n02134,5,2024-01-02,2\n,7,,3\n')
     with pytest.raises(TableFileError, match=r"'1,234' at row 0.*--column 'price'=levels"):
@@ -209,51 +176,3 @@ def test_arrays_that_are_no_tables_are_refused_by_whoever_reads_them(tmp_path, a
     for ask in (facts_of_columns, read_table, lambda path: read_part(path, Selection(complete=True))):
         with pytest.raises(TableFileError, match=r"Expected 2D|dim 3|0 sample"):
             ask(tmp_path / "t.npy")
-
-
-@pytest.mark.parametrize("dtype", [">f8", "<f4", "longdouble", ">i2", "?"])
-def test_facts_are_told_of_arrays_of_every_type(tmp_path, dtype):
-    np.save(tmp_path / "t.npy", np.array([[0, 1], [1, 3]]).astype(dtype))
-    columns = facts_of_columns(tmp_path / "t.npy")[1]
-    assert [column["least"] for column in columns] == [0.0, 1.0]
-
-
-def test_facts_of_the_largest_numbers_are_told_without_a_warning(tmp_path):
-    (tmp_path / "t.csv").write_text("a\n1.7e308\n1.7e308\n")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert facts_of_columns(tmp_path / "t.csv")[1][0]["largest"] == 1.7e308
-    np.save(tmp_path / "t.npy", np.array([[1.0], [np.inf], [3.0]], dtype=np.longdouble))
-    assert facts_of_columns(tmp_path / "t.npy")[1][0]["mean"] == 2.0
-
-
-@pytest.mark.parametrize("cells", [["red", "blue", "3"], ["2020-01-01", "2020-01-02"], ["A-1", "B-2"], ["12:30", "1"]])
-def test_texts_and_dates_are_not_called_numbers(tmp_path, cells):
-    (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{cell},1\n" for cell in cells))
-    assert "but" not in facts_of_columns(tmp_path / "t.csv")[1][0]
-
-
-def test_facts_of_texts_dates_and_truth_values(path, tmp_path):
-    assert facts_of_columns(path)[1][3] == {
-        "name": "kind",
-        "dtype": "string",
-        "missing": 1,
-        "levels": 2,
-        "most_frequent": "x",
-        "rows_of_most_frequent": 2,
-    }
-    rows = "d,m,t,b,nothing\n2024-02-29,2024-02-29 05:06:07,05:06,true,\n1969-12-31,,23:59,true,\n,,,false,\n"
-    (tmp_path / "dates.csv").write_text(rows)
-    columns = {column.pop("name"): column for column in facts_of_columns(tmp_path / "dates.csv")[1]}
-    assert columns["d"] == {"dtype": "date32[day]", "missing": 1, "first": "1969-12-31", "last": "2024-02-29"}
-    assert columns["m"]["first"] == columns["m"]["last"] == "2024-02-29 05:06:07"
-    assert (columns["t"]["first"], columns["t"]["last"]) == ("05:06:00", "23:59:00")
-    assert columns["b"]["mean"] == pytest.approx(2 / 3)
-    assert columns["nothing"] == {"dtype": "null", "missing": 3}
-    spans = pa.table(
-        {"s": pa.array([3, None, -4], pa.duration("s")), "c": pa.array(["b", "b", None]).dictionary_encode()}
-    )
-    pa.parquet.write_table(spans, tmp_path / "s.parquet")
-    spans, categories = facts_of_columns(tmp_path / "s.parquet")[1]
-    assert (spans["first"], spans["last"]) == ("-1 day, 23:59:56", "0:00:03")
-    assert (categories["levels"], categories["most_frequent"]) == (1, "b")

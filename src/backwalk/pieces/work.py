@@ -121,11 +121,12 @@ class Scoring(Record):
         schema = model.schema
         known, asked = column_numbers(schema, self.given), column_numbers(schema, self.columns) or None
         present = None if asked is None else (*known, *asked)
-        selection, exact = Selection.of_schema(schema, only=True), [self.id] if self.id is not None else []
+        selection = Selection.of_schema(schema, only=True, complete=self.drop_missing)
+        exact = [self.id] if self.id is not None else []
         wanted = {*selection.names(names_in(data[0])), *exact}
         names = [name for name in names_in(data[0]) if name in wanted]
         for block in row_blocks(data, start, stop, names, exact=exact):
-            table, is_taken = block.table(selection, complete=self.drop_missing)
+            table, is_taken = block.table(selection)
             scores = LogDensity(*[torch.empty(0, dtype=torch.float64)] * 3)
             if table is not None:
                 with rows_numbered_from(block.first):

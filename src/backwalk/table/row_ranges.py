@@ -78,18 +78,17 @@ class RowBlock:
     is_text: bool
     exact: tuple[str, ...] = ()
 
-    def table(self, selection: Selection, *, complete: bool = False) -> tuple[Table | None, npt.NDArray[np.bool_]]:
-        """Return the selected columns as a checked table, and which rows are in it, (n,).
+    def table(self, selection: Selection) -> tuple[Table | None, npt.NDArray[np.bool_]]:
+        """Return the selected columns and rows as a checked table, None if it has no row, and which rows it has, (n,).
 
-        Rows with missing values are left out if it should be `complete`; the table is None if no row is left. Errors
-        name rows by their numbers in all files.
+        Errors name rows by their numbers in all files.
         """
         with rows_numbered_from(self.first):
             if self.is_text:
                 rows = TextTable(self.rows, "the table").typed(selection)
             else:
                 rows = self.rows.select(selection.names(self.rows.column_names))
-            is_taken = complete_rows(rows) if complete else np.ones(rows.num_rows, dtype=bool)
+            is_taken = complete_rows(rows) if selection.complete else np.ones(rows.num_rows, dtype=bool)
         if not is_taken.any():
             return None, is_taken
         types = {field.name: _without_dictionary(field.type) for field in rows.schema}
