@@ -26,7 +26,6 @@ def facts_of_columns(path: str | Path) -> tuple[int, list[dict[str, Any]]]:
 
     Nested and binary columns of a Parquet file are not read, and come last. Raises TableFileError.
     """
-
     with files_of(path) as files, faults_of(files[0].label):
         if files[0].form.kind == "npy":
             return _of_array(read_npy(files[0]))
@@ -66,9 +65,8 @@ def _facts(name: str, of_type: pa.DataType, column: pa.ChunkedArray) -> dict[str
         return {**facts, **_of_times(column)}
     if numpy_dtype(str(column.type)) is None:
         return facts if pa.types.is_null(of_type) else {**facts, **_UNFIT}
-    x = column.to_numpy().astype(np.float64, copy=False) if not missing.any() else _without(column, missing)
-    if not np.isfinite(x).all():
-        x = x[np.isfinite(x)]
+    x = column.filter(pa.array(~missing)).to_numpy().astype(np.float64, copy=False)
+    x = x[np.isfinite(x)]
     if not len(x):
         return facts
     with np.errstate(over="ignore"):  # of sums and of squares
@@ -101,7 +99,3 @@ def _of_times(column: pa.ChunkedArray) -> dict[str, Any]:
         ends = pc.min_max(column)
         first, last = ends["min"], ends["max"]
     return {} if not first.is_valid else {"first": str(first), "last": str(last)}
-
-
-def _without(column: pa.ChunkedArray, missing: NDArray[np.bool_]) -> NDArray[np.float64]:
-    return np.asarray(column.filter(pa.array(~missing)).to_numpy().astype(np.float64, copy=False))

@@ -264,7 +264,8 @@ class _Pass:
         """Read all blocks, and return the chosen rows, and where these may not be all, the facts of all."""
         source, n_read, is_taken = self._source, 0, list[npt.NDArray[np.bool_]]()
         gaps = np.zeros(len(source.names), dtype=np.int64)
-        with faults_of(self._label):
+        more = f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else ""
+        with faults_of(self._files[0].label + more):
             refuse_row_numbers(source.names)
             for block in _blocks(source, source.names, self._selection, watched(self._watch, "reading", self._files)):
                 gaps += block.gaps
@@ -294,10 +295,6 @@ class _Pass:
             n_files=len(self._files),
             columns_left_out=tuple(source.left_out),
         )
-
-    @property
-    def _label(self) -> str:
-        return self._files[0].label + (f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else "")
 
     def _running(self, name: str, dtype: str, labels: Sequence[str] | None) -> RunningNumbers | RunningLabels:
         if labels is not None:
