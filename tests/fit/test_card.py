@@ -111,6 +111,6 @@ def test_the_description_counts_the_rows_as_the_card_does(fitted):
 def test_a_history_is_a_line(fitted):
     """Found by trying: a notebook showed every step."""
     text = repr(fitted.history_)
-    assert text.startswith("History(30 steps, ")
+    assert text.startswith("History(30 steps in ")
     assert f"validation {fitted.history_.validation_loss[-1]:.4f}" in text
     assert len(text) < 120

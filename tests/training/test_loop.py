@@ -283,7 +283,7 @@ def test_a_first_look_that_takes_all_the_time_leaves_a_step(monkeypatch):
     clock = Clock(monkeypatch, of_a_look=2000.0)
     run = clock.run(1000.0)
     assert [progress.step for progress in run.run()] == [1]
-    assert run.seconds >= 2001.0
+    assert run.history().seconds >= 2001.0
 
 
 def test_the_first_weights_end_the_patience_of_a_run_that_only_overfits(monkeypatch):

@@ -168,6 +168,7 @@ class Trainer:
             loss_name="L_simple" if self.training.levels == "chain" else "v-loss",
             n_steps=self.step,
             chosen_step=chosen.step if chosen else self.step,
+            seconds=self.seconds,
         )
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

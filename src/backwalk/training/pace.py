@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 N_VALIDATIONS = 20  # of trained weights in a run
 _LARGEST_SHARE_OF_VALIDATIONS = 0.05  # of the training time, with `max_time`
@@ -30,7 +30,8 @@ class History:
     """The record of a run: losses at steps, counted from 0, and validation losses after `validation_step` steps.
 
     The first validation of a new network is before training, after 0 steps. The kept weights are those after
-    `chosen_step` steps. Equal runs have equal histories.
+    `chosen_step` steps. `seconds` are those of training, and None for a model from a file; equal runs have equal
+    histories whatever time they took.
     """
 
     step: tuple[int, ...]
@@ -40,13 +41,15 @@ class History:
     loss_name: str
     n_steps: int
     chosen_step: int
+    seconds: float | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
-        """Return the run in one line: its steps, and the losses at its end."""
+        """Return the run in one line: its steps, its time if it is known, and the losses at its end."""
+        took = "" if self.seconds is None else f" in {self.seconds:.1f} s"
         last = f", last {self.loss_name} {self.loss[-1]:.4f}" if self.loss else ""
         validated = f", validation {self.validation_loss[-1]:.4f}" if self.validation_loss else ""
         chosen = f", weights of step {self.chosen_step:,}" if self.chosen_step != self.n_steps else ""
-        return f"History({self.n_steps:,} steps{last}{validated}{chosen})"
+        return f"History({self.n_steps:,} steps{took}{last}{validated}{chosen})"
 
 
 class Pace:
