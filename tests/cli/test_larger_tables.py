@@ -37,15 +37,11 @@ def loaded(path):
 
 def test_a_folder_is_fitted_as_its_rows_in_one_file(run, folder, tmp_path):
     pa.parquet.write_table(pa.parquet.read_table(folder), tmp_path / "one.parquet")
-    for name, data in (("a", folder), ("b", f"{folder}/*.parquet"), ("c", tmp_path / "one.parquet")):
+    for name, data in (("a", f"{folder}/*.parquet"), ("b", tmp_path / "one.parquet")):
         assert run("fit", data, "-o", tmp_path / name, *FIT)[0] == 0
-    a, b, c = (loaded(tmp_path / name) for name in "abc")
-    for other in (b, c):
-        assert a.model_.codec == other.model_.codec
-        assert a.model_.card["data_sha256"] == other.model_.card["data_sha256"]
-        assert a.sample(50, random_state=0) == other.sample(50, random_state=0)
-    estimator = Diffusion(max_steps=4, random_state=0, verbose=False).fit(folder)
-    assert estimator.sample(50, random_state=0) == a.sample(50, random_state=0)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    of_files = Diffusion(max_steps=4, random_state=0, verbose=False).fit(folder)
+    assert of_files.sample(50, random_state=0) == loaded(tmp_path / "a").sample(50, random_state=0)
 
 
 def test_a_table_beyond_the_memory_is_fitted_to_rows_chosen_by_number(run, folder, tmp_path):
