@@ -15,7 +15,7 @@ def integers(codec):
     return {j: column.dequantisation for j, column in enumerate(codec.columns) if column.kind_name == "integer"}
 
 
-def test_heavy_tails_are_bent_and_others_are_not():
+def test_heavy_tails_are_transformed_and_others_are_not():
     columns = fit_codec(as_table(TAILED)).columns
     assert [column.kind_name for column in columns] == ["heavy-tailed", "heavy-tailed", "number", "integer"]
     assert [column.asinh is not None for column in columns] == [True, True, False, True]
@@ -40,20 +40,20 @@ def test_rows_that_alternate_do_not_mislead():
     assert fit_codec(as_table(x)).columns[0].kind_name == "number"
 
 
-@pytest.mark.parametrize("core", [1e-6, 3.0])
-def test_the_bend_of_sinh_normal_rows_is_found(core):
+@pytest.mark.parametrize("scale", [1e-6, 3.0])
+def test_the_scale_of_sinh_normal_rows_is_found(scale):
     """Candidates lie a factor of 2 apart, so the likeliest is within one of the truth; the median's error is 0.01."""
-    x = 7.0 + core * np.sinh(2.0 * RNG.normal(size=(20_000, 1)))
+    x = 7.0 + scale * np.sinh(2.0 * RNG.normal(size=(20_000, 1)))
     (column,) = fit_codec(as_table(x)).columns
-    assert 0.5 * core < column.asinh.scale < 2.0 * core
+    assert 0.5 * scale < column.asinh.scale < 2.0 * scale
     assert (
-        abs(column.asinh.centre - 7.0) < 6 * 2.0 * core * 1.2533 / 20_000**0.5 * 2**0.5
+        abs(column.asinh.centre - 7.0) < 6 * 2.0 * scale * 1.2533 / 20_000**0.5 * 2**0.5
     )  # quartiles are of 10,000 rows
     assert column.scale == pytest.approx(2.0, rel=0.5)
 
 
 @pytest.mark.parametrize("sign", [1.0, -1.0])
-def test_rows_of_one_sign_are_bent_by_their_logarithm_and_keep_it(sign):
+def test_rows_of_one_sign_are_transformed_by_their_logarithm_and_keep_it(sign):
     x = sign * 50.0 * np.exp(2.0 * RNG.normal(size=(5000, 1)))
     codec = fit_codec(as_table(x))
     column = codec.columns[0]
@@ -68,13 +68,13 @@ def test_rows_of_one_sign_are_bent_by_their_logarithm_and_keep_it(sign):
     assert (column.asinh.centre, column.asinh.scale) == (0.0, 1.0)  # a cell
 
 
-def test_bent_columns_have_mean_zero_and_variance_one_and_no_far_rows():
+def test_transformed_columns_have_mean_zero_and_variance_one_and_no_far_rows():
     table = as_table(TAILED)
     codec = fit_codec(table)
     z = codec.encode(table.values, stream=Stream(0))
-    np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=2e-2)  # the whole numbers were spread over their cells
+    np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=2e-2)  # the integers were dequantised
     np.testing.assert_allclose(z.std(axis=0), 1.0, atol=2e-2)
-    # Unbent, the farthest Cauchy row of 2,000 stands about 40 standard deviations out.
+    # Without the transform, the farthest Cauchy row of 2,000 stands about 40 standard deviations out.
     assert np.abs(z).max() < 6.0
     decoded = codec.decode(z)
     np.testing.assert_array_equal(decoded[:, 3], table.values[:, 3])
@@ -96,7 +96,7 @@ def test_decode_undoes_encode_for_heavy_tails_at_every_magnitude(magnitude):
     )
 
 
-def test_columns_of_any_size_are_bent_without_a_warning():
+def test_columns_of_any_size_are_transformed_without_a_warning():
     decades = 10.0 ** RNG.uniform(-300.0, 300.0, (3000, 1))
     (column,) = fit_codec(as_table(decades)).columns
     assert (column.kind_name, column.asinh.centre) == ("heavy-tailed", 0.0)
@@ -108,7 +108,7 @@ def test_columns_of_any_size_are_bent_without_a_warning():
     np.testing.assert_allclose(codec.decode(codec.encode(wide)), wide, rtol=1e-12, atol=1e-12)
 
 
-def test_numbers_of_wide_cells_are_spread_by_a_bell_and_count_with_its_variance():
+def test_numbers_of_wide_cells_are_dequantised_by_the_cosine_and_count_with_its_variance():
     flags, table = Stream(3).uniform(0, 200_000, 1).numpy() < 0.3, pd.DataFrame({"flag": np.zeros(200_000)})
     table["flag"] = flags[:, 0].astype(float)
     codec = fit_codec(as_table(table), columns={"flag": "integer"})
@@ -120,7 +120,7 @@ def test_numbers_of_wide_cells_are_spread_by_a_bell_and_count_with_its_variance(
 
 
 @pytest.mark.parametrize(("deviation", "density"), [(1.2, "cosine"), (1.5, "uniform")])
-def test_numbers_are_spread_by_a_bell_where_cells_are_three_quarters_of_a_standard_deviation(deviation, density):
+def test_the_cosine_begins_where_cells_are_three_quarters_of_a_standard_deviation(deviation, density):
     x = np.rint(deviation * Stream(5).normal(0, 5000, 1).numpy())
     assert (
         fit_codec(as_table(pd.DataFrame({"x": x[:, 0]})), columns={"x": "integer"}).columns[0].dequantisation == density

@@ -69,7 +69,7 @@ NUMBERS = st.floats(-1e6, 1e6).filter(lambda x: x == 0.0 or abs(x) > 1e-290)
 def test_decode_undoes_encode_for_any_rows(rows, scale):
     x = np.array(rows)
     codec = fit_codec(as_table(x), scale=scale)
-    # A few units in the last place of the column's largest number, or of its logarithm (up to 700) where it is bent.
+    # A few units in the last place of the largest number, or of its logarithm (up to 700) where it is transformed.
     digits = [1e-12 if column.kind_name == "heavy-tailed" else 1e-15 for column in codec.columns]
     assert (np.abs(codec.decode(codec.encode(x)) - x) <= digits * np.abs(x).max(axis=0)).all()
 
@@ -116,7 +116,7 @@ def test_a_constant_is_the_same_in_the_precision_that_it_was_fitted_in(dtype):
 
 
 @pytest.mark.parametrize("scale", [True, False])
-def test_whole_numbers_are_spread_over_their_cells_and_rounded_back(scale):
+def test_integers_are_dequantised_and_rounded_back(scale):
     table = as_table(MIXED)
     codec = fit_codec(table, scale=scale, columns=WHOLE)
     z = codec.encode(table.values, stream=Stream(0).child("cells"))
@@ -137,8 +137,8 @@ def test_whole_numbers_are_spread_over_their_cells_and_rounded_back(scale):
     np.testing.assert_allclose(decoded[:, 0], table.values[:, 0], rtol=1e-15)
 
 
-def test_the_density_of_spread_numbers_against_the_bell_is_their_probability():
-    """ln(p / q) at spread numbers, where p is P(number) q: the very logarithm of P, at every place in the cell."""
+def test_the_density_over_that_of_the_dequantisation_is_the_probability():
+    """ln(p / q) at dequantised numbers, where p is P(number) q: the very logarithm of P, at every place in the cell."""
     share = np.array([0.7, 0.3])
     rows = pd.DataFrame({"flag": np.repeat([0, 1], [70, 30])})
     codec = fit_codec(as_table(rows), columns={"flag": "integer"})
@@ -146,7 +146,7 @@ def test_the_density_of_spread_numbers_against_the_bell_is_their_probability():
     u = spread - rows.to_numpy()
     log_p = np.log(share[rows["flag"]]) + np.log(2.0 * np.cos(np.pi * u[:, 0]) ** 2)  # in the user's units
     np.testing.assert_allclose(log_p - codec.log_dequantisation(spread), np.log(share[rows["flag"]]), atol=1e-9)
-    edge = codec.log_dequantisation([[0.5], [0.49], [0.0]])  # at the edge the bell would end at -inf
+    edge = codec.log_dequantisation([[0.5], [0.49], [0.0]])  # at the edge the cosine would give -inf
     assert edge[0] == pytest.approx(edge[1])
     assert edge[2] == pytest.approx(np.log(2.0))
 

@@ -1,9 +1,9 @@
 """The kinds of columns: one frozen record for each column of the user's table.
 
-There are four: `ConstantColumn` here, `NumberColumn`, `AtomsColumn` (a number with atoms) and `LevelsColumn`. A record
-has the number of encoded coordinates of its column (`width`), the maps between its values, (n,), and coordinates,
-(n, `width`), and how reports describe, draw and compare it. NaN marks a missing value, in values and in all
-coordinates.
+There are three, `ConstantColumn` here, `NumberColumn` and `LevelsColumn`, and `AtomsColumn`, which adds atoms to a
+number. A record has the number of encoded coordinates of its column (`width`), the maps between its values, (n,), and
+coordinates, (n, `width`), and how reports describe, draw and compare it. NaN marks a missing value, in values and in
+all coordinates.
 """
 
 from __future__ import annotations

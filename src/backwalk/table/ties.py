@@ -8,7 +8,7 @@ may have nothing in common with rows with 3.11. Networks learn this only if they
 (`denoiser/numbers_start.py`), which would make them overfit a measured number.
 
 Measured numbers repeat as well where they are rounded, or where many of them are: to tenths, to thousands, to inches
-that are told in centimetres. Their frequent values then lie side by side on a grid, and those of a design do not.
+given in centimetres. Their frequent values then lie side by side on a grid, and those of a design do not.
 """
 
 from __future__ import annotations
