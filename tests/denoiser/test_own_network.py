@@ -6,12 +6,11 @@ from copy import deepcopy
 import numpy as np
 import pytest
 import torch
-from sklearn.base import clone
 from torch import nn
 
-from backwalk import Diffusion, InvalidInput, ModelFileError, Residual, Training
+from backwalk import Diffusion, InvalidInput, ModelFileError, Residual
 from backwalk.datasets import two_moons
-from backwalk.denoiser import NetworkDenoiser, build_denoiser, described
+from backwalk.denoiser import build_denoiser, described
 from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.streams import Stream
@@ -165,30 +164,6 @@ def test_a_resumed_fit_of_it_is_the_same_bit_for_bit(tmp_path):
         assert torch.equal(one, other)
 
 
-def test_clones_begin_with_the_same_weights_and_fit_alike():
-    model = estimator(Mlp(), max_steps=3)
-    one, other = (clone(model).fit(ROWS).sample(2, random_state=0) for _ in range(2))
-    assert np.array_equal(one, other)
-
-
-@pytest.mark.parametrize("n", [1, 2])
-def test_a_fit_of_it_does_not_depend_on_the_number_of_threads(n, own_setting):
-    rows = two_moons().sample(800, random_state=1)
-    torch.set_num_threads(n)
-    weights = estimator(Mlp(), max_steps=3).fit(rows).denoiser_.network.first.weight
-    torch.set_num_threads(1)
-    alone = estimator(Mlp(), max_steps=3).fit(rows).denoiser_.network.first.weight
-    assert torch.equal(weights, alone)
-
-
-def test_warm_start_goes_on_with_its_weights():
-    model = estimator(Mlp(), max_steps=3, warm_start=True).fit(ROWS)
-    first = model.denoiser_.network.last.weight.detach().clone()
-    model.set_params(denoiser=None, max_steps=1).fit(ROWS)
-    assert isinstance(model.denoiser_, NetworkDenoiser)
-    torch.testing.assert_close(model.denoiser_.network.last.weight.detach(), first, atol=0.1, rtol=0)
-
-
 def test_a_network_of_zeros_is_the_best_linear_denoiser_for_unit_variance():
     network = Mlp()
     nn.init.zeros_(network.last.bias)
@@ -320,9 +295,3 @@ def test_it_is_described_by_its_class(trained):
     assert described(Mlp()) == "Mlp (98 parameters)"
     assert described(Residual(8, 1)) == repr(Residual(8, 1))
     assert model.model_.card["settings"]["denoiser"]["name"] == type(model.denoiser).__name__
-
-
-def test_a_given_training_plan_is_followed():
-    plan = Training(batch_size=32, learning_rate=0.002, n_epochs=1)
-    history = estimator(Mlp(), max_steps=None, training=plan, validation_fraction=0.0).fit(ROWS).history_
-    assert history.n_steps == len(ROWS) // 32
