@@ -72,15 +72,18 @@ def written(path, columns):
     return path
 
 
-@pytest.mark.parametrize(("dtype", "cells"), [(dtype, cells) for dtype, columns in TYPES.items() for cells in columns])
-def test_a_column_has_the_first_type_that_fits_all_of_its_cells(tmp_path, dtype, cells):
-    for column in (cells, cells[::-1], [cells[0]] * 1500 + cells[1:]):  # the last after those that are tried first
-        table = read_table(written(tmp_path / "rows.csv", {"a": column}))
-        expected = "float64" if table.schema.dtypes[0] == "float64" and dtype == "int64" else dtype
-        assert table.schema.dtypes[0] == expected
-        if dtype == "string":
-            labels = table.schema.labels[0]
-            assert [labels[int(code)] for code in table.values[:, 0]] == column
+@pytest.mark.parametrize(("dtype", "columns"), TYPES.items())
+def test_a_column_has_the_first_type_that_fits_all_of_its_cells(tmp_path, dtype, columns):
+    n = max(map(len, columns))
+    padded = [[cells[0]] * (n - len(cells)) + cells for cells in columns]
+    late = [[cells[0]] * 1500 + cells[1:] for cells in padded]  # the last after those that are tried first
+    for arranged in (padded, [cells[::-1] for cells in padded], late):
+        table = read_table(written(tmp_path / "rows.csv", {f"c{j}": cells for j, cells in enumerate(arranged)}))
+        for j, column in enumerate(arranged):
+            assert table.schema.dtypes[j] == dtype, column[-3:]
+            if dtype == "string":
+                labels = table.schema.labels[j]
+                assert [labels[int(code)] for code in table.values[:, j]] == column
 
 
 def test_cells_keep_line_ends_quotes_and_separators(tmp_path):
