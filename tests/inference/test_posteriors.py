@@ -159,7 +159,7 @@ def test_more_draws_given_several_observations_have_a_larger_effective_size(mode
 
     def weighted(self, rows, *, least_size, **options):
         asked.append(least_size)
-        return Weighted(np.zeros((500, 2)), np.full(500, -np.log(500.0)), 0.0, 0.0), np.zeros((500, 2))
+        return Weighted(np.zeros((500, 2)), np.full(500, -np.log(500.0)), 0.0, 0.0)
 
     monkeypatch.setattr(ParameterConditional, "draw_weighted", weighted)
     for n in (10, 4_000, 100_000):

@@ -13,7 +13,7 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, integrate_ode
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.model.latent import from_latent, interpolated, mixed, to_latent
+from backwalk.model.latent import from_latent, mixed, to_latent
 from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream
 
@@ -155,11 +155,6 @@ def test_interpolation_starts_and_ends_at_its_rows(fitted, rows):
     latents = fitted.to_latent(rows[:4])
     middle = fitted.from_latent((latents[:2] + latents[2:]) / 2**0.5)
     np.testing.assert_allclose(path[[2, 7]], middle, atol=1e-3)
-
-
-def test_a_way_has_two_ends():
-    with pytest.raises(InvalidInput, match="n should be an integer >= 2"):
-        interpolated(None, np.zeros((1, 2)), np.ones((1, 2)), 1)
 
 
 def test_refused(fitted, rows, model):
