@@ -18,14 +18,13 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cache, wraps
-from typing import Any, Protocol, TypeVar, cast
+from functools import cache
+from typing import Protocol, TypeVar, cast
 
 import torch
 
 _Piece = TypeVar("_Piece")
 _Result = TypeVar("_Result")
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 _OUTERMOST = threading.local()  # `n_threads` of this thread before its outermost block
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
@@ -78,19 +77,12 @@ def over_threads(
         yield cast("_Result", result)
 
 
-def on_one_thread(function: _Function) -> _Function:
-    """Return a function whose torch operations run on one thread.
+on_one_thread = single_threads()
+"""A decorator of functions whose torch operations run on one thread.
 
-    Computations in the caller's thread use it, as log, exp or sqrt of a few hundred numbers would otherwise start
-    OpenMP's threads.
-    """
-
-    @wraps(function)
-    def alone(*arguments: Any, **named: Any) -> Any:
-        with single_threads():
-            return function(*arguments, **named)
-
-    return cast("_Function", alone)
+Computations in the caller's thread have it, as log, exp or sqrt of a few hundred numbers would otherwise start OpenMP's
+threads.
+"""
 
 
 @cache

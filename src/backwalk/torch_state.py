@@ -12,12 +12,11 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import wraps
 from inspect import isgeneratorfunction
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 
-_Parameters = ParamSpec("_Parameters")
-_Result = TypeVar("_Result")
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @contextmanager
@@ -33,17 +32,14 @@ def initial_torch_state() -> Iterator[None]:
         yield
 
 
-def in_initial_torch_state(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+def in_initial_torch_state(function: _Function) -> _Function:
     """Make a function, or each step of a generator, run in `initial_torch_state`."""
+    if not isgeneratorfunction(function):
+        return initial_torch_state()(function)
 
     @wraps(function)
-    def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        with initial_torch_state():
-            return function(*args, **kwargs)
-
-    @wraps(function)
-    def iterate(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> Generator[Any]:
-        steps = cast("Generator[Any]", function(*args, **kwargs))
+    def iterate(*arguments: Any, **named: Any) -> Generator[Any]:
+        steps = function(*arguments, **named)
         try:
             while True:
                 with initial_torch_state():  # left before the caller goes on
@@ -55,4 +51,4 @@ def in_initial_torch_state(function: Callable[_Parameters, _Result]) -> Callable
         finally:
             steps.close()
 
-    return cast("Callable[_Parameters, _Result]", iterate) if isgeneratorfunction(function) else call
+    return cast("_Function", iterate)

@@ -21,6 +21,7 @@ from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
 from backwalk.table import Codec, Table, complete
+from backwalk.threads import on_one_thread
 
 _FEWEST_ROWS = 20  # to which all numbers apply
 
@@ -43,6 +44,7 @@ class EncodedRows:
         """Which coordinates are neither known nor in question, (n, k)."""
         return ~(self.known | self.in_question)
 
+    @on_one_thread
     def take(self, places: NDArray[np.intp]) -> EncodedRows:
         """Return the rows at some places; places beyond the ends are those of the ends."""
         places = places.clip(0, len(self.values) - 1)
