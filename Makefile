@@ -22,7 +22,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(PYTEST) -m "not slow and not campaign and not browser and not scale" $(ARGS)
 
-# Whole programs end to end: the README's commands, the notebook, the demos, a few cases of every trial of `soak`.
+# Whole programs end to end: the examples of README and docs, the notebook, tiny benchmarks, a few cases of every trial.
 # The trials run on one thread, so that children can be forked.
 trust: $(STAMP)
 	$(PYTEST) -m campaign

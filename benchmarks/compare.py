@@ -167,7 +167,7 @@ def of_files(seed: int) -> Figures:
         frame["count"], frame["city"] = rng.poisson(4, 200_000), rng.choice(["Bern", "Basel", "Zug"], 200_000)
         frame.to_csv(text, index=False)
         _, read = processor_seconds(lambda: read_table(text))
-        split = processor_seconds(lambda: run("-m", "backwalk", "split", str(text)))[1]
+        split = processor_seconds(lambda: run("-m", "backwalk", "split", str(text), f"{folder}/a.csv", f"{folder}/b.csv"))[1]
         for i in range(4):
             part = pd.DataFrame({f"x{j}": rng.normal(size=1_000_000) for j in range(4)})
             part["city"] = rng.choice(["Bern", "Basel", "Zug"], 1_000_000)
