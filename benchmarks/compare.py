@@ -167,7 +167,8 @@ def of_files(seed: int) -> Figures:
         frame["count"], frame["city"] = rng.poisson(4, 200_000), rng.choice(["Bern", "Basel", "Zug"], 200_000)
         frame.to_csv(text, index=False)
         _, read = processor_seconds(lambda: read_table(text))
-        split = processor_seconds(lambda: run("-m", "backwalk", "split", str(text), f"{folder}/a.csv", f"{folder}/b.csv"))[1]
+        parts = [f"{folder}/{name}.csv" for name in "ab"]
+        _, split = processor_seconds(lambda: run("-m", "backwalk", "split", str(text), *parts))
         for i in range(4):
             part = pd.DataFrame({f"x{j}": rng.normal(size=1_000_000) for j in range(4)})
             part["city"] = rng.choice(["Bern", "Basel", "Zug"], 1_000_000)
