@@ -92,6 +92,7 @@ def test_the_nearest_value_is_an_atom_or_a_number_of_the_grid():
     expected = [[0.0, -3.0], [0.0, 1.0], [1.0, 5.0], [1.0, 4.0], [8.0, 40.0]]
     nearest = [column.nearest(x) for column, x in zip((count, inside), means.T, strict=True)]
     np.testing.assert_array_equal(np.column_stack(nearest), expected)
+    assert np.isnan(inside.nearest(np.array([4.4, np.nan]))).tolist() == [False, True]
     x = np.array([0.2, 0.74])
     assert NumberColumn(0.0, 1.0).nearest(x).tolist() == x.tolist()
     assert NumberColumn(0.0, 1.0, grid=Grid(per=2.0)).nearest(x).tolist() == [0.0, 0.5]

@@ -239,12 +239,12 @@ def _draw_signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:
     probes = stream.child("probes")
 
     @cache  # the places of a row share its signs, and the last tile is padded with copies
-    def signs_of(bits: bytes) -> Tensor:
+    def uniforms_of(bits: bytes) -> Tensor:
         return probes.child(bits.hex()).uniform(0, n_probes, z.shape[1])
 
     rows = (z + 0.0).cpu().numpy()  # -0 becomes 0, the same number
-    draws = torch.stack([signs_of(row.tobytes()) for row in rows], dim=1)
-    return torch.where(draws < 0.5, -1.0, 1.0)
+    draws = torch.stack([uniforms_of(row.tobytes()) for row in rows], dim=1)
+    return torch.where(draws < 0.5, -1.0, 1.0).to(z.device)
 
 
 def rank_scores(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> NDArray[np.float64]:

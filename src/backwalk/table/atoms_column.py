@@ -111,7 +111,8 @@ class AtomsColumn(Column):
             return self.number.nearest(x)
         number = self.number.nearest(np.clip(x, *self.number.value_range))
         candidates = np.column_stack([np.broadcast_to(self._finite, (len(x), len(self._finite))), number])
-        return np.asarray(candidates[np.arange(len(x)), np.abs(candidates - x[:, None]).argmin(axis=1)])
+        closest = np.abs(candidates - x[:, None]).argmin(axis=1)
+        return np.where(np.isnan(x), np.nan, candidates[np.arange(len(x)), closest])
 
     def within_range(self, x: FloatArray) -> FloatArray:
         return self._off_atoms(x, x, self.number.within_range)
