@@ -35,7 +35,7 @@ from backwalk.limits import is_whole
 from backwalk.streams import Stream
 from backwalk.threads import Map
 
-_ROWS_OF_A_CALL = 2048  # of the denoiser; with fewer rows, several steps share a call
+_ROWS_OF_A_CALL = 4096  # of the denoiser; with fewer rows, several steps share a call
 
 
 def simple_loss(denoiser: Denoiser, x_0: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule) -> Tensor:
