@@ -83,9 +83,9 @@ def test_the_floor_and_the_split_are_those_of_the_seed():
     assert torch.equal(plan.rows.x_0, torch.from_numpy(z[trained]).float())
     assert torch.equal(plan.rows.x_validation, torch.from_numpy(z[validation]).float())
     # Trained at levels about half-way, in ln s, between the floor and e^.3 = 1.35.
-    assert math.exp(2.0 * plan.levels.centre) == pytest.approx(plan.denoiser.floor * math.exp(0.3))
+    assert math.exp(2.0 * plan.noise_levels.centre) == pytest.approx(plan.denoiser.floor * math.exp(0.3))
     ends = plan.schedule.noise_level[[1, -1]].tolist()
-    assert [plan.levels.level_min, plan.levels.level_max] == pytest.approx(ends)
+    assert [plan.noise_levels.level_min, plan.noise_levels.level_max] == pytest.approx(ends)
 
 
 @pytest.mark.parametrize(("rows", "d"), [(two_moons(), 2), (curved_chain(12), 12)], ids=["2 columns", "12 columns"])

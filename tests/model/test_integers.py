@@ -86,7 +86,7 @@ def narrow(x, codec):
 @pytest.mark.parametrize("weight", [1.0, 0.9, 0.8, 0.5, 0.0])
 def test_the_score_of_forty_integers_is_near_their_log_probability(weight):
     """Found by review: with 40 columns a perfect model's scores were 1.9 nats too low, the stated error 0.8."""
-    error, stated = of_many(lambda x, codec: codec.log_dequantisation(x, weight=weight), 40)
+    error, stated = of_many(lambda x, codec: codec.log_dequantisation(x, cosine_factor=weight), 40)
     assert root_mean_square(error) < 0.25
     assert abs(error.mean()) < 0.05
     assert 0.4 < root_mean_square(error) / root_mean_square(stated) < 1.5
@@ -102,7 +102,9 @@ def test_the_stated_error_covers_a_few_places_that_dominate(n_columns, least):
 
 @pytest.mark.parametrize("n_places", [1, 2, 3, 5, 7, 8, 19])
 def test_any_number_of_places_estimates_the_probability(n_places):
-    error, stated = of_many(lambda x, codec: codec.log_dequantisation(x, weight=0.7), 2, n=2000, n_places=n_places)
+    error, stated = of_many(
+        lambda x, codec: codec.log_dequantisation(x, cosine_factor=0.7), 2, n=2000, n_places=n_places
+    )
     ratio = np.exp(error)
     assert abs(ratio.mean() - 1.0) < 5.6 * ratio.std() / 2000**0.5  # a false alarm of 1e-8
     assert np.isnan(stated).all() if n_places == 1 else np.isfinite(stated).all()

@@ -56,7 +56,7 @@ def test_a_denoiser_is_not_used_where_it_is_not_valid():
         next(walk_back(Narrow(), SCHEDULE, Ddim(), START, noise=lambda _: START))
 
 
-over_tiles = partial(sampling.over_tiles, n_columns=1, device=torch.device("cpu"))
+over_tiles = partial(sampling.over_tiles, width=1, device=torch.device("cpu"))
 
 
 def rows(first, last):
@@ -98,9 +98,7 @@ def test_a_bounded_number_of_results_waits(n_threads):
 def test_of_wide_rows_fewer_tiles_wait(n_threads):
     """Found by review: 64 tiles of 10,000 columns were five gigabytes."""
     done = []
-    pieces = over_tiles(
-        lambda first, last: done.append(first) or rows(first, last), 0, 100 * TILE_ROWS, n_columns=10_000
-    )
+    pieces = over_tiles(lambda first, last: done.append(first) or rows(first, last), 0, 100 * TILE_ROWS, width=10_000)
     next(pieces)
     assert len(done) <= 2
     pieces.close()
@@ -159,6 +157,6 @@ def test_on_another_device_tiles_are_computed_by_the_caller_who_reads_them(n_thr
         assert torch.get_num_threads() == n_threads  # no block of single threads is open
         return rows(first, last)
 
-    pieces = list(sampling.over_tiles(tile, 0, 10 * TILE_ROWS, n_columns=1, device=torch.device("meta")))
+    pieces = list(sampling.over_tiles(tile, 0, 10 * TILE_ROWS, width=1, device=torch.device("meta")))
     assert len(pieces) == 10
     assert threads == {get_ident()}

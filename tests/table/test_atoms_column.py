@@ -62,9 +62,9 @@ def test_a_number_beside_atoms_has_the_probability_with_which_it_is_drawn(dequan
     inner = [x for x in np.unique(drawn) if 2.0 <= x <= 10.0]
     assert len(inner) > 10
     for x in inner:
-        places = codec.dequantised_at(np.full((len(v), 1), x), v[:, None], weight=0.5)
+        places = codec.dequantised_at(np.full((len(v), 1), x), v[:, None], cosine_factor=0.5)
         p = stats.norm.pdf(codec.encode(places)[:, -1]) * np.exp(codec.log_abs_det_jacobian(places))
-        scored = np.mean(p / np.exp(codec.log_dequantisation(places, weight=0.5)))
+        scored = np.mean(p / np.exp(codec.log_dequantisation(places, cosine_factor=0.5)))
         assert scored == pytest.approx((drawn == x).mean(), abs=2e-4)
         np.testing.assert_array_equal(codec.decode(codec.encode(places)), x)
 

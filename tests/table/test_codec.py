@@ -79,7 +79,7 @@ def test_the_jacobian_is_that_of_encode():
         codec = fit_codec(as_table(frame), columns=kinds)
         x = frame.to_numpy(dtype=np.float64)[row]
         z = codec.encode(x[None])
-        units = codec.in_user_units(np.ones_like(z), z)[0]
+        units = codec.deviation_in_user_units(np.ones_like(z), z)[0]
         step = 1e-5 * np.diag(np.where(units > 0.0, units, 1.0))
         difference = codec.encode(x + step) - codec.encode(x - step)
         jacobian = (difference / (2.0 * step.sum(axis=1)[:, None]))[list(codec.varying)]
@@ -182,7 +182,7 @@ def test_encode_changes_nothing_that_it_was_given_and_keeps_gaps():
     codec = fit_codec(table)
     z = codec.encode(values, stream=Stream(0))
     np.testing.assert_array_equal(values, before)
-    np.testing.assert_array_equal(~np.isnan(z), codec.observed(as_table(values).observed))
+    np.testing.assert_array_equal(~np.isnan(z), codec.expand_mask(as_table(values).observed))
     assert np.argwhere(np.isnan(z)).tolist() == [[0, 1]]
     assert np.isnan(codec.decode(z)[0, 1])
 

@@ -91,7 +91,7 @@ def test_levels_have_no_volume_and_a_number_has_its_own_off_its_atoms():
     at, step = COLUMNS.slices[3].stop - 1, 1e-6
     moved = [COLUMNS.encode(ROWS + shift * np.eye(8)[3])[2, at] for shift in (step, -step)]
     assert rain[2] == pytest.approx(math.log((moved[0] - moved[1]) / (2.0 * step)), abs=1e-6)
-    units = COLUMNS.in_user_units(np.ones((3, COLUMNS.n_encoded)), COLUMNS.encode(ROWS))
+    units = COLUMNS.deviation_in_user_units(np.ones((3, COLUMNS.n_encoded)), COLUMNS.encode(ROWS))
     np.testing.assert_array_equal(units[:, [0, 2, 4, 5, 7]], 0.0)
     np.testing.assert_allclose(units[:, 3], [0.0, 0.0, math.exp(-rain[2])])
     np.testing.assert_allclose(units[:, 6], [0.0, 5.0, 5.0])

@@ -49,7 +49,7 @@ def test_the_slope_is_that_of_the_map_and_continuous(each):
     np.testing.assert_allclose(np.exp(each.log_slope(x)), difference, rtol=1e-4)
     sides = [each.log_slope(each.decode(np.linspace(-2.0, 2.0, 401)) + shift) for shift in (-1e-9, 1e-9)]
     np.testing.assert_allclose(*sides, atol=1e-5)
-    units = Chain((each,)).in_user_units(np.ones_like(x), each.encode(x))
+    units = Chain((each,)).deviation_in_user_units(np.ones_like(x), each.encode(x))
     np.testing.assert_allclose(units, np.exp(-each.log_slope(x)), rtol=1e-6)
 
 
@@ -66,7 +66,7 @@ def test_the_slope_is_that_of_decode_by_autograd():
     each = MAPS["heavy"]
     slope = torch.diagonal(jacobian).numpy()
     np.testing.assert_allclose(np.exp(-each.log_slope(each.decode(z.numpy()))), slope, rtol=1e-12)
-    np.testing.assert_allclose(each.in_user_units(np.ones(3), z.numpy()), slope, rtol=1e-12)
+    np.testing.assert_allclose(each.deviation_in_user_units(np.ones(3), z.numpy()), slope, rtol=1e-12)
 
 
 def test_heavy_tails_hold_the_whole_range_of_float64():
@@ -76,7 +76,7 @@ def test_heavy_tails_hold_the_whole_range_of_float64():
     assert z[1] == pytest.approx(np.log(2.0) + np.log(1.7) + 588 * np.log(10.0), rel=1e-12)
     np.testing.assert_allclose(each.decode(z), x, rtol=1e-12)
     far = np.array([-1e5, 1e308])
-    for numbers in (each.decode(far), each.log_slope(x), each.in_user_units(np.ones(2), far)):
+    for numbers in (each.decode(far), each.log_slope(x), each.deviation_in_user_units(np.ones(2), far)):
         assert np.isfinite(numbers).all()
 
 

@@ -77,7 +77,7 @@ def test_integers_are_dequantised_anew_for_each_batch():
             seen.append(batch.x_0[member, batch.x_0[member, :, 1].argsort()])
     places = torch.stack(seen)[..., [0, 2]]
     assert all((a != b).all() for i, a in enumerate(places) for b in places[:i])
-    of_some = codec.redraw(values).of(np.array([4, 7]))
+    of_some = codec.redraw(values).take(np.array([4, 7]))
     v = np.full((2, 2), 0.5)
     np.testing.assert_allclose(of_some(np.arange(2), v), codec.encode(values[[4, 7]])[:, [0, 2]], atol=1e-12)
     assert Codec((NumberColumn(0.0, 1.0),)).redraw(values[:, :1]) is None

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from backwalk.assess.baselines import Baseline, fit_baselines
@@ -105,14 +107,16 @@ def assess(
     )
     watch(0.5, "memorisation")
     memorisation = score_memorisation(model, sets, stream)
-    # Of small operations: a second thread made boosted trees 1.4 times slower, whether it took sets or parts of a set.
+    # On one thread: the operations of boosted trees are too small to share.
     with single_threads(), threadpool_limits(1):
-        fits: list[tuple[Baseline, Rows]] = []
+        scored_baselines: list[tuple[Baseline, NDArray[np.float64]]] = []
         if baselines and training_rows is not None:
             watch(0.6, "fitting baselines")
             of_numbers = representation.is_of_numbers
-            fits = list(fit_baselines(training_rows, model, likelihood.rows, of_numbers=of_numbers, stream=stream))
-        models = _score_models(model, sets, sample_seconds, fits, likelihood, model_path, stream, watch)
+            scored_baselines = list(
+                fit_baselines(training_rows, model, likelihood.rows, of_numbers=of_numbers, stream=stream)
+            )
+        models = _score_models(model, sets, sample_seconds, scored_baselines, likelihood, model_path, stream, watch)
         watch(0.9, "columns")
         columns = score_columns(sets, model.schema)
         watch(0.95, "conditionals")
@@ -165,7 +169,7 @@ def _score_models(
     model: DiffusionModel,
     sets: RowSets,
     sample_seconds: float,
-    fits: Sequence[tuple[Baseline, Rows]],
+    scored_baselines: Sequence[tuple[Baseline, NDArray[np.float64]]],
     likelihood: LikelihoodScores,
     path: str,
     stream: Stream,
@@ -174,7 +178,7 @@ def _score_models(
     """Score the model and the baselines, which come with their log-densities, against the same pairs of real rows."""
     representation, pairs = sets.representation, sets.pairs
     drawn = []
-    for baseline, _ in fits:
+    for baseline, _ in scored_baselines:
         draw = partial(baseline.sample_rows, pairs.n_generated, stream.child("baseline", baseline.name))
         drawn.append(_draw(draw, representation, stream))
     figures = score_closeness(
@@ -211,6 +215,6 @@ def _score_models(
             sample_seconds=seconds,
             code=baseline.code(path),
         )
-        for (baseline, log_p), (_, seconds), of_baseline in zip(fits, drawn, figures[1:], strict=True)
+        for (baseline, log_p), (_, seconds), of_baseline in zip(scored_baselines, drawn, figures[1:], strict=True)
     ]
     return (ours, *others)

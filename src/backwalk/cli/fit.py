@@ -149,7 +149,7 @@ def fit(
     resume: bool,
     checkpoint_every: float,
     json: bool,
-    **settings: Any,
+    **settings: Any,  # the other options, named as the parameters of `Diffusion`
 ) -> None:
     """Fit a model to DATA and save it.
 
@@ -195,7 +195,7 @@ def fit(
         check_file(data, rows, name="DATA", folders=True)
         files = {"memory": memory, "drop": drop, "drop_missing": drop_missing}
 
-    def tell(chosen: ChosenColumns) -> None:
+    def on_columns(chosen: ChosenColumns) -> None:
         _say_what_was_read(console, data, chosen, memory)
         if may_be_done:
             saved = _load_same_fit(path, estimator, chosen.table)
@@ -209,7 +209,7 @@ def fit(
         estimator.fit(
             source,
             **files,
-            on_columns=tell,
+            on_columns=on_columns,
             checkpoint=checkpoint,
             resume=resume,
             overwrite=force and not resume,

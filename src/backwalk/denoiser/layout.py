@@ -45,7 +45,7 @@ class Group(NamedTuple):
 class TableLayout(nn.Module):
     """The layout of the encoded rows of a codec, (n, k), with B blocks of M levels in all, I numbers and J parts.
 
-    A part is a code of levels or a number (`Codec.parts`).
+    A part is a code of levels or a number (`Codec.first_of_part`).
 
     `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `tied` are the
     coordinates of the numbers that a network reads through waves as well. Tensors by block are in the
@@ -66,12 +66,12 @@ class TableLayout(nn.Module):
 
     def __init__(self, codec: Codec, gaussian: JointGaussian | None = None, *, tied: Collection[int] = ()) -> None:
         super().__init__()
-        self.k, self.n_parts = codec.n_encoded, len(codec.parts)
+        self.k, self.n_parts = codec.n_encoded, len(codec.first_of_part)
         self.n_blocks, self.n_numbers = len(codec.blocks), len(codec.numbers)
-        self._keep("first_of_part", codec.parts)
-        self._keep("part", np.searchsorted(codec.parts, np.arange(self.k), side="right") - 1)
+        self._keep("first_of_part", codec.first_of_part)
+        self._keep("part", np.searchsorted(codec.first_of_part, np.arange(self.k), side="right") - 1)
         self._keep("numbers", codec.numbers)
-        self._keep("part_of_number", np.searchsorted(codec.parts, codec.numbers, side="right") - 1)
+        self._keep("part_of_number", np.searchsorted(codec.first_of_part, codec.numbers, side="right") - 1)
         in_order = self._keep_groups(codec.blocks)
         place_of_number = {int(coordinate): place for place, coordinate in enumerate(codec.numbers)}
         self._keep_atoms(codec.blocks, place_of_number)

@@ -43,21 +43,21 @@ class _Start(NamedTuple):
     """What the denoiser computes before the network, (..., n, .): see the module's docstring.
 
     `inputs` are the network's, those of the levels first. `noise_sq`, b^2, is of all coordinates, `log_q` of all
-    levels. `numbers` is the start of the numbers.
+    levels. `numbers_start` is the start of the numbers.
     """
 
     inputs: Tensor
     noise_sq: Tensor
     log_q: Tensor
-    numbers: NumbersStart
+    numbers_start: NumbersStart
     levels_known: bool
 
 
 class _Points(NamedTuple):
-    """Noisy rows and what a loss compares their predictions with; all but `numbers` at x_t, (members, rows, k).
+    """Noisy rows and what a loss compares their predictions with; all but `numbers_0` at x_t, (members, rows, k).
 
     `levels`, (members, rows, B), are the places of the true levels of the narrow blocks, and `heads` the wide blocks.
-    `numbers` are those of x_0.
+    `numbers_0` are those of x_0.
     """
 
     x_t: Tensor
@@ -66,7 +66,7 @@ class _Points(NamedTuple):
     heads: list[WideHead]
     levels: Tensor
     weight_of_levels: Tensor
-    numbers: Tensor
+    numbers_0: Tensor
     weight_of_numbers: Tensor
 
     @classmethod
@@ -84,7 +84,7 @@ class _Points(NamedTuple):
             heads=list(wide_heads(layout, x_0, x_t, a, start.noise_sq, weight)),
             levels=layout.levels_of(x_0, layout.narrow),
             weight_of_levels=weight[..., layout.block_coordinates[:n_narrow_blocks]],
-            numbers=x_0[..., layout.numbers],
+            numbers_0=x_0[..., layout.numbers],
             weight_of_numbers=weight[..., layout.numbers],
         )
 
@@ -124,13 +124,13 @@ class TableDenoiser(EnsembleDenoiser):
         return GivenLevels(self, rows, known)
 
     def loss(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False) -> Tensor:
-        """Return the sum of `losses` over rows and members, each for itself, which autograd differentiates.
+        """Return the sum over members and rows of each member's loss.
 
         All tensors are (members, rows, k).
         """
         points = _Points.of(self, x_0, eps, log_snr, weight)
         log_p, log_p_wide, x_0_hat = self._predictions(points, self.network.in_order, bfloat16)
-        total = (points.weight_of_numbers * (points.numbers - x_0_hat).square()).sum()
+        total = (points.weight_of_numbers * (points.numbers_0 - x_0_hat).square()).sum()
         total = total - (points.weight_of_levels * log_p).sum()
         for head, log_p_of_head in zip(points.heads, log_p_wide, strict=True):
             total = total - (head.weight * log_p_of_head).sum()
@@ -146,7 +146,7 @@ class TableDenoiser(EnsembleDenoiser):
         of_members = [self._predictions(points, self.network.of_member(k)) for k in range(self.n_members)]
         log_p, log_p_wide, x_0_hats = zip(*of_members, strict=True)
         x_0_hat = sum(x_0_hats[1:], start=x_0_hats[0]) / self.n_members
-        losses: Tensor = (points.weight_of_numbers * (points.numbers - x_0_hat).square()).sum(-1)[0]
+        losses: Tensor = (points.weight_of_numbers * (points.numbers_0 - x_0_hat).square()).sum(-1)[0]
         losses -= (points.weight_of_levels * _log_mean(log_p)).sum(-1)[0]
         for head, log_p_of_head in zip(points.heads, zip(*log_p_wide, strict=True), strict=True):
             losses.index_add_(0, head.rows, (head.weight * _log_mean(log_p_of_head))[0, :, 0], alpha=-1)
@@ -187,24 +187,25 @@ class TableDenoiser(EnsembleDenoiser):
         levels_known = bool(known[..., layout.block_coordinates].all())
         return _Start(torch.cat([of_levels, numbers.inputs], dim=-1), noise_sq, log_q, numbers, levels_known)
 
-    def _by_members(self, start: _Start, outputs: slice) -> Iterator[Tensor]:
+    def _outputs_by_member(self, start: _Start, outputs: slice) -> Iterator[Tensor]:
         """Yield the network's outputs, (1, n, .), member by member."""
         for k in range(self.n_members):
             parameters = self.network.of_member(k)
+            # the last two are the output layer's weight and bias
             parameters[-2:] = [parameter[..., outputs].contiguous() for parameter in parameters[-2:]]
             yield network_pass(start.inputs, parameters)[0]
 
     def _means(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         """Return the members' mean probabilities, (n, M), and mean x_0_hat of the numbers, (n, I)."""
         x, n_levels = x_t.unsqueeze(0), self.layout.n_levels
-        start = self._start(x, _levels(x_t, log_snr))
+        start = self._start(x, _log_snr_of_one_member(x_t, log_snr))
         if start.levels_known:  # then q is one-hot, and the network has nothing to add
-            outputs = self._by_members(start, slice(n_levels, None))
+            outputs = self._outputs_by_member(start, slice(n_levels, None))
             of_numbers = [self._numbers_hat(start, x, f) for f in outputs]
             return start.log_q[0].exp(), sum(of_numbers[1:], start=of_numbers[0])[0] / self.n_members
         parts = [
             (self._log_p(start, f).exp(), self._numbers_hat(start, x, f[..., n_levels:]))
-            for f in self._by_members(start, slice(None))
+            for f in self._outputs_by_member(start, slice(None))
         ]
         p, x_0_hat = (sum(each[1:], start=each[0])[0] / self.n_members for each in zip(*parts, strict=True))
         return p, x_0_hat
@@ -214,7 +215,7 @@ class TableDenoiser(EnsembleDenoiser):
 
     def _numbers_hat(self, start: _Start, x_t: Tensor, f: Tensor) -> Tensor:
         """Return x_0_hat of the numbers from the network's outputs for them, (..., I)."""
-        return start.numbers.x_0_hat(x_t[..., self.layout.numbers], f)
+        return start.numbers_start.x_0_hat(x_t[..., self.layout.numbers], f)
 
     def _assembled(self, p: Tensor, numbers: Tensor) -> Tensor:
         """Return x_0_hat, (..., k), from probabilities, (..., M), and the numbers, (..., I)."""
@@ -228,6 +229,6 @@ def _log_mean(log_p: Sequence[Tensor]) -> Tensor:
     return torch.logsumexp(torch.stack(list(log_p)), dim=0) - math.log(len(log_p))
 
 
-def _levels(x_t: Tensor, log_snr: Tensor) -> Tensor:
+def _log_snr_of_one_member(x_t: Tensor, log_snr: Tensor) -> Tensor:
     """Return log-SNRs of x_t, (n, k), for one member: (1, n) or (1, n, k)."""
     return log_snr.unsqueeze(0) if log_snr.ndim == 2 else log_snr.expand(1, len(x_t))

@@ -68,7 +68,8 @@ def fit_model(
     with initial_torch_state():
         data_sha256 = digest(chosen.table.values)
         split = stream if previous_model is None else split_of(previous_model.card, data_sha256, stream)
-        with enough_memory(), single_threads():  # so that the bits of sums do not depend on the number of threads
+        # On one thread, so that the bits of sums do not depend on the number of threads.
+        with out_of_memory_as_invalid_input(), single_threads():
             plan = plan_fit(
                 chosen,
                 z,
@@ -123,14 +124,14 @@ def _make_trainer(plan: Plan, began: float, *, is_untrained: bool) -> Trainer:
     """Return the trainer of the plan's network. With a time limit, see what it leaves for training."""
     max_time, outside_training = plan.settings.max_time, 0.0
     # On one thread: a process can be forked after a fit only if no OpenMP threads have begun in it.
-    with enough_memory(), single_threads():
+    with out_of_memory_as_invalid_input(), single_threads():
         if max_time is not None:
             error_at = partial(plan.denoising_error, plan.denoiser)
             outside_training = seconds_outside_training(began, error_at, plan.schedule.n_steps)
         return Trainer(
             plan.denoiser,
             plan.rows,
-            plan.levels,
+            plan.noise_levels,
             plan.training,
             stream=plan.stream.child("training"),
             patterns=plan.patterns,
@@ -150,9 +151,18 @@ def _train(plan: Plan, trainer: Trainer, options: CheckpointOptions | None) -> T
         denoiser = trainer.denoiser_so_far()
         return _make_model(plan, denoiser, plan.denoising_error(denoiser, FEW_LEVELS), trainer.history(), {})
 
-    steps = trainer.run()
-    if options is not None:
-        steps = checkpointed(trainer, **vars(options), slowness=plan.slowness)
+    steps = (
+        trainer.run()
+        if options is None
+        else checkpointed(
+            trainer,
+            options.path,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            every=options.every,
+            slowness=plan.slowness,
+        )
+    )
     is_stopped = False
     try:
         with Display(verbose=plan.settings.verbose) as display, closing(_memory_checked(steps)) as checked_steps:
@@ -164,7 +174,7 @@ def _train(plan: Plan, trainer: Trainer, options: CheckpointOptions | None) -> T
                 if is_stopped:
                     break
         if is_stopped:  # the generator has written its checkpoint
-            with enough_memory():
+            with out_of_memory_as_invalid_input():
                 trainer.stop()
     except TrainingDiverged as error:
         if trainer.give_up() is None:
@@ -182,7 +192,7 @@ def _train(plan: Plan, trainer: Trainer, options: CheckpointOptions | None) -> T
 
 def _finish(plan: Plan, trainer: Trainer, data_sha256: str, began: float) -> DiffusionModel:
     """Return the model of the trained network. Warn if the time limit was too short."""
-    with enough_memory():
+    with out_of_memory_as_invalid_input():
         error, history = plan.denoising_error(plan.denoiser), trainer.history()
     if trainer.stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, plan.sound_steps):
         warnings.warn(
@@ -222,7 +232,7 @@ def _memory_checked(steps: Generator[Progress]) -> Generator[Progress]:
     """Turn running out of memory in a step into InvalidInput; exceptions of callbacks propagate."""
     with closing(steps):
         while True:
-            with enough_memory():
+            with out_of_memory_as_invalid_input():
                 progress = next(steps, None)
             if progress is None:
                 return
@@ -230,7 +240,7 @@ def _memory_checked(steps: Generator[Progress]) -> Generator[Progress]:
 
 
 @contextmanager
-def enough_memory() -> Iterator[None]:
+def out_of_memory_as_invalid_input() -> Iterator[None]:
     """Turn out-of-memory errors of NumPy and torch into InvalidInput."""
     try:
         yield

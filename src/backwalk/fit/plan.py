@@ -75,7 +75,7 @@ class Plan:
     patterns: Patterns | None
 
     schedule: NoiseSchedule
-    levels: NoiseLevels
+    noise_levels: NoiseLevels
     covariance: Tensor
     prior_mismatch: float
 
@@ -150,7 +150,7 @@ def plan_fit(
         x_validation=torch.from_numpy(z[held_out]).float().to(device) if has_held_out else None,
         weight=None if row_weights is None else torch.from_numpy(row_weights[trained]).float().to(device),
         validation_weight=_of_mean_one(row_weights[held_out]) if row_weights is not None and has_held_out else None,
-        redraw=None if redraw is None else redraw.of(trained),
+        redraw=None if redraw is None else redraw.take(trained),
     )
 
     from_noise = z[:, codec.numbers] if is_table else z  # the coordinates that the chain makes from noise
@@ -198,7 +198,7 @@ def plan_fit(
         rows=rows,
         patterns=Patterns.of(codec, default_shares(codec, conditions), conditions) if is_table else None,
         schedule=schedule,
-        levels=_noise_levels(training, schedule, floor),
+        noise_levels=_noise_levels(training, schedule, floor),
         covariance=covariance,
         prior_mismatch=prior_mismatch(mean, covariance, schedule),
         architecture=architecture,

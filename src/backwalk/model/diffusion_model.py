@@ -129,12 +129,12 @@ class DiffusionModel:
 
         The probability-flow ODE stops at the least noise level s_min = SNR_1^(-1/2). With a perfect denoiser, its
         density is that of the data with noise of standard deviation s_min added in encoded units. In the user's units
-        this is s_min times a column's scale (`Codec.in_user_units`), more in the tails of heavy-tailed columns, and 0
-        for constant columns.
+        this is s_min times a column's scale (`Codec.deviation_in_user_units`), more in the tails of heavy-tailed
+        columns, and 0 for constant columns.
         """
         middle = np.zeros((1, self.codec.n_encoded))
         noise = middle + float(self.schedule.noise_level[1])
-        return np.asarray(self.codec.in_user_units(noise, middle)[0])
+        return np.asarray(self.codec.deviation_in_user_units(noise, middle)[0])
 
     def __repr__(self) -> str:
         """Return a summary: the network, its training, the reverse variance, the sampler and the blur."""

@@ -1,9 +1,9 @@
 """Draw rows: levels one column after the other, then the numbers together by the reverse chain, given all levels.
 
 A row is a function of the model, the stream, its number and the cells that are given. The order is that in which the
-probability of a row is computed (`levels.py`, `score.py`). Coordinates, (n, k), are `known` that are given, or drawn
-already. `in_initial_torch_state` makes a function, or each step of a generator, independent of the caller's settings of
-torch.
+probability of a row is computed (`levels.py`, `score.py`). `known`, (n, k), marks the coordinates that are given or
+drawn already. `in_initial_torch_state` makes a function, or each step of a generator, independent of the caller's
+settings of torch.
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ def draw_tiles(
 
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
-        numbers = np.arange(first, last)
-        return draw_encoded(model, chain, noise_of(numbers), given.take(numbers - start)).double()
+        row_numbers = np.arange(first, last)
+        return draw_encoded(model, chain, noise_of(row_numbers), given.take(row_numbers - start)).double()
 
     first = start
-    for piece in over_tiles(tile, start, stop, n_columns=model.codec.n_encoded, device=model.denoiser.device):
+    for piece in over_tiles(tile, start, stop, width=model.codec.n_encoded, device=model.denoiser.device):
         z = piece.cpu().numpy()
         _refuse_diverged(z, first)
-        known = given.take(np.arange(first, first + len(z)) - start).values
+        given_values = given.take(np.arange(first, first + len(z)) - start).values
         first += len(z)
-        yield np.where(np.isnan(known), in_user_units(model, z, new=True), known)  # known cells as they were given
+        yield np.where(np.isnan(given_values), decode_rows(model, z, new=True), given_values)
 
 
 def draw_encoded(model: DiffusionModel, chain: ReverseChain, noise: RowNoise, given: EncodedRows) -> Tensor:
@@ -93,7 +93,7 @@ def _refuse_diverged(z: NDArray[np.float64], first_row: int) -> None:
         )
 
 
-def in_user_units(model: DiffusionModel, z: NDArray[np.float64], *, new: bool = False) -> NDArray[np.float64]:
+def decode_rows(model: DiffusionModel, z: NDArray[np.float64], *, new: bool = False) -> NDArray[np.float64]:
     """Decode rows, (n, k), into the user's units, (n, d); `new` rows are kept within their columns' ranges."""
     rows = model.codec.decode(z)
     return model.schema.clipped(model.codec.within_range(rows)) if new else rows
@@ -208,21 +208,21 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
 
     For solvers such as "multistep" they are fitted to the denoiser at first use, and then depend on the model only.
     """
-    k, schedule = sampler.n_evaluations, model.schedule
+    n_evaluations, schedule = sampler.n_evaluations, model.schedule
     has_fitted_times = sampler.solver_class.fits_times and len(model.codec.numbers) > 0
-    if not has_fitted_times or k is None or not 1 < k < schedule.n_steps:
+    if not has_fitted_times or n_evaluations is None or not 1 < n_evaluations < schedule.n_steps:
         return sampler.times(schedule)
-    key = (sampler.solver, k)
+    key = (sampler.solver, n_evaluations)
     with _TIMES_LOCK:  # several threads may ask for the same times
         if key not in model._fitted_times:
-            model._fitted_times[key] = tuple(_fit_times(model, sampler, k))
+            model._fitted_times[key] = tuple(_fit_times(model, sampler, n_evaluations))
         return list(model._fitted_times[key])
 
 
-def _fit_times(model: DiffusionModel, sampler: Sampler, k: int) -> list[int]:
-    """Fit k times to the denoiser; in a table with levels, to the denoiser of the numbers given drawn levels."""
+def _fit_times(model: DiffusionModel, sampler: Sampler, n_evaluations: int) -> list[int]:
+    """Fit the visited times to the denoiser; in a table with levels, to that of the numbers given drawn levels."""
     rows, known = _draw_all_levels(model, RowNoise(Stream(0).child("pilot levels"), np.arange(N_PILOT)))
     denoiser = numbers_given(model.denoiser, model.codec, rows, known)
     x_N = Stream(0).child("pilot").normal(0, N_PILOT, len(model.codec.numbers), torch.float32).to(denoiser.device)
     solver = make_solver(model, sampler, [model.schedule.n_steps])
-    return fit_times(denoiser, model.schedule, solver, k, x_N)
+    return fit_times(denoiser, model.schedule, solver, n_evaluations, x_N)

@@ -37,7 +37,7 @@ from backwalk.streams import Stream
 from backwalk.table import Codec
 
 N_PLACES = 16  # in the joint cell of a row of integers
-_WEIGHTS = (1.0, 0.8, 0.5, 0.0)  # w: of the cosine, in the components of the mixture
+_COSINE_FACTORS = (1.0, 0.8, 0.5, 0.0)  # w: they multiply the cosine, in the components of the mixture
 _MOST_SOBOL_COLUMNS = qmc.Sobol.MAXDIM
 
 
@@ -56,12 +56,13 @@ def places_in_cells(
     v = (points + shift[:, None]) % 1.0
     v = np.clip(v, 2.0**-53, 1.0 - 2.0**-53)  # the quantiles at 0 and 1 lie at the cell's edges
     places, parts = np.empty((n, n_places, d)), _components(n_places)
-    for part, weight in zip(parts, _WEIGHTS, strict=True):
+    for part, cosine_factor in zip(parts, _COSINE_FACTORS, strict=True):
         copies, of_part = np.repeat(values, _length(part), axis=0), v[:, part].reshape(-1, codec.n_uniforms)
-        places[:, part] = codec.dequantised_at(copies, of_part, weight=weight).reshape(n, -1, d)
+        places[:, part] = codec.dequantised_at(copies, of_part, cosine_factor=cosine_factor).reshape(n, -1, d)
     rows, shares = places.reshape(-1, d), np.array([_length(part) for part in parts]) / n_places
-    used = [(share, weight) for share, weight in zip(shares, _WEIGHTS, strict=True) if share]
-    log_r = logsumexp([np.log(share) + codec.log_dequantisation(rows, weight=weight) for share, weight in used], axis=0)
+    used = [(share, factor) for share, factor in zip(shares, _COSINE_FACTORS, strict=True) if share]
+    of_components = [np.log(share) + codec.log_dequantisation(rows, cosine_factor=factor) for share, factor in used]
+    log_r = logsumexp(of_components, axis=0)
     return places, np.asarray(log_r).reshape(n, n_places)
 
 
@@ -100,7 +101,7 @@ def log_mean(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
     log_p = most[:, 0] + mean.log()
     if k == 1:
         return log_p, torch.full_like(log_p, math.nan)
-    parts = _components(k) if k >= 2 * len(_WEIGHTS) else [slice(0, k)]
+    parts = _components(k) if k >= 2 * len(_COSINE_FACTORS) else [slice(0, k)]
     variance = sum(_length(part) * ratio[:, part].var(dim=1) for part in parts) / k**2
     contribution = torch.stack([ratio[:, part].sum(dim=1) for part in parts])
     gap = torch.stack([_jensen_gap(log_ratio[:, part]) for part in parts])
@@ -118,7 +119,7 @@ def _jensen_gap(log_ratio: Tensor) -> Tensor:
 
 def _components(n: int) -> list[slice]:
     """Return which of n places are drawn from each component: equal shares, where n allows it."""
-    m = len(_WEIGHTS)
+    m = len(_COSINE_FACTORS)
     return [slice(-(-i * n // m), -(-(i + 1) * n // m)) for i in range(m)]
 
 

@@ -88,7 +88,7 @@ def from_latent(model: DiffusionModel, latents: ArrayLike, *, n_intervals: int =
     start = torch.from_numpy(x_N).to(model.denoiser.device)
     x_t, error = _transport(model, start, high, low, n_intervals)
     scale = math.hypot(1.0, low)  # of x_t against the unscaled rows
-    return Transported(codec.decode(scale * x_t), codec.in_user_units(scale * error, scale * x_t))
+    return Transported(codec.decode(scale * x_t), codec.deviation_in_user_units(scale * error, scale * x_t))
 
 
 def interpolated(

@@ -108,8 +108,8 @@ def _encode(
     has_value = _has_value(codec, values)
     return EncodedRows(
         torch.from_numpy(z.astype(np.float32)).to(device),
-        torch.from_numpy(codec.observed(has_value & known)).to(device),
-        torch.from_numpy(codec.observed(has_value & in_question) & ~np.isnan(z)).to(device),
+        torch.from_numpy(codec.expand_mask(has_value & known)).to(device),
+        torch.from_numpy(codec.expand_mask(has_value & in_question) & ~np.isnan(z)).to(device),
         np.where(known, values, np.nan),
     )
 
@@ -205,7 +205,7 @@ def map_tiles(
         return function(*(padded_tile(part[first:last], tile_rows) for part in rows))
 
     pieces = []
-    for piece in over_tiles(tile, 0, n, tile_rows, n_columns=width, device=device):
+    for piece in over_tiles(tile, 0, n, tile_rows, width=width, device=device):
         pieces.append(piece.cpu())
         watch(len(piece))
     return torch.cat(pieces) if pieces else torch.empty(0, width, dtype=torch.float64)

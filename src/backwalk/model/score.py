@@ -41,7 +41,7 @@ from backwalk.threads import on_one_thread
 from backwalk.torch_state import in_initial_torch_state
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
-_ROWS_AT_ONCE = 2**15  # places of rows of integers whose log-densities are computed before the next ones
+_PLACES_AT_ONCE = 2**15  # in the cells of integers, scored together
 
 
 @in_initial_torch_state
@@ -87,16 +87,16 @@ def log_density(
     codec = model.codec
     if n_probes is None and len(codec.numbers) > MOST_EXACT_COLUMNS:
         n_probes = DEFAULT_PROBES
-    numbers = _NumbersDensity(model, n_intervals, n_probes, Stream(0) if stream is None else stream)
+    density = _NumbersDensity(model, n_intervals, n_probes, Stream(0) if stream is None else stream)
     values = np.asarray(values)
     is_possible = torch.from_numpy(possible_rows(model, values, given, columns))
     values = _with_possible_values(model, values, given)
     encoded = encode_to_score(model, values, given, columns)
     asked = np.where(in_question_of(model, given, columns), values, np.nan)
     if codec.n_uniforms:
-        result = _score_cells(numbers, encoded, asked, n_places, watch)
+        result = _score_cells(density, encoded, asked, n_places, watch)
     else:
-        result = numbers.score(encoded, asked, encoded.rows, watch)
+        result = density.score(encoded, asked, encoded.rows, watch)
     log_prob = result.log_prob
     if codec.blocks:
         log_prob = log_prob + log_prob_of_levels(model, encoded)
@@ -181,30 +181,32 @@ class _NumbersDensity:
 
 
 def _score_cells(
-    numbers: _NumbersDensity,
+    density: _NumbersDensity,
     encoded: EncodedRows,
     values: NDArray[np.float64],
     n_places: int,
     watch: Callable[[int], object],
 ) -> LogDensity:
     """Return the log-probabilities of rows with integers, from places in their cells: see `_NumbersDensity.score`."""
-    codec, n_rows = numbers.model.codec, max(_ROWS_AT_ONCE // n_places, 1)
+    codec, n_rows = density.model.codec, max(_PLACES_AT_ONCE // n_places, 1)
     pieces = [LogDensity(*[torch.empty(0, dtype=torch.float64)] * 3)]
     for first in range(0, len(values), n_rows):
         piece = values[first : first + n_rows]
-        places, log_r = places_in_cells(codec, piece, n_places, stream=numbers.stream)
+        places, log_r = places_in_cells(codec, piece, n_places, stream=density.stream)
         places = places.reshape(-1, codec.n_columns)
         centres = encoded.take(first + np.repeat(np.arange(len(piece)), n_places))
         z = torch.from_numpy(encode_in_range(codec, places)).to(centres.rows)
         rows = torch.where(centres.in_question, z, centres.rows)
-        at_places = numbers.score(replace(centres, rows=rows), places, centres.rows, lambda _: None)
+        at_places = density.score(replace(centres, rows=rows), places, centres.rows, lambda _: None)
         pieces.append(_mean_over_places(at_places, torch.from_numpy(log_r)))
         watch(len(piece))
     return LogDensity(*(torch.cat([getattr(piece, part.name) for piece in pieces]) for part in fields(LogDensity)))
 
 
 def _mean_over_places(at_places: LogDensity, log_r: Tensor) -> LogDensity:
-    """Return the log-probabilities of rows from the log-densities at their places, (n k,), and ln r there, (n, k).
+    """Return the log-probabilities of rows from the log-densities at their places, (n n_places,).
+
+    `log_r` is ln r, the log-density from which the places were drawn, (n, n_places).
 
     The errors of the solver and of the probes are means over the places, weighted as the places contribute. The probes'
     is an upper limit, reached where their errors are the same at all places.
@@ -220,10 +222,9 @@ def _mean_over_places(at_places: LogDensity, log_r: Tensor) -> LogDensity:
 def rows_scored_at_once(n_rows: int, n_tangents: int) -> int:
     """Return the rows of a tile in which a CPU computes the log-densities of `n_rows` rows.
 
-    A single row costs a whole tile, and a call of many small operations costs as much for 64 rows as for few: two tiles
-    where rows are few, of 64 at least. The most are 2048 in the plane and fewer where each row has more tangents, so
-    that a tile stays in the cache and rows of many columns occupy many threads. The number is a power of two, because
-    matrix products treat a remainder differently, so that its rows would have other bits.
+    Few rows are split into two tiles of at least 64 rows; a smaller tile would cost as much. A tile has at most 2,048
+    rows, fewer with more tangents, to fit in the cache. Sizes are powers of two, because matrix products compute
+    remainders with other bits.
     """
     most = min(max(4096 // max(n_tangents, 1), 128), 2048)
     half = 1 << max(n_rows - 1, 1).bit_length() - 1

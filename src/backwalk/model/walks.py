@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backwalk.diffusion import NoiseSchedule, q_step
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.draw import in_user_units, make_solver, visited_times, walk
+from backwalk.model.draw import decode_rows, make_solver, visited_times, walk
 from backwalk.model.possible import refuse_impossible
 from backwalk.model.rows import encode_complete, map_tiles
 from backwalk.sampling import ChainState, Sampler, Visit, choose_sampler, mean_weights
@@ -50,7 +50,7 @@ def walk_backward(model: DiffusionModel, n: int, *, stream: Stream, sampler: Sam
     """Yield the states from noise to n new rows, which are those of `sample_rows` up to rounding."""
     for state in walk(model, 0, n, stream=stream, sampler=sampler):
         rows, estimate = (
-            None if z is None else in_user_units(model, z.double().cpu().numpy(), new=state.t == 0)
+            None if z is None else decode_rows(model, z.double().cpu().numpy(), new=state.t == 0)
             for z in (state.x_t, state.x_0_hat)
         )
         assert rows is not None
@@ -81,7 +81,7 @@ def _walk_forward(
         eps = stream.child("eps", t).normal(0, len(x_t), len(numbers))
         x_t = x_t.clone()
         x_t[:, numbers] = q_step(x_t[:, numbers], k, schedule).sample(eps.to(torch.float64))
-        yield WalkState(t, float(schedule.log_snr[k]), in_user_units(model, x_t.numpy()), None)
+        yield WalkState(t, float(schedule.log_snr[k]), decode_rows(model, x_t.numpy()), None)
 
 
 @dataclass(frozen=True, eq=False)

@@ -96,16 +96,16 @@ def over_tiles(
     stop: int,
     tile_rows: int = TILE_ROWS,
     *,
-    n_columns: int,
+    width: int,
     device: torch.device,
 ) -> Iterator[Tensor]:
     """Yield the results of function(tile_start, tile_stop) for rows start..stop-1, in order, cut to those rows.
 
     `function` is called for whole tiles, which may include rows outside start..stop-1, and returns `tile_rows` rows of
-    `n_columns` numbers. Memory is bounded: at most `TILES_AHEAD` results, fewer of wide rows, wait for the caller. On
-    a GPU tiles are computed one after the other in the caller's thread.
+    `width` numbers. Memory is bounded: at most `TILES_AHEAD` results, fewer of wide rows, but at least one per thread,
+    wait for the caller. On a GPU tiles are computed one after the other in the caller's thread.
     """
-    n_ahead = max(torch.get_num_threads(), min(TILES_AHEAD, _NUMBERS_AHEAD // (tile_rows * n_columns)))
+    n_ahead = max(torch.get_num_threads(), min(TILES_AHEAD, _NUMBERS_AHEAD // (tile_rows * width)))
 
     def compute(tile_start: int) -> Tensor:
         with torch.no_grad():

@@ -48,7 +48,7 @@ class AtomsColumn(Column):
         return tuple(atom for atom in self.atoms if not math.isnan(atom))
 
     @property
-    def density(self) -> NumberColumn:
+    def number_column(self) -> NumberColumn:
         return self.number
 
     @property
@@ -97,10 +97,10 @@ class AtomsColumn(Column):
         return np.where(np.isnan(code).any(axis=1), np.nan, x)
 
     def log_slope(self, x: FloatArray) -> FloatArray:
-        return self._off_atoms(x, 0.0, self.number.log_slope)
+        return self._apply_to_numbers(x, 0.0, self.number.log_slope)
 
-    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
-        units = self.number.in_user_units(deviation[:, -1:], z[:, -1:])
+    def deviation_in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+        units = self.number.deviation_in_user_units(deviation[:, -1:], z[:, -1:])
         return np.where(np.isnan(z[:, -1]), 0.0, units)
 
     def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
@@ -115,18 +115,18 @@ class AtomsColumn(Column):
         return np.where(np.isnan(x), np.nan, candidates[np.arange(len(x)), closest])
 
     def within_range(self, x: FloatArray) -> FloatArray:
-        return self._off_atoms(x, x, self.number.within_range)
+        return self._apply_to_numbers(x, x, self.number.within_range)
 
     def off_bounds(self, x: FloatArray) -> FloatArray:
-        return self._off_atoms(x, x, self.number.off_bounds)
+        return self._apply_to_numbers(x, x, self.number.off_bounds)
 
     def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
-        return self._off_atoms(x, x, lambda number: self.number.dequantise(number, place))
+        return self._apply_to_numbers(x, x, lambda number: self.number.dequantise(number, place))
 
-    def log_dequantisation(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
-        return self._off_atoms(x, 0.0, lambda number: self.number.log_dequantisation(number, weight))
+    def log_dequantisation(self, x: FloatArray, cosine_factor: float = 1.0) -> FloatArray:
+        return self._apply_to_numbers(x, 0.0, lambda number: self.number.log_dequantisation(number, cosine_factor))
 
-    def _off_atoms(
+    def _apply_to_numbers(
         self, x: FloatArray, at_atoms: FloatArray | float, of_numbers: Callable[[FloatArray], FloatArray]
     ) -> FloatArray:
         """Return of_numbers(x), and `at_atoms` instead where x equals an atom."""

@@ -65,8 +65,8 @@ class Codec:
         return tuple(j for j, column in enumerate(self.columns) if column.width)
 
     @property
-    def drawable(self) -> tuple[int, ...]:
-        """The numbers of the columns that hold numbers, or of all that vary if none does."""
+    def plottable(self) -> tuple[int, ...]:
+        """The indices of the numeric columns, or of all varying ones if none is numeric."""
         with_levels = {block.column for block in self.blocks if block.number is None}
         return tuple(j for j in self.varying if j not in with_levels) or self.varying
 
@@ -100,7 +100,7 @@ class Codec:
         return np.flatnonzero(is_number)
 
     @cached_property
-    def parts(self) -> npt.NDArray[np.intp]:
+    def first_of_part(self) -> npt.NDArray[np.intp]:
         """The first coordinate of each code of a level and of each number: a number with atoms has both."""
         return np.sort(np.array([*self.numbers, *(block.coordinates.start for block in self.blocks)], dtype=np.intp))
 
@@ -113,9 +113,9 @@ class Codec:
         """Whether coordinates have mean 0 and variance 1, rather than the units of the values."""
         return any(self.columns[j].chain != _AS_IT_IS for j in self.varying)
 
-    def observed(self, observed: BoolArray) -> BoolArray:
-        """Return which coordinates belong to the columns that are marked in rows: (n, k) from (n, d)."""
-        return np.repeat(observed, [column.width for column in self.columns], axis=1)
+    def expand_mask(self, cells: BoolArray) -> BoolArray:
+        """Return a mask of cells, (n, d), repeated over each column's coordinates: (n, k)."""
+        return np.repeat(cells, [column.width for column in self.columns], axis=1)
 
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None, first_row: int = 0) -> FloatArray:
         """Return encoded rows.
@@ -162,13 +162,13 @@ class Codec:
         rows = self._rows(values, self.n_columns, "values")
         return self.dequantised_at(rows, stream.uniform(0, len(rows), self.n_uniforms).numpy())
 
-    def dequantised_at(self, values: npt.ArrayLike, v: FloatArray, *, weight: float = 1.0) -> FloatArray:
+    def dequantised_at(self, values: npt.ArrayLike, v: FloatArray, *, cosine_factor: float = 1.0) -> FloatArray:
         """Return rows as `dequantise` does, with the places given by uniforms v in (0, 1), (n, `n_uniforms`).
 
-        `weight` multiplies the cosine in the densities; below 1, fewer places are in the middle of their cells.
+        `cosine_factor` multiplies the cosine in the densities; below 1, fewer places are in the middle of their cells.
         """
         rows = self._rows(values, self.n_columns, "values").copy()
-        for j, place in self._places(v, weight).items():
+        for j, place in self._places(v, cosine_factor).items():
             rows[:, j] = self.columns[j].dequantise(rows[:, j], place)
         return rows
 
@@ -199,22 +199,22 @@ class Codec:
         """
         return self._total(values, lambda column, x: column.log_slope(x))
 
-    def log_dequantisation(self, values: npt.ArrayLike, *, weight: float = 1.0) -> FloatArray:
+    def log_dequantisation(self, values: npt.ArrayLike, *, cosine_factor: float = 1.0) -> FloatArray:
         """Return ln q of the places of dequantised numbers in their cells, of rows (n, d): (n,), nats.
 
         It is 0 for the uniform density of integers. `integers.py` of `model` uses it to estimate probabilities of
         integers.
         """
-        return self._total(values, lambda column, x: column.log_dequantisation(x, weight))
+        return self._total(values, lambda column, x: column.log_dequantisation(x, cosine_factor))
 
-    def in_user_units(self, deviation: npt.ArrayLike, z: npt.ArrayLike) -> FloatArray:
+    def deviation_in_user_units(self, deviation: npt.ArrayLike, z: npt.ArrayLike) -> FloatArray:
         """Return a small deviation of encoded rows z, both (n, k), in the user's units: (n, d), 0 for constants."""
         encoded, deviations = self._rows(z, self.n_encoded, "z"), self._rows(deviation, self.n_encoded, "deviation")
         x = np.zeros((len(encoded), self.n_columns))
         for rows in _tiles(len(x)):
             for j in self._with_numbers:
                 at = rows, self.slices[j]
-                x[rows, j] = self.columns[j].in_user_units(deviations[at], encoded[at])
+                x[rows, j] = self.columns[j].deviation_in_user_units(deviations[at], encoded[at])
         return x
 
     def off_bounds(self, values: npt.ArrayLike) -> FloatArray:
@@ -284,9 +284,9 @@ class Codec:
         """The weight of the cosine in the density of each dequantised column, (`n_uniforms`,)."""
         return np.array([self.columns[j].cosine_weight for j in self._dequantised], dtype=np.float64)
 
-    def _places(self, v: FloatArray, weight: float = 1.0) -> dict[int, FloatArray]:
+    def _places(self, v: FloatArray, cosine_factor: float = 1.0) -> dict[int, FloatArray]:
         """Return the places in cells, (n,), of each dequantised column, given uniforms v, (n, `n_uniforms`)."""
-        return dict(zip(self._dequantised, place_in_cell(v, weight * self._cosine).T, strict=True))
+        return dict(zip(self._dequantised, place_in_cell(v, cosine_factor * self._cosine).T, strict=True))
 
     def _moved(self, values: FloatArray, move: Callable[[Column, FloatArray], FloatArray]) -> FloatArray:
         """Return rows, (n, d), whose numbers are moved column by column."""
@@ -328,7 +328,7 @@ class Redraw:
         """The number of uniform draws that a row takes."""
         return len(self._columns)
 
-    def of(self, rows: npt.NDArray[np.intp]) -> Redraw:
+    def take(self, rows: npt.NDArray[np.intp]) -> Redraw:
         """Return the `Redraw` of some of the rows."""
         return replace(self, _columns=tuple((x[rows], column) for x, column in self._columns))
 

@@ -127,39 +127,39 @@ class Column(ABC):
         return {}
 
     @property
-    def density(self) -> NumberColumn | None:
+    def number_column(self) -> NumberColumn | None:
         """The density of the column's numbers, atoms aside; None for other kinds."""
         return None
 
     @property
     def requirement(self) -> str:
         """What values should do to be encoded, as the end of the sentence "Values should ..."."""
-        return "be numbers" if self.density is None else self.density.requirement
+        return "be numbers" if self.number_column is None else self.number_column.requirement
 
     @property
     def least(self) -> float | None:
         """The least new number; None where there is no bound."""
-        return None if self.density is None else self.density.least
+        return None if self.number_column is None else self.number_column.least
 
     @property
     def largest(self) -> float | None:
         """The largest new number; None where there is no bound."""
-        return None if self.density is None else self.density.largest
+        return None if self.number_column is None else self.number_column.largest
 
     @property
     def chain(self) -> Chain | None:
         """The maps of the numbers, before they are rounded; None for other kinds."""
-        return None if self.density is None else self.density.chain
+        return None if self.number_column is None else self.number_column.chain
 
     @property
     def asinh(self) -> Asinh | None:
         """The map of numbers with heavy tails, which gives the axis of their pictures; otherwise None."""
-        return None if self.density is None else self.density.asinh
+        return None if self.number_column is None else self.number_column.asinh
 
     @property
     def is_integer(self) -> bool:
         """Whether the numbers are integers without a common step, so that bins end half-way between them."""
-        return self.density is not None and self.density.is_integer
+        return self.number_column is not None and self.number_column.is_integer
 
     @property
     def is_linear(self) -> bool:
@@ -169,12 +169,12 @@ class Column(ABC):
     @property
     def cell_width(self) -> float:
         """The width of the interval of numbers that are decoded to the same value; 0 on a continuous scale."""
-        return 0.0 if self.density is None else self.density.cell_width
+        return 0.0 if self.number_column is None else self.number_column.cell_width
 
     @property
     def cosine_weight(self) -> float | None:
         """The weight of the cosine in the density by which numbers are dequantised; None where they are not."""
-        return None if self.density is None else self.density.cosine_weight
+        return None if self.number_column is None else self.number_column.cosine_weight
 
     def block(self, column: int, coordinates: slice) -> Block | None:
         """Return the levels of the column, the `column`-th of its table, or None if it has none."""
@@ -195,7 +195,7 @@ class Column(ABC):
         """Return log |dz/dx|, 0 for levels and atoms: (n,), nats."""
         return np.zeros(x.shape)
 
-    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+    def deviation_in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         """Return a small deviation of the coordinates, (n, w), at z in the user's units: (n,)."""
         return np.zeros(len(z))
 
@@ -222,10 +222,10 @@ class Column(ABC):
         """Return values moved to places in (-1/2, 1/2) of their cells: (n,)."""
         return x
 
-    def log_dequantisation(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
+    def log_dequantisation(self, x: FloatArray, cosine_factor: float = 1.0) -> FloatArray:
         """Return ln q of the places of dequantised values in their cells: (n,), nats.
 
-        `weight` multiplies the cosine of the density.
+        `cosine_factor` multiplies the cosine of the density.
         """
         return np.zeros(x.shape)
 

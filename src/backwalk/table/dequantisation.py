@@ -89,8 +89,8 @@ class Interval:
         """Return values moved to the places u in (-1/2, 1/2) of their cells."""
         return x
 
-    def log_density(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
-        """Return ln q of dequantised values x, whose cosine is multiplied by a weight: nats."""
+    def log_density(self, x: FloatArray, cosine_factor: float = 1.0) -> FloatArray:
+        """Return ln q of dequantised values x, whose cosine is multiplied by `cosine_factor`: nats."""
         return np.zeros(x.shape)
 
 
@@ -128,7 +128,7 @@ class Cells(Interval):
             u = u * self._widths(np.rint(self.grid.places(x)), u)
         return np.asarray(x + self.grid.cell * u)
 
-    def log_density(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
+    def log_density(self, x: FloatArray, cosine_factor: float = 1.0) -> FloatArray:
         if self.dequantisation is None:
             return super().log_density(x)
         log_q, places = np.full(x.shape, -math.log(self.grid.cell)), self.grid.places(x)
@@ -138,7 +138,7 @@ class Cells(Interval):
             widths = self._widths(k, u)
             u /= widths
             log_q -= np.log(widths)
-        return log_q + log_cell_density(u, weight) if self.dequantisation == "cosine" else log_q
+        return log_q + log_cell_density(u, cosine_factor) if self.dequantisation == "cosine" else log_q
 
     def _nearest(self, places: FloatArray) -> FloatArray:
         """Return the numbers k of the nearest values to places."""

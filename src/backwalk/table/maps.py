@@ -288,7 +288,7 @@ class Chain(NumberMap):
             log_slope = log_slope + each.log_slope(x)
         return log_slope
 
-    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+    def deviation_in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         """Return a small deviation of z in the units of x: dx/dz times it, clipped to what float64 holds."""
         log_slope: FloatArray | float = 0.0
         for each in reversed(self.maps):

@@ -66,7 +66,7 @@ class NumberColumn(Column):
         _ = self.chain  # the maps check centre and scale
 
     @property
-    def density(self) -> NumberColumn:
+    def number_column(self) -> NumberColumn:
         return self
 
     @cached_property
@@ -75,7 +75,7 @@ class NumberColumn(Column):
         return Chain(tuple(each for each in maps if each is not None))
 
     @cached_property
-    def values(self) -> Interval:
+    def support(self) -> Interval:
         """The values that the number may take."""
         if self.grid is None:
             return Interval(*self.value_range)
@@ -142,26 +142,26 @@ class NumberColumn(Column):
         return None if self.dequantisation is None else float(self.dequantisation == "cosine")
 
     def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
-        return self.chain.encode(x if place is None else self.values.dequantise(x, place))[:, None]
+        return self.chain.encode(x if place is None else self.support.dequantise(x, place))[:, None]
 
     def decode(self, z: FloatArray) -> FloatArray:
-        return self.values.round(self.chain.decode(z[:, 0]))
+        return self.support.round(self.chain.decode(z[:, 0]))
 
     def log_slope(self, x: FloatArray) -> FloatArray:
         return self.chain.log_slope(x)
 
-    def in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
-        return self.chain.in_user_units(deviation[:, 0], z[:, 0])
+    def deviation_in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
+        return self.chain.deviation_in_user_units(deviation[:, 0], z[:, 0])
 
     def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
-        is_supported = self.values.supports(x, dtype)
+        is_supported = self.support.supports(x, dtype)
         return is_supported if self.bounds is None else is_supported & np.isfinite(self.chain.encode(x))
 
     def nearest(self, x: FloatArray) -> FloatArray:
-        return self.values.round(x)
+        return self.support.round(x)
 
     def within_range(self, x: FloatArray) -> FloatArray:
-        return self.values.reflect(x)
+        return self.support.reflect(x)
 
     def off_bounds(self, x: FloatArray) -> FloatArray:
         if self.bounds is None or self.spline is not None:  # a spline spreads the rows beside a bound
@@ -172,7 +172,7 @@ class NumberColumn(Column):
         return np.where(self.supports(x, None) & (y != inside), scaling.decode(inside), x)
 
     def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
-        return self.values.dequantise(x, place)
+        return self.support.dequantise(x, place)
 
-    def log_dequantisation(self, x: FloatArray, weight: float = 1.0) -> FloatArray:
-        return self.values.log_density(x, weight)
+    def log_dequantisation(self, x: FloatArray, cosine_factor: float = 1.0) -> FloatArray:
+        return self.support.log_density(x, cosine_factor)

@@ -49,7 +49,7 @@ def repeated_values(codec: Codec, values: FloatArray, blur: float) -> dict[int, 
         if not len(counts) or counts.max() < max(len(observed) / _ROWS_PER_REPEAT, _FEWEST_REPEATS):
             continue
         most = int(counts.argmax())
-        blurred = column.chain.in_user_units(np.array(blur), column.chain.encode(numbers[most]))
+        blurred = column.chain.deviation_in_user_units(np.array(blur), column.chain.encode(numbers[most]))
         if 0.5 * column.cell_width <= blurred:
             repeated[j] = float(numbers[most]), float(counts[most] / len(observed))
     return repeated

@@ -142,10 +142,10 @@ def fingerprint(trainer: Trainer) -> dict[str, str]:
     Bits also depend on the kind of processor, which is left out, so that another machine can continue a fit. Noise
     levels are identified by a draw.
     """
-    denoiser, drawn = trainer.denoiser, trainer.levels.draw(1, 4096, stream=Stream(0))
+    denoiser, drawn = trainer.denoiser, trainer.noise_levels.draw(1, 4096, stream=Stream(0))
     sizes = {name: value for name, value in vars(denoiser).items() if isinstance(value, (int, float, tuple))}
     rows = trainer.rows
-    noise = _digest([drawn, trainer.levels.weight(drawn)])
+    noise = _digest([drawn, trainer.noise_levels.weight(drawn)])
     timing = "timed" if trainer.max_time is not None else "not timed"
     return {
         "data": _digest([rows.x_0, rows.eps, rows.weight, rows.x_validation, rows.validation_weight]),

@@ -64,11 +64,11 @@ class Learner:
         of_part = {part: denoiser.members(*part) for part in parts} if len(parts) > 1 else {(0, n_members): denoiser}
         self._denoisers = [of_part[part.start, part.stop] for part, _ in self._pieces]
 
-    def step(self, batch: Batch, number: int, share: float, parallel_map: Map = map) -> Tensor:
-        """Take step `number`, counted from 0, at a share of the full rates; return the members' summed loss."""
+    def step(self, batch: Batch, number: int, rate_factor: float, parallel_map: Map = map) -> Tensor:
+        """Take step `number`, counted from 0, at rates times `rate_factor`; return the members' summed loss."""
         loss, gradients = self.gradients(batch, parallel_map)
-        self._muon.step(_at(gradients, self._by_muon), number, share)
-        self._step_adam(_at(gradients, self._by_adam), share)
+        self._muon.step(_at(gradients, self._by_muon), number, rate_factor)
+        self._step_adam(_at(gradients, self._by_adam), rate_factor)
         if self._training.ema_width:
             torch._foreach_lerp_(self.averages, self.parameters, 1.0 - (1.0 - 1.0 / (number + 1)) ** self._exponent)
         return loss
@@ -103,7 +103,7 @@ class Learner:
         }
         return {f"{name}.{i}": tensor for name, tensors in lists.items() for i, tensor in enumerate(tensors)}
 
-    def _step_adam(self, gradients: list[Tensor], share: float) -> None:
+    def _step_adam(self, gradients: list[Tensor], rate_factor: float) -> None:
         # The fused operation ignores strides, so that a transposed gradient would move the wrong weights.
         gradients, weights = [g.contiguous() for g in gradients], _at(self.parameters, self._by_adam)
         for place in self._penalised:
@@ -120,7 +120,7 @@ class Learner:
                 amsgrad=False,
                 beta1=0.9,
                 beta2=0.99 if self._training.decay else 0.999,
-                lr=self._training.learning_rate * share,
+                lr=self._training.learning_rate * rate_factor,
                 weight_decay=self._training.outer_decay,
                 eps=1e-8,
                 maximize=False,

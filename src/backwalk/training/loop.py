@@ -2,11 +2,13 @@
 
 A step takes a batch of rows x_0 with a noise level and noise eps for each (`batches.py`). It moves the network's
 weights against the gradient of the loss (`learner.py`), the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed
-over d. With the SNR as weight(log_snr) it is L_simple (Ho et al. 2020, Eq. 14); with 1 + SNR it is the v-loss.
+over d. With the SNR as weight(log_snr) it is L_simple (Ho et al. 2020, Eq. 14); with 1 + SNR it is the v-loss. A
+table's levels have the cross-entropy instead.
 
-Twenty times a run the (averaged) weights are validated (`validation.py`). Their validation loss is the diffusion part
-of the bound on held-out rows, in nats per row. Noise and levels are the same each time, so that two values differ by
-the weights alone. The run ends with the weights that these values choose.
+The (averaged) weights are validated up to twenty times a run, and a new network once before (`validation.py`). The
+validation loss, in nats per row, is the bound's diffusion part on held-out rows, with -ln P of the levels for tables. A
+denoiser trained for conditions has its training loss on them instead. Noise and levels are the same each time, so that
+two values differ by the weights alone. The run ends with the weights that these values choose.
 
 What a step draws is a function of the seed and the step's number. There is no other random state, so a run resumed from
 its `state` continues bit for bit.
@@ -43,7 +45,7 @@ class Trainer:
     """Training of one denoiser on encoded rows: `run` is the loop.
 
     - `rows`: those to train on, and held-out ones; without the latter the last (averaged) weights are kept.
-    - `levels`: the distribution of noise levels, and the weight of each in the loss.
+    - `noise_levels`: the distribution of noise levels, and the weight of each in the loss.
     - `patterns`: make columns given or absent, for a denoiser of tables.
     - `max_time`: the limit of the whole fit, in seconds. Training takes max_time - time_outside_training, but at least
       half of `max_time`. The learning rates then follow the time, and two runs are no longer bit-equal.
@@ -54,7 +56,7 @@ class Trainer:
         self,
         denoiser: EnsembleDenoiser,
         rows: TrainingRows,
-        levels: NoiseLevels,
+        noise_levels: NoiseLevels,
         training: Training,
         *,
         stream: Stream,
@@ -63,7 +65,7 @@ class Trainer:
         time_outside_training: float = 0.0,
         is_untrained: bool = True,
     ) -> None:
-        self.denoiser, self.rows, self.levels, self.training = denoiser, rows, levels, training
+        self.denoiser, self.rows, self.noise_levels, self.training = denoiser, rows, noise_levels, training
         self.stream, self.patterns = stream, patterns
         self.max_steps, self.max_time = training.steps_for(len(rows.x_0)), max_time
         self.step, self.seconds = 0, 0.0
@@ -72,7 +74,7 @@ class Trainer:
         # A checkpoint belongs to a run from these weights.
         self.initial_weights = [parameter.detach().clone() for parameter in denoiser.parameters()]
         self._is_untrained = is_untrained
-        self.batches = Batches(rows, levels, training, denoiser.n_members, stream, patterns)
+        self.batches = Batches(rows, noise_levels, training, denoiser.n_members, stream, patterns)
         self._learner = Learner(denoiser, training)
         self._pace = Pace(self.max_steps, max_time, time_outside_training)
         self._validation: Validation | None = None
@@ -85,7 +87,8 @@ class Trainer:
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step, and put the chosen weights into the denoiser.
 
-        A stopped or restored run continues. Raises TrainingDiverged when the loss is no longer finite.
+        A stopped or restored run continues. Raises TrainingDiverged when a recorded loss, a validation loss or a weight
+        is not finite.
         """
         began = time.monotonic() - self.seconds
         if self._is_untrained and not self.step and self._validation is not None and self._choice.chosen is None:
@@ -105,11 +108,11 @@ class Trainer:
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation_loss, self.seconds, share)
         self._finish()
 
-    def take_step(self, rate: float) -> Tensor:
-        """Take the next step at `rate` times the full rates; return the loss, the mean over rows and members."""
+    def take_step(self, rate_factor: float) -> Tensor:
+        """Take the next step at `rate_factor` times the full rates; return the loss, the mean over rows and members."""
         with self._threads() as parallel_map:
             batch = self.batches.at(self.step, parallel_map)
-            return self._learner.step(batch, self.step, rate, parallel_map) / self.denoiser.n_members
+            return self._learner.step(batch, self.step, rate_factor, parallel_map) / self.denoiser.n_members
 
     def stop(self) -> None:
         """End a run between two steps: put the weights chosen so far, the last ones included, into the denoiser."""

@@ -42,15 +42,15 @@ class Muon:
         self._matrices, self._bfloat16 = matrices, training.bfloat16
         self._rate, self._decay = (training.hidden_rate or 0.0) * self.update_every, training.weight_decay
 
-    def step(self, gradients: list[Tensor], number: int, share: float) -> None:
-        """Take step `number`, counted from 0, at a share of the full rate."""
+    def step(self, gradients: list[Tensor], number: int, rate_factor: float) -> None:
+        """Take step `number`, counted from 0, at `rate_factor` times the full rate."""
         if not self._matrices:
             return
         torch._foreach_lerp_(self.momentum, gradients, 1.0 - _BETA)
         group = number % self.update_every
         if group >= self.n_groups:
             return
-        of_group, rate = slice(group, None, self.n_groups), self._rate * share
+        of_group, rate = slice(group, None, self.n_groups), self._rate * rate_factor
         # Nesterov's momentum, which looks one step ahead.
         ahead = torch._foreach_lerp(gradients[of_group], self.momentum[of_group], _BETA)
         moving = self._matrices[of_group]

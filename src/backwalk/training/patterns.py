@@ -83,7 +83,7 @@ class Patterns:
         cls, codec: Codec, shares: Shares, given: Literal["any"] | Sequence[Sequence[int]] | None = None
     ) -> Patterns:
         """Return the patterns of a codec's encoded rows; `given` are sets of the user's columns."""
-        first = codec.parts
+        first = codec.first_of_part
         is_code = np.ones(codec.n_encoded, dtype=bool)
         is_code[codec.numbers] = False
         part = np.searchsorted(first, np.arange(codec.n_encoded), side="right") - 1

@@ -128,7 +128,7 @@ class ModelEntry:
             "n_parameters": model.card.get("n_parameters"),
             "words": repr(model).splitlines(),
             "takes_conditions": model.conditions == "any",
-            "drawable": [model.schema.names[j] for j in model.codec.drawable],
+            "drawable": [model.schema.names[j] for j in model.codec.plottable],
             "has_chain": len(model.codec.numbers) > 0,
             "has_exact": self.exact is not None,
         }

@@ -172,14 +172,14 @@ def choose_plane(model: DiffusionModel, columns: tuple[str | int, str | int] | N
 
     Its limits hold the encoded rows `z`, (n, k), and noise.
     """
-    drawable = model.codec.drawable
+    plottable = model.codec.plottable
     if columns is None:
-        chosen = drawable[0], drawable[min(1, len(drawable) - 1)]
+        chosen = plottable[0], plottable[min(1, len(plottable) - 1)]
     else:
         chosen = column_numbers(model.schema, [columns[0]])[0], column_numbers(model.schema, [columns[1]])[0]
     for column in chosen:
-        if column not in drawable:
-            names = ", ".join(model.schema.names[j] for j in drawable)
+        if column not in plottable:
+            names = ", ".join(model.schema.names[j] for j in plottable)
             raise Refusal(400, f"columns should be among {names}, but got {model.schema.label(column)}.", "columns")
     plane = Plane(model, chosen)
     points = plane.points(z)

@@ -52,7 +52,7 @@ class DataEntry:
     def record(self) -> dict[str, Any]:
         """Return what the page says about the table, as JSON values."""
         chosen = self.choose_columns()
-        first, *others = chosen.codec.drawable[:2]
+        first, *others = chosen.codec.plottable[:2]
         rows = chosen.table.values[:_MOST_IN_PICTURE, [first, *(others or [first])]]
         return {
             "data": self.name,

@@ -43,7 +43,7 @@ def chain_section(context: Context) -> Section | None:
     model, fidelity = context.model, context.fidelity
     if not len(model.codec.numbers):
         return None
-    shown_columns = model.codec.drawable
+    shown_columns = model.codec.plottable
     columns = shown_columns[0], shown_columns[0]
     if len(shown_columns) > 1:
         figures = dict(zip(context.varying, fidelity.columns.figures, strict=True))
