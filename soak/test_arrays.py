@@ -121,16 +121,16 @@ def test_arrays_are_refused_or_come_back_from_their_codes(X):
         z = codec.encode(table.values)
     except ValueError as error:
         assert isinstance(error, InvalidInput)
-        if X.size and X.dtype.kind == "f" and not np.isfinite(X.astype(np.float64)).all():
+        if X.dtype.kind == "f" and np.isinf(X.astype(np.float64)).any():
             assert "row" in str(error), str(error)
     else:
         back = codec.decode(z)
-        assert np.isfinite(z).all()
-        assert np.isfinite(back).all()
+        assert (np.isfinite(z) == codec.expand_mask(table.observed)).all()
+        values = np.where(table.observed, table.values, back)
         constant = [j for j in range(X.shape[1]) if codec.columns[j].width == 0]
-        assert (back[:, constant] == table.values[:, constant]).all()
-        largest = np.abs(table.values).max(axis=0).clip(min=1e-300)
-        np.testing.assert_allclose(back / largest, table.values / largest, rtol=1e-9, atol=1e-12)
+        assert (back[:, constant] == values[:, constant]).all()
+        largest = np.nan_to_num(np.abs(values)).max(axis=0).clip(min=1e-300)
+        np.testing.assert_allclose(back / largest, values / largest, rtol=1e-9, atol=1e-12)
     assert X.tobytes() == before
 
 
