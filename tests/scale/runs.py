@@ -61,7 +61,7 @@ def all_whole(folder):
 
 def makers(pid):
     """Return the numbers of the workers of Ray below a process that are making a part."""
-    return [each for each, line in hosts.below(pid) if line.startswith("ray::_run_on_host")]
+    return [each for each, line in hosts.below(pid) if line.startswith("ray::_make_on_host")]
 
 
 def environment(**changes):
