@@ -7,8 +7,9 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import current_thread, main_thread
@@ -89,6 +90,7 @@ def _ray_session(address: str | None, workers: int) -> Iterator[Any]:
         return
     handler = signal.getsignal(signal.SIGTERM)
     with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(sys.stderr))  # Ray prints about lost workers, whatever its level of logging
         try:
             if address is None:
                 # Ray lets all users into its own folder, but not into one around it.
