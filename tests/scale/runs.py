@@ -14,6 +14,7 @@ N_PARTS, SEED = 16, 1
 PART_ROWS = 2048 * max(int(os.environ.get("BACKWALK_SCALE_ROWS", N_PARTS * 8192)) // (2048 * N_PARTS), 1)
 ROWS = N_PARTS * PART_ROWS
 LONGEST = 180 + ROWS // 10_000  # seconds of a command
+RAY_WORKER = "ray::_make_on_host"  # what Ray calls the process that makes a part
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def all_whole(folder):
 
 def makers(pid):
     """Return the numbers of the workers of Ray below a process that are making a part."""
-    return [each for each, line in hosts.below(pid) if line.startswith("ray::_make_on_host")]
+    return [each for each, line in hosts.below(pid) if line.startswith(RAY_WORKER)]
 
 
 def environment(**changes):

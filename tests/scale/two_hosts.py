@@ -47,7 +47,7 @@ def main(model, place, values):
 
 
 def second_is_making(second):
-    return any(line.startswith("ray::make_on_host") for line in second.processes())
+    return any(line.startswith(runs.RAY_WORKER) for line in second.processes())
 
 
 if __name__ == "__main__":
