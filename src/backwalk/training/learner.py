@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import reduce
+from functools import cached_property, reduce
 
 import torch
 from torch import Tensor
@@ -57,12 +57,22 @@ class Learner:
         self._n_steps = [torch.zeros((), dtype=torch.float32, device=p.device) for p in of_adam]
         self.averages = [p.clone() for p in self.parameters] if training.ema_width else self.parameters
         self._exponent = 1.0 + average_power(training.ema_width) if training.ema_width else 1.0
-        n_members, n_rows = denoiser.n_members, training.batch_size
-        on_cpu = denoiser.device.type == "cpu"
-        self._pieces = pieces(n_members, n_rows) if on_cpu else [(slice(0, n_members), slice(0, n_rows))]
+        self._denoiser = denoiser
+
+    @cached_property
+    def _pieces(self) -> list[tuple[slice, slice]]:
+        """The members and rows of each piece of a step; listed once there is room for a batch."""
+        n_members, n_rows = self._denoiser.n_members, self._training.batch_size
+        on_cpu = self._denoiser.device.type == "cpu"
+        return pieces(n_members, n_rows) if on_cpu else [(slice(0, n_members), slice(0, n_rows))]
+
+    @cached_property
+    def _denoisers(self) -> list[EnsembleDenoiser]:
+        """The denoiser of each piece's members."""
+        whole = self._denoiser
         parts = {(part.start, part.stop) for part, _ in self._pieces}
-        of_part = {part: denoiser.members(*part) for part in parts} if len(parts) > 1 else {(0, n_members): denoiser}
-        self._denoisers = [of_part[part.start, part.stop] for part, _ in self._pieces]
+        of_part = {part: whole.members(*part) for part in parts} if len(parts) > 1 else {(0, whole.n_members): whole}
+        return [of_part[part.start, part.stop] for part, _ in self._pieces]
 
     def step(self, batch: Batch, number: int, rate_factor: float, parallel_map: Map = map) -> Tensor:
         """Take step `number`, counted from 0, at rates times `rate_factor`; return the members' summed loss."""
@@ -77,15 +87,15 @@ class Learner:
         """Return the loss, the mean over rows and sum over members, and its gradient by each parameter."""
 
         def of_piece(piece: int) -> tuple[Tensor, list[Tensor]]:
-            part = Batch(*(tensor[self._pieces[piece]] for tensor in batch))
-            return self._denoisers[piece].loss_and_gradients(
+            part = Batch(*(tensor[pieces_of_step[piece]] for tensor in batch))
+            return denoisers[piece].loss_and_gradients(
                 part.x_0, part.eps, part.log_snr, part.weight / n_rows, bfloat16=self._training.bfloat16
             )
 
-        n_rows = batch.x_0.shape[1]
-        losses, gradients = zip(*parallel_map(of_piece, range(len(self._pieces))), strict=True)
+        n_rows, pieces_of_step, denoisers = batch.x_0.shape[1], self._pieces, self._denoisers
+        losses, gradients = zip(*parallel_map(of_piece, range(len(pieces_of_step))), strict=True)
         of_members: dict[int, list[list[Tensor]]] = {}
-        for (members, _), of_shard in zip(self._pieces, gradients, strict=True):
+        for (members, _), of_shard in zip(pieces_of_step, gradients, strict=True):
             of_members.setdefault(members.start, []).append(of_shard)
         sums = [reduce(_added, of_shards) for of_shards in of_members.values()]
         whole = list(sums[0]) if len(sums) == 1 else [torch.cat(parts) for parts in zip(*sums, strict=True)]
