@@ -12,7 +12,7 @@ from backwalk.diffusion import (
     integrate_ode,
     log_density,
 )
-from backwalk.diffusion.ode import angle_grid, dormand_prince, log_snr_at_angle
+from backwalk.diffusion.ode import angle_grid, dormand_prince, gauss_legendre, log_snr_at_angle
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
@@ -26,22 +26,26 @@ X = Stream(20).normal(0, 6, 2)
 
 
 def test_the_stepper_is_of_order_five():
-    def slope_at(u, state):
-        return (state[0] * math.cos(u),)
+    def slope_at(u, x):
+        return x * math.cos(u)
 
     errors = []
     for n in (8, 16, 32):
-        (y,) = dormand_prince(slope_at, (torch.ones(1, dtype=torch.float64),), [3.0 * i / n for i in range(n + 1)])
+        y = dormand_prince(slope_at, torch.ones(1, dtype=torch.float64), [3.0 * i / n for i in range(n + 1)])
         errors.append(abs(float(y) - math.exp(math.sin(3.0))))
     assert 20 < errors[0] / errors[1] < 60
     assert 20 < errors[1] / errors[2] < 60
 
 
-def test_the_stepper_keeps_each_tensors_dtype():
-    state = (torch.ones(2), torch.ones(3, dtype=torch.float64))
-    single, double = dormand_prince(lambda _, s: s, state, [0.0, 0.25, 0.5, 0.75, 1.0])
-    assert (single.dtype, double.dtype) == (torch.float32, torch.float64)
-    torch.testing.assert_close(double, torch.full_like(double, math.e), rtol=1e-6, atol=0)
+def test_the_quadrature_is_exact_for_polynomials_in_the_grids_variable():
+    for n in (1, 4, 9):
+        angles, weights = torch.tensor(gauss_legendre(0.01, 20.0, n), dtype=torch.float64).T
+        low, high = (math.log(math.atan(level) + 0.05) for level in (0.01, 20.0))
+        u = torch.log(angles + 0.05)
+        for degree in range(2 * n):  # d theta is (theta + 0.05) du
+            integral = float((weights * u**degree / (angles + 0.05)).sum())
+            exact = (high ** (degree + 1) - low ** (degree + 1)) / (degree + 1)
+            assert integral == pytest.approx(exact, rel=1e-9)
 
 
 @pytest.mark.parametrize(("level_from", "level_to"), [(0.01, 20.0), (20.0, 0.01), (1.0, 2.0)])

@@ -6,6 +6,7 @@ from scipy.integrate import solve_ivp
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from backwalk.diffusion import GaussianDenoiser, GaussianMixtureDenoiser, log_density
+from backwalk.diffusion.derivatives import linearize
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 
@@ -97,6 +98,26 @@ def test_solver_error_sees_a_grid_that_is_too_coarse():
         got = log_density(MIXTURE, X, **LEVELS, n_intervals=n_intervals)
         assert (got.log_prob - fine.log_prob).abs().max() <= got.solver_error.max()
     assert fine.solver_error.max() < 1e-3
+
+
+def test_divergences_are_few_and_a_path_takes_six_evaluations_a_step():
+    class Counting:
+        log_snr_range = MIXTURE.log_snr_range
+        evaluations, divergences = 0, 0
+
+        def __call__(self, x_t, log_snr):
+            self.evaluations += 1
+            return MIXTURE(x_t, log_snr)
+
+        def linearize(self, x_t, log_snr):
+            self.divergences += 1
+            return linearize(MIXTURE, x_t, log_snr)
+
+    counting = Counting()
+    got = log_density(counting, X, **LEVELS, n_intervals=16)
+    assert (counting.divergences, counting.evaluations) == (16 + 8, 6 * (16 + 8 + 2) - 16 - 8)
+    exact = log_density(MIXTURE, X, **LEVELS, n_intervals=96).log_prob
+    assert float((got.log_prob - exact).abs().max()) < 2e-3
 
 
 def test_float32_agrees_with_float64():
