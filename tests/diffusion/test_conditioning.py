@@ -213,7 +213,7 @@ def test_the_chain_rule_of_log_densities():
     known = torch.arange(2) == 1
     plane = GaussianDenoiser(MEANS[0, :2], COVARIANCES[0, :2, :2])
     x = X[:2, :2]
-    settings = {"level_min": 1e-5, "level_max": math.inf, "n_intervals": 20}
+    settings = {"level_min": 1e-5, "level_max": math.inf, "n_intervals": 24}
     whole, marginal, conditional = (
         log_density(denoiser, rows, **settings)
         for denoiser, rows in [

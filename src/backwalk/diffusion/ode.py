@@ -7,7 +7,8 @@ the path x_t = cos(theta) x_0 + sin(theta) eps the ODE is simply
 
 the prediction v of Salimans & Ho 2022. At theta = pi / 2, an infinite noise level (zero terminal SNR), v is -x_0_hat.
 For standard normal data v is 0, and the ODE leaves them unchanged, without error. A method of order 5 needs few
-evaluations on a grid that is even in ln(theta + 0.05): in ln s, it is finest where the noise is of the size of the data.
+evaluations on a grid that is even in ln(theta + 0.05): in ln s, it is finest where the noise is of the size of the
+data.
 
 The error estimate is the change from halving the number of intervals. This is about the error of the coarser grid, so
 it is nearly always larger than that of the result. It adds half of the cost. (The estimate embedded in the method costs
@@ -20,11 +21,13 @@ level s_min to the greatest, s_max, which may be infinite,
 
 where the last term is the scaling x_t = x / sqrt(1 + s_min^2) at the start. For a perfect denoiser and a large s_max
 this is the density of the data blurred by noise of standard deviation s_min. x is scored without added noise, which
-would bias the mean. A divergence costs d evaluations or more, a step of the path six. So the divergence is computed at
-Gauss-Legendre nodes in ln(theta + 0.05) alone, between which the path takes one step each: the integrand is smooth, and
-n nodes integrate polynomials of degree 2n - 1 in it exactly. The ODE defines another model than the chain of `variational_bound`: for an imperfect denoiser the
+would bias the mean. The ODE defines another model than the chain of `variational_bound`: for an imperfect denoiser the
 two densities differ, and neither is always the larger. The log-density of a conditional or a marginal is that of a
 `RowwiseConditional` on the free coordinates.
+
+A divergence takes d evaluations or more, a step of the path six. So the divergence is computed at Gauss-Legendre nodes
+in ln(theta + 0.05) alone, between which the path takes one step each: the integrand is smooth, and n nodes integrate
+polynomials of degree 2n - 1 exactly.
 
 Source: Song et al. 2021 (SDE); the form in the angle follows from Salimans & Ho 2022, Appendix D; Grathwohl et al. 2019
 for the trace by random probes.
