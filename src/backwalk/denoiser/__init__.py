@@ -7,6 +7,7 @@
 from torch import nn
 
 from backwalk.denoiser.layout import WIDE, TableLayout
+from backwalk.denoiser.levels_start import choose_factors
 from backwalk.denoiser.network import Residual, Textbook, is_low
 from backwalk.denoiser.own_network import NetworkDenoiser, answers, check_answers, checked_copy
 from backwalk.denoiser.preconditioning import (
@@ -38,6 +39,7 @@ __all__ = [
     "answers",
     "build_denoiser",
     "check_answers",
+    "choose_factors",
     "described",
     "is_low",
 ]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from backwalk.denoiser.levels_start import log_ratios
 from backwalk.denoiser.numbers_start import NumbersStart, equal_rows, numbers_start
 from backwalk.denoiser.passes import forward_pass, network_pass, pushed
 from backwalk.diffusion import log_snr_by_coordinate
@@ -77,10 +78,13 @@ class GivenLevels:
         start = numbers_start(
             self._layout, self._denoiser.floor, self._rows[rows][None], log_snr[None], self._free[rows][None]
         )
+        evidence = known.clone()
+        evidence[:, self._layout.numbers] &= ~self._free[rows]
+        log_q = self._layout.log_prior_of(block) + log_ratios(self._layout, self._rows[rows], evidence, block)
         total: Tensor | None = None
         for k in range(self._denoiser.n_members):
             f = self._prediction(start, k, self._entered[k : k + 1, rows], outputs)
-            p = torch.softmax(self._layout.log_prior_of(block) + f[0], dim=-1)
+            p = torch.softmax(log_q + f[0], dim=-1)
             total = p if total is None else total.add_(p)
         assert total is not None
         return (total / self._denoiser.n_members).log()[back]

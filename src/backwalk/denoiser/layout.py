@@ -1,8 +1,9 @@
 """How the coordinates of an encoded table are divided: levels in groups of equal size, numbers, and columns.
 
 `TableLayout` has no learned weights, only the exact answers from which a `TableDenoiser` starts: the posterior of a
-column of levels alone, and a joint Gaussian for the numbers. Blocks of the same number of levels form a group, whose
-operations run together. A row of logits, (M,), holds the levels of all blocks, group after group.
+column of levels alone, and a joint Gaussian for the numbers, with its discriminants for the levels. Blocks of the same
+number of levels form a group, whose operations run together. A row of logits, (M,), holds the levels of all blocks,
+group after group.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backwalk.diffusion import JointGaussian, level_log_posterior
+from backwalk.diffusion import Discriminants, JointGaussian, level_log_posterior, variates_of
 from backwalk.table import Block, Codec
 
 WIDE = 1024
@@ -25,6 +26,7 @@ N_FREQUENCIES = 8
 Half of the last wave is .025 standard deviations of the number. `numbers_start.py` has the waves.
 """
 WAVES_A_NUMBER = 2 * N_FREQUENCIES
+_MOST_DISCRIMINATED = 64  # levels of a block with codes of several coordinates that starts from a discriminant
 _LIKE = 8  # codes on either side whose first numbers are compared with that of a known code
 _LEAST_VARIANCE = 0.05  # of a column of levels, by which inputs are divided
 
@@ -47,7 +49,8 @@ class TableLayout(nn.Module):
 
     A part is a code of levels or a number (`Codec.first_of_part`).
 
-    `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `tied` are the
+    `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `factors`, (B,), in
+    the codec's order, are those of the blocks' discriminants (`levels_start.py`), by default 1. `tied` are the
     coordinates of the numbers that a network reads through waves as well. Tensors by block are in the
     order of the groups.
     """
@@ -57,14 +60,23 @@ class TableLayout(nn.Module):
     part: Tensor  # of each coordinate, (k,)
     part_of_number: Tensor  # of each number, (I,)
     prior: Tensor  # of every level, (M,)
+    coordinate_of_level: Tensor  # the first coordinate of every level's block, (M,)
     block_coordinates: Tensor  # the first coordinate of each block, (B,)
+    discriminant_factors: Tensor  # of every level of narrow blocks
     input_scale: Tensor  # the factors of a network's inputs, (n_inputs + 1,)
     _other_levels: Tensor
     _numbers_with_atoms: Tensor
     _codes_of_atoms: Tensor
     waving: Tensor  # the places of tied numbers among the numbers
 
-    def __init__(self, codec: Codec, gaussian: JointGaussian | None = None, *, tied: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        codec: Codec,
+        gaussian: JointGaussian | None = None,
+        factors: np.ndarray | None = None,
+        *,
+        tied: Collection[int] = (),
+    ) -> None:
         super().__init__()
         self.k, self.n_parts = codec.n_encoded, len(codec.first_of_part)
         self.n_blocks, self.n_numbers = len(codec.blocks), len(codec.numbers)
@@ -83,11 +95,10 @@ class TableLayout(nn.Module):
         """The number of a network's inputs without the noise level, and of its outputs."""
         self.n_outputs = self.n_levels + self.n_numbers
         self._keep("input_scale", self._input_scales([block.frequencies for block in in_order]))
-        if not self.n_numbers:  # which alone start from the Gaussian: its matrices would take a third of a fit
-            gaussian = JointGaussian.standard(self.k, 1)
         start = JointGaussian.standard(self.k) if gaussian is None else gaussian
         for name in ("mean", "directions", "rest"):
             self.register_buffer(f"gaussian_{name}", getattr(start, name))
+        self._keep_discriminants(codec.blocks, start, np.ones(self.n_blocks) if factors is None else factors)
 
     def _keep_groups(self, blocks: Sequence[Block]) -> list[Block]:
         """Divide blocks into groups of equal codes' shapes, those of wide blocks last; return the blocks in order."""
@@ -118,8 +129,23 @@ class TableLayout(nn.Module):
             self._keep(f"codes_{number}", codes.astype(np.float32))
             self._keep(f"log_prior_{number}", np.log([block.frequencies for block in members]).astype(np.float32))
         self._keep("prior", np.concatenate([np.zeros(0), *(b.frequencies for b in in_order)]).astype(np.float32))
+        of_levels = np.repeat([b.coordinates.start for b in in_order], [b.n_levels for b in in_order])
+        self._keep("coordinate_of_level", of_levels.astype(np.intp))
         self._keep("block_coordinates", np.array([block.coordinates.start for block in in_order], dtype=np.intp))
         return in_order
+
+    def _keep_discriminants(self, blocks: Sequence[Block], gaussian: JointGaussian, factors: np.ndarray) -> None:
+        """Keep the discriminants of the blocks that start from them, and the factor of each level of narrow blocks."""
+        start = [i for i, b in enumerate(blocks) if b.n_levels <= (WIDE if b.width == 1 else _MOST_DISCRIMINATED)]
+        self.variates = dict(zip(start, variates_of([blocks[i].codes.shape for i in start]), strict=True))
+        """The variates of each block, in the codec's order, that starts from a discriminant."""
+        of_blocks = [(blocks[i].coordinates, blocks[i].codes, self.outputs[i]) for i in start]
+        for name, part in Discriminants.of(gaussian, of_blocks, self.n_narrow)._asdict().items():
+            self.register_buffer(f"discriminant_{name}", part)
+        of_levels = torch.zeros(self.n_narrow)
+        for i in start:
+            of_levels[self.outputs[i]] = float(factors[i])
+        self.register_buffer("discriminant_factors", of_levels)
 
     def _keep_atoms(self, blocks: Sequence[Block], place_of_number: Mapping[int, int]) -> None:
         """Keep which blocks are the levels of numbers with atoms."""
@@ -152,6 +178,11 @@ class TableLayout(nn.Module):
     def gaussian(self) -> JointGaussian:
         """The joint Gaussian of the encoded rows."""
         return JointGaussian(self.gaussian_mean, self.gaussian_directions, self.gaussian_rest)  # type: ignore[arg-type]
+
+    @property
+    def discriminants(self) -> Discriminants:
+        """Those of the blocks that start from them."""
+        return Discriminants(*(getattr(self, f"discriminant_{name}") for name in Discriminants._fields))
 
     @property
     def groups(self) -> list[Group]:

@@ -106,6 +106,8 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
 def _posterior(layout: TableLayout, a: Tensor, b_sq: Tensor) -> GaussianPosterior:
     """Return the Gaussian's posterior of the numbers for a and b_sq of parts, (..., n, J), once for equal rows."""
     numbers, part, n = layout.numbers, layout.part, a.shape[-2]
+    if not layout.n_numbers:  # then one row will do
+        a, b_sq, n = a[..., :1, :], b_sq[..., :1, :], 1
     if a.shape[:-2].numel() == 1 and n > 1:
         first, of_row = equal_rows(torch.cat([a.flatten(0, -2), b_sq.flatten(0, -2)], dim=1))
         if len(first) <= _MOST_PATTERNS * n:

@@ -4,18 +4,18 @@ Each part of an encoded row, the level of a column or a number, has its own log-
 it is absent, and the noise level of the chain elsewhere. The network F starts from answers that are exact for simple
 tables, and adds corrections:
 
-- levels: p(l | x_t) = softmax_l(ln q(l | x_t) + F_l), where q is the posterior of the column alone
-  (`diffusion/levels.py`). With F = 0 the model has the fitted frequencies of every column, and is exact where columns
-  are independent. x_0_hat = sum_l p(l | x_t) c_l.
+- levels: p(l | x_t) = softmax_l(ln q(l | x_t) + F_l), where q is the posterior of the column alone, and for absent
+  columns also the linear discriminant of what is given (`levels_start.py`). With F = 0 the model has the fitted
+  frequencies of every column, and knows of levels about what logistic regression knows. x_0_hat = sum_l p(l | x_t) c_l.
 - numbers: x_0_hat = m + e g F, where m and e are the mean and the standard deviation of the number given x_t under the
-  joint Gaussian of the encoded rows (`diffusion/joint_gaussian.py`), and g = s / sqrt(s^2 + floor^2) as in
+  joint Gaussian of the encoded rows (`diffusion/posteriors.py`), and g = s / sqrt(s^2 + floor^2) as in
   `preconditioning.py`. For data of unit variance without correlation, m = a x_t and e = b. The Gaussian's error is an
   upper bound of the best denoiser's, so F is of order 1 at most.
 
-The network reads q (one-hot where a level is given, the frequencies where it is absent), the numbers and m, tied
-numbers through waves as well (`numbers_start.py`), the noise level, and which parts are given and absent. A number with
-atoms does not apply at its atoms: once its level is given as an atom, the number is absent for the rest, and
-x_0_hat = a x_t, as for an independent N(0, 1) coordinate.
+The network reads q without discriminants (one-hot where a level is given, the frequencies where it is absent), the
+numbers and m, tied numbers through waves as well (`numbers_start.py`), the noise level, and which parts are given and
+absent. A number with atoms does not apply at its atoms: once its level is given as an atom, the number is absent for
+the rest, and x_0_hat = a x_t, as for an independent N(0, 1) coordinate.
 
 Training minimises the cross-entropy -ln p(l_0 | x_t) of levels and the weighted squared error of numbers.
 """
@@ -31,6 +31,7 @@ from torch import Tensor
 
 from backwalk.denoiser.given_levels import GivenLevels
 from backwalk.denoiser.layout import Group, TableLayout
+from backwalk.denoiser.levels_start import log_ratios
 from backwalk.denoiser.network import ResidualNetwork
 from backwalk.denoiser.numbers_start import NumbersStart, numbers_start
 from backwalk.denoiser.passes import network_pass
@@ -182,10 +183,20 @@ class TableDenoiser(EnsembleDenoiser):
         log_q = layout.log_posterior(x_t, a, noise_sq, groups)
         q = log_q.exp()
         numbers = numbers_start(layout, self.floor, x_t, log_snr, layout.at_an_atom(q, known))
+        known[..., layout.numbers] = numbers.known
+        self._add_discriminants(log_q, x_t, a, known)
         n_levels = q.shape[-1]
         of_levels = (q - layout.prior[:n_levels]) * layout.input_scale[:n_levels]
         levels_known = bool(known[..., layout.block_coordinates].all())
         return _Start(torch.cat([of_levels, numbers.inputs], dim=-1), noise_sq, log_q, numbers, levels_known)
+
+    def _add_discriminants(self, log_q: Tensor, x_t: Tensor, a: Tensor, known: Tensor) -> None:
+        """Add to ln q, (..., n, M), of absent blocks what the known coordinates tell of their levels."""
+        of_narrow = log_q[..., : self.layout.n_narrow]
+        absent = a[..., self.layout.coordinate_of_level[: self.layout.n_narrow]] == 0.0
+        rows = absent.any(-1)
+        if bool(rows.any()):
+            of_narrow[rows] += log_ratios(self.layout, x_t[rows], known[rows]).masked_fill(~absent[rows], 0.0)
 
     def _outputs_by_member(self, start: _Start, outputs: slice) -> Iterator[Tensor]:
         """Yield the network's outputs, (1, n, .), member by member."""

@@ -58,6 +58,7 @@ from backwalk.diffusion.closed_forms import GaussianDenoiser, GaussianMixtureDen
 from backwalk.diffusion.conditioning import RowwiseConditional, log_snr_by_coordinate
 from backwalk.diffusion.covariance import FullGaussian, full_covariance_bound, full_covariance_transition, x_0_posterior
 from backwalk.diffusion.derivatives import linearize
+from backwalk.diffusion.discriminant import Discriminants, variates_of
 from backwalk.diffusion.forward import Gaussian, q_marginal, q_posterior, q_sample, q_sample_at, q_step
 from backwalk.diffusion.ode import LogDensity, integrate_ode, log_density
 from backwalk.diffusion.parameterization import (
@@ -98,6 +99,7 @@ from backwalk.diffusion.terms import BoundTerms, add_levels, collect_terms, merg
 __all__ = [
     "BoundTerms",
     "Denoiser",
+    "Discriminants",
     "FullGaussian",
     "Gaussian",
     "GaussianDenoiser",
@@ -154,6 +156,7 @@ __all__ = [
     "simple_loss_at",
     "v_from_eps",
     "v_from_x_0",
+    "variates_of",
     "variational_bound",
     "x_0_from_eps",
     "x_0_from_v",

@@ -10,7 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.denoiser import Architecture, EnsembleDenoiser, TableDenoiser, TableLayout, build_denoiser
+from backwalk.denoiser import (
+    Architecture,
+    EnsembleDenoiser,
+    TableDenoiser,
+    TableLayout,
+    build_denoiser,
+    choose_factors,
+)
 from backwalk.diffusion import (
     Denoiser,
     JointGaussian,
@@ -156,9 +163,8 @@ def plan_fit(
     from_noise = z[:, codec.numbers] if is_table else z  # the coordinates that the chain makes from noise
     from_noise = from_noise.astype(np.float64, copy=False)
     floor = finest_scale(complete_cases(from_noise), stream=stream.child("floor"))
-    start = None
     if is_table:
-        start, mean, covariance = _fit_gaussian(z, trained, codec, row_weights, stream.child("start"))
+        start, mean, covariance = _fit_start(z, trained, codec, row_weights, stream.child("start"))
     else:
         mean, covariance = moments(torch.from_numpy(z))
     schedule = settings.schedule or default_schedule(mean, covariance, floor, settings.n_steps)
@@ -181,7 +187,7 @@ def plan_fit(
     )
     check_length(training, len(trained))
     only_time_ends_it = max_time is not None and max_steps is None and settings.training is None
-    layout = TableLayout(codec, start, tied=_tied_numbers(chosen, previous_model)) if is_table else None
+    layout = TableLayout(codec, *start, tied=_tied_numbers(chosen, previous_model)) if is_table else None
     denoiser = build_denoiser(
         architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"), layout=layout
     )
@@ -233,19 +239,19 @@ def _n_held_out(n: int, k: int, settings: Settings) -> int:
     return n_held_out
 
 
-def _fit_gaussian(
+def _fit_start(
     z: NDArray[Any], trained: NDArray[np.intp], codec: Codec, weights: NDArray[np.float64] | None, stream: Stream
-) -> tuple[JointGaussian | None, Tensor, Tensor]:
-    """Return the Gaussian from which a table's network starts, and the mean and the covariance of its numbers."""
-    numbers = codec.numbers
-    if not len(numbers):
-        return None, torch.zeros(0, dtype=torch.float64), torch.zeros(0, 0, dtype=torch.float64)
+) -> tuple[tuple[JointGaussian, NDArray[np.float64]], Tensor, Tensor]:
+    """Return from what a table's network starts, and the mean and the covariance of the numbers.
+
+    The start is the Gaussian, and the factors of its discriminants of levels.
+    """
     some = trained[:_MOST_FOR_MOMENTS]  # the order of `trained` is random
-    of_all = moments_with_gaps(
-        z[some].astype(np.float64, copy=False), weights=None if weights is None else weights[some], stream=stream
-    )
-    mean = torch.from_numpy(of_all.mean[numbers])
-    return JointGaussian.of_moments(of_all), mean, torch.from_numpy(of_all.covariance[np.ix_(numbers, numbers)])
+    rows, weights = z[some].astype(np.float64, copy=False), None if weights is None else weights[some]
+    of_all, numbers = moments_with_gaps(rows, weights=weights, stream=stream), codec.numbers
+    factors = choose_factors(codec, rows, weights=weights, stream=stream.child("factors"))
+    start, mean = (JointGaussian.of_moments(of_all), factors), torch.from_numpy(of_all.mean[numbers])
+    return start, mean, torch.from_numpy(of_all.covariance[np.ix_(numbers, numbers)])
 
 
 def _of_mean_one(weights: NDArray[np.float64]) -> Tensor:
