@@ -60,7 +60,7 @@ class TableLayout(nn.Module):
     part: Tensor  # of each coordinate, (k,)
     part_of_number: Tensor  # of each number, (I,)
     prior: Tensor  # of every level, (M,)
-    coordinate_of_level: Tensor  # the first coordinate of every level's block, (M,)
+    block_of_level: Tensor  # of every level, (M,)
     block_coordinates: Tensor  # the first coordinate of each block, (B,)
     discriminant_factors: Tensor  # of every level of narrow blocks
     input_scale: Tensor  # the factors of a network's inputs, (n_inputs + 1,)
@@ -129,8 +129,7 @@ class TableLayout(nn.Module):
             self._keep(f"codes_{number}", codes.astype(np.float32))
             self._keep(f"log_prior_{number}", np.log([block.frequencies for block in members]).astype(np.float32))
         self._keep("prior", np.concatenate([np.zeros(0), *(b.frequencies for b in in_order)]).astype(np.float32))
-        of_levels = np.repeat([b.coordinates.start for b in in_order], [b.n_levels for b in in_order])
-        self._keep("coordinate_of_level", of_levels.astype(np.intp))
+        self._keep("block_of_level", np.repeat(np.arange(len(in_order)), [block.n_levels for block in in_order]))
         self._keep("block_coordinates", np.array([block.coordinates.start for block in in_order], dtype=np.intp))
         return in_order
 

@@ -192,11 +192,13 @@ class TableDenoiser(EnsembleDenoiser):
 
     def _add_discriminants(self, log_q: Tensor, x_t: Tensor, a: Tensor, known: Tensor) -> None:
         """Add to ln q, (..., n, M), of absent blocks what the known coordinates tell of their levels."""
-        of_narrow = log_q[..., : self.layout.n_narrow]
-        absent = a[..., self.layout.coordinate_of_level[: self.layout.n_narrow]] == 0.0
-        rows = absent.any(-1)
-        if bool(rows.any()):
-            of_narrow[rows] += log_ratios(self.layout, x_t[rows], known[rows]).masked_fill(~absent[rows], 0.0)
+        layout, n_levels = self.layout, self.layout.n_narrow
+        absent = (a[..., layout.block_coordinates] == 0.0).flatten(0, -2)
+        rows = absent.any(-1).nonzero()[:, 0]
+        if len(rows):
+            ratios = log_ratios(layout, x_t.flatten(0, -2)[rows], known.flatten(0, -2)[rows])
+            ratios *= absent[rows][:, layout.block_of_level[:n_levels]]
+            log_q.flatten(0, -2)[:, :n_levels].index_add_(0, rows, ratios)
 
     def _outputs_by_member(self, start: _Start, outputs: slice) -> Iterator[Tensor]:
         """Yield the network's outputs, (1, n, .), member by member."""
