@@ -52,7 +52,7 @@ def choose_factors(
     blocks, fold = codec.blocks, np.arange(len(z)) % _FOLDS
     losses = np.zeros((len(_FACTORS), len(blocks)))
     if len(z) < _FEWEST_ROWS:
-        return losses[0]
+        return np.zeros(len(blocks))
     u = stream.child("given").uniform(0, len(z), 1 + len(codec.first_of_part)).numpy()
     part = np.searchsorted(codec.first_of_part, np.arange(z.shape[1]), side="right") - 1
     known = (u[:, 1:] < u[:, :1])[:, part] & ~np.isnan(z)
@@ -72,4 +72,5 @@ def choose_factors(
             log_q = layout.prior[: layout.n_narrow].log() + float(factor) * ratios
             log_p = layout.normalised(log_q, layout.narrow).gather(-1, levels)
             losses[j, : levels.shape[1]] -= (counted * log_p).sum(0).numpy()
-    return _FACTORS[losses.argmin(axis=0)[np.argsort(layout.block_coordinates.numpy())]]
+    in_order = np.argsort(layout.block_coordinates.numpy())
+    return np.asarray(_FACTORS[losses.argmin(axis=0)[in_order]])
