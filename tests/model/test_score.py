@@ -1,7 +1,5 @@
 """Log-densities of whole rows: what a row's score depends on, its errors, and the user's units."""
 
-import itertools
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +12,7 @@ from backwalk.model import (
     bound,
     log_density,
 )
-from backwalk.model.score import rows_scored_at_once
+from backwalk.model.rows import rows_at_once
 from backwalk.streams import Stream
 
 STREAM = Stream(11)
@@ -42,13 +40,18 @@ def test_scores_do_not_depend_on_the_tile_that_a_row_is_in(model, rows, n):
     torch.testing.assert_close(scores, first.repeat(n // 50 + 1)[:n], rtol=1e-6, atol=1e-6)
 
 
-def test_many_rows_are_scored_in_large_tiles_and_few_rows_with_many_tangents_in_small_ones():
-    assert rows_scored_at_once(1, 2) == rows_scored_at_once(128, 2) == 64
-    for n_rows, n_tangents in itertools.product([1, 100, 5000, 10**6], [0, 1, 2, 7, 32, 1000]):
-        n = rows_scored_at_once(n_rows, n_tangents)
-        assert n.bit_count() == 1
-        assert 64 <= rows_scored_at_once(n_rows, n_tangents + 1) <= n <= rows_scored_at_once(n_rows + 1, n_tangents)
-        assert n <= 2048
+def test_few_rows_are_computed_in_small_tiles_and_many_in_large_ones():
+    assert [rows_at_once(n, 512) for n in (1, 8, 9, 64, 65, 128, 1000, 10**6)] == [8, 8, 16, 64, 64, 64, 512, 512]
+
+
+def test_one_row_costs_no_more_evaluations_than_eight_rows(model, rows, monkeypatch):
+    shapes = []
+    forward = type(model.denoiser).forward
+    monkeypatch.setattr(
+        type(model.denoiser), "forward", lambda self, x, level: (shapes.append(len(x)), forward(self, x, level))[1]
+    )
+    log_density(model, rows[:1], n_intervals=2)
+    assert set(shapes) == {8}
 
 
 def test_random_signs_estimate_the_exact_divergence_within_their_standard_error(model, rows):

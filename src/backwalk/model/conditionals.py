@@ -1,13 +1,17 @@
 """One column given others, row by row.
 
-P(level | known) and E[number | known] are single evaluations of the denoiser with known coordinates at log-SNR +inf and
-all others at -inf (`diffusion/conditioning.py`). The distribution of a number is that of rows drawn given what is
-known.
+P(level | known) and E[z | known] of a number's coordinate z are single evaluations of the denoiser with known
+coordinates at log-SNR +inf and all others at -inf (`diffusion/conditioning.py`). The mean of a number x(z) that is not
+linear in its coordinate takes a quadrature: the probability-flow ODE of z alone maps N(0, 1) to the distribution of z,
+and so Gauss-Hermite nodes to nodes of it. They are moved by their difference from E[z | known] in the mean. The
+distribution of a number is that of rows drawn given what is known.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -15,20 +19,23 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from backwalk.diffusion import log_snr_by_coordinate
+from backwalk.diffusion import Denoiser, log_snr_by_coordinate
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.draw import make_solver
 from backwalk.model.levels import level_log_probs
-from backwalk.model.rows import EncodedRows, encode_given, map_tiles, with_levels_given
+from backwalk.model.rows import EncodedRows, encode_given, map_tiles, numbers_given, with_levels_given
 from backwalk.model.sample import sample_candidates
 from backwalk.model.terms import read_cells, user_terms
-from backwalk.sampling import Sampler
+from backwalk.sampling import Multistep, Sampler, angle_places, last_state, spread_times, walk_back
 from backwalk.streams import RandomState, Stream, as_stream
 from backwalk.table import Schema, from_values
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
+_MEAN_NODES, _MEAN_EVALUATIONS = 6, 10  # of the quadrature of a mean, and of the path of each of its nodes
+_MEAN_ROWS = 256  # of a tile, each with all nodes
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -43,23 +50,29 @@ class Conditional:
     all that follows from the distribution of numbers are then those given that there is a value. They are NaN in rows
     of which no draw has a value.
 
-    `points` are the levels' values, (L,), with `weights`, (n, L), or draws, (n, m), increasing, without. Missing ones
-    are NaN, in draws at the end. `expected` is the mean of a number, (n,), where it is known without draws, and `gap`
-    the probability of a missing number, (n,), where these are generated. `schema` is that of the column alone, and
-    `label` its name in messages.
+    `values` are the levels' values, (L,), with `weights`, (n, L), or draws, (n, m), increasing, without; or a function
+    that makes the draws when they are first needed. Missing ones are NaN, in draws at the end. `expected` is the mean
+    of a number, (n,), where it is known without draws, and `gap` the probability of a missing number, (n,), where these
+    are generated. `schema` is that of the column alone, and `label` its name in messages.
     """
 
     label: str
     schema: Schema
-    points: Array
+    values: Array | Callable[[], Array]
     weights: Array | None = None
     expected: Array | None = None
     gap: Array | None = None
 
+    @cached_property
+    def points(self) -> Array:
+        """The values of levels, (L,), or the draws of each row, (n, m)."""
+        return self.values() if callable(self.values) else self.values
+
     @property
     def n_rows(self) -> int:
         """The number of rows, n."""
-        return len(self.points if self.weights is None else self.weights)
+        parts = (self.weights, self.expected)
+        return next((len(part) for part in parts if part is not None), len(self.points))
 
     @property
     def levels(self) -> NDArray[Any]:
@@ -168,10 +181,10 @@ class Conditional:
         return np.asarray(below + u * (at_most - below))
 
     def __repr__(self) -> str:
-        """Return the column, the number of rows, and the levels or the number of draws."""
+        """Return the column, the number of rows, and the levels."""
         rows = f"{self.n_rows:,} row{'' if self.n_rows == 1 else 's'}"
         if self.weights is None:
-            return f"Conditional({self.label}, {rows}, {self.points.shape[1]:,} draws each)"
+            return f"Conditional({self.label}, {rows})"
         levels = listed(user_terms(self.schema, 0, value) for value in self.points)
         return f"Conditional({self.label}, {rows}, levels {levels})"
 
@@ -255,9 +268,10 @@ def conditional(
 ) -> Conditional:
     """Return the distribution of a column given the observed cells of rows, (n, d), of which it is none.
 
-    A column of levels takes one evaluation per row; a number `n_draws` draws, and one evaluation for its mean where the
-    column is a linear function of its coordinate, or for the probability that it is missing. Raises InvalidInput for a
-    column that is constant, and for patterns for which the model was not trained.
+    A column of levels takes one evaluation per row, and so do the mean of a number that is a linear function of its
+    coordinate, and the probability that it is missing. The mean of another number takes 61, its distribution `n_draws`
+    draws, which are made when they are first needed. Raises InvalidInput for a column that is constant, and for
+    patterns for which the model was not trained.
     """
     codec, schema, label = model.codec, model.schema.taken([column]), model.schema.label(column)
     if not codec.columns[column].width:
@@ -275,12 +289,18 @@ def conditional(
             return Conditional(label, schema, block.values, probabilities_of_levels(model, given, i))
         if column in codec.missing_levels:
             gap = probabilities_of_levels(model, given, i)[:, np.isnan(block.values).argmax()]
-    numbers = np.arange(len(rows))
+    draws = partial(_draws_of_number, model, given, column, n_draws, stream, sampler)
+    expected = mean_of_number(model, given, column) if has_mean(model, column) else None
+    return Conditional(label, schema, draws, expected=expected, gap=gap)
+
+
+def _draws_of_number(
+    model: DiffusionModel, given: EncodedRows, column: int, n_draws: int, stream: Stream, sampler: Sampler | str | None
+) -> Array:
+    """Return the sorted draws of a number given the known cells, (n, n_draws)."""
+    numbers = np.arange(len(given.values))
     drawn = sample_candidates(model, numbers, n_draws, stream=stream, given=given, sampler=sampler)[..., column]
-    expected = None
-    if codec.columns[column].is_linear:
-        expected = means_of_numbers(model, given)[:, column]
-    return Conditional(label, schema, np.sort(drawn, axis=1), expected=expected, gap=gap)
+    return np.sort(drawn, axis=1)
 
 
 def probabilities_of_levels(model: DiffusionModel, given: EncodedRows, block: int) -> Array:
@@ -291,6 +311,66 @@ def probabilities_of_levels(model: DiffusionModel, given: EncodedRows, block: in
         return level_log_probs(denoiser, blocks, rows, known, block).double().softmax(dim=1)
 
     return map_tiles(tile, given.rows, given.known, width=blocks[block].n_levels).numpy()
+
+
+def has_mean(model: DiffusionModel, column: int) -> bool:
+    """Return whether `mean_of_number` is defined: the number is linear, or the model knows the number alone."""
+    number = model.codec.columns[column].number_column
+    return number is not None and (number.is_linear or model.conditions == "any")
+
+
+@in_initial_torch_state
+def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Array:
+    """Return E[number | given], (n,), of a column that is unknown in all rows; given that it is not missing.
+
+    With atoms it is the sum over these and "other" of P(atom | given) times the atom, or the mean given "other". Means
+    lie within the range of the column. Raises SamplingDiverged where one is not finite.
+    """
+    codec = model.codec
+    number, rows, known = codec.columns[column].number_column, given.rows.clone(), given.known.clone()
+    assert number is not None
+    blocks = [(i, block) for i, block in enumerate(codec.blocks) if block.column == column]
+    for _, block in blocks:
+        rows[:, block.coordinates] = torch.as_tensor(block.codes[-1]).to(rows)
+        known[:, block.coordinates] = True
+    coordinate = torch.tensor([codec.slices[column].stop - 1], device=rows.device)
+
+    def tile(rows: Tensor, known: Tensor) -> Tensor:
+        absent = ~known
+        absent[:, coordinate] = False
+        denoiser = numbers_given(model.denoiser, codec, rows, known, absent, coordinate)
+        mean = denoiser(rows.new_zeros(len(rows), 1), rows.new_tensor(-torch.inf)).double()
+        if number.is_linear:
+            return mean
+        z = _ode_of_one_number(model, denoiser, rows.new_tensor(nodes).repeat_interleave(len(rows))[:, None])
+        z = z.double().reshape(len(nodes), -1).T
+        return z + (mean - z @ torch.from_numpy(weights).to(z)[:, None])
+
+    nodes, weights = np.polynomial.hermite_e.hermegauss(1 if number.is_linear else _MEAN_NODES)
+    weights /= weights.sum()
+    z = map_tiles(tile, rows, known, width=len(nodes), most_rows=_MEAN_ROWS).numpy()
+    if not np.isfinite(z).all():
+        raise SamplingDiverged(
+            f"Means of {model.schema.label(column)} should be finite, but some are not: fit again with a `training` "
+            "of lower learning_rate."
+        )
+    mean = np.clip(number.chain.decode(z.ravel()).reshape(z.shape), *number.value_range) @ weights
+    for i, block in blocks:
+        p = probabilities_of_levels(model, given, i)
+        values = np.column_stack([np.broadcast_to(block.atoms, (len(mean), len(block.atoms))), mean])
+        p = np.where(np.isnan(values), 0.0, p)
+        mean = (np.nan_to_num(values) * p).sum(axis=1) / p.sum(axis=1)
+    means = np.full((len(mean), codec.n_columns), np.nan)
+    means[:, column] = mean
+    return np.asarray(model.schema.clipped(means)[:, column])
+
+
+def _ode_of_one_number(model: DiffusionModel, denoiser: Denoiser, x_N: Tensor) -> Tensor:
+    """Return the points to which the ODE carries x_N, (n, 1), by a solver of order 3 in a few steps."""
+    times = spread_times(angle_places(model.schedule), min(_MEAN_EVALUATIONS, model.schedule.n_steps))
+    solver = make_solver(model, Sampler(Multistep.name), times)
+    chain = walk_back(denoiser, model.schedule.respace(times), solver, x_N, noise=lambda _: x_N)
+    return last_state(chain).x_t
 
 
 def means_of_numbers(model: DiffusionModel, given: EncodedRows) -> Array:

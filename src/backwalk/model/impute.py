@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
-from backwalk.model.conditionals import Conditional, means_of_numbers, probabilities_of_levels
+from backwalk.model.conditionals import (
+    Conditional,
+    has_mean,
+    mean_of_number,
+    means_of_numbers,
+    probabilities_of_levels,
+)
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.rows import encode_given
 from backwalk.model.sample import sample_candidates, sample_numbered
@@ -65,8 +71,9 @@ def estimate_rows(
     """Return rows, (n, d), whose missing cells are the mean or the median given the observed ones.
 
     In columns with levels or steps it is the nearest of these. Labels and truth values are the most probable ones.
-    Levels take one evaluation for each column, and so do the means of all numbers that are linear in their coordinates;
-    means of others, and medians, are those of `n_draws` draws. Rows count, and it raises, as `impute_rows` does.
+    Levels take one evaluation for each column, and so do the means of all numbers that are linear in their coordinates.
+    Those of other numbers take 61 for each column, where any columns may be given. Other means, and medians, are those
+    of `n_draws` draws. Rows count, and it raises, as `impute_rows` does.
     """
     rows, with_gaps = _with_constants(model, values)
     for part in _together(with_gaps, first_row):
@@ -109,6 +116,10 @@ def _estimates(
     if (pending & linear).any():
         rows = np.where(gaps & linear, means_of_numbers(model, given), rows)
         pending &= ~linear
+    for j in np.flatnonzero(pending).tolist() if statistic == "mean" else ():
+        if has_mean(model, j):
+            at = np.flatnonzero(gaps[:, j])
+            rows[at, j], pending[j] = mean_of_number(model, given.take(at), j), False
     if pending.any():
         still = np.flatnonzero((gaps & pending).any(axis=1))
         at_once = max(_DRAWS_AT_ONCE // n_draws, 1)

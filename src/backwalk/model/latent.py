@@ -30,12 +30,11 @@ from backwalk.limits import is_whole
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.possible import refuse_impossible
 from backwalk.model.rows import encode_complete, map_tiles
-from backwalk.sampling import TILE_ROWS
 from backwalk.table import as_table, complete, only_numbers
 from backwalk.torch_state import in_initial_torch_state
 
 N_INTERVALS = 16
-_TILE_ROWS = 256  # on a CPU, where even one row takes 144 evaluations of a tile
+_MOST_ROWS = 256  # of a tile on a CPU
 _FARTHEST = 1e6  # the largest coordinate of a latent: float32 does not resolve the rows of larger ones
 
 
@@ -159,12 +158,12 @@ def _levels(model: DiffusionModel) -> tuple[float, float]:
 def _transport(
     model: DiffusionModel, start: Tensor, level_from: float, level_to: float, n_intervals: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    denoiser, tile_rows = _InFloat64(model.denoiser), _TILE_ROWS if start.device.type == "cpu" else TILE_ROWS
+    denoiser = _InFloat64(model.denoiser)
 
     def tile(rows: Tensor) -> Tensor:
         return torch.cat(integrate_ode(denoiser, rows, level_from, level_to, n_intervals), dim=1)
 
-    both = map_tiles(tile, start, width=2 * start.shape[1], tile_rows=tile_rows).numpy()
+    both = map_tiles(tile, start, width=2 * start.shape[1], most_rows=_MOST_ROWS).numpy()
     broken = np.flatnonzero(~np.isfinite(both).all(axis=1))
     if len(broken):
         raise SamplingDiverged(

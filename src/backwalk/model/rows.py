@@ -192,14 +192,16 @@ def map_tiles(
     function: Callable[..., Tensor],
     *rows: Tensor,
     width: int,
-    tile_rows: int = TILE_ROWS,
+    most_rows: int = TILE_ROWS,
     watch: Callable[[int], object] = lambda _: None,
 ) -> Tensor:
     """Return function(*rows), (n, width), tile by tile, on the CPU; rows are tensors of n rows each.
 
-    The last tile is filled up with copies of its first row. `watch` is called with the number of rows of each tile.
+    Tiles have at most `most_rows` rows, a power of two, on a CPU (`rows_at_once`), and always 2,048 on a GPU. The last
+    one is filled up with copies of its first row. `watch` is called with the number of rows of each tile.
     """
     n, device = len(rows[0]), rows[0].device
+    tile_rows = rows_at_once(n, most_rows) if device.type == "cpu" else TILE_ROWS
 
     def tile(first: int, last: int) -> Tensor:
         return function(*(padded_tile(part[first:last], tile_rows) for part in rows))
@@ -209,6 +211,16 @@ def map_tiles(
         pieces.append(piece.cpu())
         watch(len(piece))
     return torch.cat(pieces) if pieces else torch.empty(0, width, dtype=torch.float64)
+
+
+def rows_at_once(n_rows: int, most_rows: int) -> int:
+    """Return the rows of a tile in which a CPU computes `n_rows` rows: 8 at least, and at most `most_rows`.
+
+    More than 64 rows are split into two tiles, for two threads; smaller tiles would take as long. Sizes are powers of
+    two, because matrix products compute remainders with other bits.
+    """
+    whole = 1 << max(n_rows - 1, 0).bit_length()
+    return min(max(whole, 8) if n_rows <= 64 else whole // 2, most_rows)
 
 
 def refuse_no_numbers(scores: Tensor, what: str) -> None:

@@ -35,12 +35,12 @@ from backwalk.model.rows import (
     numbers_given,
     refuse_no_numbers,
 )
-from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream
 from backwalk.threads import on_one_thread
 from backwalk.torch_state import in_initial_torch_state
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
+_MOST_ROWS = 512  # of a tile on a CPU, whose cache holds the slopes of all layers
 _PLACES_AT_ONCE = 2**15  # in the cells of integers, scored together
 
 
@@ -148,13 +148,10 @@ class _NumbersDensity:
         `values` are the rows in the user's units, (n, d), with NaN in columns that are not in question. `seeds`,
         (n, k), are the encoded rows that seed the probes.
         """
-        codec, device = self.model.codec, encoded.rows.device
-        n_tangents = len(codec.numbers) if self.n_probes is None else self.n_probes
-        tile_rows = rows_scored_at_once(len(encoded.rows), n_tangents) if device.type == "cpu" else TILE_ROWS
         parts = (encoded.rows, encoded.known, encoded.in_question, seeds)
-        result = map_tiles(self._score_tile, *parts, width=3, tile_rows=tile_rows, watch=watch)
+        result = map_tiles(self._score_tile, *parts, width=3, most_rows=_MOST_ROWS, watch=watch)
         refuse_no_numbers(result[:, 0], "Log-densities")
-        log_volume = torch.from_numpy(codec.log_abs_det_jacobian(values))
+        log_volume = torch.from_numpy(self.model.codec.log_abs_det_jacobian(values))
         return LogDensity(result[:, 0] + log_volume, result[:, 1], result[:, 2])
 
     def _score_tile(self, rows: Tensor, known: Tensor, in_question: Tensor, seeds: Tensor) -> Tensor:
@@ -217,18 +214,6 @@ def _mean_over_places(at_places: LogDensity, log_r: Tensor) -> LogDensity:
     solver_error = (share * at_places.solver_error.reshape(log_r.shape)).sum(dim=1)
     probe_error = (share * at_places.standard_error.reshape(log_r.shape)).sum(dim=1)
     return LogDensity(log_prob, solver_error, standard_error.hypot(probe_error))
-
-
-def rows_scored_at_once(n_rows: int, n_tangents: int) -> int:
-    """Return the rows of a tile in which a CPU computes the log-densities of `n_rows` rows.
-
-    Few rows are split into two tiles of at least 64 rows; a smaller tile would cost as much. A tile has at most 2,048
-    rows, fewer with more tangents, to fit in the cache. Sizes are powers of two, because matrix products compute
-    remainders with other bits.
-    """
-    most = min(max(4096 // max(n_tangents, 1), 128), 2048)
-    half = 1 << max(n_rows - 1, 1).bit_length() - 1
-    return max(min(half, 1 << most.bit_length() - 1), 64)
 
 
 def _draw_signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:

@@ -28,7 +28,7 @@ from backwalk.sampling.solvers import (
     Visit,
     mean_weights,
 )
-from backwalk.sampling.times import spread_times
+from backwalk.sampling.times import angle_places, spread_times
 
 __all__ = [
     "EVALUATIONS_OF_CONDITIONALS",
@@ -49,6 +49,7 @@ __all__ = [
     "Solver",
     "StochasticMultistep",
     "Visit",
+    "angle_places",
     "choose_sampler",
     "default_sampler",
     "fit_times",
