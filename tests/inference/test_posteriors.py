@@ -344,13 +344,12 @@ def test_a_bounded_prior_has_no_leakage_and_needs_no_rejection():
 
 
 def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
-    """z is the coordinate of theta > 0, and normal; x = z + N(0, 1/4): z given x_1..x_n is normal, but beside 0.
-
-    Within three tenths of the margin of the bound the density of theta is flat, as at this distance.
-    """
+    """z is the coordinate of theta > 0, and normal; x = z + N(0, 1/4): z given x_1..x_n is normal, but beside 0."""
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
     monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)
-    codec = Codec((NumberColumn(1.0, 1.0, 0.0, bounds=Boundary(-1.0, None, 0.3)), NumberColumn(0.0, 1.0)))
+    codec = Codec(
+        (NumberColumn(1.0, 1.0, 0.0, bounds=Boundary((-0.7, 0.0, 1.0), (-0.9, 0.0, 1.0), -1.0)), NumberColumn(0.0, 1.0))
+    )
     of_theta = Codec(codec.columns[:1])
     denoiser = GaussianDenoiser(torch.zeros(2).double(), torch.tensor([[1.0, 1.0], [1.0, 1.25]]).double())
     schedule = NoiseSchedule.log_snr_uniform(50, log_snr_max=14.0, log_snr_min=-14.0)
@@ -367,11 +366,10 @@ def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
     x = np.array([[-1.0], [-1.2], [-0.8]])  # near the bound, where the map bends
     law = stats.norm(x.sum() / (len(x) + 0.25), np.sqrt(0.25 / (len(x) + 0.25)))
     grid = np.linspace(1e-9, 1.5, 20001)
-    held = np.maximum(grid, 0.3 * 0.3)[:, None]
-    density = np.exp(law.logpdf(of_theta.encode(held)[:, 0]) + of_theta.log_abs_det_jacobian(held))
+    at_grid = grid[:, None]
+    density = np.exp(law.logpdf(of_theta.encode(at_grid)[:, 0]) + of_theta.log_abs_det_jacobian(at_grid))
     density /= np.trapezoid(density, grid)
     mean, mean_square = (np.trapezoid(density * grid**power, grid) for power in (1, 2))
-    assert 0.02 < np.trapezoid(density * (grid < 0.09), grid) < 0.5  # the flat part counts
 
     weighted = made.weighted_draws(x, n_each=60, effective_sample_size=80.0, random_state=0)
     w = weighted.log_weights.exp().numpy()

@@ -12,19 +12,19 @@ from backwalk.table import Asinh, Boundary, Spline
 from backwalk.table.maps import Affine, Chain, reflect
 
 SPLINE = Spline((-1.0, -0.8, 0.1, 0.3, 2.0), (-1.5, -0.4, 0.0, 0.9, 1.4))
-TO_UNITS = Affine(2.0, 2.0)
+TO_UNITS, KNOTS = Affine(2.0, 2.0), ((-1.0, 0.1, 1.2), (-1.2, 0.3, 1.0))
 MAPS = {
     "affine": Affine(3.0, 2.0),
     "asinh": Asinh(1.0, 0.5),
-    "low": Boundary(-2.0, None, 0.5),
-    "high": Boundary(None, 6.0, 0.5),
-    "both": Boundary(-2.0, 6.0, 0.5),
+    "low": Boundary((-1.0, 3.0), (-1.5, 0.7), low=-2.0),
+    "high": Boundary((-1.0, 0.0, 5.0), (-1.5, 0.0, 1.4), high=6.0, high_power=0.5),
+    "both": Boundary((-1.0, 5.0), (-1.1, 1.2), -2.0, 6.0, 2.0, 1.0),
     "spline": SPLINE,
     "heavy": Chain((Asinh(3.0, 0.2), Affine(0.5, 1.5))),
-    "bounded": Chain((TO_UNITS, Boundary(-2.0, 2.0, 0.5))),
-    "bounded heavy": Chain((Asinh(1.0, 2.0), Affine(0.0, 1.0), Boundary(None, float(np.arcsinh(2.5)), 0.5))),
+    "bounded": Chain((TO_UNITS, Boundary(*KNOTS, -2.0, 2.0))),
+    "bounded heavy": Chain((Asinh(1.0, 2.0), Affine(0.0, 1.0), Boundary(*KNOTS, high=float(np.arcsinh(2.5))))),
     "mapped": Chain((TO_UNITS, SPLINE)),
-    "mapped bounded heavy": Chain((Asinh(0.0, 0.5), Affine(0.2, 1.5), Boundary(-3.0, None, 0.3), SPLINE)),
+    "mapped bounded heavy": Chain((Asinh(0.0, 0.5), Affine(0.2, 1.5), Boundary(*KNOTS, low=-3.0), SPLINE)),
 }
 EACH = pytest.mark.parametrize("each", MAPS.values(), ids=MAPS)
 X = np.linspace(-1.99, 5.99, 1001)
@@ -80,10 +80,18 @@ def test_heavy_tails_hold_the_whole_range_of_float64():
         assert np.isfinite(numbers).all()
 
 
-def test_the_middle_between_bounds_is_left_as_it_is():
-    middle = np.linspace(-1.4, 5.4, 50)
-    np.testing.assert_allclose(MAPS["both"].encode(middle), middle, rtol=1e-12, atol=1e-12)
-    assert (MAPS["both"].log_slope(middle) == 0.0).all()
+@pytest.mark.parametrize("power", [0.5, 1.0, 2.0])
+def test_a_normal_has_a_power_law_beside_a_bound(power):
+    """F = Phi(z_1) u^k, but for a thousandth of it: the density is infinite, positive or 0 at the bound, and finite."""
+    each = Boundary((1.0, 2.0), (-1.0, 1.0), low=0.0, low_power=power)
+    u = np.array([0.1, 0.3, 0.7, 1.0])
+    share = stats.norm.cdf(-1.0) * (1e-3 + (1.0 - 1e-3) * u**power)
+    np.testing.assert_allclose(stats.norm.cdf(each.encode(u)), share, rtol=1e-12)
+    density = np.exp(stats.norm.logpdf(each.encode(u)) + each.log_slope(u))
+    expected = stats.norm.cdf(-1.0) * (1.0 - 1e-3) * power * u ** (power - 1.0)
+    np.testing.assert_allclose(density, expected, rtol=1e-12)
+    at_bound = np.exp(stats.norm.logpdf(each.encode(np.zeros(1))) + each.log_slope(np.zeros(1)))[0]
+    assert at_bound == pytest.approx(expected[-1] / power * 1e-3 ** (1.0 - 1.0 / power), rel=1e-9)
 
 
 @pytest.mark.parametrize("name", ["low", "high", "both"])

@@ -10,7 +10,7 @@ from backwalk.table import Boundary, Codec, Grid, NumberColumn, Spline, as_table
 from backwalk.table.records import to_record
 from tests.table.tables import COLUMNS, MIXED, TAILED
 
-BOTH = NumberColumn(2.0, 2.0, -2.0, 6.0, bounds=Boundary(-2.0, 2.0, 0.5))
+BOTH = NumberColumn(2.0, 2.0, -2.0, 6.0, bounds=Boundary((-1.0, 1.0), (-0.8, 0.8), -2.0, 2.0, 0.5))
 MAPPED_COUNT = NumberColumn(
     3.0, 2.0, 0.0, 9.0, spline=Spline((-1.0, 2.0), (-1.5, 1.4)), grid=Grid(), dequantisation="uniform"
 )
@@ -27,7 +27,7 @@ NUMBER = to_record(NumberColumn(0.0, 1.0))
 HEAVY = {**NUMBER, "asinh": {"kind": "Asinh", "centre": 0.0, "scale": 1.0}}
 GRID = {"kind": "Grid", "step": 1.0, "offset": 0.0, "per": 1.0}
 INTEGER = {**NUMBER, "least": 0.0, "largest": 5.0, "grid": GRID, "dequantisation": "uniform"}
-BOUNDED = {**NUMBER, "least": -2.0, "bounds": {"kind": "Boundary", "low": -2.0, "high": 2.0, "margin": 0.5}}
+BOUNDED = to_record(BOTH)
 MAPPED = {**NUMBER, "spline": {"kind": "Spline", "knots": [-1.0, 0.0, 2.0], "quantiles": [-1.0, 0.5, 1.0]}}
 LEVELS = {"kind": "LevelsColumn", "values": [0.0, 1.0], "frequencies": [0.5, 0.5], "coding": "one-hot"}
 ATOMS = {"kind": "AtomsColumn", "number": NUMBER, "atoms": [0.0, None], "frequencies": [0.5, 0.25, 0.25]}
@@ -50,9 +50,8 @@ def part(column, name, **change):
         *({**INTEGER, "dequantisation": density} for density in (1.0, ["uniform"], "normal")),
         *({**INTEGER, **change} for change in ({"grid": None}, {"grid": 1.0}, {"least": "0"}, {"least": 6.0})),
         {**INTEGER, "largest": math.nan},
-        {**INTEGER, "bounds": BOUNDED["bounds"]},
-        *(part(BOUNDED, "bounds", **change) for change in ({"low": None, "high": None}, {"low": 1.5}, {"low": "0"})),
-        part(BOUNDED, "bounds", margin=0.0),
+        *(part(BOUNDED, "bounds", **change) for change in ({"low": None, "high": None}, {"low": -0.5}, {"low": "0"})),
+        part(BOUNDED, "bounds", low_power=0.0),
         *(part(MAPPED, "spline", knots=knots) for knots in ([0.0], [0.0, 0.0, 1.0], None, [0.0, 1.0], [0, 1, 2])),
         *({**LEVELS, "values": values} for values in ([0.0], [1.0, 0.0], [None, 0.0], [0.0, math.inf], [0, 1], 3.0)),
         *({**LEVELS, "frequencies": shares} for shares in ([0.5, 0.4], [1.0], [1.5, -0.5], [None, 0.5])),

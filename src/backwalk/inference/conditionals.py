@@ -92,13 +92,8 @@ class ParameterConditional:
     def log_product(self, theta: Array, rows: Array) -> tuple[Array, Array]:
         """Return the log of the product in the module's docstring, and that of the mean of its factors: (n,) each.
 
-        The prior is evaluated where all factors are positive, and not at all for one observation. Beside a bound the
-        encoded coordinate has an exponential tail, which a network follows roughly: the error of its density grows
-        towards the bound, and that of a product so much that all mass could lie there. So the product of several
-        observations is flat beside a bound (`Codec.off_bounds`).
+        The prior is evaluated where all factors are positive, and not at all for one observation.
         """
-        if len(rows) > 1:
-            theta = self._codec.off_bounds(theta)
         by_observation = self.log_prob(theta, rows)
         mean = logsumexp(by_observation, axis=1) - math.log(len(rows))
         possible = np.isfinite(by_observation).all(axis=1)

@@ -227,10 +227,9 @@ class Posterior:
     def log_prob(self, theta: Any, x: Any = None, *, random_state: RandomState = 0) -> Tensor:
         """Return the log-density of parameters given an observation, or given several of the same parameters.
 
-        It is normalised within the declared bounds of the parameters, beyond which it is -inf. Beside a bound, within
-        some hundredths of a standard deviation of the rows, what a network learns is rough, and at the bound itself the
-        density means nothing. Given several observations, the product of densities is flat there, and the normalising
-        constant is that of `weighted_draws`, an estimate; that of the last observations is kept, as it takes long.
+        It is normalised within the declared bounds of the parameters, beyond which it is -inf. Given several
+        observations, the normalising constant is that of `weighted_draws`, an estimate; that of the last observations
+        is kept, as it takes long.
 
         Parameters
         ----------

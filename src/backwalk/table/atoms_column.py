@@ -117,9 +117,6 @@ class AtomsColumn(Column):
     def within_range(self, x: FloatArray) -> FloatArray:
         return self._apply_to_numbers(x, x, self.number.within_range)
 
-    def off_bounds(self, x: FloatArray) -> FloatArray:
-        return self._apply_to_numbers(x, x, self.number.off_bounds)
-
     def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
         return self._apply_to_numbers(x, x, lambda number: self.number.dequantise(number, place))
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from backwalk.errors import InvalidInput
 from backwalk.table.atoms_column import AtomsColumn
 from backwalk.table.choose_atoms import find_atoms
+from backwalk.table.choose_bounds import end_at_bounds
 from backwalk.table.choose_levels import choose_levels
 from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number, rows_looked_at
 from backwalk.table.choose_splines import choose_splines
@@ -117,7 +118,8 @@ def _choose_numbers(
                 f"{table.schema.label(j)} should hold integers, but has {whole.a_fraction(j)}: choose another kind."
             )
         plan = plan_number(table.schema.label(j), facts[j], options.get(j), is_table=_is_table(table))
-        columns.append(choose_number(of_column, plan, scale=scale, weights=weights))
+        column = choose_number(of_column, plan, scale=scale, weights=weights)
+        columns.append(end_at_bounds(column, plan, of_column, weights) if scale else column)
     if scale and places:
         asked = {at: option.map for at, j in enumerate(places) if isinstance(option := options.get(j), Number)}
         columns = choose_splines(

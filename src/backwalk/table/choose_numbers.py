@@ -1,4 +1,4 @@
-"""The encoding of a number: its scale, its tails, its known bounds, and the dequantisation of rounded ones."""
+"""The encoding of a number: its scale, its tails, and the dequantisation of rounded ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backwalk.streams import Stream
 from backwalk.table.column_options import Number, Option
 from backwalk.table.dequantisation import CELL_VARIANCE, Dequantisation
 from backwalk.table.grids import Grid
-from backwalk.table.maps import LEAST_SCALE, Asinh, Boundary
+from backwalk.table.maps import LEAST_SCALE, Asinh
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
 from backwalk.table.whole import NumberFacts
@@ -28,8 +28,6 @@ _IQR_OF_A_NORMAL = 1.3489795
 # same quartiles. The factor is 1.2 for an exponential column, 1.5 for Student's t with 3 degrees of freedom and 2 for a
 # log-normal one of sigma 1 (`research/defaults.md`).
 _HEAVY = 1.75
-_MARGIN = 0.03  # standard deviations, of known bounds
-_BEYOND = 0.1  # margins by which the map ends beyond a bound at which rows lie
 ROWS_LOOKED_AT = 10_000  # at most, at random
 Bounds = tuple[float | None, float | None]
 
@@ -38,7 +36,7 @@ Bounds = tuple[float | None, float | None]
 class NumberPlan:
     """What is known of a column of numbers beforehand: its name in messages, its range, its grid, its bounds.
 
-    `bounds` are those of new values. With `at_infinity`, those of these that a user states are moved to infinity.
+    `bounds` are those of new values, and `stated` those that a user states, at which the map ends.
     `dequantisation` is "chosen" where it follows from the rows.
     """
 
@@ -46,7 +44,7 @@ class NumberPlan:
     ends: tuple[float, float]
     grid: Grid | None = None
     bounds: Bounds = (None, None)
-    at_infinity: Bounds = (None, None)
+    stated: Bounds = (None, None)
     dequantisation: Dequantisation | Literal["chosen"] | None = "chosen"
 
 
@@ -103,7 +101,7 @@ def choose_number(
         steepest = float(np.nanmedian(slope)) / spread
     column = NumberColumn(centre, spread, *plan.bounds, asinh=tails)
     if plan.grid is None:
-        return _bound(column, plan) if scale else column
+        return column
     is_fine = plan.dequantisation == "chosen" and scale and cell * steepest <= _FINE
     is_rounded_only = is_fine or plan.dequantisation is None
     return replace(column, grid=plan.grid, dequantisation=None if is_rounded_only else density)
@@ -151,25 +149,6 @@ def _log_likelihood(x: FloatArray, transform: Asinh) -> float:
     """Return the mean log-likelihood of rows (n,) whose asinh transform is normal, up to a constant: nats."""
     spread = float(transform.encode(x).std())
     return float(transform.log_slope(x).mean()) - math.log(spread) if spread > 0.0 else -math.inf
-
-
-def _bound(column: NumberColumn, plan: NumberPlan) -> NumberColumn:
-    """Return a column of numbers, all of which lie within known bounds, mapped such that new ones do.
-
-    Where rows lie at a bound, the map ends a little beyond it. The column itself is returned where there is no bound,
-    or hardly room between two of them.
-    """
-    if plan.at_infinity == (None, None):
-        return column
-    low, high = (
-        None
-        if bound is None
-        else float(column.chain.encode(np.array(bound))) + sign * _MARGIN * _BEYOND * (bound == end)
-        for bound, sign, end in zip(plan.at_infinity, (-1.0, 1.0), plan.ends, strict=True)
-    )
-    if low is not None and high is not None and high - low < 2.0 * _MARGIN:
-        return column
-    return replace(column, bounds=Boundary(low, high, _MARGIN))
 
 
 def _check_spread(spread: float, plan: NumberPlan) -> None:

@@ -217,13 +217,6 @@ class Codec:
                 x[rows, j] = self.columns[j].deviation_in_user_units(deviations[at], encoded[at])
         return x
 
-    def off_bounds(self, values: npt.ArrayLike) -> FloatArray:
-        """Return rows, (n, d), with values within three tenths of the margin of a bound moved inwards to this distance.
-
-        Values beyond the bounds stay where they are.
-        """
-        return self._moved(self._rows(values, self.n_columns, "values"), lambda column, x: column.off_bounds(x))
-
     def supports(self, values: npt.ArrayLike, dtypes: Sequence[str] | None = None) -> BoolArray:
         """Return which values of rows a model can make: (n, d).
 

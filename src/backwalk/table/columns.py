@@ -214,10 +214,6 @@ class Column(ABC):
         """Return new values within the range of the fitted ones: (n,)."""
         return x
 
-    def off_bounds(self, x: FloatArray) -> FloatArray:
-        """Return values, those within three tenths of the margin of a bound moved inwards to this distance: (n,)."""
-        return x
-
     def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
         """Return values moved to places in (-1/2, 1/2) of their cells: (n,)."""
         return x

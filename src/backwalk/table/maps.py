@@ -6,9 +6,8 @@ A network learns best from coordinates of mean 0 and variance 1. A number is shi
 
 If its tails are heavy, so that most rows would lie close together, asinh((x - centre) / scale) comes first (`Asinh`).
 It is linear within `scale` of `centre` and logarithmic beyond; with `centre` = 0 and a `scale` far below all rows, it
-is the logarithm of rows of one sign. Known bounds are moved to infinity (`Boundary`), and a spline through quantiles
-makes a column about normal (`Spline`). All maps are smooth, increasing and inverted in closed form, so densities stay
-exact.
+is the logarithm of rows of one sign. A spline through quantiles makes a column about normal (`Spline`), also one that
+ends at known bounds (`Boundary`). All maps are increasing and inverted in closed form, so densities stay exact.
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import special
 
 from backwalk.errors import InvalidInput
 from backwalk.table.schema import FloatArray
@@ -30,8 +30,8 @@ from backwalk.table.schema import FloatArray
 LARGEST = float(np.finfo(np.float64).max)
 LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
 _SINH_RANGE = 700.0  # beyond about 710 sinh overflows
-_LEAST_SHARE = 1e-14  # of a boundary's margin: float64 resolves no less
-_ROUNDING = 1e-9  # of a boundary's margin, by which a decoded number may lie beyond it
+_FLOOR = 1e-3  # of the numbers between a bound and the nearest knot
+_ROUNDING = 1e-9  # of the distance of that knot, by which a decoded number may lie beyond the bound
 BoolArray = npt.NDArray[np.bool_]
 
 
@@ -113,70 +113,6 @@ class Asinh(NumberMap):
         return np.asarray(-np.log(np.hypot(0.25 * x - 0.25 * self.centre, 0.25 * self.scale)) - math.log(4.0))
 
 
-@dataclass(frozen=True)
-class Boundary(NumberMap):
-    """The map that moves bounds to infinity, so that a density of z has no mass beyond them.
-
-    `low` and `high` are the bounds, of which one may be None, and `margin` is m. Within m of a bound z goes to infinity
-    as x goes to the bound; elsewhere z is x. At a lower bound L, and at an upper one in mirror image,
-
-        z = L + m + m ln((x - L) / m)   for L < x < L + m,        z = x   for x > L + m.
-
-    The slope is continuous, and 1 in the middle: structure of the data there keeps its size. A number at a bound is
-    encoded as if it were 1e-14 m away, so that its z is finite. Numbers beyond a bound have an infinite z.
-    """
-
-    low: float | None
-    high: float | None
-    margin: float
-
-    def __post_init__(self) -> None:
-        check_floats(vars(self), positive=("margin",), optional=("low", "high"))
-        if self.low is None and self.high is None:
-            raise InvalidInput("low or high should be given, but got neither: fit the codec again.")
-        low, high = self._ends
-        if not low + 2.0 * self.margin <= high:
-            raise InvalidInput(
-                f"low and high should differ by two margins of {self.margin} at least, but got {self.low} and "
-                f"{self.high}: fit the codec again."
-            )
-
-    def encode(self, x: FloatArray) -> FloatArray:
-        (low, high), slack = self._ends, _ROUNDING * self.margin
-        below, above = self._shares(x)
-        z = x + self.margin * (np.log(below) + 1.0 - below) - self.margin * (np.log(above) + 1.0 - above)
-        z = np.where(x < low - slack, -np.inf, z)
-        return np.where(x > high + slack, np.inf, z)
-
-    def decode(self, z: FloatArray) -> FloatArray:
-        (low, high), m = self._ends, self.margin
-        first, last = low + m, high - m
-        with np.errstate(over="ignore", invalid="ignore"):
-            x = np.where(z < first, low + m * np.exp((z - first) / m), z)
-            return np.where(z > last, high - m * np.exp((last - z) / m), x)
-
-    def log_slope(self, x: FloatArray) -> FloatArray:
-        below, above = self._shares(x)
-        return np.asarray(-np.log(below) - np.log(above))
-
-    def inside(self, x: FloatArray, share: float) -> FloatArray:
-        """Return numbers, those nearer to a bound than a `share` of the margin moved to this distance."""
-        low, high = self._ends
-        return np.clip(x, low + share * self.margin, high - share * self.margin)
-
-    @property
-    def _ends(self) -> tuple[float, float]:
-        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
-
-    def _shares(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the distances from both bounds as shares of the margin, at most 1."""
-        low, high = self._ends
-        return (
-            np.clip((x - low) / self.margin, _LEAST_SHARE, 1.0),
-            np.clip((high - x) / self.margin, _LEAST_SHARE, 1.0),
-        )
-
-
 class _Interval(NamedTuple):
     """The interval between two knots in which each number lies: x, z and the slope dz/dx at its left and right end."""
 
@@ -254,7 +190,12 @@ class Spline(NumberMap):
         width, secant = np.diff(x), np.diff(z) / np.diff(x)
         weight_before, weight_after = width[1:] + 0.5 * width[:-1], 0.5 * width[1:] + width[:-1]
         inner = (weight_before + weight_after) / (weight_before / secant[:-1] + weight_after / secant[1:])
-        return x, z, np.concatenate([secant[:1], inner, secant[-1:]])
+        first, last = self._end_slopes(secant)
+        return x, z, np.array([first, *inner, last])
+
+    def _end_slopes(self, secant: FloatArray) -> tuple[float, float]:
+        """Return the slopes at the outer knots, given those of the secants."""
+        return float(secant[0]), float(secant[-1])
 
     def _interval(self, numbers: FloatArray, axis: int) -> _Interval:
         """Return the interval in which each number lies, the nearest one for numbers beyond the outer knots.
@@ -263,6 +204,112 @@ class Spline(NumberMap):
         """
         index = np.searchsorted(self._at_knots[axis][1:-1], numbers, side="right")
         return _Interval(*(each[index + i] for each in self._at_knots for i in (0, 1)))
+
+
+@dataclass(frozen=True)
+class Boundary(Spline):
+    """A spline that ends at bounds: a normal density of z has next to no mass beyond them.
+
+    `low` and `high` are the bounds, of which one may be None. Between a lower bound L and the first knot, of the
+    quantile z_1, and in mirror image at an upper bound, numbers are taken to have the distribution function
+
+        F = Phi(z_1) (e + (1 - e) u^k),   u = (x - L) / (x_1 - L),   e = 1/1,000,   z = Phi^-1(F),
+
+    k being `low_power` or `high_power`: the density at the bound is infinite for k < 1, positive for k = 1 and 0 for
+    k > 1. Where u^k < e it is constant. Numbers beyond a bound have an infinite z, and a z beyond that of the
+    bound is reflected into this part.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    low_power: float = 1.0
+    high_power: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        fields = {name: getattr(self, name) for name in ("low", "high", "low_power", "high_power")}
+        check_floats(fields, positive=("low_power", "high_power"), optional=("low", "high"))
+        if self.low is None and self.high is None:
+            raise InvalidInput("low or high should be given, but got neither: fit the codec again.")
+        low, high = self._ends
+        if not low < self.knots[0] or not self.knots[-1] < high:
+            raise InvalidInput(f"Knots should lie between {self.low} and {self.high}: fit the codec again.")
+
+    def encode(self, x: FloatArray) -> FloatArray:
+        z, (low, high) = super().encode(x), self._ends
+        below, above = self._tails
+        if below:
+            z = np.where(x < self.knots[0], below.encode(x - low), z)
+        if above:
+            z = np.where(x > self.knots[-1], -above.encode(high - x), z)
+        return z
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        x, (low, high) = super().decode(z), self._ends
+        below, above = self._tails
+        if below:
+            x = np.where(z < self.quantiles[0], low + below.decode(z), x)
+        return np.where(z > self.quantiles[-1], high - above.decode(-z), x) if above else x
+
+    def log_slope(self, x: FloatArray) -> FloatArray:
+        log_slope, (low, high) = super().log_slope(x), self._ends
+        below, above = self._tails
+        if below:
+            log_slope = np.where(x < self.knots[0], below.log_slope(x - low), log_slope)
+        return np.where(x > self.knots[-1], above.log_slope(high - x), log_slope) if above else log_slope
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
+
+    @cached_property
+    def _tails(self) -> tuple[_Tail | None, _Tail | None]:
+        (low, high), (first, last) = self._ends, (self.quantiles[0], -self.quantiles[-1])
+        return (
+            None if self.low is None else _Tail(self.knots[0] - low, first, self.low_power),
+            None if self.high is None else _Tail(high - self.knots[-1], last, self.high_power),
+        )
+
+    def _end_slopes(self, secant: FloatArray) -> tuple[float, float]:
+        below, above = self._tails
+        at_knot = [None if tail is None else math.exp(tail.log_slope(tail.width).item()) for tail in (below, above)]
+        return at_knot[0] or float(secant[0]), at_knot[1] or float(secant[-1])
+
+
+class _Tail:
+    """The map of distances from a bound, up to that of a knot, `width`, whose z is `quantile`: see `Boundary`."""
+
+    def __init__(self, width: float, quantile: float, power: float) -> None:
+        self.width, self.power, self.share = width, power, float(special.ndtr(quantile))
+        self._nearest = _FLOOR ** (1.0 / power)  # from there to the bound the density is constant
+
+    def encode(self, distance: FloatArray) -> FloatArray:
+        """Return z."""
+        u = distance / self.width
+        return np.where(u < -_ROUNDING, -np.inf, self._z(self._mass(np.clip(u, 0.0, 1.0))))
+
+    def decode(self, z: FloatArray) -> FloatArray:
+        """Return distances."""
+        mass = np.abs((special.ndtr(z) / self.share - _FLOOR) / (1.0 - _FLOOR)).clip(max=1.0)
+        u = np.where(mass < _FLOOR, mass / _FLOOR * self._nearest, mass ** (1.0 / self.power))
+        return np.asarray(self.width * u)
+
+    def log_slope(self, distance: FloatArray | float) -> FloatArray:
+        """Return ln(dz/dx)."""
+        u = np.clip(np.asarray(distance) / self.width, 0.0, 1.0)
+        of_mass = np.where(
+            u < self._nearest,
+            math.log(_FLOOR / self._nearest),
+            math.log(self.power) + (self.power - 1.0) * np.log(np.maximum(u, self._nearest)),
+        )
+        log_density = -0.5 * np.square(self._z(self._mass(u))) - 0.5 * math.log(2.0 * math.pi)
+        return np.asarray(of_mass - log_density + math.log(self.share * (1.0 - _FLOOR) / self.width))
+
+    def _mass(self, u: FloatArray) -> FloatArray:
+        return np.where(u < self._nearest, u / self._nearest * _FLOOR, u**self.power)
+
+    def _z(self, mass: FloatArray) -> FloatArray:
+        return np.asarray(special.ndtri(self.share * (_FLOOR + (1.0 - _FLOOR) * mass)))
 
 
 @dataclass(frozen=True)

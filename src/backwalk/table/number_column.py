@@ -20,7 +20,6 @@ from backwalk.table.maps import Affine, Asinh, BoolArray, Boundary, Chain, Numbe
 from backwalk.table.schema import FloatArray
 
 _PARTS = {"asinh": Asinh, "bounds": Boundary, "spline": Spline, "grid": Grid}
-_OFF_BOUNDS = 0.3  # of the margin: nearer to a bound, learnt densities are rough (research/defaults.md, *Known bounds*)
 
 
 @dataclass(frozen=True)
@@ -29,7 +28,7 @@ class NumberColumn(Column):
 
     - `asinh`: the map for heavy tails, or None.
     - `centre`, `scale`: the mean and the standard deviation of the number, or of what `asinh` makes of it.
-    - `bounds`: the map that moves known bounds to infinity, or None.
+    - `bounds`: the map that ends at known bounds, or None.
     - `spline`: the map to about a standard normal, or None.
     - `least`, `largest`: the range of new values, if given.
     - `grid`: the rounded numbers that are decoded, or None on a continuous scale.
@@ -61,8 +60,6 @@ class NumberColumn(Column):
             raise InvalidInput(f'dequantisation should be "uniform" or "cosine", but got {self.dequantisation!r}.')
         if self.grid is None and self.dequantisation is not None:
             raise InvalidInput("Numbers that are dequantised should lie on a grid: fit the codec again.")
-        if self.grid is not None and self.bounds is not None:
-            raise InvalidInput("Numbers on a grid should have no bounds at infinity: fit the codec again.")
         _ = self.chain  # the maps check centre and scale
 
     @property
@@ -110,7 +107,7 @@ class NumberColumn(Column):
             words = f"number of mean {self.centre:.4g} and standard deviation {self.scale:.4g}"
         if self.bounds is not None:
             ends = [f"{end:.6g}" for end in (self.least, self.largest) if end is not None]
-            words += f", with {'bounds' if len(ends) == 2 else 'the bound'} {' and '.join(ends)} at infinity"
+            words += f", mapped to a normal within {'bounds' if len(ends) == 2 else 'the bound'} {' and '.join(ends)}"
         if self.spline is not None:
             words += f", mapped to a normal through {len(self.spline.knots)} quantiles"
         if self.grid is not None:
@@ -162,14 +159,6 @@ class NumberColumn(Column):
 
     def within_range(self, x: FloatArray) -> FloatArray:
         return self.support.reflect(x)
-
-    def off_bounds(self, x: FloatArray) -> FloatArray:
-        if self.bounds is None or self.spline is not None:  # a spline spreads the rows beside a bound
-            return x
-        scaling = Chain(self.chain.maps[:-1])  # `bounds` is the last map
-        y = scaling.encode(x)
-        inside = self.bounds.inside(y, _OFF_BOUNDS)
-        return np.where(self.supports(x, None) & (y != inside), scaling.decode(inside), x)
 
     def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
         return self.support.dequantise(x, place)

@@ -1,0 +1,84 @@
+"""The map of a number within known bounds: a spline through a few quantiles, and a power law beside each bound."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from scipy import special
+
+from backwalk.streams import Stream
+from backwalk.table.choose_numbers import NumberPlan, rows_looked_at
+from backwalk.table.dequantisation import place_in_cell
+from backwalk.table.maps import Boundary
+from backwalk.table.number_column import NumberColumn
+from backwalk.table.schema import FloatArray
+
+# k knots follow a smooth density as closely as a network needs, and lose about k / (2 n) nats by chance.
+_ROWS_PER_KNOT, _MOST_INTERVALS = 25, 8
+_FEWEST_BESIDE, _MOST_BESIDE = 60, 500  # rows between a bound and the nearest knot
+_POWERS = 0.2, 10.0
+_SURPRISE = 10.83  # of twice a gain in log-likelihood: chance exceeds it once in 1,000
+_NEAREST = 1e-6  # of a knot's distance from a bound: rows at the bound count as if they were so far from it
+
+
+def end_at_bounds(
+    column: NumberColumn, plan: NumberPlan, x: FloatArray, weights: FloatArray | None = None
+) -> NumberColumn:
+    """Return a column of numbers x, (n,) with gaps, with a map that ends at the bounds which a user states.
+
+    Dequantised numbers end half a step beyond. The column itself is returned where there are no bounds.
+    """
+    if plan.stated == (None, None):
+        return column
+    some, bounds, half_step = rows_looked_at(x, "bounds", weights), plan.stated, 0.0
+    some = some[~np.isnan(some)]
+    if column.dequantisation:
+        v = Stream(0).child("bounds").uniform(0, len(some), 1).numpy()
+        some = column.dequantise(some, place_in_cell(v, np.array([column.cosine_weight]))[:, 0])
+        bounds, half_step = plan.bounds, 0.5 * column.cell_width
+    y = np.sort(column.chain.encode(some))
+    low, high = (
+        None if bound is None else float(column.chain.encode(np.array(bound + sign * half_step)))
+        for bound, sign in zip(bounds, (-1.0, 1.0), strict=True)
+    )
+    first = 1.0 / np.clip(len(y) // _ROWS_PER_KNOT, 2, _MOST_INTERVALS)
+    below, low_power = (0, 1.0) if low is None else _fit_law(y - low, first)
+    above, high_power = (0, 1.0) if high is None else _fit_law((high - y)[::-1], first)
+    shares = np.concatenate(
+        [
+            first * 0.5 ** np.arange(below, 0, -1),
+            np.arange(first, 1.0 - 0.5 * first, first),
+            1.0 - first * 0.5 ** np.arange(1, above + 1),
+        ]
+    )
+    knots = np.unique(y[(shares * len(y)).astype(np.intp)])
+    knots = knots[(knots > (-math.inf if low is None else low)) & (knots < (math.inf if high is None else high))]
+    if len(knots) < 2:
+        return column
+    middle = (np.searchsorted(y, knots, side="left") + np.searchsorted(y, knots, side="right")) / (2.0 * len(y))
+    quantiles = special.ndtri(middle)
+    ends = Boundary(tuple(knots.tolist()), tuple(quantiles.tolist()), low, high, low_power, high_power)
+    return replace(column, bounds=ends)
+
+
+def _fit_law(distance: FloatArray, share: float) -> tuple[int, float]:
+    """Return how often to halve a share of the rows, and k: the nearest ones have the distribution function u^k.
+
+    The distances from the bound, (n,), increase. k is 1, a positive density, for the largest share of at most 500 rows
+    that does not refute it; otherwise that of most rows. Source: Hill 1975.
+    """
+    laws = list[tuple[int, float]]()
+    for n_halvings in range(64):
+        beside = distance[: int(0.5**n_halvings * share * len(distance))]
+        if len(beside) < _FEWEST_BESIDE or not beside[-1] > 0.0:
+            break
+        if len(beside) > _MOST_BESIDE:
+            continue
+        mean_log = float(np.log(np.maximum(beside[:-1] / beside[-1], _NEAREST)).mean())
+        power = float(np.clip(-1.0 / mean_log, *_POWERS))
+        if 2.0 * len(beside) * (math.log(power) + (power - 1.0) * mean_log) < _SURPRISE:
+            return n_halvings, 1.0
+        laws.append((n_halvings, power))
+    return laws[0] if laws else (0, 1.0)
