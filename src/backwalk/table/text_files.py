@@ -149,6 +149,7 @@ class _Texts(ABC):
             f"memory_limit = '{self._memory // 2**20} MiB'",
             "temp_directory = ''",
             "python_enable_replacements = false",
+            "enable_progress_bar = false",  # which goes to stdout, where it would spoil --json
             *self._settings,
             "enable_external_access = false",
             "lock_configuration = true",
