@@ -4,8 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Codec, Grid, NumberColumn, as_table, fit_codec, refit_codec
+from backwalk.table import Codec, Grid, Number, NumberColumn, as_table, fit_codec, refit_codec
+from backwalk.table.maps import Asinh
 from tests.table.tables import MIXED, TAILED, WHOLE
 
 RNG = np.random.default_rng(3)
@@ -162,3 +164,46 @@ def test_whole_numbers_are_told_by_the_rows_too(far):
 def test_a_whole_number_column_counts_with_the_variance_of_its_cell():
     codec = fit_codec(as_table(MIXED), columns=WHOLE)
     np.testing.assert_allclose(codec.columns[1].scale ** 2, MIXED["count"].var(ddof=0) + 1 / 12, rtol=1e-12)
+
+
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("column", "periods"),
+    [
+        (pd.date_range("2015-01-01", periods=2000), (365.2425, 7.0)),
+        (pd.date_range("2015-01-01", periods=700), (7.0,)),  # less than two years
+        (pd.date_range("2015-01-01", periods=13), ()),
+        (pd.date_range("2015-01-01", periods=900, freq="7D"), (365.2425,)),  # a step of a week has no weekdays
+        (pd.date_range("2015-01-01", periods=900, freq="h"), (7.0, 1.0)),
+        (pd.date_range("2015-01-01", periods=900, freq="min"), ()),
+        (pd.to_timedelta(np.arange(2000), unit="D"), ()),
+    ],
+    ids=["days", "two years less a month", "two weeks less two days", "weeks", "hours", "minutes", "durations"],
+)
+def test_dates_have_the_periods_that_they_span_twice_and_whose_phases_differ(column, periods):
+    (chosen,) = fit_codec(as_table(pd.DataFrame({"when": column}))).columns
+    per_day = {1.0: 1.0, 7.0: 1.0}.get(chosen.cell_width, DAY)
+    np.testing.assert_allclose(chosen.periods, np.multiply(periods, per_day))
+    assert chosen.comes_first == bool(periods)
+
+
+def test_dates_with_periods_are_not_transformed_unless_that_is_asked():
+    """Found by trying: waves of a mapped date have no period."""
+    days = np.floor(2000.0 * np.random.default_rng(1).beta(0.2, 3.0, size=3000))
+    dates = pd.DataFrame({"when": pd.Timestamp("2015-01-01") + pd.to_timedelta(days, unit="D")})
+    (chosen,) = fit_codec(as_table(dates), columns={"when": Number()}).columns
+    assert chosen.is_linear
+    assert len(chosen.periods) == 2
+    (asked,) = fit_codec(as_table(dates), columns={"when": Number(map=True)}).columns
+    assert asked.spline is not None
+    assert asked.periods == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"), [({"periods": (0.0,)}, "period"), ({"asinh": Asinh(0.0, 1.0)}, "scaled")]
+)
+def test_a_column_refuses_periods_that_its_waves_cannot_have(fields, message):
+    with pytest.raises(InvalidInput, match=message):
+        NumberColumn(0.0, 1.0, **{"periods": (7.0,), **fields})

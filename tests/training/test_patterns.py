@@ -38,6 +38,22 @@ def test_each_pattern_is_what_it_says():
     assert set(np.unique(drawn((0, 0, 0, 1, 0)))) == {NOISY, GIVEN, ABSENT}
 
 
+def test_dates_are_given_where_levels_and_numbers_are_trained_and_alone_in_a_third_of_the_joint_rows():
+    codec = Codec((LEVELS, NumberColumn(0.0, 1.0, periods=(0.1,)), NUMBER))
+    states = [Patterns.of(codec, shares).draw(3000, stream=Stream(0)).numpy() for shares in map(one_hot, range(3))]
+    joint, numbers, chain = states
+    alone = (joint == [ABSENT, NOISY, ABSENT]).all(axis=1)
+    assert ((joint == NOISY).all(axis=1) | alone).all()
+    assert abs(alone.mean() - 1.0 / 3.0) <= 6.0 * 0.48 / math.sqrt(3000)  # binomial: a false alarm of 2e-9
+    assert (numbers == [GIVEN, GIVEN, NOISY]).all()
+    assert (chain[:, 1] == GIVEN).all()
+    assert (chain[:, 2] == ABSENT).all()
+
+
+def one_hot(k):
+    return Shares(*(float(i == k) for i in range(5)))
+
+
 def test_shares_hold_in_every_batch():
     states = drawn((0.5, 0.0, 0.5), n=100)
     assert abs((states == NOISY).all(axis=1).mean() - 0.5) <= 0.02

@@ -25,7 +25,6 @@ N_FREQUENCIES = 8
 
 Half of the last wave is .025 standard deviations of the number. `numbers_start.py` has the waves.
 """
-WAVES_A_NUMBER = 2 * N_FREQUENCIES
 _MOST_DISCRIMINATED = 64  # levels of a block with codes of several coordinates that starts from a discriminant
 _LIKE = 8  # codes on either side whose first numbers are compared with that of a known code
 _LEAST_VARIANCE = 0.05  # of a column of levels, by which inputs are divided
@@ -50,8 +49,8 @@ class TableLayout(nn.Module):
     A part is a code of levels or a number (`Codec.first_of_part`).
 
     `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `factors`, (B,), in
-    the codec's order, are those of the blocks' discriminants (`levels_start.py`), by default 1. `tied` are the
-    coordinates of the numbers that a network reads through waves as well. Tensors by block are in the
+    the codec's order, are those of the blocks' discriminants (`levels_start.py`), by default 1. A network reads numbers
+    through waves as well if they are `tied`, whose coordinates are given, or have periods. Tensors by block are in the
     order of the groups.
     """
 
@@ -67,7 +66,8 @@ class TableLayout(nn.Module):
     _other_levels: Tensor
     _numbers_with_atoms: Tensor
     _codes_of_atoms: Tensor
-    waving: Tensor  # the places of tied numbers among the numbers
+    waving: Tensor  # for each wave the place of its number among the numbers, (W,)
+    frequencies: Tensor  # of the waves, radians per encoded unit, (W,)
 
     def __init__(
         self,
@@ -88,8 +88,8 @@ class TableLayout(nn.Module):
         place_of_number = {int(coordinate): place for place, coordinate in enumerate(codec.numbers)}
         self._keep_atoms(codec.blocks, place_of_number)
         self.tied = tuple(sorted(set(tied)))
-        self._keep("waving", np.array([place_of_number[coordinate] for coordinate in self.tied], dtype=np.intp))
-        self.n_moving = 2 * self.n_numbers + WAVES_A_NUMBER * len(self.tied)
+        n_waves = self._keep_waves(codec, place_of_number)
+        self.n_moving = 2 * (self.n_numbers + n_waves)
         """The number of inputs that change with the noisy numbers, which follow those of the levels."""
         self.n_inputs = self.n_levels + self.n_moving + 2 * self.n_parts
         """The number of a network's inputs without the noise level, and of its outputs."""
@@ -159,6 +159,16 @@ class TableLayout(nn.Module):
         self._keep("_numbers_with_atoms", np.array([number for number, _ in self.atoms.values()], dtype=np.intp))
         self._keep("_codes_of_atoms", np.array([blocks[i].coordinates.start for i in self.atoms], dtype=np.intp))
 
+    def _keep_waves(self, codec: Codec, place_of_number: Mapping[int, int]) -> int:
+        """Keep the waves of numbers that are tied or have periods, and return how many there are."""
+        of_tied = [(place_of_number[i], 2.0**k) for i in self.tied for k in range(N_FREQUENCIES)]
+        columns = ((place, codec.columns[codec.column_of(i)].number_column) for i, place in place_of_number.items())
+        of_periods = [(place, c) for place, column in columns if column is not None for c in column.frequencies]
+        places, frequencies = zip(*of_tied, *of_periods, strict=True) if of_tied or of_periods else ((), ())
+        self._keep("waving", np.array(places, dtype=np.intp))
+        self._keep("frequencies", np.array(frequencies, dtype=np.float32))
+        return len(places)
+
     def _input_scales(self, frequencies: list[np.ndarray]) -> np.ndarray:
         """Return the factors of the network's inputs, by which each column has a variance of about 1.
 
@@ -168,8 +178,7 @@ class TableLayout(nn.Module):
         of_blocks = [np.full(len(pi), 1.0 - np.square(pi).sum()) for pi in frequencies]
         levels = np.maximum(np.concatenate([np.zeros(0), *of_blocks]), _LEAST_VARIANCE) ** -0.5
         n_inputs = self.n_inputs + 1
-        of_waves = 0.5 * WAVES_A_NUMBER * len(self.tied)
-        energy = self.n_blocks + 2.0 * self.n_numbers + of_waves + 0.5 * self.n_parts + 1.0
+        energy = self.n_blocks + 2.0 * self.n_numbers + len(self.waving) + 0.5 * self.n_parts + 1.0
         scale = np.concatenate([levels, np.ones(n_inputs - self.n_levels)]) * (n_inputs / energy) ** 0.5
         return np.asarray(scale, dtype=np.float32)
 

@@ -1,11 +1,12 @@
 """What a table's denoiser computes of the numbers before its network: the Gaussian's estimates, and inputs.
 
 The network's inputs are those of the levels (`layout.py`) and then, for all parts: the numbers as far as they are seen,
-their means under the joint Gaussian, the waves of tied numbers, which parts are given and absent, and the noise level.
+their means under the joint Gaussian, the waves of some numbers, which parts are given and absent, and the noise level.
 
-The waves are sines and cosines of tied numbers (`table/ties.py`), damped where these are noisy. A network of smooth
-functions learns fine differences of its inputs slowly, a tree at once. From sin(c x) and cos(c x) with large c it
-learns them soon. Where a number is noisy, it is known as far as the Gaussian start knows it, with mean m and standard
+The waves are sines and cosines of tied numbers (`table/ties.py`) and of the phases of dates (`NumberColumn.periods`),
+damped where these are noisy. A network of smooth functions learns fine differences of its inputs slowly, a tree at
+once. From sin(c x) and cos(c x) with large c it learns them soon; with the frequency of a year it learns seasons.
+Where a number is noisy, it is known as far as the Gaussian start knows it, with mean m and standard
 deviation e, and the network reads the expectations E sin(c x_0) = sin(c m) exp(-c^2 e^2 / 2) and
 E cos(c x_0) = cos(c m) exp(-c^2 e^2 / 2): fine waves vanish in noise, and are whole where the number is given.
 
@@ -22,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backwalk.denoiser.layout import N_FREQUENCIES, WAVES_A_NUMBER, TableLayout
+from backwalk.denoiser.layout import TableLayout
 from backwalk.diffusion import GaussianPosterior, scales
 from backwalk.limits import GREATEST_LEVEL
 
@@ -30,7 +31,7 @@ _MOST_PATTERNS = 0.8  # of rows, whose posteriors are computed once for each pat
 
 
 class Waves(NamedTuple):
-    """The waves of the numbers at some `places`, (..., n, `WAVES_A_NUMBER` i), and their derivatives by the means."""
+    """Waves of the numbers at `places`, (W,): sines and then cosines, (..., n, 2 W), and their derivatives by means."""
 
     values: Tensor
     slopes: Tensor
@@ -38,7 +39,8 @@ class Waves(NamedTuple):
 
     def push(self, by_mean: Tensor) -> Tensor:
         """Return the derivatives of the waves along tangents, of which those of all means are (..., n, I)."""
-        return self.slopes * by_mean[..., self.places].repeat_interleave(WAVES_A_NUMBER, dim=-1)
+        moved = by_mean[..., self.places]
+        return self.slopes * torch.cat([moved, moved], dim=-1)
 
 
 class NumbersStart(NamedTuple):
@@ -46,7 +48,7 @@ class NumbersStart(NamedTuple):
 
     `inputs` are the network's without those of the levels, (..., n, .), of which those that depend on x_t come first.
     `mean`, `scale`, which is e g, and `a` are of the numbers. `known` marks numbers that are given, `free` those whose
-    level is given as an atom, and `seen` those that are neither absent nor free. `waves` are those of tied numbers.
+    level is given as an atom, and `seen` those that are neither absent nor free. `waves` are those of some numbers.
     """
 
     inputs: Tensor
@@ -90,17 +92,17 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
         noise_sq[..., places] = noise_sq[..., places].masked_fill(free, 1.0)
     posterior = _posterior(layout, seen, noise_sq)
     mean, deviation = posterior.mean(x_t), posterior.deviation()
-    of_tied = waves(mean, deviation, layout.waving)
+    of_some = waves(mean, deviation, layout.waving, layout.frequencies)
     level_sq = torch.exp(-log_snr).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
     number_sq = level_sq[..., places]
     scale = deviation * torch.sqrt(number_sq / (number_sq + floor**2))
     of_row = level_sq.masked_fill(known | absent, GREATEST_LEVEL**2).amin(-1, keepdim=True)
     is_seen = seen[..., places] > 0.0
     level = 0.125 * torch.log(of_row + floor**2)
-    moving = [x_t[..., numbers] * is_seen, mean, of_tied.values]
+    moving = [x_t[..., numbers] * is_seen, mean, of_some.values]
     inputs = torch.cat([*moving, known.to(x_t), absent.to(x_t), level], dim=-1)
     inputs *= layout.input_scale[layout.n_levels :]
-    return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior, of_tied)
+    return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior, of_some)
 
 
 def _posterior(layout: TableLayout, a: Tensor, b_sq: Tensor) -> GaussianPosterior:
@@ -132,15 +134,13 @@ def equal_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     return of_set, of_row
 
 
-def waves(mean: Tensor, deviation: Tensor, places: Tensor) -> Waves:
-    """Return the waves of the numbers at `places`, (i,), of I numbers with means and standard deviations (..., n, I).
+def waves(mean: Tensor, deviation: Tensor, places: Tensor, frequencies: Tensor) -> Waves:
+    """Return waves of I numbers with means and standard deviations (..., n, I): E sin(c x_0) and E cos(c x_0).
 
-    E sin(c x_0) and E cos(c x_0) as in the module's docstring.
+    Wave w is that of the number at places[w] and of the frequency c = frequencies[w], both (W,).
     """
-    mean, deviation = mean[..., places], deviation.expand(mean.shape)[..., places]
-    c = torch.arange(N_FREQUENCIES, dtype=mean.dtype, device=mean.device).exp2()
-    damping = torch.exp(-0.5 * (c * deviation.unsqueeze(-1)).square())
-    angle = c * mean.unsqueeze(-1)
+    c = frequencies.to(mean)
+    damping = torch.exp(-0.5 * (c * deviation.expand(mean.shape)[..., places]).square())
+    angle = c * mean[..., places]
     sine, cosine = damping * torch.sin(angle), damping * torch.cos(angle)
-    values, slopes = torch.cat([sine, cosine], dim=-1), torch.cat([c * cosine, -c * sine], dim=-1)
-    return Waves(values.flatten(-2), slopes.flatten(-2), places)
+    return Waves(torch.cat([sine, cosine], dim=-1), torch.cat([c * cosine, -c * sine], dim=-1), places)

@@ -13,7 +13,7 @@ tables, and adds corrections:
   upper bound of the best denoiser's, so F is of order 1 at most.
 
 The network reads q without discriminants (one-hot where a level is given, the frequencies where it is absent), the
-numbers and m, tied numbers through waves as well (`numbers_start.py`), the noise level, and which parts are given and
+numbers and m, some numbers through waves as well (`numbers_start.py`), the noise level, and which parts are given and
 absent. A number with atoms does not apply at its atoms: once its level is given as an atom, the number is absent for
 the rest, and x_0_hat = a x_t, as for an independent N(0, 1) coordinate.
 

@@ -147,6 +147,7 @@ def plan_fit(
     n, k = z.shape
     codec, values, split = chosen.codec, chosen.table.values, split or stream
     has_patterns = bool(codec.blocks) or any(codec.columns[j].width for j in _columns_with_gaps(chosen))
+    has_patterns = has_patterns or len(codec.dates) > 0
     conditions = settings.conditions_for(has_patterns=has_patterns, schema=chosen.table.schema)
     is_table = bool(codec.blocks) or bool(np.isnan(z).any()) or conditions is not None
     device = torch.device(choose_device(settings.device))

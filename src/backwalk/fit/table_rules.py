@@ -67,18 +67,18 @@ def default_shares(codec: Codec, conditions: object) -> Shares:
     Where only some sets of columns may be given, and all columns are numbers, nearly all rows train these conditionals.
     Patterns for which a table has no columns give their shares to the others.
     """
-    has_levels, has_numbers = bool(codec.blocks), len(codec.numbers) > 0
+    has_levels, has_dates, has_numbers = bool(codec.blocks), len(codec.dates) > 0, len(codec.numbers) > len(codec.dates)
     f = _share_of_numbers(codec)
     joint, numbers, chain, mixed, regression = 0.2, 0.15 + 0.35 * f, 0.29 - 0.27 * f, 0.1 + 0.05 * f, 0.3 - 0.15 * f
     if conditions is None:
         joint, mixed, regression = 0.4, 0.0, 0.0
-    elif not has_levels:
+    elif not has_levels and not has_dates:
         mixed, regression = 0.3, 0.5
         if conditions != "any":
             joint, mixed, regression = 0.1, 0.85, 0.05
     if not has_levels:
-        numbers = chain = 0.0
-    if not has_numbers:
+        chain = 0.0
+    if not has_numbers or not (has_levels or has_dates):
         numbers = 0.0
     total = joint + numbers + chain + mixed + regression
     return Shares(*(share / total for share in (joint, numbers, chain, mixed, regression)))

@@ -55,7 +55,8 @@ def bound(
 ) -> BoundTerms:
     """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per row.
 
-    By default the chain is the model's own. `reverse_variance` is one of `BOUND_VARIANCES`; `steps` are the visited
+    The chain is that of all numbers, dates among them, given all levels. By default it is the model's own.
+    `reverse_variance` is one of `BOUND_VARIANCES`; `steps` are the visited
     times, or their number (see `choose_times`); `decoder_variance`, in squared encoded units, defaults as in
     `reverse_variances`, or with "full" to the covariance from the denoiser's Jacobian. Integers are dequantised by the
     stream, row by row, and the bound is on -log (p / q): its mean over the places in the cells lies above the negative

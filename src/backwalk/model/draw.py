@@ -1,4 +1,7 @@
-"""Draw rows: levels one column after the other, then the numbers together by the reverse chain, given all levels.
+"""Draw rows: dates first, then levels one column after the other, then the other numbers together by the reverse chain.
+
+Seasons are fine structure of a date. If numbers were drawn with it they would be settled before its phase is, so that
+rows would hardly follow the seasons. Given a date they do.
 
 A row is a function of the model, the stream, its number and the cells that are given. The order is that in which the
 probability of a row is computed (`levels.py`, `score.py`). `known`, (n, k), marks the coordinates that are given or
@@ -72,7 +75,8 @@ def draw_tiles(
 
 def draw_encoded(model: DiffusionModel, chain: ReverseChain, noise: RowNoise, given: EncodedRows) -> Tensor:
     """Return encoded rows, (n, k): the levels drawn one after the other, then the numbers by the chain."""
-    rows, known = draw_levels(model.denoiser, model.codec.blocks, given.rows, given.known, noise=noise)
+    rows, known = _draw_dates(model, chain, noise, given.rows, given.known)
+    rows, known = draw_levels(model.denoiser, model.codec.blocks, rows, known, noise=noise)
     rows = rows.where(~(known & rows.isnan()), 0.0)  # a known number at one of its atoms has no coordinate
     numbers = torch.from_numpy(model.codec.numbers).to(rows.device)
     is_known = known[:, numbers]
@@ -81,6 +85,29 @@ def draw_encoded(model: DiffusionModel, chain: ReverseChain, noise: RowNoise, gi
         x_0 = last_state(walk_rows(denoiser, chain.schedule, chain.solver, len(numbers), noise=noise)).x_t
         rows[:, numbers] = torch.where(is_known, rows[:, numbers], x_0)
     return rows
+
+
+def _draw_dates(
+    model: DiffusionModel, chain: ReverseChain, noise: RowNoise, rows: Tensor, known: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return encoded rows, (n, k), with dates drawn that are not known, rounded to their grids, and the new `known`."""
+    codec = model.codec
+    coordinates = torch.from_numpy(codec.dates).to(rows.device)
+    is_known = known[:, coordinates]
+    if bool(is_known.all()):
+        return rows, known
+    absent = ~known
+    absent[:, coordinates] = False
+    denoiser = numbers_given(chain.denoiser, codec, rows, known, absent, coordinates)
+    of_dates = replace(noise, stream=noise.stream.child("dates"))
+    x_0 = last_state(walk_rows(denoiser, chain.schedule, chain.solver, len(coordinates), noise=of_dates)).x_t
+    rows, known = rows.clone(), known.clone()
+    for x, coordinate, given in zip(x_0.T, codec.dates.tolist(), is_known.T, strict=True):
+        column = codec.columns[codec.column_of(coordinate)]
+        z = column.encode(column.within_range(column.decode(x.double().cpu().numpy()[:, None])))[:, 0]
+        rows[:, coordinate] = torch.where(given, rows[:, coordinate], torch.from_numpy(z).to(rows))
+    known[:, coordinates] = True
+    return rows, known
 
 
 def _refuse_diverged(z: NDArray[np.float64], first_row: int) -> None:
@@ -125,19 +152,20 @@ def walk(
 ) -> Iterator[ChainState]:
     """Yield the states of rows start..stop-1 of a sample, from x_N to x_0, in encoded units.
 
-    `t` counts the steps of the model's chain, also if the sampler visits only some of them. Levels are drawn before the
-    chain; the chain is that of the numbers given these levels. Raises InvalidInput where all columns have levels.
+    `t` counts the steps of the model's chain, also if the sampler visits only some of them. Dates and levels are drawn
+    before the chain, which is that of the other numbers given these. Raises InvalidInput where all columns have levels.
     """
     chain, noise = make_chain(model, sampler), RowNoise(stream, np.arange(start, stop))
     numbers = torch.from_numpy(model.codec.numbers).to(model.denoiser.device)
     if not len(numbers):
         raise InvalidInput("A chain should have numbers, but all columns have levels: sample() draws them at once.")
-    rows, known = _draw_all_levels(model, noise)
+    rows, known = _draw_before_numbers(model, chain, noise)
+    is_known = known[:, numbers]
 
     def with_numbers(others: Tensor, x: Tensor) -> Tensor:
         """Return `others`, (n, k), with the numbers x of the chain in their places."""
         z = others.clone()
-        z[:, numbers] = x.to(z)
+        z[:, numbers] = torch.where(is_known, z[:, numbers], x.to(z))
         return z
 
     denoiser = numbers_given(chain.denoiser, model.codec, rows, known)
@@ -151,12 +179,16 @@ def walk(
         )
 
 
-def _draw_all_levels(model: DiffusionModel, noise: RowNoise) -> tuple[Tensor, Tensor]:
-    """Return encoded rows, (n, k), with all levels drawn, and their mask `known`."""
-    shape, device = (len(noise.numbers), model.codec.n_encoded), model.denoiser.device
-    rows = torch.full(shape, math.nan, dtype=torch.float32, device=device)
-    known = torch.zeros(shape, dtype=torch.bool, device=device)
+def _draw_before_numbers(model: DiffusionModel, chain: ReverseChain, noise: RowNoise) -> tuple[Tensor, Tensor]:
+    """Return encoded rows, (n, k), with dates and all levels drawn, and their mask `known`."""
+    rows, known = _draw_dates(model, chain, noise, *_no_rows(model, len(noise.numbers)))
     return draw_levels(model.denoiser, model.codec.blocks, rows, known, noise=noise)
+
+
+def _no_rows(model: DiffusionModel, n: int) -> tuple[Tensor, Tensor]:
+    """Return encoded rows, (n, k), of which nothing is known, and their mask `known`."""
+    rows = torch.full((n, model.codec.n_encoded), math.nan, dtype=torch.float32, device=model.denoiser.device)
+    return rows, torch.zeros_like(rows, dtype=torch.bool)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +253,8 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
 
 def _fit_times(model: DiffusionModel, sampler: Sampler, n_evaluations: int) -> list[int]:
     """Fit the visited times to the denoiser; in a table with levels, to that of the numbers given drawn levels."""
-    rows, known = _draw_all_levels(model, RowNoise(Stream(0).child("pilot levels"), np.arange(N_PILOT)))
+    noise = RowNoise(Stream(0).child("pilot levels"), np.arange(N_PILOT))
+    rows, known = draw_levels(model.denoiser, model.codec.blocks, *_no_rows(model, N_PILOT), noise=noise)
     denoiser = numbers_given(model.denoiser, model.codec, rows, known)
     x_N = Stream(0).child("pilot").normal(0, N_PILOT, len(model.codec.numbers), torch.float32).to(denoiser.device)
     solver = make_solver(model, sampler, [model.schedule.n_steps])

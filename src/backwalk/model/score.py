@@ -1,6 +1,6 @@
 """The exact log-probability of rows under a fitted model, of any of their columns given any others.
 
-    ln p(row) = sum_j ln P(l_j | l_1..l_{j-1}) + ln p(numbers | all levels)
+    ln p(row) = ln p(dates) + sum_j ln P(l_j | dates, l_1..l_{j-1}) + ln p(numbers | dates, all levels)
 
 The levels take one evaluation per column (`levels.py`), the numbers the probability-flow ODE with the levels known, and
 columns of integers the integral of that density over their cells (`integers.py`). Columns that are neither given nor in
@@ -93,14 +93,40 @@ def log_density(
     values = _with_possible_values(model, values, given)
     encoded = encode_to_score(model, values, given, columns)
     asked = np.where(in_question_of(model, given, columns), values, np.nan)
-    if codec.n_uniforms:
-        result = _score_cells(density, encoded, asked, n_places, watch)
+
+    def of_numbers(encoded: EncodedRows, asked: NDArray[np.float64], watch: Callable[[int], object]) -> LogDensity:
+        if codec.n_uniforms:
+            return _score_cells(density, encoded, asked, n_places, watch)
+        return density.score(encoded, asked, encoded.rows, watch)
+
+    if len(codec.dates):
+        dates, encoded = _divided(encoded, torch.from_numpy(codec.dates))
+        is_date = np.isin(np.arange(codec.n_columns), [codec.column_of(i) for i in codec.dates.tolist()])
+        first = of_numbers(dates, np.where(is_date, asked, np.nan), lambda _: None)
+        result = _product(first, of_numbers(encoded, np.where(is_date, np.nan, asked), watch))
     else:
-        result = density.score(encoded, asked, encoded.rows, watch)
+        result = of_numbers(encoded, asked, watch)
     log_prob = result.log_prob
     if codec.blocks:
         log_prob = log_prob + log_prob_of_levels(model, encoded)
     return replace(result, log_prob=log_prob.where(is_possible, -torch.inf))
+
+
+def _divided(encoded: EncodedRows, coordinates: Tensor) -> tuple[EncodedRows, EncodedRows]:
+    """Return rows with only some of the coordinates in question, and rows with only the others, given these."""
+    is_some = torch.zeros_like(encoded.known)
+    is_some[:, coordinates] = encoded.in_question[:, coordinates]
+    others = replace(encoded, known=encoded.known | is_some, in_question=encoded.in_question & ~is_some)
+    return replace(encoded, in_question=is_some), others
+
+
+def _product(one: LogDensity, other: LogDensity) -> LogDensity:
+    """Return the log-density of two parts of rows, that of the second given the first."""
+    return LogDensity(
+        one.log_prob + other.log_prob,
+        one.solver_error + other.solver_error,
+        one.standard_error.hypot(other.standard_error),
+    )
 
 
 def log_prob_of_levels(model: DiffusionModel, encoded: EncodedRows, order: Sequence[int] | None = None) -> Tensor:

@@ -117,7 +117,9 @@ def _choose_numbers(
             raise InvalidInput(
                 f"{table.schema.label(j)} should hold integers, but has {whole.a_fraction(j)}: choose another kind."
             )
-        plan = plan_number(table.schema.label(j), facts[j], options.get(j), is_table=_is_table(table))
+        plan = plan_number(
+            table.schema.label(j), facts[j], options.get(j), is_table=_is_table(table), per_day=table.schema.per_day(j)
+        )
         column = choose_number(of_column, plan, scale=scale, weights=weights)
         columns.append(end_at_bounds(column, plan, of_column, weights) if scale else column)
     if scale and places:

@@ -29,6 +29,7 @@ _IQR_OF_A_NORMAL = 1.3489795
 # log-normal one of sigma 1 (`research/defaults.md`).
 _HEAVY = 1.75
 ROWS_LOOKED_AT = 10_000  # at most, at random
+_PERIODS = (365.2425, 7.0, 1.0)  # days
 Bounds = tuple[float | None, float | None]
 
 
@@ -36,7 +37,8 @@ Bounds = tuple[float | None, float | None]
 class NumberPlan:
     """What is known of a column of numbers beforehand: its name in messages, its range, its grid, its bounds.
 
-    `bounds` are those of new values, and `stated` those that a user states, at which the map ends.
+    `bounds` are those of new values, and `stated` those that a user states, at which the map ends. After `periods` the
+    other columns may repeat.
     `dequantisation` is "chosen" where it follows from the rows.
     """
 
@@ -46,13 +48,17 @@ class NumberPlan:
     bounds: Bounds = (None, None)
     stated: Bounds = (None, None)
     dequantisation: Dequantisation | Literal["chosen"] | None = "chosen"
+    periods: tuple[float, ...] = ()
 
 
-def plan_number(label: str, facts: NumberFacts, option: Option | None, *, is_table: bool) -> NumberPlan:
+def plan_number(
+    label: str, facts: NumberFacts, option: Option | None, *, is_table: bool, per_day: float | None = None
+) -> NumberPlan:
     """Return the plan of a column of numbers, from facts of those that are no gaps and no atoms.
 
     New values lie within the bounds that a user states or, of a table and of integers, within the range of the fitted
-    ones. Raises InvalidInput if a value lies beyond a bound.
+    ones. `per_day` is what a day has of the unit of dates, whose periods are the year, the week and the day: those that
+    fit into the range twice and are longer than the grid's step. Raises InvalidInput if a value lies beyond a bound.
     """
     ends, grid = (facts.least, facts.largest), facts.grid
     stated = option.bounds if isinstance(option, Number) else None
@@ -69,7 +75,13 @@ def plan_number(label: str, facts: NumberFacts, option: Option | None, *, is_tab
         bounds = ends
     if grid is not None:
         bounds = _outermost(grid, bounds[0], np.ceil), _outermost(grid, bounds[1], np.floor)
-    return NumberPlan(label, ends, grid, bounds, stated or (None, None))
+    periods: tuple[float, ...] = ()
+    has_map = isinstance(option, Number) and (option.map or (stated or (None, None)) != (None, None))
+    if per_day is not None and not has_map:
+        cell = 0.0 if grid is None else grid.cell
+        of_calendar = (days * per_day for days in _PERIODS)
+        periods = tuple(period for period in of_calendar if cell < period <= (ends[1] - ends[0]) / 2.0)
+    return NumberPlan(label, ends, grid, bounds, stated or (None, None), periods=periods)
 
 
 def _outermost(grid: Grid, bound: float | None, towards: np.ufunc) -> float | None:
@@ -91,7 +103,7 @@ def choose_number(
     if not scale:
         centre, spread = 0.0, 1.0
     steepest, tails = 1.0 / spread, None
-    if scale and asinh and density != "cosine":  # few integers have no tails
+    if scale and asinh and density != "cosine" and not plan.periods:  # few integers have no tails
         tails = choose_asinh(x, spread, cell, plan.ends, weights)
     if tails is not None:
         slope = np.exp(tails.log_slope(x))
@@ -99,7 +111,7 @@ def choose_number(
         centre, spread = moments(tails.encode(x), of_cells, weights)
         _check_spread(spread, plan)
         steepest = float(np.nanmedian(slope)) / spread
-    column = NumberColumn(centre, spread, *plan.bounds, asinh=tails)
+    column = NumberColumn(centre, spread, *plan.bounds, asinh=tails, periods=plan.periods)
     if plan.grid is None:
         return column
     is_fine = plan.dequantisation == "chosen" and scale and cell * steepest <= _FINE

@@ -81,7 +81,9 @@ def choose_splines(
 
 
 def _may_have_spline(column: NumberColumn, x: FloatArray) -> bool:
-    """Return whether a column of values x, (n,), may have one: not few integers, nor one value in many rows."""
+    """Return whether a column of values x, (n,), may have one: no periods, not few integers, nor often one value."""
+    if column.periods:
+        return False
     if column.dequantisation:
         return column.dequantisation != "cosine"
     counts = np.unique(x[~np.isnan(x)], return_counts=True)[1]

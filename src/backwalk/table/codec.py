@@ -100,6 +100,12 @@ class Codec:
         return np.flatnonzero(is_number)
 
     @cached_property
+    def dates(self) -> npt.NDArray[np.intp]:
+        """The coordinates of numbers with periods, which are drawn before all others; not of those with atoms."""
+        of_dates = [at.start for column, at in zip(self.columns, self.slices, strict=True) if column.comes_first]
+        return np.array(of_dates, dtype=np.intp)
+
+    @cached_property
     def first_of_part(self) -> npt.NDArray[np.intp]:
         """The first coordinate of each code of a level and of each number: a number with atoms has both."""
         return np.sort(np.array([*self.numbers, *(block.coordinates.start for block in self.blocks)], dtype=np.intp))

@@ -172,6 +172,11 @@ class Column(ABC):
         return 0.0 if self.number_column is None else self.number_column.cell_width
 
     @property
+    def comes_first(self) -> bool:
+        """Whether the column is drawn before all others, which may follow the phases of its periods."""
+        return False
+
+    @property
     def cosine_weight(self) -> float | None:
         """The weight of the cosine in the density by which numbers are dequantised; None where they are not."""
         return None if self.number_column is None else self.number_column.cosine_weight

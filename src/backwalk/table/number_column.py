@@ -20,6 +20,7 @@ from backwalk.table.maps import Affine, Asinh, BoolArray, Boundary, Chain, Numbe
 from backwalk.table.schema import FloatArray
 
 _PARTS = {"asinh": Asinh, "bounds": Boundary, "spline": Spline, "grid": Grid}
+_HARMONICS = 2  # of a period
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class NumberColumn(Column):
     - `grid`: the rounded numbers that are decoded, or None on a continuous scale.
     - `dequantisation`: the density by which numbers of the grid are dequantised, or None if they are rounded only.
     - `left_out`: numbers of the grid that the column never equals: the atoms beside it (`AtomsColumn`).
+    - `periods`: lengths, such as that of a year, after which the other columns may repeat.
     """
 
     centre: float
@@ -46,6 +48,7 @@ class NumberColumn(Column):
     grid: Grid | None = None
     dequantisation: Dequantisation | None = None
     left_out: tuple[float, ...] = ()
+    periods: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         for name, part_class in _PARTS.items():
@@ -60,7 +63,11 @@ class NumberColumn(Column):
             raise InvalidInput(f'dequantisation should be "uniform" or "cosine", but got {self.dequantisation!r}.')
         if self.grid is None and self.dequantisation is not None:
             raise InvalidInput("Numbers that are dequantised should lie on a grid: fit the codec again.")
-        _ = self.chain  # the maps check centre and scale
+        for period in self.periods:
+            check_floats({"a period": period}, positive=("a period",))
+        if self.periods and not self.is_linear:  # `chain` checks centre and scale
+            raise InvalidInput("Numbers with periods should be centred and scaled only: fit the codec again.")
+        _ = self.chain
 
     @property
     def number_column(self) -> NumberColumn:
@@ -77,6 +84,17 @@ class NumberColumn(Column):
         if self.grid is None:
             return Interval(*self.value_range)
         return Cells(*self.value_range, self.grid, self.dequantisation, self.left_out)
+
+    @property
+    def comes_first(self) -> bool:
+        return bool(self.periods)
+
+    @property
+    def frequencies(self) -> tuple[float, ...]:
+        """The frequencies of the first harmonics of each period, radians per encoded unit."""
+        return tuple(
+            2.0 * math.pi * k * self.scale / period for period in self.periods for k in range(1, _HARMONICS + 1)
+        )
 
     @property
     def width(self) -> int:

@@ -133,6 +133,12 @@ class Schema:
         """Return whether a column's dtype is one of truth values."""
         return bool(pa.types.is_boolean(self.types[column]))
 
+    def per_day(self, column: int) -> float | None:
+        """Return how many units of a column of dates, with times or without, a day has; None for other columns."""
+        found, unit = self.types[column], self.units[column]
+        is_date = pa.types.is_date(found) or pa.types.is_timestamp(found)
+        return PER_DAY[unit] if is_date and unit is not None else None
+
     def is_ordered(self, column: int) -> bool:
         """Return whether a column holds categories in an order."""
         found = self.types[column]

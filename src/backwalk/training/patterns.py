@@ -14,6 +14,9 @@ of a batch has one of five patterns:
 
 In "mixed" and "regression" sixteen rows in a row have the same parts given.
 
+Dates (`Codec.dates`) are drawn before all other parts: in "numbers" and "chain" they are given, and in a third of the
+"joint" rows all other parts are absent.
+
 A number with atoms is given only where its level is, and otherwise shares the level's state. A missing cell is absent
 in all patterns, and has no loss. "mixed" and "regression" serve conditions on any columns;
 without conditions only the first three occur.
@@ -42,6 +45,7 @@ from backwalk.table import Codec
 NOISY, GIVEN, ABSENT = 0, 1, 2
 _MOST_PROBABILITIES = 2**20
 _TOGETHER = 16  # rows in which the same parts are given: their start from the Gaussian is computed once
+_DATES_ALONE = 1.0 / 3.0  # of the "joint" rows
 _GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
@@ -80,6 +84,8 @@ class Patterns:
     """Sets of parts, of which one is given in "mixed" and "regression"; None is any parts."""
     wide: tuple[tuple[int, int], ...] = ()
     """The part, and the number of levels, of each column of more than `WIDE` levels."""
+    dates: tuple[int, ...] = ()
+    """The parts of dates."""
 
     @classmethod
     def of(
@@ -98,7 +104,8 @@ class Patterns:
         if given is not None and given != "any":
             sets = tuple(tuple(int(i) for j in columns for i in np.unique(part[codec.slices[j]])) for columns in given)
         wide = tuple((int(part[b.coordinates.start]), b.n_levels) for b in codec.blocks if b.n_levels > WIDE)
-        return cls(tuple(part.tolist()), tuple(is_code.tolist()), tuple(level.tolist()), shares, given=sets, wide=wide)
+        dates = tuple(part[codec.dates].tolist())
+        return cls(tuple(part.tolist()), tuple(is_code.tolist()), tuple(level.tolist()), shares, 1.0, sets, wide, dates)
 
     def draw(self, rows: int, *, stream: Stream) -> Tensor:
         """Return the state of each part, NOISY, GIVEN or ABSENT, in the rows of a batch: (rows, J), int8."""
@@ -128,6 +135,10 @@ class Patterns:
             states[is_given & (with_set & (v[:, 3] < 0.5))[:, None]] = GIVEN
         elif self.shares.mixed > 0.0:  # as when numbers are drawn given some of them
             states[is_given & ((kind == 1) & (v[:, 3] < 0.5))[:, None]] = GIVEN
+        if self.dates:
+            dates = np.isin(np.arange(n_parts), self.dates)
+            states[np.ix_((kind == 1) | (kind == 2), dates)] = GIVEN
+            states[np.ix_((kind == 0) & (v[:, 1] < _DATES_ALONE), ~dates)] = ABSENT
         of_mixed = np.where(is_given, GIVEN, np.where(is_absent, ABSENT, NOISY))
         states = np.where((kind == 3)[:, None], of_mixed, states)
         states = np.where((kind == 4)[:, None], np.where(is_given, GIVEN, ABSENT), states)
