@@ -95,6 +95,7 @@ def test_an_exact_model_is_calibrated_and_agrees_with_itself():
     assert number.ranks.p_value > 1e-8
     assert abs(number.coverage_90.value - 0.9) < 5.8 * (0.9 * 0.1 / 60) ** 0.5
     assert scores_of_table.self_test.halves.value < 0.02
+    assert scores_of_table.self_test.single_levels.value < 0.02
     assert scores_of_table.self_test.orders.value < 1e-5
     prediction = assessed().prediction
     assert prediction.target == 2

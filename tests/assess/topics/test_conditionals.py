@@ -13,7 +13,7 @@ from backwalk.assess import assess
 from backwalk.assess.baselines import FeatureMap
 from backwalk.assess.representation import Representation, kinds_of
 from backwalk.assess.topics import conditionals, likelihood
-from backwalk.assess.topics.conditionals import predict_levels, score_levels
+from backwalk.assess.topics.conditionals import measure_consistency, predict_levels, score_levels
 from backwalk.assess.topics.posteriors import score_posteriors
 from backwalk.denoiser import Residual
 from backwalk.inference import ParameterConditional
@@ -132,3 +132,22 @@ def test_rows_go_to_the_device_of_the_denoiser(monkeypatch):
     rows = values(model, 20, 1, ("rating",))
     predict_levels(model, rows, 0)
     assert seen == ["meta", "meta"]
+
+
+def test_the_self_test_sees_probabilities_of_levels_that_are_wrong(monkeypatch):
+    """Found by review: one random split was 0 by construction where one half had all levels."""
+    fitted = Diffusion(conditions="any", **SMALL).fit(frame(200, 0)).model_
+    found = measure_consistency(fitted, values(fitted, 80, 1), Stream(0))
+    assert found.single_levels.value < 0.05  # almost untrained, of independent columns
+    given_numbers = conditionals.log_density
+
+    def wrong(model, rows, *, given=(), **options):
+        found = given_numbers(model, rows, given=given, **options)
+        found.log_prob.sub_(0.4 if 1 in options.get("columns", ()) and given else 0.0)
+        return found
+
+    monkeypatch.setattr(conditionals, "log_density", wrong)
+    worse = measure_consistency(fitted, values(fitted, 80, 1), Stream(0))
+    assert worse.single_levels.value > 0.3
+    assert worse.halves.value > 0.3
+    assert worse.orders is None

@@ -48,7 +48,8 @@ N_TESTED = 256  # rows of the self-test
 _MOST_PANELS, _MOST_GIVEN, N_GIVEN = 3, 4, 1_000  # columns, levels, and rows drawn given each
 _FEWEST_GIVEN = 10  # real rows that hold a level
 _CALIBRATION_THAT_MATTERS = 0.01
-_CONTRADICTION_THAT_MATTERS = 0.5  # nats per row
+_N_SPLITS = 2  # of each kind in the self-test
+_CONTRADICTION_THAT_MATTERS = 0.1  # nats per row
 _Z = 4.0
 
 
@@ -85,11 +86,14 @@ class NumberScores:
 class SelfTest:
     """How far the model's probabilities contradict each other, nats per row: 0 for one distribution.
 
-    `halves` is the mean of |ln p(A, B) - ln p(B) - ln p(A | B)| for two halves of the columns, and `orders` that of
-    |ln p with the levels in their order - ln p with them in reverse| (None with fewer than two columns of levels).
+    `halves` and `single_levels` are means of |ln p(A, B) - ln p(B) - ln p(A | B)|, less its standard error. For
+    `halves`, the columns of levels and those of numbers are each divided into two, so that both A and B have levels and
+    numbers where there are two of each; for `single_levels`, A is a column of levels and B all others. `orders` is the
+    mean of |ln p with the levels in their order - ln p with them in reverse|. What a table has no columns for is None.
     """
 
     halves: Estimate | None
+    single_levels: Estimate | None
     orders: Estimate | None
 
 
@@ -129,6 +133,7 @@ class ConditionalScores:
             )
         for estimate, what in (
             (self.self_test.halves, "ln p(A, B) and ln p(B) + ln p(A | B) of two halves of the columns"),
+            (self.self_test.single_levels, "ln p of a row and ln p of all but one level + ln P(level | all others)"),
             (self.self_test.orders, "ln p with the levels in their order and in reverse"),
         ):
             if estimate is not None and estimate.value > _CONTRADICTION_THAT_MATTERS:
@@ -235,26 +240,54 @@ def score_numbers(
 
 
 def measure_consistency(model: DiffusionModel, unseen: Rows, stream: Stream) -> SelfTest:
-    """Compare probabilities that one distribution would make equal, on up to 256 unseen rows."""
+    """Compare probabilities that one distribution would make equal, on up to 256 unseen rows.
+
+    Each row takes one of the splits into A and B.
+    """
     rows = random_rows(unseen, N_TESTED, stream=stream.child("rows"))
-    order = stream.child("halves").permutation(len(model.codec.varying))
-    half_a, half_b = (
-        sorted(model.codec.varying[k] for k in part) for part in (order[::2].tolist(), order[1::2].tolist())
-    )
-    halves, orders = None, None
-    if half_b:
-        whole, of_b, of_a = (
-            log_density(model, rows, columns=columns, given=given, stream=stream).log_prob.numpy()
-            for columns, given in ((None, ()), (half_b, ()), (half_a, half_b))
-        )
-        finite = np.isfinite(whole)
-        halves = mean_estimate(np.abs(whole - of_b - of_a)[finite])
-    n_blocks = len(model.codec.blocks)
+    splits = list(_splits(model, stream.child("splits")))
+    gaps: dict[str, list[Rows]] = {"halves": [], "single_levels": []}
+    whole = np.zeros((len(rows), 2)) if not splits else _log_prob_and_error(model, rows, stream=stream)
+    for i, (kind, columns_a, columns_b) in enumerate(splits):
+        some, of_some = rows[i :: len(splits)], whole[i :: len(splits)]
+        if len(some):
+            of_b = _log_prob_and_error(model, some, columns=columns_b, stream=stream)
+            of_a = _log_prob_and_error(model, some, columns=columns_a, given=columns_b, stream=stream)
+            difference, finite = of_some[:, 0] - of_b[:, 0] - of_a[:, 0], np.isfinite(of_some[:, 0])
+            error = np.sqrt(of_some[:, 1] ** 2 + of_b[:, 1] ** 2 + of_a[:, 1] ** 2)
+            gaps[kind].append(np.maximum(np.abs(difference) - error, 0.0)[finite])
+    orders, n_blocks = None, len(model.codec.blocks)
     if n_blocks > 1:
         cells = encode_to_score(model, rows)
         forth, back = (log_prob_of_levels(model, cells, order).numpy() for order in (None, range(n_blocks - 1, -1, -1)))
         orders = mean_estimate(np.abs(forth - back))
-    return SelfTest(halves, orders)
+    return SelfTest(
+        orders=orders, **{kind: mean_estimate(np.concatenate(g)) if g else None for kind, g in gaps.items()}
+    )
+
+
+def _log_prob_and_error(model: DiffusionModel, rows: Rows, **options: Any) -> Rows:
+    """Return ln p of rows and its standard error, (n, 2)."""
+    found = log_density(model, rows, **options)
+    return np.stack([found.log_prob.numpy(), found.standard_error.nan_to_num().numpy()], axis=1)
+
+
+def _splits(model: DiffusionModel, stream: Stream) -> Iterator[tuple[str, list[int], list[int]]]:
+    """Yield the splits of the self-test: their kind in `SelfTest`, and the columns of A and of B."""
+    varying = list(model.codec.varying)
+    with_levels = {block.column for block in model.codec.blocks if block.number is None}
+    kinds = [[j for j in varying if j in with_levels], [j for j in varying if j not in with_levels]]
+    if len(varying) < 2:
+        return
+    for i in range(_N_SPLITS):
+        levels, numbers = (
+            [columns[k] for k in stream.child(i, place).permutation(len(columns))]
+            for place, columns in enumerate(kinds)
+        )
+        yield "halves", sorted(levels[::2] + numbers[1::2]), sorted(levels[1::2] + numbers[::2])
+        if i < len(levels):
+            alone = stream.child("alone").permutation(len(kinds[0]))[i]
+            yield "single_levels", [kinds[0][alone]], [j for j in varying if j != kinds[0][alone]]
 
 
 def draw_given_levels(model: DiffusionModel, real: Rows, stream: Stream) -> Iterator[GivenPanel]:

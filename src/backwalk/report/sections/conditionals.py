@@ -44,6 +44,11 @@ def probability_section(context: Context) -> Section | None:
             f"|ln p(A, B) − ln p(B) − ln p(A | B)| for two halves A and B of the columns: {_nats_text(test.halves)} "
             "nats per row. One distribution would have 0."
         )
+    if test.single_levels is not None:
+        lines.append(
+            f"The same for one column of levels A and all others B: {_nats_text(test.single_levels)} nats per row. "
+            "This compares stated probabilities of levels with Bayes' rule."
+        )
     if test.orders is not None:
         lines.append(
             "|ln p with the levels in their order − ln p with them in reverse|: "
