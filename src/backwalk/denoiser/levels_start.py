@@ -3,7 +3,7 @@
 The discriminant of a joint Gaussian (`diffusion/discriminant.py`) is too sure where the other coordinates are not
 Gaussian, above all with many one-hot codes. So an absent block starts from ln pi_l + f ln N(x_K | c_l), with a factor f
 in [0, 1]. By cross-validation in three parts, each scored by the Gaussian of the other two, f minimises the
-cross-entropy of the block's levels, where each part of a row is given with a probability that is itself uniform.
+cross-entropy of the block's levels given all other columns.
 
 Blocks of more than 64 levels start from their frequencies, except where a code is one number. Noisy coordinates tell
 nothing here, and noisy blocks start from their own posterior: only training meets these beside absent blocks.
@@ -53,24 +53,17 @@ def choose_factors(
     losses = np.zeros((len(_FACTORS), len(blocks)))
     if len(z) < _FEWEST_ROWS:
         return np.zeros(len(blocks))
-    u = stream.child("given").uniform(0, len(z), 1 + len(codec.first_of_part)).numpy()
-    part = np.searchsorted(codec.first_of_part, np.arange(z.shape[1]), side="right") - 1
-    known = (u[:, 1:] < u[:, :1])[:, part] & ~np.isnan(z)
-    for block in blocks:
-        if block.number is not None:  # which is given where its level is
-            known[:, block.number] &= known[:, block.coordinates.start]
     for i in range(_FOLDS):
         others, rows = fold != i, fold == i
         moments = moments_with_gaps(z[others], weights=weights[others], stream=stream.child("moments", i))
         layout = TableLayout(codec, JointGaussian.of_moments(moments))
-        x_0, given = torch.from_numpy(z[rows]).float(), torch.from_numpy(known[rows])
-        ratios = log_ratios(layout, x_0.nan_to_num(), given)
-        levels = layout.levels_of(x_0.nan_to_num(), layout.narrow)
-        counted = (~given & ~x_0.isnan())[:, layout.block_coordinates[: levels.shape[1]]].double()
-        counted *= torch.from_numpy(weights[rows])[:, None]
-        for j, factor in enumerate(_FACTORS):
-            log_q = layout.prior[: layout.n_narrow].log() + float(factor) * ratios
-            log_p = layout.normalised(log_q, layout.narrow).gather(-1, levels)
-            losses[j, : levels.shape[1]] -= (counted * log_p).sum(0).numpy()
-    in_order = np.argsort(layout.block_coordinates.numpy())
-    return np.asarray(_FACTORS[losses.argmin(axis=0)[in_order]])
+        x_0, weight = torch.from_numpy(z[rows]).float(), torch.from_numpy(weights[rows])
+        seen, x_0 = ~x_0.isnan(), x_0.nan_to_num()
+        for j in layout.variates:
+            known, at = seen.clone(), seen[:, blocks[j].coordinates.start]
+            known[:, codec.slices[blocks[j].column]] = False
+            ratios, level = log_ratios(layout, x_0, known, j), layout.level_of(j, x_0)
+            for factor, of_factor in zip(_FACTORS, losses, strict=True):
+                log_p = torch.log_softmax(layout.log_prior_of(j) + float(factor) * ratios, dim=1)
+                of_factor[j] -= float((weight * at * log_p.gather(1, level[:, None])[:, 0]).sum())
+    return np.asarray(_FACTORS[losses.argmin(axis=0)])
