@@ -36,7 +36,8 @@ TABLES = (
     "AER__HMDA",
     "ISLR__OJ",
 )
-_OF_JOINT, _MOST_LEVELS, _MOST_COLUMNS, _SCORED = 30, 3, 3, 60  # rows, levels and columns of Bayes' rule; rows
+_OF_JOINT, _MOST_LEVELS, _MOST_COLUMNS = 30, 3, 3  # rows, levels and columns of Bayes' rule
+_SCORED = 60  # rows of nats
 _LEAST = 1e-4  # of a classifier's probabilities: of a level that it has not seen
 
 

@@ -111,9 +111,9 @@ class JointGaussian:
         return cls(*(torch.from_numpy(np.ascontiguousarray(part)).float() for part in (mean, directions, rest)))
 
     @classmethod
-    def standard(cls, k: int, r: int | None = None) -> JointGaussian:
-        """Return N(0, I) with r directions, by default in the shapes of a fitted one."""
-        return cls(torch.zeros(k), torch.zeros(k, min(k, MOST_DIRECTIONS) if r is None else r), torch.ones(k))
+    def standard(cls, k: int) -> JointGaussian:
+        """Return N(0, I) in the shapes of a fitted one."""
+        return cls(torch.zeros(k), torch.zeros(k, min(k, MOST_DIRECTIONS)), torch.ones(k))
 
     def posterior(self, a: Tensor, b_sq: Tensor, wanted: Tensor) -> GaussianPosterior:
         """Return the posterior of the `wanted` coordinates, (i,), at a and b_sq, (..., n, k) or (..., 1, k)."""
