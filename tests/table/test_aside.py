@@ -20,6 +20,8 @@ ASIDE = {
     "nearly": (["A-0"] * 5 + [f"A-{i}" for i in range(N - 5)], "holds 55 different texts in 60 rows"),
     "gaps": ([None, *(f"A-{i}" for i in range(N - 1))], "holds 59 different texts in 59 rows"),
     "free": ([*SENTENCES, *SENTENCES[:20]], "holds 40 different long texts in 60 rows, as free text does"),
+    "dates": ([f"03/{1 + i % 12:02}/{1950 + i}" for i in range(N)], "holds dates as texts, such as '03/01/1950'"),
+    "named": ([f"{1 + i % 12} Mar {1950 + i}" for i in range(N)], "convert them by pandas.to_datetime"),
     "nothing": ([None] * N, "holds no value"),
 }
 LEFT = {

@@ -86,6 +86,32 @@ def test_a_column_has_the_first_type_that_fits_all_of_its_cells(tmp_path, dtype,
                 assert [labels[int(code)] for code in table.values[:, j]] == column
 
 
+@pytest.mark.parametrize(
+    ("cells", "days"),
+    [
+        (["03/14/2021", "4/2/2021", ""], [18700, 18719, None]),
+        (["14.03.2021", "01.04.2021"], [18700, 18718]),
+        (["14-3-2021", "1-4-2021"], [18700, 18718]),
+        (["2021/03/14", "2021/3/4"], [18700, 18690]),
+        (["Mar 14, 2021", "May 1, 2021"], [18700, 18748]),
+        (["March 14, 2021", "May 1, 2021"], [18700, 18748]),
+        (["14 Mar 2021"], [18700]),
+        (["14 March 2021"], [18700]),
+        (["03/04/2021", "04/02/2021"], None),  # day or month first
+        (["03/14/2021", "14/03/2021"], None),
+        (["31/02/2021", "14/03/2021"], None),
+        (["2021/03/14", "14.03.2021"], None),
+    ],
+)
+def test_dates_are_read_where_all_cells_agree_on_one_format_alone(tmp_path, cells, days):
+    path = tmp_path / "dates.tsv"
+    path.write_text("n\tday\n" + "".join(f"{i}\t{cell}\n" for i, cell in enumerate(cells)))
+    table = read_table(path)
+    assert table.schema.units[1] == (None if days is None else "D")
+    if days is not None:
+        np.testing.assert_array_equal(table.values[:, 1], np.array(days, dtype=np.float64))
+
+
 def test_cells_keep_line_ends_quotes_and_separators(tmp_path):
     cells = ["a\nb", "p\r\nq", 'say "hi"', "x,y", 'x"y', "\x1f", "ü", "'=1+1"]
     for end in ("\n", "\r\n", "\r"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
@@ -18,6 +19,10 @@ from backwalk.table.whole import RunningLabels, RunningNumbers, WholeTable
 _FEWEST_ROWS = 50  # identifiers cannot be told from other columns by fewer
 _DISTINCT = 0.9  # share of rows with different texts from which a column identifies rows
 _FREE_TEXT, _FREE_DISTINCT = 40, 0.5  # characters on average, and share of different texts
+_DATE = re.compile(
+    r"\s*(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|[A-Za-z]{3,9}\.? \d{1,2},? \d{4}|\d{1,2}\.? [A-Za-z]{3,9}\.? \d{4})"
+    r"([ T,].*)?"
+)
 _LONGEST_STEP = 10  # on average, of numbers that increase from row to row as identifiers do
 
 
@@ -28,11 +33,11 @@ def set_aside(
 
     Such are columns without any value and, in more than 50 rows, columns of integers 0..n-1 or 1..n in any order, of
     integers that increase from row to row by 10 or less on average, of texts that differ in more than 0.9 of the rows,
-    and of texts that differ in more than half of the rows and have 40 or more characters on average. The columns named
-    by `kept` stay. The schema of the returned table has the others' names as `set_aside`. A table whose columns have no
-    names is returned unchanged. Where the rows of `table` are some of a larger one, `whole` has the facts of all rows,
-    which decide; columns with more texts than such a table keeps, or with one value in all rows of `table` alone, are
-    set aside too. Raises InvalidInput if no column would be left.
+    and of texts that differ in more than half of the rows and are dates or have 40 or more characters on average. The
+    columns named by `kept` stay. The schema of the returned table has the others' names as `set_aside`. A table whose
+    columns have no names is returned unchanged. Where the rows of `table` are some of a larger one, `whole` has the
+    facts of all rows, which decide; columns with more texts than such a table keeps, or with one value in all rows of
+    `table` alone, are set aside too. Raises InvalidInput if no column would be left.
     """
     if table.columns is None:
         return table, {}
@@ -89,6 +94,11 @@ def _facts(table: Table, j: int) -> RunningNumbers | RunningLabels:
 
 def _reason_of_texts(labels: Sequence[str], rows: npt.NDArray[np.int64]) -> str | None:
     n, n_distinct = int(rows.sum()), int((rows > 0).sum())
+    if n_distinct > _FREE_DISTINCT * n and all(map(_DATE.fullmatch, labels)):
+        return (
+            f"holds dates as texts, such as {shown(labels[0])} (convert them by pandas.to_datetime with their format, "
+            "or write them as YYYY-MM-DD)"
+        )
     if n_distinct > _DISTINCT * n:
         return f"holds {n_distinct:,} different texts in {n:,} rows, as identifiers do"
     if n_distinct > _FREE_DISTINCT * n:

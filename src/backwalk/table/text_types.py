@@ -1,8 +1,9 @@
 """The types of columns of text: the first type that fits all cells of a column.
 
 The types are, in this order: whole numbers, truth values, numbers, dates, times with a date, the same in UTC, times of
-day and texts. Each has a condition on one cell, so that a column's type depends neither on the order of its rows nor on
-how they lie in blocks or files.
+day, dates that are not written as in ISO 8601, and texts. Each has a condition on one cell, so that a column's type
+depends neither on the order of its rows nor on how they lie in blocks or files. Dates such as 3/4/2021 stay texts
+where all cells leave open which is the day.
 
 Whole numbers with leading zeros, and those of 7 digits or more with a plus, are codes such as 00501, and stay texts.
 """
@@ -38,6 +39,23 @@ def _fits_int64(pattern: str) -> str:
     return f"({{0}} IS NULL OR ({_fits(pattern)} AND TRY_CAST({{0}} AS BIGINT) IS NOT NULL))"
 
 
+_DAY_FIRST, _MONTH_FIRST = "date, day first", "date, month first"
+_DATE_FORMATS = {
+    "date, year first": (r"\d{4}[./]\d{1,2}[./]\d{1,2}", "%Y/%m/%d"),
+    _DAY_FIRST: (r"\d{1,2}[./-]\d{1,2}[./-]\d{4}", "%d/%m/%Y"),
+    _MONTH_FIRST: (r"\d{1,2}[./-]\d{1,2}[./-]\d{4}", "%m/%d/%Y"),
+    "date, short month": (r"[A-Z][a-z]{2} \d{1,2}, \d{4}", "%b %d, %Y"),
+    "date, long month": (r"[A-Z][a-z]{2,8} \d{1,2}, \d{4}", "%B %d, %Y"),
+    "date, day and short month": (r"\d{1,2} [A-Z][a-z]{2} \d{4}", "%d %b %Y"),
+    "date, day and long month": (r"\d{1,2} [A-Z][a-z]{2,8} \d{4}", "%d %B %Y"),
+}
+"""The patterns of dates that are not written as in ISO 8601, and their formats once . and - are replaced by /."""
+
+
+def _parsed_date(how: str) -> str:
+    return f"try_strptime(regexp_replace({{0}}, '[.-]', '/', 'g'), '{_DATE_FORMATS[how][1]}')"
+
+
 _CONDITIONS = {
     "null": "{0} IS NULL AND NULL",
     "whole": _fits_int64(rf"\s*{_WHOLE}\s*"),
@@ -47,6 +65,10 @@ _CONDITIONS = {
     "moment": _fits(rf"{_DATE}(?:{_CLOCK})?"),
     "moment in UTC": _fits(_DATE + _CLOCK + _ZONE),
     "time": _fits(_TIME),
+    **{
+        how: f"({{0}} IS NULL OR ({_fits(pattern)} AND {_parsed_date(how)} IS NOT NULL))"
+        for how, (pattern, _) in _DATE_FORMATS.items()
+    },
 }
 """The types of columns in the order in which they are tried, each with its condition on a cell that is not missing."""
 
@@ -64,6 +86,7 @@ _CONVERTED = {
     "whole": "CAST({0} AS BIGINT)",
     "truth": "lower(trim({0})) IN ('true', '1')",
     "float": "CAST({0} AS DOUBLE)",
+    **{how: f"CAST({_parsed_date(how)} AS DATE)" for how in _DATE_FORMATS},
 }
 """How DuckDB converts a cell of some types."""
 
@@ -101,7 +124,9 @@ class TypeOfColumn:
 
     @property
     def name(self) -> str:
-        """The first type that fits; "text" if none does."""
+        """The first type that fits; "text" if none does, or if it leaves open what is the day and what the month."""
+        if self.fitting[:2] == [_DAY_FIRST, _MONTH_FIRST]:
+            return "text"
         return self.fitting[0] if self.fitting else "text"
 
     def converted(self, cell: str) -> str:
@@ -131,4 +156,5 @@ class TypeOfColumn:
             "moment in UTC": pa.timestamp(unit, "UTC"),
             "time": _TIMES_OF_DAY[unit],
             "text": pa.string(),
+            **dict.fromkeys(_DATE_FORMATS, pa.date32()),
         }[self.name]
