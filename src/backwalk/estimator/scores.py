@@ -107,10 +107,13 @@ class Scores(Fitted):
         columns : list of columns, default=None
             Columns in question; None is all that are not given.
         n_intervals : int, default=16
-            Even number of steps of the ODE; more make the solver's error smaller.
+            Even number of intervals of noise levels, in each of which the divergence is computed once. More make the
+            solver's error smaller, and time is proportional to them. With 16 the error of fitted models of 2 to 20
+            numbers was below .002 nats a row in the mean, and with 8 below .1; `solver_error` was about 10 times as
+            large, and smaller than the error in one row of a hundred.
         n_probes : int, default=None
-            Random probes per row that estimate the divergence. None computes it exactly up to 32 columns that vary, and
-            takes 16 probes beyond.
+            Random probes per row that estimate the divergence, for the mean over many rows: the error of one row may be
+            nats. None computes it exactly up to 32 columns that vary, and takes 16 probes beyond.
         n_places : int, default=16
             Places in the joint cell of a row's integers; time is proportional to them. Unused without integers.
         random_state : int, numpy.random.Generator or RandomState, default=0
