@@ -109,7 +109,7 @@ class Scores(Fitted):
         n_intervals : int, default=16
             Even number of intervals of noise levels, in each of which the divergence is computed once. More make the
             solver's error smaller, and time is proportional to them. With 16 the error of fitted models of 2 to 20
-            numbers was below .002 nats a row in the mean, and with 8 below .1; `solver_error` was about 10 times as
+            numbers was below .002 nats a row in the mean, and with 8 below .1; `solver_error` was 20 to 100 times as
             large, and smaller than the error in one row of a hundred.
         n_probes : int, default=None
             Random probes per row that estimate the divergence, for the mean over many rows: the error of one row may be
