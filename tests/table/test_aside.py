@@ -16,10 +16,10 @@ ASIDE = {
     "row": (np.arange(N), "numbers the rows from 0 to 59"),
     "shuffled": (RNG.permutation(N) + 1, "numbers the rows from 1 to 60"),
     "increasing": (1000 + np.cumsum(RNG.integers(1, 9, N)), "increases from row to row, from 100"),
-    "texts": ([f"A-{i}" for i in range(N)], "holds 60 different texts in 60 rows, as identifiers do"),
+    "texts": ([f"A-{i}" for i in range(N)], "holds 60 different texts in 60 rows, as identifiers and free text do"),
     "nearly": (["A-0"] * 5 + [f"A-{i}" for i in range(N - 5)], "holds 55 different texts in 60 rows"),
     "gaps": ([None, *(f"A-{i}" for i in range(N - 1))], "holds 59 different texts in 59 rows"),
-    "free": ([*SENTENCES, *SENTENCES[:20]], "holds 40 different long texts in 60 rows, as free text does"),
+    "free": ([*SENTENCES, *SENTENCES[:20]], "holds 40 different texts in 60 rows"),
     "dates": ([f"03/{1 + i % 12:02}/{1950 + i}" for i in range(N)], "holds dates as texts, such as '03/01/1950'"),
     "named": ([f"{1 + i % 12} Mar {1950 + i}" for i in range(N)], "convert them by pandas.to_datetime"),
     "nothing": ([None] * N, "holds no value"),
@@ -32,7 +32,7 @@ LEFT = {
     "offset": 500 + RNG.permutation(N),
     "flag": np.arange(N) % 2 == 0,
     "days": [datetime.date(2024, 1, 1) + datetime.timedelta(i) for i in range(N)],
-    "words": [f"word {i % 40}" for i in range(N)],
+    "words": [f"word {i % 30}" for i in range(N)],
     "category": pd.Categorical(["a", "b"] * (N // 2), categories=[f"c{i}" for i in range(N)] + ["a", "b"]),
 }
 

@@ -7,7 +7,6 @@ import pytest
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table import Codec, Levels, Number, as_table, fit_codec, refit_codec
-from backwalk.table.choose_columns import find_atoms
 
 N = 900
 RNG = np.random.default_rng(11)
@@ -88,13 +87,21 @@ def test_counts_have_no_atoms():
         assert fit_codec(as_table(pd.DataFrame({"x": x}))).columns[0].kind_name == "integer"
 
 
-def test_atoms_are_frequent_and_stand_out():
-    spread = np.linspace(1.0, 2.0, 900)
-    assert find_atoms(np.append(spread, np.full(60, 1.5))).tolist() == [1.5]
-    assert find_atoms(np.append(spread, np.full(30, 1.5))).tolist() == []  # in 3 % of rows
-    # Values beside 1 are a third as frequent; with 20 others than 0..4.
-    heaps = np.concatenate([np.repeat(np.arange(25.0), 4), np.full(8, 1.0), spread[:20]])
-    assert find_atoms(heaps).tolist() == []
+def test_numbers_with_values_seen_once_have_a_probability_for_others():
+    """New rows have values never seen about as often as rows have values seen once, and levels would give them none."""
+    repeated = np.repeat(np.arange(20.0), 50)
+    for n_once, kind in ((3, "levels"), (12, "atoms")):
+        once = 20.0 + np.cumsum(RNG.integers(1, 9, n_once))
+        column = fit_codec(as_table(pd.DataFrame({"x": [*repeated, *once]}))).columns[0]
+        assert column.kind_name == kind
+    assert column.atoms == tuple(range(20))
+    assert column.frequencies[-1] == pytest.approx(12 / 1012)
+    assert column.supports(np.array([7.0, 7.5, once[3], 300.0]), None).tolist() == [True, False, True, True]
+
+
+def test_numbers_of_many_decimals_have_no_steps():
+    rates = pd.DataFrame({"x": RNG.random(400).round(9), "y": RNG.random(400).round(6)})
+    assert [column.kind_name for column in fit_codec(as_table(rates)).columns] == ["number", "rounded"]
 
 
 def test_rounded_numbers_come_back_with_their_decimals():

@@ -17,8 +17,7 @@ from backwalk.table.schema import FloatArray, shown
 from backwalk.table.whole import RunningLabels, RunningNumbers, WholeTable
 
 _FEWEST_ROWS = 50  # identifiers cannot be told from other columns by fewer
-_DISTINCT = 0.9  # share of rows with different texts from which a column identifies rows
-_FREE_TEXT, _FREE_DISTINCT = 40, 0.5  # characters on average, and share of different texts
+_ROWS_PER_TEXT = 2.0  # on average; texts in fewer say nothing about new rows
 _DATE = re.compile(
     r"\s*(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|[A-Za-z]{3,9}\.? \d{1,2},? \d{4}|\d{1,2}\.? [A-Za-z]{3,9}\.? \d{4})"
     r"([ T,].*)?"
@@ -32,12 +31,11 @@ def set_aside(
     """Return a table without the columns that a model should not learn, and for each of these the reason.
 
     Such are columns without any value and, in more than 50 rows, columns of integers 0..n-1 or 1..n in any order, of
-    integers that increase from row to row by 10 or less on average, of texts that differ in more than 0.9 of the rows,
-    and of texts that differ in more than half of the rows and are dates or have 40 or more characters on average. The
-    columns named by `kept` stay. The schema of the returned table has the others' names as `set_aside`. A table whose
-    columns have no names is returned unchanged. Where the rows of `table` are some of a larger one, `whole` has the
-    facts of all rows, which decide; columns with more texts than such a table keeps, or with one value in all rows of
-    `table` alone, are set aside too. Raises InvalidInput if no column would be left.
+    integers that increase from row to row by 10 or less on average, and of texts that are in fewer than two rows each
+    on average. The columns named by `kept` stay. The schema of the returned table has the others' names as `set_aside`.
+    A table whose columns have no names is returned unchanged. Where the rows of `table` are some of a larger one,
+    `whole` has the facts of all rows, which decide; columns with more texts than such a table keeps, or with one value
+    in all rows of `table` alone, are set aside too. Raises InvalidInput if no column would be left.
     """
     if table.columns is None:
         return table, {}
@@ -94,18 +92,14 @@ def _facts(table: Table, j: int) -> RunningNumbers | RunningLabels:
 
 def _reason_of_texts(labels: Sequence[str], rows: npt.NDArray[np.int64]) -> str | None:
     n, n_distinct = int(rows.sum()), int((rows > 0).sum())
-    if n_distinct > _FREE_DISTINCT * n and all(map(_DATE.fullmatch, labels)):
+    if n >= _ROWS_PER_TEXT * n_distinct:
+        return None
+    if all(map(_DATE.fullmatch, labels)):
         return (
             f"holds dates as texts, such as {shown(labels[0])} (convert them by pandas.to_datetime with their format, "
             "or write them as YYYY-MM-DD)"
         )
-    if n_distinct > _DISTINCT * n:
-        return f"holds {n_distinct:,} different texts in {n:,} rows, as identifiers do"
-    if n_distinct > _FREE_DISTINCT * n:
-        lengths = np.fromiter(map(len, labels), dtype=np.int64, count=len(labels))
-        if rows @ lengths / n >= _FREE_TEXT:
-            return f"holds {n_distinct:,} different long texts in {n:,} rows, as free text does"
-    return None
+    return f"holds {n_distinct:,} different texts in {n:,} rows, as identifiers and free text do"
 
 
 def _reason_of_integers(column: RunningNumbers, values: FloatArray) -> str | None:

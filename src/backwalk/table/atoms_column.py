@@ -11,19 +11,27 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy import special
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.table.columns import Block, Column
+from backwalk.table.columns import Block, Column, nearest_code, nearest_index, same_numbers
 from backwalk.table.level_column import check_levels, level_text, one_nan
 from backwalk.table.maps import BoolArray
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
 
+_MOST_ONE_HOT = 3  # atoms
+
 
 @dataclass(frozen=True)
 class AtomsColumn(Column):
-    """A number with L atoms, encoded in L + 2 coordinates: a one-hot code of the atoms and of "other", and the number.
+    """A number with L atoms, encoded in the code of an atom or of "other", and the number.
+
+    Up to 3 atoms have one-hot codes. The codes of more say how large each is: a code has the atom's normal score among
+    all atoms, Phi^-1 of the share of rows at smaller ones (and half of its own), then a 1 for "other" and, if there is
+    one, a 1 for a missing value.
 
     - `number`: the density of the other values, the atoms left out of its grid. Its coordinate is NaN at an atom.
     - `atoms`: increasing. NaN, at the end, stands for a missing value that is generated.
@@ -37,7 +45,7 @@ class AtomsColumn(Column):
     def __post_init__(self) -> None:
         if not isinstance(self.number, NumberColumn):
             raise InvalidInput(f"Atoms should be beside a number, but got {self.number!r:.60}: fit the codec again.")
-        if not check_levels(self.atoms, self.frequencies, n_others=1):
+        if not check_levels(self.atoms, self.frequencies, n_others=1, is_one_hot=self._has_one_hot):
             raise InvalidInput("atoms should increase: fit the codec again.")
         object.__setattr__(self, "atoms", one_nan(self.atoms))
         object.__setattr__(self, "number", replace(self.number, left_out=self._finite))
@@ -53,7 +61,23 @@ class AtomsColumn(Column):
 
     @property
     def width(self) -> int:
-        return len(self.atoms) + 2
+        return 1 + (len(self.atoms) + 1 if self._codes is None else self._codes.shape[1])
+
+    @property
+    def _has_one_hot(self) -> bool:
+        return len(self.atoms) <= _MOST_ONE_HOT
+
+    @cached_property
+    def _codes(self) -> FloatArray | None:
+        """The codes of the atoms and of "other", (L + 1, w); None for the unit vectors."""
+        if self._has_one_hot:
+            return None
+        n_finite, n_levels = len(self._finite), len(self.frequencies)
+        codes = np.zeros((n_levels, 1 + n_levels - n_finite))
+        shares = np.array(self.frequencies[:n_finite])
+        codes[:n_finite, 0] = special.ndtri((shares.cumsum() - 0.5 * shares) / shares.sum())
+        codes[n_finite:, 1:] = np.eye(n_levels - n_finite)
+        return codes
 
     @property
     def value_range(self) -> tuple[float, float]:
@@ -66,7 +90,8 @@ class AtomsColumn(Column):
 
     @property
     def description(self) -> str:
-        shares = [f"{level_text(atom)} in {share:.0%}" for atom, share in self.atom_shares.items()]
+        often = sorted(self.atom_shares.items(), key=lambda atom_and_share: -atom_and_share[1])
+        shares = [f"{level_text(atom)} in {100.0 * share:.2g}%" for atom, share in often]
         return f"{listed(shares)} of rows; otherwise {self.number.description}"
 
     @property
@@ -76,13 +101,14 @@ class AtomsColumn(Column):
     def block(self, column: int, coordinates: slice) -> Block:
         number = coordinates.stop - 1
         values = np.array([*self.atoms, math.nan])
-        return Block(column, slice(coordinates.start, number), np.array(self.frequencies), values, number=number)
+        of_codes = slice(coordinates.start, number)
+        return Block(column, of_codes, np.array(self.frequencies), values, self._codes, number)
 
     def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
-        is_atom = self._is_atom(x)
-        at_atom = is_atom.any(axis=1)
+        level = self._level(x)
+        at_atom = level < len(self.atoms)
         z = np.empty((len(x), self.width))
-        z[:, :-2], z[:, -2] = is_atom, ~at_atom
+        z[:, :-1] = np.eye(self.width - 1)[level] if self._codes is None else self._codes[level]
         z[~at_atom & np.isnan(x)] = np.nan  # a missing value that is not generated
         z[:, -1:] = self.number.encode(np.where(at_atom, np.nan, x), place)
         return z
@@ -90,9 +116,9 @@ class AtomsColumn(Column):
     def decode(self, z: FloatArray) -> FloatArray:
         number = self.number.decode(z[:, -1:])
         # No cell within the range rounds to an atom: a number that equals one lies beyond, and is moved inside.
-        number = np.where(self._is_atom(number).any(axis=1), self.number.within_range(number), number)
+        number = np.where(self._level(number) < len(self.atoms), self.number.within_range(number), number)
         code = z[:, :-1]
-        level, other = code.argmax(axis=1), len(self.atoms)
+        level, other = nearest_code(code, self._codes), len(self.atoms)
         x = np.where(level == other, number, np.array([*self.atoms, np.nan])[level])
         return np.where(np.isnan(code).any(axis=1), np.nan, x)
 
@@ -104,15 +130,15 @@ class AtomsColumn(Column):
         return np.where(np.isnan(z[:, -1]), 0.0, units)
 
     def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
-        return self.number.supports(x, dtype) | self._is_atom(x).any(axis=1)
+        return self.number.supports(x, dtype) | (self._level(x) < len(self.atoms))
 
     def nearest(self, x: FloatArray) -> FloatArray:
         if not self.cell_width or not self._finite:
             return self.number.nearest(x)
         number = self.number.nearest(np.clip(x, *self.number.value_range))
-        candidates = np.column_stack([np.broadcast_to(self._finite, (len(x), len(self._finite))), number])
-        closest = np.abs(candidates - x[:, None]).argmin(axis=1)
-        return np.where(np.isnan(x), np.nan, candidates[np.arange(len(x)), closest])
+        atom = self._nearest_atom(x)
+        closest = np.where(np.abs(atom - x) <= np.abs(number - x), atom, number)
+        return np.where(np.isnan(x), np.nan, closest)
 
     def within_range(self, x: FloatArray) -> FloatArray:
         return self._apply_to_numbers(x, x, self.number.within_range)
@@ -127,15 +153,20 @@ class AtomsColumn(Column):
         self, x: FloatArray, at_atoms: FloatArray | float, of_numbers: Callable[[FloatArray], FloatArray]
     ) -> FloatArray:
         """Return of_numbers(x), and `at_atoms` instead where x equals an atom."""
-        at_atom = self._is_atom(x).any(axis=1)
+        at_atom = self._level(x) < len(self.atoms)
         return np.where(at_atom, at_atoms, of_numbers(np.where(at_atom, np.nan, x)))
 
-    @cached_property
-    def _atoms_in_float32(self) -> FloatArray:
-        with np.errstate(over="ignore"):
-            return np.array(self.atoms).astype(np.float32).astype(np.float64)
+    def _nearest_atom(self, x: FloatArray) -> FloatArray:
+        return np.array(self._finite)[nearest_index(x, np.array(self._finite))]
 
-    def _is_atom(self, x: FloatArray) -> BoolArray:
-        """Return which atom each value equals, or its rounding to float32: (n, n_atoms)."""
-        values, atoms = x[:, None], np.array(self.atoms)
-        return np.asarray((values == atoms) | (values == self._atoms_in_float32) | (np.isnan(values) & np.isnan(atoms)))
+    def _level(self, x: FloatArray) -> NDArray[np.intp]:
+        """Return the number of the atom that each value, (n,), or its rounding to float32, equals; L for no atom."""
+        n_finite, missing = len(self._finite), np.isnan(x)
+        level = np.full(len(x), len(self.atoms))
+        if n_finite:
+            nearest = nearest_index(x, np.array(self._finite))
+            is_atom = same_numbers(x, np.array(self._finite)[nearest])
+            level[is_atom] = nearest[is_atom]
+        if n_finite < len(self.atoms):
+            level[missing] = n_finite
+        return level

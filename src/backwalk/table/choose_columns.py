@@ -24,6 +24,7 @@ from backwalk.table.schema import FloatArray
 from backwalk.table.whole import WholeTable, facts_of_rows
 
 Missing = Literal["absent", "generate"]
+_MOST_SEEN_ONCE = 3  # values of a number with levels
 
 
 def fit_codec(
@@ -88,7 +89,7 @@ def fit_codec(
             wish = option if isinstance(option, Levels) else Levels()
             chosen[j] = choose_levels(whole, table.schema, j, wish, generate=generate)
             continue
-        atoms[j] = find_atoms(some[:, j]) if option is None and _is_table(table) else np.empty(0)
+        atoms[j] = _atoms(some[:, j], j, whole) if option is None and _is_table(table) else np.empty(0)
         if generate:
             atoms[j] = np.append(atoms[j], np.nan)
     chosen |= _choose_numbers(table, x, weights, whole, atoms, options, scale=scale)
@@ -128,7 +129,6 @@ def _choose_numbers(
             columns,
             rows_looked_at(numbers.T, "maps"),
             {at: wish for at, wish in asked.items() if wish is not None},
-            [at for at, j in enumerate(places) if not len(atoms[j])],
             is_table=_is_table(table),
         )
     return {j: _with_atoms(column, j, whole, atoms[j]) for j, column in zip(places, columns, strict=True)}
@@ -189,4 +189,13 @@ def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None) 
         return True
     if option is not None:
         return isinstance(option, Levels)
-    return _is_table(table) and whole.has_few_values(j)
+    return _is_table(table) and whole.has_few_values(j) and whole.repeated_values(j)[1] <= _MOST_SEEN_ONCE
+
+
+def _atoms(some: FloatArray, j: int, whole: WholeTable) -> FloatArray:
+    """Return the atoms of a number: of few values, all but those in one row, or else those that `some` show.
+
+    New rows have values that were never seen about as often as rows have values that are in no other (Good 1953, after
+    Turing). If these were levels, new values would have the probability 0.
+    """
+    return whole.repeated_values(j)[0] if whole.has_few_values(j) else find_atoms(some)

@@ -172,9 +172,9 @@ def _check_spread(spread: float, plan: NumberPlan) -> None:
 
 
 def rows_looked_at(x: FloatArray, purpose: str, weights: FloatArray | None = None) -> FloatArray:
-    """Return the rows of x, (n, d), or 10,000 of them at random; with `weights`, (n,), 10,000 drawn by these."""
+    """Return the rows of x, (n, d), or 10,000 of them at random; with `weights`, (n,), as many drawn by these."""
     if weights is not None:
-        v = np.sort(Stream(0).child(purpose).uniform(0, ROWS_LOOKED_AT, 1).numpy()[:, 0])
+        v = np.sort(Stream(0).child(purpose).uniform(0, min(len(x), ROWS_LOOKED_AT), 1).numpy()[:, 0])
         return np.asarray(x[np.searchsorted(np.cumsum(weights) / weights.sum(), v).clip(max=len(x) - 1)])
     if len(x) <= ROWS_LOOKED_AT:
         return x

@@ -35,6 +35,7 @@ _LEAST_GAIN = 0.02  # nats a column and a row
 _MOST_GAIN = 5.0  # nats a column, of a single row: some rows are far from all in one encoding
 _MOST_REPEATED = 0.05  # of rows with the same value, whose density has no bound
 _STANDARD_ERRORS = 4.0
+_MOST_GAPS = 0.5  # of the rows, of columns that are chosen together
 
 
 def fit_knots(y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -59,24 +60,26 @@ def fit_knots(y: FloatArray) -> tuple[FloatArray, FloatArray]:
 
 
 def choose_splines(
-    columns: Sequence[NumberColumn],
-    x: FloatArray,
-    asked: Mapping[int, bool],
-    among: Sequence[int],
-    *,
-    is_table: bool,
+    columns: Sequence[NumberColumn], x: FloatArray, asked: Mapping[int, bool], *, is_table: bool
 ) -> list[NumberColumn]:
-    """Return the columns of numbers x, (n, d) random rows, with a spline through quantiles where it helps.
+    """Return the columns of numbers x, (n, d) random rows with gaps, with a spline through quantiles where it helps.
 
-    `asked` says for some columns whether they are to have a spline; those `among` are chosen together.
+    `asked` says for some columns whether they are to have a spline. Of the others, each has to gain alone, and those
+    that do are chosen together by their joint density, if enough rows have all of them: a spline bends what depends on
+    other columns. Numbers beside atoms are in few of the same rows, and each of them is chosen alone.
     """
-    free = [j for j in among if j not in asked and _may_have_spline(columns[j], x[:, j])]
-    with_spline = {j for j in asked if asked[j]}
-    if free:
-        compared = [free[i] for i in np.linspace(0, len(free) - 1, min(len(free), _MOST_COLUMNS)).astype(int)]
-        rows = x[~np.isnan(x[:, compared]).any(axis=1)]
-        if _splines_help([columns[j] for j in compared], rows[:, compared], is_table=is_table):
-            with_spline.update(free)
+    gaining = [
+        j
+        for j, column in enumerate(columns)
+        if j not in asked and _may_have_spline(column, x[:, j]) and _splines_help([column], x[:, [j]])
+    ]
+    together = [j for j in gaining if np.isnan(x[:, j]).mean() < _MOST_GAPS]
+    compared = [together[i] for i in np.linspace(0, len(together) - 1, min(len(together), _MOST_COLUMNS)).astype(int)]
+    rows = x[~np.isnan(x[:, compared]).any(axis=1)][:, compared]
+    can_compare = len(compared) > 1 and len(rows) >= _FEWEST_ROWS
+    if (can_compare and not _splines_help([columns[j] for j in compared], rows)) or not (can_compare or is_table):
+        gaining = [j for j in gaining if j not in together]
+    with_spline = {j for j in asked if asked[j]}.union(gaining)
     return [_with_spline(column, x[:, j]) if j in with_spline else column for j, column in enumerate(columns)]
 
 
@@ -106,8 +109,9 @@ def _draw_places(column: NumberColumn, n: int, stream: Stream) -> FloatArray:
     return place_in_cell(stream.uniform(0, n, 1).numpy(), np.array([column.cosine_weight]))[:, 0]
 
 
-def _splines_help(columns: Sequence[NumberColumn], x: FloatArray, *, is_table: bool) -> bool:
+def _splines_help(columns: Sequence[NumberColumn], x: FloatArray) -> bool:
     """Return whether columns with maps give held-out rows of x, (n, d), a clearly higher log-density."""
+    x = x[~np.isnan(x).any(axis=1)]
     if len(x) < _FEWEST_ROWS:
         return False
     some = x[Stream(0).child("map").permutation(len(x))[:_MOST_ROWS]]
@@ -128,10 +132,8 @@ def _splines_help(columns: Sequence[NumberColumn], x: FloatArray, *, is_table: b
     d = len(columns)
     # Each column alone, as a normal one: where the map gains nothing here, it has nothing to mend.
     alone = slope + 0.5 * (np.square(plain[half:]) - np.square(through[half:])).sum(axis=1)
-    if not _is_clear(alone, d):
-        return False
-    if d == 1:
-        return is_table
+    if not _is_clear(alone, d) or d == 1:
+        return _is_clear(alone, d)
     of_plain, of_map = (_best_log_density(z[:half], z[half:]) for z in (plain, through))
     return _is_clear(of_map + slope - of_plain, d)
 

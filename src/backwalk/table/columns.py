@@ -79,8 +79,18 @@ def off_atoms(blocks: Iterable[Block], z: FloatArray) -> NDArray[np.bool_]:
     """Return which encoded rows, (n, k), are at no atom of numbers with atoms, whose `blocks` are given: (n,)."""
     is_off = np.ones(len(z), dtype=bool)
     for block in blocks:
-        is_off &= z[:, block.coordinates].argmax(axis=1) == block.other
+        is_off &= nearest_code(z[:, block.coordinates], block.listed_codes) == block.other
     return is_off
+
+
+def nearest_code(z: FloatArray, codes: FloatArray | None) -> NDArray[np.intp]:
+    """Return the number of the code nearest to coordinates z, (n, w), among codes, (L, w); None for the unit vectors.
+
+    >>> nearest_code(np.array([[0.9, 0.2]]), np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    array([1])
+    """
+    likeness = z if codes is None else z @ codes.T - 0.5 * np.square(codes).sum(axis=1)
+    return np.asarray(likeness.argmax(axis=1))
 
 
 class Column(ABC):

@@ -12,7 +12,7 @@ from backwalk.table.dtypes import numpy_dtype
 from backwalk.table.maps import LARGEST, check_floats
 from backwalk.table.schema import FloatArray
 
-_MOST_DECIMALS = 9
+_MOST_DECIMALS = 6  # numbers with more were computed, and have no steps
 _DENSE = 2.0**53  # from here on all numbers in float64 are integers
 _ROWS_TRIED = 1_000  # before all rows
 _CHANCE = 1e-6  # that distinct integers at random have a common step

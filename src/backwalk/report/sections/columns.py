@@ -32,6 +32,7 @@ _MOST_COLUMNS = 50  # in the table of columns
 MOST_HISTOGRAMS = 6
 _MOST_ROWS = 5_000  # per picture
 _MOST_BARS = 12  # levels
+_MOST_ATOMS = 4  # shown of a column
 _MOST_BEYOND = 6
 
 
@@ -180,16 +181,18 @@ def plot_number_with_atoms(
     asinh: Asinh | None = None,
     integers: bool = False,
 ) -> Figure:
-    """Draw the shares of rows at the atoms of a column, and the histograms of its other numbers.
+    """Draw the shares of rows at the most frequent atoms of a column, and the histograms of its numbers at none.
 
     Data (n,) are filled and generated values (m,) are a line.
     """
-    figure, (left, right) = panels(2, width=1.85, height=2.7, ratios=[0.25 + 0.2 * len(atoms), 1.0])
     x, y = (np.asarray(values, dtype=np.float64) for values in (data, generated))
-    draw_bars(left, x, y, atoms)
-    left.set_xticks(np.arange(len(atoms)), [minus(f"{atom:g}") for atom in atoms])
+    shown = sorted(sorted(atoms, key=lambda atom: -np.count_nonzero(x == atom))[:_MOST_ATOMS])
+    figure, (left, right) = panels(2, width=1.85, height=2.7, ratios=[0.25 + 0.2 * len(shown), 1.0])
+    draw_bars(left, x, y, shown)
+    left.set_xticks(np.arange(len(shown)), [minus(f"{atom:g}") for atom in shown], rotation=90 if len(shown) > 2 else 0)
     left.yaxis.set_major_formatter(PercentFormatter(1.0, 0))
-    left.set(xlim=(-0.7, len(atoms) - 0.3), ylabel="share of rows", xlabel="equal to")
+    of_all = "" if len(shown) == len(atoms) else f" ({len(shown)} of {len(atoms)})"
+    left.set(xlim=(-0.7, len(shown) - 0.3), ylabel="share of rows", xlabel=f"equal to{of_all}")
     others = (values[~np.isin(values, atoms)] for values in (x, y))
     plot_marginal(*others, label=label, title=title, asinh=asinh, integers=integers, ax=right)
     return figure
