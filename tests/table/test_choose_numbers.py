@@ -173,6 +173,7 @@ DAY = 86_400.0
     ("column", "periods"),
     [
         (pd.date_range("2015-01-01", periods=2000), (365.2425, 7.0)),
+        (pd.date_range("2017-01-01", periods=730), (365.2425, 7.0)),
         (pd.date_range("2015-01-01", periods=700), (7.0,)),  # less than two years
         (pd.date_range("2015-01-01", periods=13), ()),
         (pd.date_range("2015-01-01", periods=900, freq="7D"), (365.2425,)),  # a step of a week has no weekdays
@@ -180,7 +181,16 @@ DAY = 86_400.0
         (pd.date_range("2015-01-01", periods=900, freq="min"), ()),
         (pd.to_timedelta(np.arange(2000), unit="D"), ()),
     ],
-    ids=["days", "two years less a month", "two weeks less two days", "weeks", "hours", "minutes", "durations"],
+    ids=[
+        "days",
+        "two years",
+        "two years less a month",
+        "two weeks less two days",
+        "weeks",
+        "hours",
+        "minutes",
+        "durations",
+    ],
 )
 def test_dates_have_the_periods_that_they_span_twice_and_whose_phases_differ(column, periods):
     (chosen,) = fit_codec(as_table(pd.DataFrame({"when": column}))).columns

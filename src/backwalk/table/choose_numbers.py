@@ -30,6 +30,7 @@ _IQR_OF_A_NORMAL = 1.3489795
 _HEAVY = 1.75
 ROWS_LOOKED_AT = 10_000  # at most, at random
 _PERIODS = (365.2425, 7.0, 1.0)  # days
+_TWICE = 1.99  # periods that a range spans: two years may have 730 days
 Bounds = tuple[float | None, float | None]
 
 
@@ -80,7 +81,7 @@ def plan_number(
     if per_day is not None and not has_map:
         cell = 0.0 if grid is None else grid.cell
         of_calendar = (days * per_day for days in _PERIODS)
-        periods = tuple(period for period in of_calendar if cell < period <= (ends[1] - ends[0]) / 2.0)
+        periods = tuple(period for period in of_calendar if cell < period <= (ends[1] - ends[0] + cell) / _TWICE)
     return NumberPlan(label, ends, grid, bounds, stated or (None, None), periods=periods)
 
 
