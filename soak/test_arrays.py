@@ -180,7 +180,7 @@ ODD = [
 ]
 
 
-@pytest.mark.cases(short=14, full=140)
+@pytest.mark.cases(short=14, full=70)
 def test_unusual_arrays_give_the_rows_of_their_float64_copy(case):
     rng = np.random.default_rng(case)
     X = ODD[case % len(ODD)](rng.normal(size=(int(rng.integers(30, 120)), 3)) + np.array([1.0, 0.0, 5.0]))

@@ -50,7 +50,7 @@ def _on_threads(threads, compute, folder):
     return np.load(folder / "child.npy")
 
 
-@pytest.mark.cases(short=12, full=150)
+@pytest.mark.cases(short=12, full=45)
 def test_a_sample_is_the_same_in_any_pieces(case, tmp_path):
     rng, which, sampler = np.random.default_rng(case), case % 3, SAMPLERS[case // 3 % len(SAMPLERS)]
     piece = int(rng.choice([1, 7, 1000, 1024, 4096, N]))

@@ -36,7 +36,7 @@ def _fit(which, place):
     model.save(place / "m", overwrite=True)
 
 
-@pytest.mark.cases(short=4, full=150)
+@pytest.mark.cases(short=4, full=50)
 def test_a_killed_fit_goes_on_to_the_same_bits(case, tmp_path):
     rng, which = np.random.default_rng(case), case % len(MODELS)
     whole, seconds = _whole(which)
@@ -50,7 +50,7 @@ def test_a_killed_fit_goes_on_to_the_same_bits(case, tmp_path):
     assert not [name for name in listing(tmp_path) if name.endswith(".part")]
 
 
-@pytest.mark.cases(short=6, full=90)
+@pytest.mark.cases(short=6, full=30)
 def test_rows_are_the_old_or_the_new_ones_whole(case, tmp_path):
     from backwalk.cli import main
 
@@ -87,7 +87,7 @@ def _whole_command():
 
 
 @pytest.mark.parametrize("is_twice", [False, True])
-@pytest.mark.cases(short=3, full=60)
+@pytest.mark.cases(short=3, full=20)
 def test_a_signal_ends_a_command_soon_and_resume_gives_the_whole_model(case, is_twice, tmp_path):
     rng, number = np.random.default_rng(case), SIGNALS[case % (2 if is_twice else 3)]
     whole, seconds = _whole_command()
@@ -147,7 +147,7 @@ def test_readers_meet_whole_models_beside_writers(case, tmp_path):
     assert not [name for name in listing(tmp_path) if name.endswith(".part")]
 
 
-@pytest.mark.cases(short=5, full=100)
+@pytest.mark.cases(short=5, full=35)
 def test_a_killed_writer_leaves_a_whole_model_and_the_next_clears_up(case, tmp_path):
     path = tmp_path / "m"
     _versions()[0].save(path)
