@@ -84,5 +84,5 @@ def test_training_computes_a_wide_column_in_some_rows_with_the_same_expectation(
     weight = patterns.by_coordinate(rows(n).float(), level, 1.0 + level.exp(), states)[1][:, first]
     assert int((weight > 0).sum()) <= 100
     absent = (states[:, part] == ABSENT).float()
-    # The rows of every pattern are spread evenly, so that a tenth of them is near a tenth of each.
-    assert float(weight.sum()) == pytest.approx(float(absent.sum()), rel=0.1)
+    # Of a hundred rows two thirds are absent, with a standard deviation of .07 of their number; four of them: 6e-5.
+    assert float(weight.sum()) == pytest.approx(float(absent.sum()), rel=0.28)
