@@ -39,15 +39,28 @@ def find_atoms(some: FloatArray) -> FloatArray:
     running = RunningGrid("float64")
     running.add(values)
     grid = running.grid(len(values))
-    is_atom = counts >= max(_LEAST_SHARE * len(observed), _FEWEST_ROWS)
+    is_atom = _are_frequent(counts)
     if grid is not None:
         place = np.rint(grid.places(values))
         before, after = _rates(place, counts), [rates[::-1] for rates in _rates(-place[::-1], counts[::-1])]
         expected = np.maximum(np.maximum(before[1], after[1]), np.sqrt(before[0] * after[0]))
         is_atom &= stats.poisson.logsf(counts - 1, expected) < math.log(_FALSE_ALARMS / len(values))
         is_atom &= counts >= _SPIKE * expected
-    is_atom[counts.argsort(kind="stable")[:_FEWEST_OTHERS]] = False
     return np.asarray(values[is_atom])
+
+
+def frequent_values(values: FloatArray, rows: FloatArray) -> FloatArray:
+    """Return which of few values, (L,), are in many of the rows, (L,): the atoms of a number without a smooth part.
+
+    They are in at least 0.2 % of the rows, and in 10. The rarest four are not among them.
+    """
+    return np.asarray(values[_are_frequent(rows)])
+
+
+def _are_frequent(rows: FloatArray | NDArray[np.int64]) -> NDArray[np.bool_]:
+    is_frequent = np.asarray(rows >= max(_LEAST_SHARE * rows.sum(), _FEWEST_ROWS))
+    is_frequent[rows.argsort(kind="stable")[:_FEWEST_OTHERS]] = False
+    return is_frequent
 
 
 def _rates(place: FloatArray, counts: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:

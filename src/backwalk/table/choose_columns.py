@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
 from backwalk.table.atoms_column import AtomsColumn
-from backwalk.table.choose_atoms import find_atoms
+from backwalk.table.choose_atoms import find_atoms, frequent_values
 from backwalk.table.choose_bounds import end_at_bounds
 from backwalk.table.choose_levels import choose_levels
 from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number, rows_looked_at
@@ -189,13 +189,16 @@ def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None) 
         return True
     if option is not None:
         return isinstance(option, Levels)
-    return _is_table(table) and whole.has_few_values(j) and whole.repeated_values(j)[1] <= _MOST_SEEN_ONCE
+    if not (_is_table(table) and whole.has_few_values(j)):
+        return False
+    values, rows = whole.few_values(j)
+    return len(values) <= 2 or int((rows <= 1.0).sum()) <= _MOST_SEEN_ONCE
 
 
 def _atoms(some: FloatArray, j: int, whole: WholeTable) -> FloatArray:
-    """Return the atoms of a number: of few values, all but those in one row, or else those that `some` show.
+    """Return the atoms of a number: of few values those in many rows, or else those that stand out in `some` rows.
 
     New rows have values that were never seen about as often as rows have values that are in no other (Good 1953, after
     Turing). If these were levels, new values would have the probability 0.
     """
-    return whole.repeated_values(j)[0] if whole.has_few_values(j) else find_atoms(some)
+    return frequent_values(*whole.few_values(j)) if whole.has_few_values(j) else find_atoms(some)

@@ -250,12 +250,11 @@ class WholeTable:
         most = max(2.0, min(MOST_VALUES, column.n_observed / ROWS_PER_VALUE))
         return column.values is not None and len(column.values) <= most
 
-    def repeated_values(self, j: int) -> tuple[FloatArray, int]:
-        """Return which of a number's few values, increasing, are in two rows or more, and how many are in one."""
+    def few_values(self, j: int) -> tuple[FloatArray, FloatArray]:
+        """Return a number's few values, increasing, and in how many rows of mean weight each is."""
         column = self._numbers(j)
         assert column.values is not None
-        is_repeated = column.counts * column.n_observed > column.weight_observed
-        return column.values[is_repeated], int((~is_repeated).sum())
+        return column.values, column.counts * (column.n_observed / column.weight_observed)
 
     def frequencies(self, j: int, *, missing: bool) -> tuple[FloatArray, FloatArray]:
         """Return the distinct values of a column, with NaN at the end if it is `missing` in some rows; and their
