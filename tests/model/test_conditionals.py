@@ -88,7 +88,8 @@ def test_the_mean_of_a_transformed_number_is_near_its_closed_form_without_a_draw
     rows = codec.decode(np.random.default_rng(0).normal(size=(40, 2)))
     model = oracle_model(exact, rows, schedule, codec=codec)
     monkeypatch.setattr("backwalk.model.conditionals.sample_candidates", None)
-    found = conditional(model, rows, 1, n_draws=10, stream=Stream(0)).mean
+    of_rows = conditional(model, rows, 1, n_draws=10, stream=Stream(0))
+    found = of_rows.mean
     m, v = means.numpy()[:, 1] + 0.3 * (rows[:, :1] - means.numpy()[:, 0]), 0.25 - 0.3**2
     p = weights.numpy() * np.exp(-0.5 * (rows[:, :1] - means.numpy()[:, 0]) ** 2)
     p /= p.sum(axis=1, keepdims=True)
@@ -97,6 +98,7 @@ def test_the_mean_of_a_transformed_number_is_near_its_closed_form_without_a_draw
     off = (found - expected) / np.sqrt(second - expected**2)
     assert np.sqrt(np.square(off).mean()) < 0.03
     assert np.abs(off).max() < 0.1
+    assert (of_rows.n_rows, repr(of_rows)) == (40, "Conditional(column 1, 40 rows)")
 
 
 def test_the_mean_and_quantiles_of_a_column_with_gaps_are_those_of_its_values():

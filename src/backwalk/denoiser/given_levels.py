@@ -79,7 +79,7 @@ class GivenLevels:
             self._layout, self._denoiser.floor, self._rows[rows][None], log_snr[None], self._free[rows][None]
         )
         evidence = known.clone()
-        evidence[:, self._layout.numbers] &= ~self._free[rows]
+        evidence[:, self._layout.numbers] = start.known[0]
         log_q = self._layout.log_prior_of(block) + log_ratios(self._layout, self._rows[rows], evidence, block)
         total: Tensor | None = None
         for k in range(self._denoiser.n_members):

@@ -48,11 +48,12 @@ def choose_factors(
 
     The first 3,000 rows are used; it is 0 for fewer than 30.
     """
-    z, weights = z[:_MOST_ROWS], np.ones(len(z))[:_MOST_ROWS] if weights is None else weights[:_MOST_ROWS]
-    blocks, fold = codec.blocks, np.arange(len(z)) % _FOLDS
-    losses = np.zeros((len(_FACTORS), len(blocks)))
+    blocks = codec.blocks
     if len(z) < _FEWEST_ROWS:
         return np.zeros(len(blocks))
+    weights = np.ones(len(z)) if weights is None else weights
+    z, weights = z[:_MOST_ROWS], weights[:_MOST_ROWS]
+    fold, losses = np.arange(len(z)) % _FOLDS, np.zeros((len(_FACTORS), len(blocks)))
     for i in range(_FOLDS):
         others, rows = fold != i, fold == i
         moments = moments_with_gaps(z[others], weights=weights[others], stream=stream.child("moments", i))

@@ -55,14 +55,12 @@ class Discriminants(NamedTuple):
         n = spans[-1].stop if spans else 0
         directions, rest, codes = np.zeros((n, v.shape[1])), np.zeros(n), np.zeros((n, n_levels))
         for (at, of_levels, levels), span in zip(blocks, spans, strict=True):
-            own, of_rest = v[at], np.diag(d[at])
-            given_others = own @ np.linalg.solve(precision - (own.T / d[at]) @ own, own.T) + of_rest
-            u = eigh(given_others, own @ own.T + of_rest)[1][:, : span.stop - span.start]
-            directions[span], rest[span], codes[span, levels] = (
-                u.T @ own,
-                d[at] @ np.square(u),
-                ((of_levels - mu[at]) @ u).T,
-            )
+            of_block, of_rest = v[at], np.diag(d[at])
+            given_others = of_block @ np.linalg.solve(precision - (of_block.T / d[at]) @ of_block, of_block.T) + of_rest
+            u = eigh(given_others, of_block @ of_block.T + of_rest)[1][:, : span.stop - span.start]
+            directions[span] = u.T @ of_block
+            rest[span] = d[at] @ np.square(u)
+            codes[span, levels] = ((of_levels - mu[at]) @ u).T
         return cls(*(torch.from_numpy(part).float() for part in (directions, rest, codes)))
 
     def of_block(self, variates: slice, levels: slice) -> Discriminants:

@@ -65,11 +65,11 @@ def distil_model(
     TrainingDiverged.
     """
     began = time.perf_counter()
-    dates = [model.codec.column_of(i) for i in model.codec.dates.tolist()]
-    if dates:
+    if model.codec.date_columns:
+        dates = listed(map(model.schema.label, model.codec.date_columns))
         raise InvalidInput(
-            f"A student should learn numbers that are drawn together, but {listed(map(model.schema.label, dates))} is "
-            "drawn first: leave it out of the fit, or sample with fewer evaluations."
+            f"A student should learn numbers that are drawn together, but {dates} is drawn first: leave it out of the "
+            "fit, or sample with fewer evaluations."
         )
     if model.codec.blocks:
         columns = listed(model.schema.label(block.column) for block in model.codec.blocks)

@@ -71,8 +71,10 @@ class Conditional:
     @property
     def n_rows(self) -> int:
         """The number of rows, n."""
-        parts = (self.weights, self.expected)
-        return next((len(part) for part in parts if part is not None), len(self.points))
+        for part in (self.weights, self.expected):
+            if part is not None:
+                return len(part)
+        return len(self.points)
 
     @property
     def levels(self) -> NDArray[Any]:
@@ -360,9 +362,7 @@ def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Ar
         values = np.column_stack([np.broadcast_to(block.atoms, (len(mean), len(block.atoms))), mean])
         p = np.where(np.isnan(values), 0.0, p)
         mean = (np.nan_to_num(values) * p).sum(axis=1) / p.sum(axis=1)
-    means = np.full((len(mean), codec.n_columns), np.nan)
-    means[:, column] = mean
-    return np.asarray(model.schema.clipped(means)[:, column])
+    return np.asarray(model.schema.taken([column]).clipped(mean[:, None])[:, 0])
 
 
 def _ode_of_one_number(model: DiffusionModel, denoiser: Denoiser, x_N: Tensor) -> Tensor:

@@ -116,10 +116,11 @@ def _estimates(
     if (pending & linear).any():
         rows = np.where(gaps & linear, means_of_numbers(model, given), rows)
         pending &= ~linear
-    for j in np.flatnonzero(pending).tolist() if statistic == "mean" else ():
-        if has_mean(model, j):
-            at = np.flatnonzero(gaps[:, j])
-            rows[at, j], pending[j] = mean_of_number(model, given.take(at), j), False
+    by_quadrature = [j for j in np.flatnonzero(pending).tolist() if statistic == "mean" and has_mean(model, j)]
+    for j in by_quadrature:
+        at = np.flatnonzero(gaps[:, j])
+        rows[at, j] = mean_of_number(model, given.take(at), j)
+        pending[j] = False
     if pending.any():
         still = np.flatnonzero((gaps & pending).any(axis=1))
         at_once = max(_DRAWS_AT_ONCE // n_draws, 1)

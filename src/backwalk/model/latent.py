@@ -143,11 +143,11 @@ class _InFloat64(WrappedDenoiser):
 
 def _refuse_levels(model: DiffusionModel) -> None:
     """Raise InvalidInput for a model with columns of levels, which no ODE maps to noise, or of dates."""
-    dates = [model.codec.column_of(i) for i in model.codec.dates.tolist()]
-    if dates:
+    if model.codec.date_columns:
+        dates = listed(map(model.schema.label, model.codec.date_columns))
         raise InvalidInput(
-            f"Latents should be of numbers that are drawn together, but {listed(map(model.schema.label, dates))} is "
-            "drawn first: leave it out of the fit."
+            f"Latents should be of numbers that are drawn together, but {dates} is drawn first: leave it out of the "
+            "fit."
         )
     if model.codec.blocks:
         columns = listed(model.schema.label(block.column) for block in model.codec.blocks)

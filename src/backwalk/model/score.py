@@ -101,7 +101,7 @@ def log_density(
 
     if len(codec.dates):
         dates, encoded = _divided(encoded, torch.from_numpy(codec.dates))
-        is_date = np.isin(np.arange(codec.n_columns), [codec.column_of(i) for i in codec.dates.tolist()])
+        is_date = np.isin(np.arange(codec.n_columns), codec.date_columns)
         first = of_numbers(dates, np.where(is_date, asked, np.nan), lambda _: None)
         result = _product(first, of_numbers(encoded, np.where(is_date, np.nan, asked), watch))
     else:

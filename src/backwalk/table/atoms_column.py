@@ -136,7 +136,7 @@ class AtomsColumn(Column):
         if not self.cell_width or not self._finite:
             return self.number.nearest(x)
         number = self.number.nearest(np.clip(x, *self.number.value_range))
-        atom = self._nearest_atom(x)
+        atom = self._finite_values[nearest_index(x, self._finite_values)]
         closest = np.where(np.abs(atom - x) <= np.abs(number - x), atom, number)
         return np.where(np.isnan(x), np.nan, closest)
 
@@ -156,16 +156,17 @@ class AtomsColumn(Column):
         at_atom = self._level(x) < len(self.atoms)
         return np.where(at_atom, at_atoms, of_numbers(np.where(at_atom, np.nan, x)))
 
-    def _nearest_atom(self, x: FloatArray) -> FloatArray:
-        return np.array(self._finite)[nearest_index(x, np.array(self._finite))]
+    @cached_property
+    def _finite_values(self) -> FloatArray:
+        return np.array(self._finite)
 
     def _level(self, x: FloatArray) -> NDArray[np.intp]:
         """Return the number of the atom that each value, (n,), or its rounding to float32, equals; L for no atom."""
         n_finite, missing = len(self._finite), np.isnan(x)
         level = np.full(len(x), len(self.atoms))
         if n_finite:
-            nearest = nearest_index(x, np.array(self._finite))
-            is_atom = same_numbers(x, np.array(self._finite)[nearest])
+            nearest = nearest_index(x, self._finite_values)
+            is_atom = same_numbers(x, self._finite_values[nearest])
             level[is_atom] = nearest[is_atom]
         if n_finite < len(self.atoms):
             level[missing] = n_finite

@@ -6,11 +6,10 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from scipy import special
 
 from backwalk.streams import Stream
 from backwalk.table.choose_numbers import NumberPlan, rows_looked_at
-from backwalk.table.dequantisation import place_in_cell
+from backwalk.table.choose_splines import draw_places, normal_scores
 from backwalk.table.maps import Boundary
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
@@ -35,8 +34,7 @@ def end_at_bounds(
     some, bounds, half_step = rows_looked_at(x, "bounds", weights), plan.stated, 0.0
     some = some[~np.isnan(some)]
     if column.dequantisation:
-        v = Stream(0).child("bounds").uniform(0, len(some), 1).numpy()
-        some = column.dequantise(some, place_in_cell(v, np.array([column.cosine_weight]))[:, 0])
+        some = column.dequantise(some, draw_places(column, len(some), Stream(0).child("bounds")))
         bounds, half_step = plan.bounds, 0.5 * column.cell_width
     y = np.sort(column.chain.encode(some))
     low, high = (
@@ -57,8 +55,7 @@ def end_at_bounds(
     knots = knots[(knots > (-math.inf if low is None else low)) & (knots < (math.inf if high is None else high))]
     if len(knots) < 2:
         return column
-    middle = (np.searchsorted(y, knots, side="left") + np.searchsorted(y, knots, side="right")) / (2.0 * len(y))
-    quantiles = special.ndtri(middle)
+    quantiles = normal_scores(y, knots)
     ends = Boundary(tuple(knots.tolist()), tuple(quantiles.tolist()), low, high, low_power, high_power)
     return replace(column, bounds=ends)
 

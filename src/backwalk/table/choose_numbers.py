@@ -76,13 +76,16 @@ def plan_number(
         bounds = ends
     if grid is not None:
         bounds = _outermost(grid, bounds[0], np.ceil), _outermost(grid, bounds[1], np.floor)
-    periods: tuple[float, ...] = ()
-    has_map = isinstance(option, Number) and (option.map or (stated or (None, None)) != (None, None))
-    if per_day is not None and not has_map:
-        cell = 0.0 if grid is None else grid.cell
-        of_calendar = (days * per_day for days in _PERIODS)
-        periods = tuple(period for period in of_calendar if cell < period <= (ends[1] - ends[0] + cell) / _TWICE)
-    return NumberPlan(label, ends, grid, bounds, stated or (None, None), periods=periods)
+    stated = stated or (None, None)
+    has_map = stated != (None, None) or (isinstance(option, Number) and bool(option.map))
+    periods = () if per_day is None or has_map else _periods_within(facts, per_day)
+    return NumberPlan(label, ends, grid, bounds, stated, periods=periods)
+
+
+def _periods_within(facts: NumberFacts, per_day: float) -> tuple[float, ...]:
+    cell = 0.0 if facts.grid is None else facts.grid.cell
+    longest = (facts.largest - facts.least + cell) / _TWICE
+    return tuple(days * per_day for days in _PERIODS if cell < days * per_day <= longest)
 
 
 def _outermost(grid: Grid, bound: float | None, towards: np.ufunc) -> float | None:

@@ -51,12 +51,17 @@ def fit_knots(y: FloatArray) -> tuple[FloatArray, FloatArray]:
     tail = 0.5 ** np.arange(halvings, 0, -1) / k
     share = np.concatenate([tail, inner, 1.0 - tail[::-1]])
     at = np.unique(y[np.minimum((share * n).astype(np.intp), n - 1)])
-    middle = (np.searchsorted(y, at, side="left") + np.searchsorted(y, at, side="right")) / (2.0 * n)
-    z, kept = special.ndtri(middle), [0]
+    z, kept = normal_scores(y, at), [0]
     for i in range(1, len(at)):
         if z[i] - z[kept[-1]] <= _STEEPEST * (at[i] - at[kept[-1]]):
             kept.append(i)
     return at[kept], z[kept]
+
+
+def normal_scores(y: FloatArray, at: FloatArray) -> FloatArray:
+    """Return the quantiles of a standard normal at the middle of the ranks that numbers have in increasing y, (n,)."""
+    middle = (np.searchsorted(y, at, side="left") + np.searchsorted(y, at, side="right")) / (2.0 * len(y))
+    return np.asarray(special.ndtri(middle))
 
 
 def choose_splines(
@@ -97,14 +102,14 @@ def _with_spline(column: NumberColumn, x: FloatArray) -> NumberColumn:
     """Return a column with a spline fitted to its values x, (n,); the column itself if they have a single knot."""
     x = x[~np.isnan(x)]
     if column.dequantisation:
-        x = column.dequantise(x, _draw_places(column, len(x), Stream(0).child("knots")))
+        x = column.dequantise(x, draw_places(column, len(x), Stream(0).child("knots")))
     knots, quantiles = fit_knots(column.chain.encode(x))
     return (
         column if len(knots) < 2 else replace(column, spline=Spline(tuple(knots.tolist()), tuple(quantiles.tolist())))
     )
 
 
-def _draw_places(column: NumberColumn, n: int, stream: Stream) -> FloatArray:
+def draw_places(column: NumberColumn, n: int, stream: Stream) -> FloatArray:
     """Return n random places in the cells of a column: (n,)."""
     return place_in_cell(stream.uniform(0, n, 1).numpy(), np.array([column.cosine_weight]))[:, 0]
 
@@ -122,7 +127,7 @@ def _splines_help(columns: Sequence[NumberColumn], x: FloatArray) -> bool:
     for kind in (columns, with_splines):
         z, slope = np.empty(some.shape), np.zeros(len(some) - half)
         for j, column in enumerate(kind):
-            place = _draw_places(column, len(some), places.child(j)) if column.dequantisation else None
+            place = draw_places(column, len(some), places.child(j)) if column.dequantisation else None
             z[:, j] = column.encode(some[:, j], place)[:, 0]
             slope += column.log_slope(some[half:, j])
         encoded.append(z)
@@ -132,8 +137,9 @@ def _splines_help(columns: Sequence[NumberColumn], x: FloatArray) -> bool:
     d = len(columns)
     # Each column alone, as a normal one: where the map gains nothing here, it has nothing to mend.
     alone = slope + 0.5 * (np.square(plain[half:]) - np.square(through[half:])).sum(axis=1)
-    if not _is_clear(alone, d) or d == 1:
-        return _is_clear(alone, d)
+    gains_alone = _is_clear(alone, d)
+    if d == 1 or not gains_alone:
+        return gains_alone
     of_plain, of_map = (_best_log_density(z[:half], z[half:]) for z in (plain, through))
     return _is_clear(of_map + slope - of_plain, d)
 

@@ -100,10 +100,14 @@ class Codec:
         return np.flatnonzero(is_number)
 
     @cached_property
+    def date_columns(self) -> tuple[int, ...]:
+        """The columns of numbers with periods, which are drawn before all others; not of those with atoms."""
+        return tuple(j for j, column in enumerate(self.columns) if column.comes_first)
+
+    @cached_property
     def dates(self) -> npt.NDArray[np.intp]:
-        """The coordinates of numbers with periods, which are drawn before all others; not of those with atoms."""
-        of_dates = [at.start for column, at in zip(self.columns, self.slices, strict=True) if column.comes_first]
-        return np.array(of_dates, dtype=np.intp)
+        """The coordinates of the `date_columns`."""
+        return np.array([self.slices[j].start for j in self.date_columns], dtype=np.intp)
 
     @cached_property
     def first_of_part(self) -> npt.NDArray[np.intp]:

@@ -74,12 +74,16 @@ class Block:
         """The code of each level, (L, w). Those of one-hot codes are L^2 numbers, made when they are asked for."""
         return np.eye(self.n_levels) if self.listed_codes is None else self.listed_codes
 
+    def nearest_level(self, z: FloatArray) -> NDArray[np.intp]:
+        """Return the number of the level whose code is nearest in encoded rows, (n, k): (n,)."""
+        return nearest_code(z[:, self.coordinates], self.listed_codes)
+
 
 def off_atoms(blocks: Iterable[Block], z: FloatArray) -> NDArray[np.bool_]:
     """Return which encoded rows, (n, k), are at no atom of numbers with atoms, whose `blocks` are given: (n,)."""
     is_off = np.ones(len(z), dtype=bool)
     for block in blocks:
-        is_off &= nearest_code(z[:, block.coordinates], block.listed_codes) == block.other
+        is_off &= block.nearest_level(z) == block.other
     return is_off
 
 

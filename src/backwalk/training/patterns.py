@@ -105,7 +105,8 @@ class Patterns:
             sets = tuple(tuple(int(i) for j in columns for i in np.unique(part[codec.slices[j]])) for columns in given)
         wide = tuple((int(part[b.coordinates.start]), b.n_levels) for b in codec.blocks if b.n_levels > WIDE)
         dates = tuple(part[codec.dates].tolist())
-        return cls(tuple(part.tolist()), tuple(is_code.tolist()), tuple(level.tolist()), shares, 1.0, sets, wide, dates)
+        of_parts = tuple(part.tolist()), tuple(is_code.tolist()), tuple(level.tolist())
+        return cls(*of_parts, shares, given=sets, wide=wide, dates=dates)
 
     def draw(self, rows: int, *, stream: Stream) -> Tensor:
         """Return the state of each part, NOISY, GIVEN or ABSENT, in the rows of a batch: (rows, J), int8."""

@@ -67,7 +67,7 @@ class FeatureMap:
         z, columns = self.codec.encode(values, stream=stream), list[Rows]()
         for column, block, number in self._parts():
             if block is not None:
-                columns.append(_level_numbers(block, values[:, column]))
+                columns.append(_level_numbers(block, values[:, column], z))
             if number is not None:
                 columns.append(z[:, number])
         return np.stack(columns, axis=1)
@@ -92,14 +92,11 @@ class FeatureMap:
             yield j, block, self.codec.slices[j].start if block is None else block.number
 
 
-def _level_numbers(block: Block, values: Rows) -> Rows:
-    """Return the level of each value of a column, (n,); NaN for a missing value that is no level."""
+def _level_numbers(block: Block, values: Rows, z: Rows) -> Rows:
+    """Return the level of each value of a column, (n,), in encoded rows z; NaN for a missing value that is no level."""
     if block.number is None:
         is_missing = np.isnan(block.values)
         observed, missing = np.flatnonzero(~is_missing), np.flatnonzero(is_missing)
         index = level_index(values, tuple(block.values[observed].tolist()))
         return np.where(index < 0, missing[0] if len(missing) else np.nan, observed[index])
-    level = np.where(np.isnan(values), np.nan, float(block.other))
-    for k, atom in enumerate(block.atoms):
-        level[np.isnan(values) if np.isnan(atom) else values == atom] = k
-    return level
+    return np.where(np.isnan(z[:, block.coordinates.start]), np.nan, block.nearest_level(z))
