@@ -36,7 +36,7 @@ def test_integers_beside_atoms_are_dequantised_anew_and_kept_in_their_range():
     assert (rows[:50, 6] == 0.0).all()
     assert (rows[50:, 6] != values[50:, 6]).all()
     np.testing.assert_array_equal(np.delete(rows, 6, axis=1), np.delete(values, 6, axis=1))
-    assert (COLUMNS.log_dequantisation(rows) == 0.0).all()  # uniform
+    assert (COLUMNS.log_dequantisation(rows, rows) == 0.0).all()  # uniform
     new = ROWS.copy()
     new[:, 6] = [0.0, 4.0, 41.0]
     assert COLUMNS.within_range(new)[:, 6].tolist() == [0.0, 5.0, 40.0]
@@ -62,9 +62,9 @@ def test_a_number_beside_atoms_has_the_probability_with_which_it_is_drawn(dequan
     inner = [x for x in np.unique(drawn) if 2.0 <= x <= 10.0]
     assert len(inner) > 10
     for x in inner:
-        places = codec.dequantised_at(np.full((len(v), 1), x), v[:, None], cosine_factor=0.5)
+        places = codec.dequantised_at(np.full((len(v), 1), x), v[:, None], sharpness=0.5)
         p = stats.norm.pdf(codec.encode(places)[:, -1]) * np.exp(codec.log_abs_det_jacobian(places))
-        scored = np.mean(p / np.exp(codec.log_dequantisation(places, cosine_factor=0.5)))
+        scored = np.mean(p / np.exp(codec.log_dequantisation(places, np.full_like(places, x), sharpness=0.5)))
         assert scored == pytest.approx((drawn == x).mean(), abs=2e-4)
         np.testing.assert_array_equal(codec.decode(codec.encode(places)), x)
 

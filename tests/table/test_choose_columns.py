@@ -116,7 +116,8 @@ def test_rounded_numbers_come_back_with_their_decimals():
     assert (new[:, 1] % 25.0 == 0.0).all()
     assert (new.min(axis=0) == rows.min()).all()
     assert (new.max(axis=0) == rows.max()).all()
-    np.testing.assert_array_equal(codec.decode(codec.encode(table.values, stream=Stream(2))), table.values)
+    decoded = codec.decode(codec.encode(table.values, stream=Stream(2)))
+    np.testing.assert_array_equal(codec.within_range(decoded), table.values)
     np.testing.assert_array_equal(codec.supports([[45.15, 2512.5]]), [[False, True]])
     assert "in steps of 0.1" in codec.columns[0].description
 
@@ -224,7 +225,7 @@ def test_gaps_do_not_count():
     assert (decoded[:, -1] == 3.0).all()
     assert codec.supports(values).all()
     assert np.isfinite(codec.log_abs_det_jacobian(values)).all()
-    assert np.isfinite(codec.log_dequantisation(values)).all()
+    assert np.isfinite(codec.log_dequantisation(values, values)).all()
     np.testing.assert_array_equal(codec.within_range(values), values)
     assert refit_codec(codec, as_table(GAPS)) == codec
 

@@ -21,7 +21,7 @@ def test_places_are_quantiles_of_their_density(cosine):
 def test_dequantised_densities_integrate_to_one_over_each_cell(cosine, atoms):
     cells = Cells(0.0, 9.0, Grid(per=2.0), "uniform" if cosine == 0.0 else "cosine", atoms)
     x = np.linspace(0.0, 6.0, 60_001)[:-1] + 5e-5
-    number, q = cells.round(x), np.exp(cells.log_density(x, cosine))
+    number, q = cells.round(x), np.exp(cells.log_density(x, cells.round(x), cosine))
     assert not np.isin(number, atoms).any()
     for each in np.unique(number)[1:-1]:
         assert q[number == each].sum() * 1e-4 == pytest.approx(1.0, abs=2e-3)

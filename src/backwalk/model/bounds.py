@@ -76,7 +76,7 @@ def bound(
     codec = model.codec
     rows = codec.dequantise(values, stream=stream.child("dequantisation"))
     encoded = encode_to_score(model, rows)
-    log_volume = torch.from_numpy(codec.log_dequantisation(rows) - codec.log_abs_det_jacobian(rows))
+    log_volume = torch.from_numpy(codec.log_dequantisation(rows, values) - codec.log_abs_det_jacobian(rows))
     times = choose_times(model, steps, decoder_variance=decoder_variance)
     schedule = model.schedule.respace(times)
     bound_of: Callable[..., BoundTerms]  # size=1: the fit has checked the scale of its rows

@@ -10,9 +10,10 @@ estimated by the mean of p / r at places drawn from a mixture of product densiti
     r(u) = sum over w of a_w prod_j (1 + w c_j cos(2 pi u_j)),    w in {1, 0.8, 0.5, 0},
 
 where a_w is the share of the places drawn from component w, and c_j is 1 for a column dequantised by the cosine, 0 for
-the uniform density. Component 1 is the dequantisation density q itself. Every place is weighted by the whole mixture
-(the balance heuristic), so p / r <= 1 / a_1 for a model of p = P q, in any number of columns. The wider components
-cover what a model spreads towards the edges of the cells, where p / q has no bound.
+the uniform density. The cells at the ends of a range have tails beyond it (`table/dequantisation.py`), longer ones for
+smaller w. Component 1 is the dequantisation density q itself. Every place is weighted by the whole mixture (the balance
+heuristic), so p / r <= 1 / a_1 for a model of p = P q, in any number of columns. The wider components cover what a
+model spreads towards the edges of the cells, where p / q has no bound.
 
 The places of a component are consecutive points of Sobol's sequence, shifted at random. The row's own content seeds the
 shift, so that equal rows have equal places. Columns on a continuous scale keep their density.
@@ -37,7 +38,7 @@ from backwalk.streams import Stream
 from backwalk.table import Codec
 
 N_PLACES = 16  # in the joint cell of a row of integers
-_COSINE_FACTORS = (1.0, 0.8, 0.5, 0.0)  # w: they multiply the cosine, in the components of the mixture
+_SHARPNESSES = (1.0, 0.8, 0.5, 0.0)  # w of the components of the mixture
 _MOST_SOBOL_COLUMNS = qmc.Sobol.MAXDIM
 
 
@@ -56,12 +57,15 @@ def places_in_cells(
     v = (points + shift[:, None]) % 1.0
     v = np.clip(v, 2.0**-53, 1.0 - 2.0**-53)  # the quantiles at 0 and 1 lie at the cell's edges
     places, parts = np.empty((n, n_places, d)), _components(n_places)
-    for part, cosine_factor in zip(parts, _COSINE_FACTORS, strict=True):
+    for part, sharpness in zip(parts, _SHARPNESSES, strict=True):
         copies, of_part = np.repeat(values, _length(part), axis=0), v[:, part].reshape(-1, codec.n_uniforms)
-        places[:, part] = codec.dequantised_at(copies, of_part, cosine_factor=cosine_factor).reshape(n, -1, d)
+        places[:, part] = codec.dequantised_at(copies, of_part, sharpness=sharpness).reshape(n, -1, d)
     rows, shares = places.reshape(-1, d), np.array([_length(part) for part in parts]) / n_places
-    used = [(share, factor) for share, factor in zip(shares, _COSINE_FACTORS, strict=True) if share]
-    of_components = [np.log(share) + codec.log_dequantisation(rows, cosine_factor=factor) for share, factor in used]
+    used = [(share, factor) for share, factor in zip(shares, _SHARPNESSES, strict=True) if share]
+    of_rows = np.repeat(values, n_places, axis=0)
+    of_components = [
+        np.log(share) + codec.log_dequantisation(rows, of_rows, sharpness=factor) for share, factor in used
+    ]
     log_r = logsumexp(of_components, axis=0)
     return places, np.asarray(log_r).reshape(n, n_places)
 
@@ -101,7 +105,7 @@ def log_mean(log_ratio: Tensor) -> tuple[Tensor, Tensor]:
     log_p = most[:, 0] + mean.log()
     if k == 1:
         return log_p, torch.full_like(log_p, math.nan)
-    parts = _components(k) if k >= 2 * len(_COSINE_FACTORS) else [slice(0, k)]
+    parts = _components(k) if k >= 2 * len(_SHARPNESSES) else [slice(0, k)]
     variance = sum(_length(part) * ratio[:, part].var(dim=1) for part in parts) / k**2
     contribution = torch.stack([ratio[:, part].sum(dim=1) for part in parts])
     gap = torch.stack([_jensen_gap(log_ratio[:, part]) for part in parts])
@@ -119,7 +123,7 @@ def _jensen_gap(log_ratio: Tensor) -> Tensor:
 
 def _components(n: int) -> list[slice]:
     """Return which of n places are drawn from each component: equal shares, where n allows it."""
-    m = len(_COSINE_FACTORS)
+    m = len(_SHARPNESSES)
     return [slice(-(-i * n // m), -(-(i + 1) * n // m)) for i in range(m)]
 
 

@@ -143,11 +143,12 @@ class AtomsColumn(Column):
     def within_range(self, x: FloatArray) -> FloatArray:
         return self._apply_to_numbers(x, x, self.number.within_range)
 
-    def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
-        return self._apply_to_numbers(x, x, lambda number: self.number.dequantise(number, place))
+    def dequantise(self, x: FloatArray, place: FloatArray, sharpness: float = 1.0) -> FloatArray:
+        return self._apply_to_numbers(x, x, lambda number: self.number.dequantise(number, place, sharpness))
 
-    def log_dequantisation(self, x: FloatArray, cosine_factor: float = 1.0) -> FloatArray:
-        return self._apply_to_numbers(x, 0.0, lambda number: self.number.log_dequantisation(number, cosine_factor))
+    def log_dequantisation(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
+        at_places = self.number.log_dequantisation(x, values, sharpness)
+        return self._apply_to_numbers(values, 0.0, lambda _: at_places)
 
     def _apply_to_numbers(
         self, x: FloatArray, at_atoms: FloatArray | float, of_numbers: Callable[[FloatArray], FloatArray]

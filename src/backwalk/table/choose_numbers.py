@@ -23,6 +23,7 @@ _COSINE = 0.75  # standard deviations: rounded numbers with wider cells are dequ
 # Rounded numbers with narrower cells, in encoded units, are not dequantised: a density whose finest structure has a
 # standard deviation of 0.016 varies by 3 % along a grid of twice that step.
 _FINE = 0.032
+_TAIL, _BLUR = 0.5, 0.05  # the length of a tail at least, in steps and in encoded units
 _IQR_OF_A_NORMAL = 1.3489795
 # A column has heavy tails if its standard deviation is more than this factor times that of a normal column with the
 # same quartiles. The factor is 1.2 for an exponential column, 1.5 for Student's t with 3 degrees of freedom and 2 for a
@@ -119,8 +120,24 @@ def choose_number(
     if plan.grid is None:
         return column
     is_fine = plan.dequantisation == "chosen" and scale and cell * steepest <= _FINE
-    is_rounded_only = is_fine or plan.dequantisation is None
-    return replace(column, grid=plan.grid, dequantisation=None if is_rounded_only else density)
+    if is_fine or plan.dequantisation is None:
+        return replace(column, grid=plan.grid)
+    column = replace(column, grid=plan.grid, dequantisation=density)
+    has_tails = density == "uniform" and plan.stated == (None, None)
+    return replace(column, tails=_tails(column)) if has_tails else column
+
+
+def _tails(column: NumberColumn) -> tuple[float, float]:
+    """Return how far the cells at the ends of a column's range reach beyond it, in steps, 0 where it has no end.
+
+    A network blurs an edge, so a tail is at least as long as what it resolves. Half a step joins the density within.
+    """
+    of_steps = column.cell_width * np.exp(column.chain.log_slope(np.clip(column.value_range, -1e300, 1e300)))
+    low, high = (
+        max(_TAIL, _BLUR / float(step)) if math.isfinite(end) else 0.0
+        for end, step in zip(column.value_range, of_steps, strict=True)
+    )
+    return low, high
 
 
 def choose_asinh(

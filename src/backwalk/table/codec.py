@@ -172,14 +172,14 @@ class Codec:
         rows = self._rows(values, self.n_columns, "values")
         return self.dequantised_at(rows, stream.uniform(0, len(rows), self.n_uniforms).numpy())
 
-    def dequantised_at(self, values: npt.ArrayLike, v: FloatArray, *, cosine_factor: float = 1.0) -> FloatArray:
+    def dequantised_at(self, values: npt.ArrayLike, v: FloatArray, *, sharpness: float = 1.0) -> FloatArray:
         """Return rows as `dequantise` does, with the places given by uniforms v in (0, 1), (n, `n_uniforms`).
 
-        `cosine_factor` multiplies the cosine in the densities; below 1, fewer places are in the middle of their cells.
+        A `sharpness` below 1 gives wider densities than q: see `Cells.log_density`.
         """
         rows = self._rows(values, self.n_columns, "values").copy()
-        for j, place in self._places(v, cosine_factor).items():
-            rows[:, j] = self.columns[j].dequantise(rows[:, j], place)
+        for j, place in self._places(v, sharpness).items():
+            rows[:, j] = self.columns[j].dequantise(rows[:, j], place, sharpness)
         return rows
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
@@ -198,7 +198,7 @@ class Codec:
     def within_range(self, rows: FloatArray) -> FloatArray:
         """Return new rows, (n, d) in the user's units, within the bounds of their columns.
 
-        Numbers beyond are reflected at the bound, and rounded numbers at the edge of the last cell.
+        Numbers beyond are reflected at the bound; dequantised ones are rounded to it.
         """
         return self._moved(rows, lambda column, x: column.within_range(x))
 
@@ -207,15 +207,24 @@ class Codec:
 
         Missing values, levels and atoms count as 0.
         """
-        return self._total(values, lambda column, x: column.log_slope(x))
+        x = self._rows(values, self.n_columns, "values")
+        total = np.zeros(len(x))
+        for j in self._with_numbers:
+            total += np.where(np.isnan(x[:, j]), 0.0, self.columns[j].log_slope(x[:, j]))
+        return total
 
-    def log_dequantisation(self, values: npt.ArrayLike, *, cosine_factor: float = 1.0) -> FloatArray:
-        """Return ln q of the places of dequantised numbers in their cells, of rows (n, d): (n,), nats.
+    def log_dequantisation(self, places: npt.ArrayLike, values: npt.ArrayLike, *, sharpness: float = 1.0) -> FloatArray:
+        """Return ln q of places in the cells of rows `values`, both (n, d): (n,), nats; see `Cells.log_density`.
 
-        It is 0 for the uniform density of integers. `integers.py` of `model` uses it to estimate probabilities of
-        integers.
+        It is 0 for the uniform density of integers within their range. `integers.py` of `model` uses it to estimate
+        probabilities of integers.
         """
-        return self._total(values, lambda column, x: column.log_dequantisation(x, cosine_factor))
+        at, x = self._rows(places, self.n_columns, "places"), self._rows(values, self.n_columns, "values")
+        total = np.zeros(len(x))
+        for j in self._dequantised:
+            log_q = self.columns[j].log_dequantisation(at[:, j], x[:, j], sharpness)
+            total += np.where(np.isnan(x[:, j]), 0.0, log_q)
+        return total
 
     def deviation_in_user_units(self, deviation: npt.ArrayLike, z: npt.ArrayLike) -> FloatArray:
         """Return a small deviation of encoded rows z, both (n, k), in the user's units: (n, d), 0 for constants."""
@@ -287,9 +296,9 @@ class Codec:
         """The weight of the cosine in the density of each dequantised column, (`n_uniforms`,)."""
         return np.array([self.columns[j].cosine_weight for j in self._dequantised], dtype=np.float64)
 
-    def _places(self, v: FloatArray, cosine_factor: float = 1.0) -> dict[int, FloatArray]:
+    def _places(self, v: FloatArray, sharpness: float = 1.0) -> dict[int, FloatArray]:
         """Return the places in cells, (n,), of each dequantised column, given uniforms v, (n, `n_uniforms`)."""
-        return dict(zip(self._dequantised, place_in_cell(v, cosine_factor * self._cosine).T, strict=True))
+        return dict(zip(self._dequantised, place_in_cell(v, sharpness * self._cosine).T, strict=True))
 
     def _moved(self, values: FloatArray, move: Callable[[Column, FloatArray], FloatArray]) -> FloatArray:
         """Return rows, (n, d), whose numbers are moved column by column."""
@@ -298,14 +307,6 @@ class Codec:
             for j in self._with_numbers:
                 x[rows, j] = move(self.columns[j], values[rows, j])
         return x
-
-    def _total(self, values: npt.ArrayLike, terms: Callable[[Column, FloatArray], FloatArray]) -> FloatArray:
-        """Return the sum of terms of the numbers of each row, 0 for missing ones: (n,)."""
-        x = self._rows(values, self.n_columns, "values")
-        total = np.zeros(len(x))
-        for j in self._with_numbers:
-            total += np.where(np.isnan(x[:, j]), 0.0, terms(self.columns[j], x[:, j]))
-        return total
 
     @staticmethod
     def _rows(values: npt.ArrayLike, width: int, name: str) -> FloatArray:

@@ -233,14 +233,14 @@ class Column(ABC):
         """Return new values within the range of the fitted ones: (n,)."""
         return x
 
-    def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
+    def dequantise(self, x: FloatArray, place: FloatArray, sharpness: float = 1.0) -> FloatArray:
         """Return values moved to places in (-1/2, 1/2) of their cells: (n,)."""
         return x
 
-    def log_dequantisation(self, x: FloatArray, cosine_factor: float = 1.0) -> FloatArray:
+    def log_dequantisation(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
         """Return ln q of the places of dequantised values in their cells: (n,), nats.
 
-        `cosine_factor` multiplies the cosine of the density.
+        `sharpness` is as for `Cells.log_density`.
         """
         return np.zeros(x.shape)
 

@@ -9,9 +9,11 @@ and rounded after it is decoded. The density p of x + h u, integrated over a cel
 The cosine density is 0 at the edges of a cell, so that little of a model's blur is rounded to the next number, and it
 is easier to learn than a step.
 
-Beside the atoms of a column, which have levels, cells are wider: the numbers on either side of an atom share its cell,
-so that what is decoded to a number is what its probability counts. Such a cell's half has the width w / 2 in steps, and
-the density q(u / w) / w there.
+What is decoded to a number is what its probability counts, so two kinds of cells are wider. Beside the atoms of a
+column, which have levels, the numbers on either side of an atom share its cell: such a cell's half has the width w / 2
+in steps, and the density q(u / w) / w there. Beyond the range of new values all numbers are rounded to its end: the
+outer half of the last cell is a tail, with u at the distance t = -s ln(1 - 2 |u|), so that the uniform density
+becomes an exponential one of mean s.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ Dequantisation = Literal["uniform", "cosine"]
 
 CELL_VARIANCE: dict[Dequantisation, float] = {"uniform": 1.0 / 12.0, "cosine": 1.0 / 12.0 - 0.5 / math.pi**2}  # of u
 _OFF_GRID = 1e-6  # steps, of a number on the grid
+_LONGEST_TAIL = 8.0  # times the length of q's
 _NEWTON_STEPS = 8  # from c = 1/2 downwards they reach the precision of float64
 
 
@@ -85,12 +88,15 @@ class Interval:
         """Return the nearest values within the range; what lies beyond is reflected at its ends."""
         return reflect(x, self.least, self.largest)
 
-    def dequantise(self, x: FloatArray, u: FloatArray) -> FloatArray:
+    def dequantise(self, x: FloatArray, u: FloatArray, sharpness: float = 1.0) -> FloatArray:
         """Return values moved to the places u in (-1/2, 1/2) of their cells."""
         return x
 
-    def log_density(self, x: FloatArray, cosine_factor: float = 1.0) -> FloatArray:
-        """Return ln q of dequantised values x, whose cosine is multiplied by `cosine_factor`: nats."""
+    def log_density(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
+        """Return the log-density at places x in the cells of values: nats.
+
+        It is ln q for a `sharpness` of 1. Others, from 0, multiply the cosine, and lengthen tails up to 8 times.
+        """
         return np.zeros(x.shape)
 
 
@@ -99,12 +105,13 @@ class Cells(Interval):
     """The numbers of a grid between `least` and `largest`, without those `left_out`, and the cells around them.
 
     If `dequantisation` is None, as where steps are finer than a model resolves, decoded numbers are rounded and nothing
-    else is done.
+    else is done. `tails` are the lengths s at both ends, in steps; 0 for an end without a tail.
     """
 
     grid: Grid
     dequantisation: Dequantisation | None = None
     left_out: tuple[float, ...] = ()
+    tails: tuple[float, float] = (0.0, 0.0)
 
     def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
         return super().supports(x, dtype) if self.dequantisation is None else same_numbers(x, self.round(x), dtype)
@@ -115,30 +122,41 @@ class Cells(Interval):
     def reflect(self, x: FloatArray) -> FloatArray:
         """Return the nearest numbers within the range.
 
-        Values beyond are reflected at the edge of the last cell, because clipping would make the last value too
-        frequent.
+        Values beyond an end without a tail are reflected at the edge of the last cell, because clipping would make the
+        last value too frequent.
         """
-        least, largest = self._ends
-        return self.grid.values(self._nearest(reflect(np.rint(self.grid.places(x)), least, largest, edge=0.5)))
+        (least, largest), (below, above) = self._ends, self.tails
+        k = np.clip(np.rint(self.grid.places(x)), least if below else -np.inf, largest if above else np.inf)
+        return self.grid.values(self._nearest(reflect(k, least, largest, edge=0.5)))
 
-    def dequantise(self, x: FloatArray, u: FloatArray) -> FloatArray:
+    def dequantise(self, x: FloatArray, u: FloatArray, sharpness: float = 1.0) -> FloatArray:
         if self.dequantisation is None:
             return x
-        if self._gaps:
-            u = u * self._widths(np.rint(self.grid.places(x)), u)
-        return np.asarray(x + self.grid.cell * u)
+        k = np.rint(self.grid.places(x))
+        offset = u * self._widths(k, u) if self._gaps else u
+        for outside, length in self._in_tails(k, u, sharpness):
+            offset = np.where(outside, length * np.sign(u) * -np.log1p(-2.0 * np.abs(u)), offset)
+        return np.asarray(x + self.grid.cell * offset)
 
-    def log_density(self, x: FloatArray, cosine_factor: float = 1.0) -> FloatArray:
+    def log_density(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
         if self.dequantisation is None:
-            return super().log_density(x)
-        log_q, places = np.full(x.shape, -math.log(self.grid.cell)), self.grid.places(x)
-        k = self._nearest(places)
-        u = places - k
-        if self._gaps:
-            widths = self._widths(k, u)
-            u /= widths
-            log_q -= np.log(widths)
-        return log_q + log_cell_density(u, cosine_factor) if self.dequantisation == "cosine" else log_q
+            return super().log_density(x, values)
+        log_q, k = np.full(x.shape, -math.log(self.grid.cell)), np.rint(self.grid.places(values))
+        offset = self.grid.places(x) - k
+        widths = self._widths(k, offset) if self._gaps else 1.0
+        u, log_q = offset / widths, log_q - np.log(widths)
+        for outside, length in self._in_tails(k, offset, sharpness):
+            distance = np.abs(offset) / length
+            u = np.where(outside, -0.5 * np.sign(offset) * np.expm1(-distance), u)
+            log_q = np.where(outside, log_q - distance - math.log(2.0 * length), log_q)
+        return log_q + log_cell_density(u, sharpness) if self.dequantisation == "cosine" else log_q
+
+    def _in_tails(self, k: FloatArray, offset: FloatArray, sharpness: float) -> list[tuple[BoolArray, float]]:
+        """Return which offsets from the numbers k lie in each tail, and its length."""
+        longer = 1.0 + (_LONGEST_TAIL - 1.0) * (1.0 - sharpness)
+        (least, largest), (below, above) = self._ends, self.tails
+        tails = [((k == least) & (offset < 0.0), below), ((k == largest) & (offset > 0.0), above)]
+        return [(outside, longer * length) for outside, length in tails if length]
 
     def _nearest(self, places: FloatArray) -> FloatArray:
         """Return the numbers k of the nearest values to places."""

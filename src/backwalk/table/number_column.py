@@ -34,6 +34,7 @@ class NumberColumn(Column):
     - `least`, `largest`: the range of new values, if given.
     - `grid`: the rounded numbers that are decoded, or None on a continuous scale.
     - `dequantisation`: the density by which numbers of the grid are dequantised, or None if they are rounded only.
+    - `tails`: the mean lengths, in steps, by which the first and the last cell reach beyond the range; 0 for none.
     - `left_out`: numbers of the grid that the column never equals: the atoms beside it (`AtomsColumn`).
     - `periods`: lengths, such as that of a year, after which the other columns may repeat.
     """
@@ -48,6 +49,7 @@ class NumberColumn(Column):
     grid: Grid | None = None
     dequantisation: Dequantisation | None = None
     left_out: tuple[float, ...] = ()
+    tails: tuple[float, float] = (0.0, 0.0)
     periods: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
@@ -83,7 +85,7 @@ class NumberColumn(Column):
         """The values that the number may take."""
         if self.grid is None:
             return Interval(*self.value_range)
-        return Cells(*self.value_range, self.grid, self.dequantisation, self.left_out)
+        return Cells(*self.value_range, self.grid, self.dequantisation, self.left_out, self.tails)
 
     @property
     def comes_first(self) -> bool:
@@ -178,8 +180,8 @@ class NumberColumn(Column):
     def within_range(self, x: FloatArray) -> FloatArray:
         return self.support.reflect(x)
 
-    def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
-        return self.support.dequantise(x, place)
+    def dequantise(self, x: FloatArray, place: FloatArray, sharpness: float = 1.0) -> FloatArray:
+        return self.support.dequantise(x, place, sharpness)
 
-    def log_dequantisation(self, x: FloatArray, cosine_factor: float = 1.0) -> FloatArray:
-        return self.support.log_density(x, cosine_factor)
+    def log_dequantisation(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
+        return self.support.log_density(x, values, sharpness)
