@@ -29,6 +29,7 @@ NAMES = [
     "SamplingDiverged",
     "ShortTrainingWarning",
     "TableFileError",
+    "TextPath",
     "Textbook",
     "Training",
     "TrainingDiverged",

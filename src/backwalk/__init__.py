@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from backwalk.estimator import Diffusion, DiffusionImputer, multiple_imputations, pooled
     from backwalk.inference import posterior
     from backwalk.sampling import Sampler
-    from backwalk.table import Levels, Number
+    from backwalk.table import Levels, Number, TextPath
     from backwalk.training import Training
 
 __version__ = "0.1.0"
@@ -62,6 +62,7 @@ __all__ = [
     "SamplingDiverged",
     "ShortTrainingWarning",
     "TableFileError",
+    "TextPath",
     "Textbook",
     "Training",
     "TrainingDiverged",
@@ -78,6 +79,7 @@ _HOMES = {
     "Number": "table",
     "Residual": "denoiser",
     "Sampler": "sampling",
+    "TextPath": "table",
     "Textbook": "denoiser",
     "Training": "training",
     "multiple_imputations": "estimator",

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from backwalk import Diffusion, Number
-from backwalk.table import Table, read_table
+from backwalk.table import Table, TextPath, as_table, read_table
 from backwalk.table.column_facts import lines_of
 from tests.cli.conftest import quietly, small_and_fast
 
@@ -302,3 +303,29 @@ def test_codes_of_digits_keep_their_zeros(run, tmp_path):
     assert status == 0, err
     status, out, err = run("impute", model, tmp_path / "later.csv")
     assert out.splitlines()[:3] == ["zip,amount", "10001,00123", "02134,123"]
+
+
+def test_a_messy_file_goes_through_every_command(run, tmp_path):
+    """Semicolons, decimal commas, days that no cell shows to be days, a sign for missing values, letters of Windows."""
+    data, model, options = tmp_path / "sales.csv", tmp_path / "sales.backwalk", []
+    rows = [f"0{1 + i % 9}/0{1 + i % 7}/2021;{i % 13},{i % 10}5;{['Köln', 'Bonn'][i % 3 > 1]}" for i in range(200)]
+    data.write_bytes("\n".join(["day;price;place", *rows, "01/02/2021;?;Köln", ""]).encode("cp1252"))
+    for remedy in ("--encoding cp1252", "--dates day", "--na '?'"):
+        status, _, err = run("fit", data, "-o", model, *QUICK, *options)
+        assert status == 1
+        assert remedy in err
+        options += shlex.split(remedy)
+    assert run("fit", data, "-o", model, *QUICK, *options)[0] == 0
+    facts = {each["name"]: each for each in json.loads(run("info", data, "--json", *options)[1])["columns"]}
+    assert (facts["price"]["missing"], facts["day"]["last"], facts["place"]["levels"]) == (1, "2021-07-09", 2)
+    assert len(_rows(run("score", model, data, *options)[1])) == 202
+    assert run("impute", model, data, "-o", tmp_path / "filled.csv", *options)[0] == 0
+    before = read_table(TextPath(data, encoding="cp1252", na="?", dates="day")).values
+    filled = read_table(tmp_path / "filled.csv").values  # as we write: our cells could not stand beside others
+    assert np.isnan(before).sum() == 1
+    np.testing.assert_array_equal(filled[:-1], before[:-1])
+    assert run("impute", model, data, "-o", f"{tmp_path / 'parts'}/", *options)[0] == 0
+    (part,) = (tmp_path / "parts").glob("*.parquet")
+    assert as_table(pyarrow.parquet.read_table(part)).values[:, :2].tolist() == filled[:, :2].tolist()
+    assert run("split", data, tmp_path / "a.csv", tmp_path / "b.csv", *options)[0] == 0
+    assert (tmp_path / "b.csv").read_text().startswith("day;price;place\n")

@@ -161,10 +161,9 @@ CSV_FAULTS = {
     "infinity": (b"a\n1\n-inf\n", "-inf at row 1"),
     "long row": (b"a,b\n1,2\n3,4,5\n", "line 3 has 3"),
     "short row": (b"a,b\n1,2\n3\n", "line 3 has 1"),
-    "UTF-16": ("a,b\n1,2\n".encode("utf-16"), "UTF-8"),
     "UTF-16 without a mark": ("a,b\n1,2\n".encode("utf-16-le"), "UTF-8"),
-    "Latin-1 header": ("größe\n1\n".encode("latin-1"), "Latin-1"),
-    "Latin-1 cell": ("a\ngrün\n".encode("latin-1"), "Latin-1"),
+    "Latin-1 header": ("größe\n1\n".encode("latin-1"), "--encoding cp1252"),
+    "Latin-1 cell": ("a\ngrün\n".encode("latin-1"), "--encoding cp1252"),
     "NUL": (b"a,b\n1,\x002\n", "binary"),
     "an open quote": (b'a,b\n1,"2\n', "line 2"),
     "text after a quote": (b'a,b\n1,"x"y\n', "line 2"),
@@ -233,16 +232,6 @@ def test_a_single_column_whose_name_holds_a_separator_is_read_back(tmp_path, nam
     two = Schema((name, "c"), ("float64",) * 2, "pyarrow")
     write_table(tmp_path / "two.csv", Table(np.ones((2, 2)), two))
     assert read_table(tmp_path / "two.csv").columns == (name, "c")
-
-
-@pytest.mark.parametrize(
-    ("suffix", "header", "sign"),
-    [(".csv", header, "commas") for header in ('"a";"b"', "a;b", "a\tb", '"a,b"\tc')] + [(".tsv", "a,b", "tabs")],
-)
-def test_cells_that_other_signs_part_are_refused(tmp_path, suffix, header, sign):
-    (tmp_path / f"other{suffix}").write_text(f"{header}\n1;2\n")
-    with pytest.raises(TableFileError, match=f"separated by {sign}"):
-        read_table(tmp_path / f"other{suffix}")
 
 
 def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):

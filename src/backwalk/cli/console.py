@@ -13,6 +13,7 @@ from backwalk.formatting import as_json, visible
 
 if TYPE_CHECKING:
     from backwalk.fit.progress import Display
+    from backwalk.table import StrPath
 
 JSON_VERSION = 1
 
@@ -26,9 +27,19 @@ class Console:
     def __init__(self, arguments: tuple[str, ...] = ()) -> None:
         self.arguments = arguments
         self.quiet = self.verbose = False
+        self.text_options: dict[str, Any] = {}
+        """How text files are written, as `TextPath` takes it."""
         self.advice: Callable[[], str] | None = None
         """Returns what the message of a command that a signal stops adds."""
         self._bar: Display | None = None
+
+    def path(self, source: str) -> StrPath:
+        """Return what a command reads with how its text is written, if an option says so."""
+        if not self.text_options:
+            return source
+        from backwalk.table import TextPath
+
+        return TextPath(source, **self.text_options)
 
     def message(self, text: str) -> None:
         """Print a message on stderr."""

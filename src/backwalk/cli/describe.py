@@ -14,20 +14,20 @@ from backwalk.estimator import Diffusion
 from backwalk.fit import check_settings, choose_columns, choose_within, read_rows
 from backwalk.model import DiffusionModel, blur_words, student_words, training_words
 from backwalk.model_file import is_model, load
-from backwalk.table import Selection, facts_of_columns, is_read_at_once, read_part
+from backwalk.table import Selection, StrPath, facts_of_columns, is_read_at_once, read_part
 from backwalk.table.column_facts import facts_of_codec
 
 MODEL_SUFFIXES = (".backwalk", ".safetensors")  # of files that are called models even if they are damaged
 
 
-def describe(path: str | None = None) -> dict[str, Any]:
+def describe(path: StrPath | None = None) -> dict[str, Any]:
     """Describe a model, a table file or a built-in density as JSON values; without a path, list the densities."""
     if path is None:
         return {"densities": [{"name": name, "d": make().d} for name, make in DENSITIES.items()]}
-    if is_model(path) or Path(path).suffix in MODEL_SUFFIXES:
-        return _describe_model(path)
+    if is_model(str(path)) or Path(path).suffix in MODEL_SUFFIXES:
+        return _describe_model(str(path))
     if is_built_in(path):
-        return _describe_density(path)
+        return _describe_density(str(path))
     return _describe_table(path)
 
 
@@ -67,13 +67,13 @@ def _conditions(model: DiffusionModel) -> str:
     return model.conditions or "none"
 
 
-def _describe_table(path: str) -> dict[str, Any]:
+def _describe_table(path: StrPath) -> dict[str, Any]:
     check_file(path, name="PATH", folders=True)
     if not is_read_at_once(path):
         return _describe_files(path)
     n_rows, columns = facts_of_columns(path)
-    facts: dict[str, Any] = {"table": path, "rows": n_rows, "n_columns": len(columns)}
-    if path == "-":  # standard input cannot be read twice
+    facts: dict[str, Any] = {"table": str(path), "rows": n_rows, "n_columns": len(columns)}
+    if str(path) == "-":  # standard input cannot be read twice
         return {**facts, "columns": columns}
     try:
         kinds = _kinds(path, [each["name"] for each in columns if "cannot_be_fitted" in each])
@@ -89,7 +89,7 @@ def _tied(model: DiffusionModel) -> dict[str, Any]:
     return {"tied": names} if names else {}
 
 
-def _describe_files(path: str) -> dict[str, Any]:
+def _describe_files(path: StrPath) -> dict[str, Any]:
     """Describe several files, or one larger than memory, by one pass over them."""
     settings = check_settings(Diffusion().get_params(deep=False))
     rows = read_rows(path, settings)
@@ -97,7 +97,7 @@ def _describe_files(path: str) -> dict[str, Any]:
     facts = {each["name"]: each for each in facts_of_codec(chosen.table.schema, chosen.codec, chosen.gaps)}
     aside = {name: {"name": name, "set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()}
     return {
-        "table": path,
+        "table": str(path),
         "files": rows.n_files,
         "rows": rows.n_rows,
         "n_columns": rows.table.schema.n_columns,
@@ -105,7 +105,7 @@ def _describe_files(path: str) -> dict[str, Any]:
     }
 
 
-def _kinds(path: str, unfit: Sequence[str]) -> dict[str, dict[str, Any]]:
+def _kinds(path: StrPath, unfit: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Return by name which kind each column would get in a fit, or why it would be set aside.
 
     Raises InvalidInput or TableFileError for a table that cannot be fitted as it is.

@@ -16,6 +16,7 @@ from backwalk.cli.options import (
     reply_options,
     rows_option,
     seed_option,
+    text_options,
     training_options,
 )
 from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArguments, InvalidInput
@@ -119,6 +120,7 @@ def _memory(text: str) -> int:
     help="Memory that the fit of files may take, such as 500MB or 8GiB. Of a table that does not fit all rows are "
     "looked at, and those trained on that fit.",
 )
+@text_options
 @drop_options
 @seed_option
 @force_option
@@ -193,6 +195,7 @@ def fit(
         source = draw_rows(data, rows, seed, drop=drop)
     else:
         check_file(data, rows, name="DATA", folders=True)
+        source = console.path(data)
         files = {"memory": memory, "drop": drop, "drop_missing": drop_missing}
 
     def on_columns(chosen: ChosenColumns) -> None:

@@ -17,6 +17,7 @@ from backwalk.cli.options import (
     reply_options,
     seed_option,
     table_output_option,
+    text_options,
 )
 from backwalk.errors import IncompatibleArguments
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     help="Fill each gap with the mean or median given the observed cells, or the most probable label, instead of a "
     "draw.",
 )
+@text_options
 @device_option
 @seed_option
 @force_option
@@ -85,13 +87,13 @@ def impute(
     if data == "-":
         raise IncompatibleArguments("TABLE should be a file, because standard input cannot be read twice.")
     if is_folder(output):
-        asked = {"data": data, "n_draws": draws, "statistic": statistic, "seed": seed}
+        asked = {"data": console.path(data), "n_draws": draws, "statistic": statistic, "seed": seed}
         write_parts(console, impute_parts, model, output, asked, parts, device=device, force=force, json=json)
         return
     refuse_parts(output, parts)
     check_table_path(output, overwrite=force)
     fitted, began = tables.load_model(model, device, data=data).model_, time.monotonic()
-    table = read_part(data, Selection.of_schema(fitted.schema, only=True)).table
+    table = read_part(console.path(data), Selection.of_schema(fitted.schema, only=True)).table
     values = match_columns(table, fitted.schema, name="TABLE").values
     n_gaps = int(np.isnan(values).sum())
     stream, n = Stream(seed).child("impute"), draws or 1
@@ -101,7 +103,9 @@ def impute(
     else:
         count = console.counter("imputing", n * len(values))
         completed = tables.count_pieces(impute_rows(fitted, values, n, stream=stream), count)
-    write_filled(data, output, completed, fitted.schema, number=None if draws is None else NUMBER, overwrite=force)
+    write_filled(
+        console.path(data), output, completed, fitted.schema, number=None if draws is None else NUMBER, overwrite=force
+    )
     place = "" if output == "-" else f"{output}: "
     console.message(f"{place}filled {n_gaps:,} gaps in {len(values):,} rows{f', {n:,} times' if n > 1 else ''}")
     if json:

@@ -6,11 +6,12 @@ from typing import Any
 import click
 
 from backwalk.cli.console import Console, on_one_line
-from backwalk.cli.options import reply_options
+from backwalk.cli.options import reply_options, text_options
 
 
 @click.command()
 @click.argument("path", required=False)
+@text_options
 @reply_options
 @click.pass_obj
 def info(console: Console, path: str | None, json: bool) -> None:
@@ -22,7 +23,7 @@ def info(console: Console, path: str | None, json: bool) -> None:
     """
     from backwalk.cli.describe import describe
 
-    facts = describe(path)
+    facts = describe(path if path is None else console.path(path))
     if json:
         console.print_json(facts)
         return

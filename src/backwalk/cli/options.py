@@ -99,6 +99,55 @@ def _set_flag(context: click.Context, option: click.Parameter, value: bool) -> N
         setattr(context.ensure_object(Console), str(option.name), True)
 
 
+def _set_text_option(context: click.Context, option: click.Parameter, value: Any) -> None:
+    if value not in (None, ()):
+        context.ensure_object(Console).text_options[str(option.name)] = value
+
+
+def _tab(context: click.Context, option: click.Parameter, value: str | None) -> None:
+    _set_text_option(context, option, {"tab": "\t", "\\t": "\t"}.get(value or "", value))
+
+
+text_options = _together(
+    click.option(
+        "--sep",
+        expose_value=False,
+        callback=_tab,
+        metavar="SIGN",
+        help="Of text files, the character between cells, such as ';', or tab, if the rows do not show it.",
+    ),
+    click.option(
+        "--decimal",
+        type=click.Choice([".", ","]),
+        expose_value=False,
+        callback=_set_text_option,
+        help="The decimal sign of numbers such as 1.234, where no other number of a file shows it.",
+    ),
+    click.option(
+        "--encoding",
+        expose_value=False,
+        callback=_set_text_option,
+        metavar="NAME",
+        help="The encoding of text files that are not UTF-8, such as cp1252.",
+    ),
+    click.option(
+        "--na",
+        multiple=True,
+        expose_value=False,
+        callback=_set_text_option,
+        metavar="WORD",
+        help="Cells that are missing values, such as '?' or -999, besides empty ones and NA; repeat it for more.",
+    ),
+    click.option(
+        "--dates",
+        expose_value=False,
+        callback=_set_text_option,
+        metavar="day|month|FORMAT",
+        help="What comes first in dates such as 3/4/2021, where no other date of a file shows it, or a format such as "
+        "'%d.%m.%y'.",
+    ),
+)
+
 _flag: Any = {"is_flag": True, "expose_value": False, "callback": _set_flag}
 verbosity_options = _together(
     click.option("-q", "--quiet", **_flag, help="Print errors only on stderr, no messages."),

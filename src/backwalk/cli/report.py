@@ -19,6 +19,7 @@ from backwalk.cli.options import (
     reply_options,
     rows_option,
     seed_option,
+    text_options,
 )
 from backwalk.errors import InvalidInput
 from backwalk.formatting import one_line
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
 @device_option
 @rows_option
+@text_options
 @drop_missing_option
 @seed_option
 @force_option

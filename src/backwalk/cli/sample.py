@@ -18,6 +18,7 @@ from backwalk.cli.options import (
     raw_headers_option,
     reply_options,
     table_output_option,
+    text_options,
 )
 from backwalk.errors import IncompatibleArguments
 
@@ -60,6 +61,7 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
     metavar="FILE",
     help="A table with a row of values for each row to draw; an empty cell leaves its column free.",
 )
+@text_options
 @table_output_option
 @parts_options
 @click.option(
@@ -136,7 +138,12 @@ def sample(
     schedule, schema = estimator.model_.schedule, estimator.model_.schema
     conditions = conditions_from(given, schema)
     if in_parts:
-        asked: dict[str, Any] = {"n_samples": rows, "given": conditions, "given_file": given_file, "seed": seed}
+        asked: dict[str, Any] = {
+            "n_samples": rows,
+            "given": conditions,
+            "given_file": None if given_file is None else console.path(given_file),
+            "seed": seed,
+        }
         if sampler is not None:
             asked["sampler"] = Sampler(sampler, evaluations, eta or 0.0)
         else:
@@ -149,7 +156,7 @@ def sample(
         console.message(f"--evaluations {evaluations:,} exceeds the steps of the chain: {n_visited:,} are used")
     usually_drawn, given_rows = _USUALLY_DRAWN, None
     if given_file is not None:
-        given_rows = read_part(given_file, Selection.of_schema(schema)).table
+        given_rows = read_part(console.path(given_file), Selection.of_schema(schema)).table
         usually_drawn = len(given_rows.values)
     n = rows or usually_drawn
     if output == "-" and sys.stdout.isatty() and schema.columns is not None:

@@ -17,6 +17,7 @@ from backwalk.cli.options import (
     rows_option,
     seed_option,
     table_output_option,
+    text_options,
 )
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.formatting import listed
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 )
 @device_option
 @rows_option
+@text_options
 @drop_missing_option
 @seed_option
 @force_option
@@ -154,7 +156,7 @@ def score(
         raise IncompatibleArguments(f"--given and --columns should name different columns, but both name {labels}.")
     if in_parts:
         options: dict[str, Any] = {"given": known_names, "columns": asked_names, "id": id, "drop_missing": drop_missing}
-        options |= {"data": data, "seed": seed}
+        options |= {"data": console.path(data), "seed": seed}
         write_parts(console, score_parts, model, output, options, parts, device=device, force=force, json=json)
         return
 
@@ -171,7 +173,7 @@ def score(
         others = match_columns(there, schema, columns=present, name="--reference").values
     written = dict[str, Any]()
     if id is not None:
-        written[id] = read_labels(data, id).filter(pa.array(is_taken))
+        written[id] = read_labels(console.path(data), id).filter(pa.array(is_taken))
     if drop_missing and is_taken is not None:
         written["row"] = np.flatnonzero(is_taken)
     # The bound is computed first, because it checks its arguments.

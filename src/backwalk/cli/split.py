@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from backwalk.cli.console import Console
-from backwalk.cli.options import drop_options, force_option, reply_options, rows_option, seed_option
+from backwalk.cli.options import drop_options, force_option, reply_options, rows_option, seed_option, text_options
 from backwalk.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     help="Share of the rows that goes to UNSEEN.",
 )
 @rows_option
+@text_options
 @drop_options
 @seed_option
 @force_option
@@ -81,7 +82,7 @@ def split(
     else:
         check_file(data, rows, name="DATA")
         selection = Selection(drop, complete=drop_missing)
-        result = split_table(data, places, choose_unseen, selection=selection, overwrite=force)
+        result = split_table(console.path(data), places, choose_unseen, selection=selection, overwrite=force)
         say_left_out(console, data, result.columns_left_out, int(result.is_taken.sum()), len(result.is_taken))
     n_training, n_unseen = result.sizes
     if json:

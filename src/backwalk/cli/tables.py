@@ -16,14 +16,14 @@ from backwalk.formatting import listed
 from backwalk.model import DiffusionModel
 from backwalk.model_file import is_model
 from backwalk.streams import Stream
-from backwalk.table import SUFFIXES, Selection, Table, as_table, is_pattern, read_part, read_within
+from backwalk.table import SUFFIXES, Selection, StrPath, Table, as_table, is_pattern, read_part, read_within
 
 USUALLY_DRAWN, _MOST_DRAWN = 10_000, 10_000_000
 
 
-def is_built_in(source: str) -> bool:
+def is_built_in(source: StrPath) -> bool:
     """Return whether a source names a built-in density; a folder or a model of that name does not hide it."""
-    return source in DENSITIES and (is_model(source) or not Path(source).is_file())
+    return str(source) in DENSITIES and (is_model(str(source)) or not Path(source).is_file())
 
 
 def draw_rows(name: str, n: int | None, seed: int, *, unseen: bool = False, drop: Sequence[str] = ()) -> Table:
@@ -56,7 +56,7 @@ def read_unseen(
     if is_built_in(source):
         return draw_rows(source, rows, seed, unseen=True), None
     check_file(source, rows, name=name)
-    reading = read_part(source, Selection.of_schema(model.schema, only=True, complete=drop_missing))
+    reading = read_part(console.path(source), Selection.of_schema(model.schema, only=True, complete=drop_missing))
     say_left_out(console, source, reading.columns_left_out, int(reading.is_taken.sum()), len(reading.is_taken))
     return reading.table, reading.is_taken
 
@@ -73,25 +73,27 @@ def read_training(console: Console, source: str, model: DiffusionModel, *, drop_
     if "n_table_rows" not in model.card:
         return read_unseen(console, source, None, 0, model, drop_missing=drop_missing, name="--training")[0]
     selection = Selection.of_schema(model.schema, only=True, complete=drop_missing)
-    rows = read_within(source, selection, most=n, watch=console.progress)
+    rows = read_within(console.path(source), selection, most=n, watch=console.progress)
     say_left_out(console, source, rows.columns_left_out, rows.n_rows, rows.n_read)
     return rows.table
 
 
-def check_file(source: str, rows: int | None = None, *, name: str, folders: bool = False) -> None:
+def check_file(source: StrPath, rows: int | None = None, *, name: str, folders: bool = False) -> None:
     """Raise an error unless a source is a file or "-", standard input, and `rows` is None.
 
     With `folders` it may also be a folder or a pattern.
     """
     if rows is not None:
-        raise IncompatibleArguments(f"--rows goes with a built-in density, but {source!r} is a file: it is read whole.")
-    if source != "-" and not (Path(source).exists() or (folders and is_pattern(source))):
+        raise IncompatibleArguments(
+            f"--rows goes with a built-in density, but {str(source)!r} is a file: it is read whole."
+        )
+    if str(source) != "-" and not (Path(source).exists() or (folders and is_pattern(source))):
         raise InvalidInput(
-            f"{name} should be an existing file or one of {', '.join(DENSITIES)}, but got {source!r}: check the "
+            f"{name} should be an existing file or one of {', '.join(DENSITIES)}, but got {str(source)!r}: check the "
             "spelling."
         )
     if Path(source).is_dir() and not folders:
-        raise InvalidInput(f"{name} should be a table file, but {source!r} is a folder: name a file of rows.")
+        raise InvalidInput(f"{name} should be a table file, but {str(source)!r} is a folder: name a file of rows.")
 
 
 def say_left_out(console: Console, source: str, columns: Sequence[str], n_taken: int, n_rows: int) -> None:

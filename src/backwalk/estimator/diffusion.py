@@ -219,7 +219,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         X : array or pandas, polars or pyarrow table, (n, d); or str or Path
             Columns hold numbers, texts, categories, truth values, dates or times, with or without missing values. A
             path names a table file, a folder of files with the same columns, or a pattern such as "data/*.parquet"; the
-            files may be larger than memory, and new rows are pyarrow tables.
+            files may be larger than memory, and new rows are pyarrow tables. A `TextPath` says how texts are written.
         y : None
             Ignored.
         sample_weight : array, (n,), default=None
@@ -281,9 +281,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             if sample_weight is not None:
                 raise InvalidInput("sample_weight goes with rows, but X names files: read them, or leave it out.")
             with Display(verbose=self.verbose) as display:
-                rows = choose_from_files(
-                    os.fspath(X), settings, memory, drop=drop, drop_missing=drop_missing, watch=display.show
-                )
+                rows = choose_from_files(X, settings, memory, drop=drop, drop_missing=drop_missing, watch=display.show)
             if on_columns is None:
                 warn_of_set_aside(rows, stacklevel=3)
         else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from backwalk.table import (
     RowsThatFit,
     Schema,
     Selection,
+    StrPath,
     Table,
     Watch,
     WholeTable,
@@ -68,7 +68,7 @@ def choose_columns(table: Table, settings: Settings, weights: FloatArray | None 
 
 
 def read_rows(
-    source: str | Path,
+    source: StrPath,
     settings: Settings,
     *,
     memory: int = MEMORY,
@@ -111,7 +111,7 @@ def choose_within(rows: RowsThatFit, settings: Settings, memory: int = MEMORY) -
 
 
 def choose_from_files(
-    source: str | Path,
+    source: StrPath,
     settings: Settings,
     memory: int | str = MEMORY,
     *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
 
@@ -17,7 +18,7 @@ from backwalk.pieces.engines import Parts, Rows, Watch, choose_engine, make_part
 from backwalk.pieces.folder import LARGEST_ROW, Job, PartsFolder
 from backwalk.pieces.work import NUMBER, Imputing, Sampling, Scoring, Work, as_conditions
 from backwalk.sampling import TILE_ROWS, Sampler, choose_sampler
-from backwalk.table import FileOfRows, files_of_rows, names_in, table_files
+from backwalk.table import FileOfRows, StrPath, TextOptions, TextPath, files_of_rows, names_in, table_files
 from backwalk.table.schema import shown
 
 PART_ROWS = 512 * TILE_ROWS
@@ -51,7 +52,7 @@ def sample_parts(
     n_samples: int | None = None,
     *,
     given: Mapping[str, Any] | None = None,
-    given_file: str | Path | None = None,
+    given_file: StrPath | None = None,
     sampler: Sampler | str | None = None,
     n_evaluations: int | None = None,
     seed: int | None = None,
@@ -118,7 +119,7 @@ def sample_parts(
 
 def score_parts(
     model: str | Path,
-    data: str | Path,
+    data: StrPath,
     folder: str | Path,
     *,
     given: Sequence[str] = (),
@@ -174,7 +175,7 @@ def score_parts(
 
 def impute_parts(
     model: str | Path,
-    data: str | Path,
+    data: StrPath,
     folder: str | Path,
     *,
     n_draws: int | None = None,
@@ -251,12 +252,13 @@ class _Output:
         self.model = Diffusion.load(self._path, device=device).model_
         self.before = self._place.job() if self._place.has_job() and not overwrite else None
 
-    def files(self, data: str | Path) -> tuple[FileOfRows, ...]:
+    def files(self, data: StrPath) -> tuple[FileOfRows, ...]:
         """Return the files of a table; those of the job that is continued are not read again, unless modified."""
         files, watch, n_counted = table_files(data), self._engine["watch"], 0
         if self.before:
             known = [(Path(file.path), file.bytes, file.modified) for file in self.before.data]
-            if known == [(file.path.absolute(), file.n_bytes, file.modified) for file in files]:
+            is_same = known == [(file.path.absolute(), file.n_bytes, file.modified) for file in files]
+            if is_same and all(map(_answers, (file.text for file in self.before.data), (file.text for file in files))):
                 return self.before.data
 
         def count(n_rows: int) -> None:  # of text files, whose number of rows is not known before
@@ -264,7 +266,7 @@ class _Output:
             n_counted += n_rows
             watch("counting rows", 0.0, f"{n_counted:,} rows")
 
-        return files_of_rows([file.path for file in files], count)
+        return files_of_rows([TextPath(file.path, **asdict(file.text)) for file in files], count)
 
     def make(self, work: Work, n: int | None, data: tuple[FileOfRows, ...], seed: int | None) -> Parts:
         """Begin or continue the job of some work, and make the parts that are asked for."""
@@ -289,6 +291,12 @@ class _Output:
             self._place.clear()
         self._place.begin(job, free=["seed"] * (seed is None) + ["part_rows"] * (self._part_rows is None))
         return make_parts(self._place.path, **self._engine)
+
+
+def _answers(before: TextOptions, asked: TextOptions) -> bool:
+    """Return whether the options that are asked for are those of a text that was looked at before."""
+    options = asdict(before)
+    return all(value in (None, (), options[option]) for option, value in asdict(asked).items())
 
 
 def _check_part_rows(part_rows: Any, together: int) -> None:

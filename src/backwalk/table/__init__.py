@@ -34,6 +34,7 @@ from backwalk.table.row_ranges import BLOCK_ROWS, FileOfRows, files_of_rows, nam
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
 from backwalk.table.sources import Watch
+from backwalk.table.text_options import StrPath, TextOptions, TextPath
 from backwalk.table.ties import repeated_values, tied_numbers
 from backwalk.table.values import from_values
 from backwalk.table.whole import WholeTable
@@ -62,7 +63,10 @@ __all__ = [
     "Schema",
     "Selection",
     "Spline",
+    "StrPath",
     "Table",
+    "TextOptions",
+    "TextPath",
     "Watch",
     "WholeTable",
     "as_table",

@@ -96,8 +96,8 @@ def _reason_of_texts(labels: Sequence[str], rows: npt.NDArray[np.int64]) -> str 
         return None
     if all(map(_DATE.fullmatch, labels)):
         return (
-            f"holds dates as texts, such as {shown(labels[0])} (convert them by pandas.to_datetime with their format, "
-            "or write them as YYYY-MM-DD)"
+            f"holds dates as texts, such as {shown(labels[0])} (give their format, such as --dates '%d.%m.%y', or "
+            "convert them by pandas.to_datetime)"
         )
     return f"holds {n_distinct:,} different texts in {n:,} rows, as identifiers and free text do"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,14 @@ from backwalk.table.files import faults_of, files_of, read_npy
 from backwalk.table.frame import as_table
 from backwalk.table.selection import Selection, almost_numbers, is_plain_text, missing_in
 from backwalk.table.sources import open_source
+from backwalk.table.text_options import StrPath
 from backwalk.table.values import coded
 from backwalk.table.whole import RunningLabels
 
 _UNFIT = {"cannot_be_fitted": "it holds neither numbers, texts, dates nor times"}
 
 
-def facts_of_columns(path: str | Path) -> tuple[int, list[dict[str, Any]]]:
+def facts_of_columns(path: StrPath) -> tuple[int, list[dict[str, Any]]]:
     """Return a table file's number of rows, and facts of each column as plain JSON values.
 
     Nested and binary columns of a Parquet file are not read, and come last. Raises TableFileError.
@@ -35,7 +35,10 @@ def facts_of_columns(path: str | Path) -> tuple[int, list[dict[str, Any]]]:
             for name in source.names:
                 columns[name] += rows[name].chunks
         known = [
-            _facts(name, source.types[name], pa.chunked_array(chunks, None if chunks else source.types[name]))
+            {
+                **_facts(name, source.types[name], pa.chunked_array(chunks, None if chunks else source.types[name])),
+                **({"but": source.questions[name]} if name in source.questions else {}),
+            }
             for name, chunks in columns.items()
         ]
         others = [{"name": name, "dtype": dtype, **_UNFIT} for name, dtype in source.left_out.items()]

@@ -29,6 +29,7 @@ from backwalk.formatting import one_line
 from backwalk.table.dtypes import arrow_type, numpy_dtype
 from backwalk.table.frame import refused_dtype
 from backwalk.table.schema import shown
+from backwalk.table.text_options import StrPath, TextOptions, options_of
 
 _WILD = "*?["
 _HIDDEN = ("_", ".")  # Spark's _SUCCESS, checksums of file systems
@@ -60,7 +61,7 @@ FORMATS = {
 SUFFIXES = tuple(FORMATS)
 
 
-def format_of(path: str | Path) -> Format:
+def format_of(path: StrPath) -> Format:
     """Return the format that a file's suffix names; "-" is CSV. Raises TableFileError for any other suffix."""
     if str(path) == "-":
         return CSV
@@ -75,15 +76,16 @@ def format_of(path: str | Path) -> Format:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A file as it was when it was first seen; messages call it `label`."""
+    """A file as it was when it was first seen, and how its text is written; messages call it `label`."""
 
     path: Path
     label: str
     n_bytes: int
     _stamp: tuple[int, int, int]  # device, inode, time of the last change
+    text: TextOptions = TextOptions()  # noqa: RUF009
 
     @classmethod
-    def of(cls, path: Path, label: str | None = None) -> SourceFile:
+    def of(cls, path: Path, label: str | None = None, text: TextOptions = TextOptions()) -> SourceFile:  # noqa: B008
         """Return a file as it is now. Raises TableFileError if it cannot be read or is no regular file."""
         try:
             status = path.stat()
@@ -91,7 +93,8 @@ class SourceFile:
             raise TableFileError(f"{path} cannot be read: {error.strerror}.") from error
         if not path.is_file():
             raise TableFileError(f"{path}: a table file should be a regular file: give a pipe as standard input, -.")
-        return cls(path, label or str(path), status.st_size, (status.st_dev, status.st_ino, status.st_mtime_ns))
+        stamp = status.st_dev, status.st_ino, status.st_mtime_ns
+        return cls(path, label or str(path), status.st_size, stamp, text)
 
     @property
     def form(self) -> Format:
@@ -107,16 +110,16 @@ class SourceFile:
         """Raise TableFileError if the file has changed since."""
         if not self.path.exists():
             raise TableFileError(f"{self.label} was removed while it was read: put it back, and start again.")
-        if SourceFile.of(self.path, self.label) != self:
+        if SourceFile.of(self.path, self.label, self.text) != self:
             raise TableFileError(f"{self.label} changed while it was read: wait until it is complete, and start again.")
 
 
-def is_pattern(source: str | Path) -> bool:
+def is_pattern(source: StrPath) -> bool:
     """Return whether a source is a pattern of names, such as data/*.parquet, and not a file."""
     return any(sign in str(source) for sign in _WILD) and not Path(source).exists()
 
 
-def table_files(source: str | Path) -> tuple[SourceFile, ...]:
+def table_files(source: StrPath) -> tuple[SourceFile, ...]:
     """Return the files of a table, in the order of their names.
 
     A folder stands for the table files in it, without those whose names begin with _ or a dot; a pattern for the files
@@ -151,11 +154,14 @@ def table_files(source: str | Path) -> tuple[SourceFile, ...]:
                 f"Files of one table should have one format, but {shown(paths[0].name)} and {shown(path.name)} differ: "
                 "give a pattern, such as '*.parquet'."
             )
-    return tuple(map(SourceFile.of, paths))
+    text = options_of(source)
+    if text != TextOptions() and forms[0].kind != "text":
+        raise TableFileError(f"{source}: sep, decimal, encoding, na and dates go with text files: leave them out.")
+    return tuple(SourceFile.of(path, text=text) for path in paths)
 
 
 @contextmanager
-def files_of(source: str | Path) -> Iterator[tuple[SourceFile, ...]]:
+def files_of(source: StrPath) -> Iterator[tuple[SourceFile, ...]]:
     """Yield the files of a table as `table_files` does; "-" is standard input, which is copied to a file first."""
     if str(source) != "-":
         yield table_files(source)
@@ -166,11 +172,11 @@ def files_of(source: str | Path) -> Iterator[tuple[SourceFile, ...]]:
             while data := sys.stdin.buffer.read(_COPIED_AT_ONCE):
                 copy.write(data)
                 refuse_many_bytes(copy.tell())
-        yield (SourceFile.of(path, "standard input"),)
+        yield (SourceFile.of(path, "standard input", options_of(source)),)
 
 
 @contextmanager
-def faults_of(label: str | Path) -> Iterator[None]:
+def faults_of(label: StrPath) -> Iterator[None]:
     """Let every error in the block become a TableFileError that names a file."""
     try:
         yield

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,7 @@ from backwalk.table.selection import (
     refuse_almost_numbers,
 )
 from backwalk.table.sources import Seen, Source, Watch, open_source, watched
+from backwalk.table.text_options import StrPath
 from backwalk.table.values import refuse_many_levels
 from backwalk.table.whole import MOST_VALUES, RunningLabels, RunningNumbers, WholeTable
 
@@ -85,21 +85,22 @@ class RowsThatFit:
         return replace(self, table=table, is_taken=self.is_taken[:0], priorities=self.priorities[kept])
 
 
-def read_table(path: str | Path) -> Table:
+def read_table(path: StrPath) -> Table:
     """Read a table file, or a folder of such files, and check it.
 
-    The suffix names the format: `.csv` (UTF-8, commas, a header line), `.tsv` (tabs), either followed by `.gz`,
-    `.parquet` or `.npy`; "-" is CSV from standard input. Text and Parquet give a table of kind "pyarrow", in which
-    columns of whole numbers are integers. In text, a column has the first type that fits all of its cells: integers,
-    truth values, floats, dates, times, texts; empty cells and those like NA are missing values. Codes of digits, with
-    leading zeros such as 00501 or of 7 digits or more with a plus, are texts. Headers and texts that `write_rows`
-    escaped are restored. The files of a folder are one table, in the order of their names; names that begin with _ or a
-    dot are left out. Raises TableFileError.
+    The suffix names the format: `.csv` or `.tsv` (text with a header line), either followed by `.gz`, `.parquet` or
+    `.npy`; "-" is text from standard input. What separates the cells of text, and how numbers and dates are written,
+    is what all cells agree on; where they do not show it, a `TextPath` says it. Text and Parquet give a table of kind
+    "pyarrow", in which columns of whole numbers are integers. In text, a column has the first type that fits all of its
+    cells: integers, truth values, floats, dates, times, texts; empty cells and those like NA are missing values. Codes
+    of digits, with leading zeros such as 00501 or of 7 digits or more with a plus, are texts. Headers and texts that
+    `write_rows` escaped are restored. The files of a folder are one table, in the order of their names; names that
+    begin with _ or a dot are left out. Raises TableFileError.
     """
     return read_part(path, Selection()).table
 
 
-def read_part(path: str | Path, selection: Selection) -> RowsThatFit:
+def read_part(path: StrPath, selection: Selection) -> RowsThatFit:
     """Read the selected columns and rows of a table, all of them, and check them as `read_table` does."""
     with files_of(path) as files:
         if files[0].form.kind == "npy":
@@ -108,7 +109,7 @@ def read_part(path: str | Path, selection: Selection) -> RowsThatFit:
 
 
 def read_within(
-    source: str | Path,
+    source: StrPath,
     selection: Selection = Selection(),  # noqa: B008
     *,
     memory: int = limits.MEMORY,
@@ -140,7 +141,7 @@ def read_within(
     return rows if most is None else rows.least(most)
 
 
-def is_read_at_once(source: str | Path, memory: int = limits.MEMORY) -> bool:
+def is_read_at_once(source: StrPath, memory: int = limits.MEMORY) -> bool:
     """Return whether a source is one file that surely fits into memory, by its size. Raises TableFileError."""
     if str(source) == "-":
         return True
@@ -267,6 +268,8 @@ class _Pass:
         more = f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else ""
         with faults_of(self._files[0].label + more):
             refuse_row_numbers(source.names)
+            for question in source.questions.values():
+                raise TableFileError(question)
             for block in _blocks(source, source.names, self._selection, watched(self._watch, "reading", self._files)):
                 gaps += block.gaps
                 n_read += len(block.is_taken)

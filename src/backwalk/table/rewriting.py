@@ -6,7 +6,7 @@ another format, are converted by Arrow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,15 @@ import pyarrow.compute as pc
 
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed
+from backwalk.limits import MEMORY
 from backwalk.table.files import SourceFile, faults_of, files_of, format_of, read_npy
 from backwalk.table.frame import Table, as_table
 from backwalk.table.parquet_files import ParquetFile, decoded
 from backwalk.table.schema import FloatArray, Schema, shown, unescaped
-from backwalk.table.selection import NativeRows, Selection, complete_rows, is_gap, is_plain_text, missing_in
-from backwalk.table.sources import open_file, open_source
+from backwalk.table.selection import NativeRows, Selection, complete_rows, is_plain_text, missing_in
+from backwalk.table.sources import TextFiles, open_file, open_source
 from backwalk.table.text_files import TextFile
+from backwalk.table.text_options import StrPath
 from backwalk.table.values import from_values
 from backwalk.table.writing import CellWriter, as_written, check_table_path, output_file, write_any
 
@@ -47,7 +49,7 @@ class SplitFiles:
 
 
 def split_table(
-    source: str | Path | Table,
+    source: StrPath | Table,
     places: tuple[str | Path, str | Path],
     chosen: Chosen,
     *,
@@ -103,7 +105,7 @@ def _split_text(
     masks = _both(is_taken, chosen)
     with output_file(places[0], overwrite=overwrite) as first, output_file(places[1], overwrite=overwrite) as second:
         writers = [
-            CellWriter(out, format_of(place).delimiter, names, text.line_end)
+            CellWriter(out, _separator(text, place), names, text.line_end)
             for place, out in zip(places, (first, second), strict=True)
         ]
         begin = 0
@@ -127,7 +129,7 @@ def _both(is_taken: npt.NDArray[np.bool_], chosen: Chosen) -> list[npt.NDArray[n
 
 
 def write_filled(
-    source: str | Path,
+    source: StrPath,
     place: str | Path,
     draws: Draws,
     schema: Schema,
@@ -150,23 +152,34 @@ def write_filled(
             return
         text = TextFile(file)
         _refuse_present(number, text.names)
-        writer = CellWriter(out, form.delimiter, [*([number] if number else []), *text.names], text.line_end)
+        writer = CellWriter(out, _separator(text, place), [*([number] if number else []), *text.names], text.line_end)
+        typed = TextFiles([file], Selection.of_schema(schema, only=True), MEMORY, limited=False)
         for m, values in enumerate(draws, 1):
             begin = 0
-            for rows in text.rows(text.names, len(values), _BATCH_ROWS):
-                filled = _with_cells(rows, values[begin : begin + rows.num_rows], schema)
+            with_gaps = [text.names[place] for place in _places(text.names, schema)]
+            for rows in text.rows(text.names, len(values), _BATCH_ROWS, with_gaps=with_gaps):
+                filled = _with_cells(rows, values[begin : begin + rows.num_rows], schema, typed.not_ours)
                 if number:
                     filled = filled.add_column(0, number, pa.repeat(str(m), rows.num_rows))
                 writer.write(filled)
                 begin += rows.num_rows
 
 
-def _with_cells(rows: pa.Table, values: FloatArray, schema: Schema) -> pa.Table:
-    """Return rows of text with the gaps in the columns of a schema filled from complete rows, (n, d)."""
+def _separator(text: TextFile, place: StrPath) -> str:
+    """Return what separates the cells of a text that is written to a place as another of its format."""
+    form = format_of(place)
+    return text.sep if form.delimiter == text.file.form.delimiter else form.delimiter
+
+
+def _with_cells(rows: pa.Table, values: FloatArray, schema: Schema, not_ours: Collection[str]) -> pa.Table:
+    """Return rows of text with the gaps in the columns of a schema filled from complete rows, (n, d).
+
+    All cells of the columns `not_ours`, in which numbers or dates are written otherwise, are written anew.
+    """
     completed = from_values(values, as_written(schema.as_arrow()))
     for j, place in enumerate(_places(rows.column_names, schema)):
-        cells = rows.column(place)
-        filled = pc.if_else(is_gap(cells), completed.column(j).cast(pa.string()), cells)
+        cells, ours = rows.column(place), completed.column(j).cast(pa.string())
+        filled = ours if rows.column_names[place] in not_ours else pc.coalesce(cells, ours)
         rows = rows.set_column(place, rows.column_names[place], filled)
     return rows
 
@@ -269,7 +282,7 @@ def _refuse_present(number: str | None, names: Sequence[str]) -> None:
         raise TableFileError(f"Draws are numbered in a column {shown(number)}, but the table has one: rename it.")
 
 
-def read_labels(path: str | Path, name: str) -> pa.ChunkedArray:
+def read_labels(path: StrPath, name: str) -> pa.ChunkedArray:
     """Read one column of a table file unchanged: from text files as text, from Parquet in its own type.
 
     In text no cell is a missing value: "NA" may be an identifier, and an empty cell is the empty text.

@@ -18,19 +18,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed, one_line
+from backwalk.limits import MEMORY
 from backwalk.table.dtypes import is_text
 from backwalk.table.files import SourceFile, faults_of, format_of
 from backwalk.table.frame import Table
 from backwalk.table.parquet_files import ParquetFile, decoded, footer_bytes
 from backwalk.table.reading import checked_rows, rows_numbered_from
 from backwalk.table.schema import shown
-from backwalk.table.selection import Selection, complete_rows, is_gap, refuse_almost_numbers
-from backwalk.table.sources import open_file
+from backwalk.table.selection import Selection, complete_rows, refuse_almost_numbers
+from backwalk.table.sources import TextFiles, open_file
 from backwalk.table.text_files import TextFile, TextTable
+from backwalk.table.text_options import StrPath, TextOptions, options_of
 from backwalk.table.whole import RunningLabels
 
 BLOCK_ROWS = 2**16
@@ -41,7 +42,8 @@ BLOCK_ROWS = 2**16
 class FileOfRows:
     """A table file as it was when it was looked at: its rows, its size, its checksum, and when it was last modified.
 
-    `sha256` is that of a Parquet file's footer, or of a text; `modified` is in nanoseconds since 1970.
+    `sha256` is that of a Parquet file's footer, or of a text; `modified` is in nanoseconds since 1970. `text` is how
+    the cells of a text are written: some of its rows may not show it.
     """
 
     path: str
@@ -49,11 +51,12 @@ class FileOfRows:
     bytes: int
     sha256: str
     modified: int
+    text: TextOptions = TextOptions()  # noqa: RUF009
 
     @property
     def source(self) -> SourceFile:
         """The file as it is now. Raises TableFileError if it has another size or checksum."""
-        source = SourceFile.of(Path(self.path))
+        source = SourceFile.of(Path(self.path), text=self.text)
         if source.n_bytes != self.bytes or _sha256(source) != self.sha256:
             raise self.changed()
         return source
@@ -70,13 +73,12 @@ class FileOfRows:
 class RowBlock:
     """Rows from number `first` on, as the files have them: all columns that were asked for, those of text as texts.
 
-    In the columns `exact` of text no cell is a missing value.
+    `text` is how the files of text are written, None for others. A missing value in text is null.
     """
 
     first: int
     rows: pa.Table
-    is_text: bool
-    exact: tuple[str, ...] = ()
+    text: TextOptions | None
 
     def table(self, selection: Selection) -> tuple[Table | None, npt.NDArray[np.bool_]]:
         """Return the selected columns and rows as a checked table, None if it has no row, and which rows it has, (n,).
@@ -84,15 +86,17 @@ class RowBlock:
         Errors name rows by their numbers in all files.
         """
         with rows_numbered_from(self.first):
-            if self.is_text:
-                rows = TextTable(self.rows, "the table").typed(selection)
+            if self.text is not None:
+                rows = TextTable(self.rows, "the table", self.text).typed(selection)
             else:
                 rows = self.rows.select(selection.names(self.rows.column_names))
             is_taken = complete_rows(rows) if selection.complete else np.ones(rows.num_rows, dtype=bool)
         if not is_taken.any():
             return None, is_taken
         types = {field.name: _without_dictionary(field.type) for field in rows.schema}
-        table = checked_rows(rows.filter(pa.array(is_taken)), types, is_text=self.is_text, first_row=self.first)
+        table = checked_rows(
+            rows.filter(pa.array(is_taken)), types, is_text=self.text is not None, first_row=self.first
+        )
         for name, values, labels in zip(rows.column_names, table.values.T, table.schema.labels, strict=True):
             if name not in selection.texts and is_text(types[name]):
                 texts = RunningLabels()
@@ -102,18 +106,13 @@ class RowBlock:
 
     def plain(self, names: Sequence[str]) -> pa.Table:
         """Return some columns as they stand, with texts as texts."""
-        if not self.is_text:
+        if self.text is None:
             return pa.table({name: decoded(name, self.rows[name]) for name in names})
-        columns = {name: self.rows[name] for name in names}
-        for name in set(names) - set(self.exact):
-            columns[name] = pc.if_else(is_gap(columns[name]), None, columns[name])
-        return pa.table(columns)
+        return self.rows.select(names)
 
 
-def files_of_rows(
-    paths: Sequence[str | Path], watch: Callable[[int], object] = lambda _: None
-) -> tuple[FileOfRows, ...]:
-    """Look at files of the same columns, Parquet or text, in their order.
+def files_of_rows(paths: Sequence[StrPath], watch: Callable[[int], object] = lambda _: None) -> tuple[FileOfRows, ...]:
+    """Look at files of the same columns, Parquet or text, in their order. Of text all cells are looked at.
 
     `watch` is called with the numbers of rows that were counted. Raises TableFileError.
     """
@@ -123,13 +122,10 @@ def files_of_rows(
             f"Rows by their numbers should be read from Parquet or text files, but got {listed(map(str, paths))}: "
             "convert them to Parquet."
         )
+    sources = [SourceFile.of(Path(path), text=options_of(path)) for path in paths]
     files, first_names = list[FileOfRows](), frozenset[str]()
-    for path in paths:
-        source = SourceFile.of(Path(path))
-        file = open_file(source)
-        names, n_rows = file.names, file.count_rows()
-        files.append(FileOfRows(str(source.path.absolute()), n_rows, source.n_bytes, _sha256(source), source.modified))
-        watch(n_rows)
+    for path, source in zip(paths, sources, strict=True):
+        names = open_file(source).names
         first_names = first_names or frozenset(names)
         if set(names) != first_names:
             other = listed(map(shown, sorted(set(names) ^ first_names)))
@@ -137,6 +133,20 @@ def files_of_rows(
                 f"Files of one table should have the same columns, but {paths[0]} and {path} differ in {other}: give "
                 "files of one table."
             )
+    if forms == {"text"}:
+        n_rows_before = 0
+
+        def seen(n_rows: int, _: int) -> None:
+            nonlocal n_rows_before
+            watch(n_rows - n_rows_before)
+            n_rows_before = n_rows
+
+        looked_at = TextFiles(sources, Selection(), MEMORY, limited=False, seen=seen).rows_and_options
+    else:
+        looked_at = [(ParquetFile(source).n_rows, TextOptions()) for source in sources]
+    for source, (n_rows, text) in zip(sources, looked_at, strict=True):
+        path = str(source.path.absolute())
+        files.append(FileOfRows(path, n_rows, source.n_bytes, _sha256(source), source.modified, text))
     if not sum(file.rows for file in files):
         raise TableFileError(f"{listed(map(str, paths))} should hold rows, but has none: give another table.")
     return tuple(files)
@@ -151,7 +161,7 @@ def _sha256(source: SourceFile) -> str:
 
 def names_in(file: FileOfRows) -> tuple[str, ...]:
     """Return the names of the columns of a file. Raises TableFileError."""
-    return open_file(SourceFile.of(Path(file.path))).names
+    return open_file(SourceFile.of(Path(file.path), text=file.text)).names
 
 
 def row_blocks(
@@ -163,14 +173,14 @@ def row_blocks(
     columns named by `exact` are never missing in text: "NA" is a text there. Raises TableFileError, also for files that
     have changed since they were looked at.
     """
-    is_from_text = format_of(files[0].path).kind == "text"
+    text = files[0].text if format_of(files[0].path).kind == "text" else None
     waiting, first, schema = list[pa.Table](), start, None
-    for rows in _tables(files, start, stop, names):
+    for rows in _tables(files, start, stop, names, exact):
         schema = schema or _schema_of(files[0], names, rows.schema)
         waiting.append(rows if rows.schema == schema else _as_first(rows, schema))
         while (n := sum(table.num_rows for table in waiting)) >= (size := _size(first, stop)):
             together = pa.concat_tables(waiting)
-            yield RowBlock(first, together.slice(0, size), is_from_text, tuple(exact))
+            yield RowBlock(first, together.slice(0, size), text)
             waiting, first = [together.slice(size)], first + size
             if first == stop or n == size:
                 break
@@ -206,7 +216,9 @@ def _as_first(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.table(columns, schema=schema)
 
 
-def _tables(files: Sequence[FileOfRows], start: int, stop: int, names: Sequence[str]) -> Iterator[pa.Table]:
+def _tables(
+    files: Sequence[FileOfRows], start: int, stop: int, names: Sequence[str], exact: Sequence[str]
+) -> Iterator[pa.Table]:
     """Yield the rows of all files in tables of any size."""
     before = 0
     for file in files:
@@ -215,7 +227,7 @@ def _tables(files: Sequence[FileOfRows], start: int, stop: int, names: Sequence[
         if first >= last:
             continue
         place = first
-        for rows in _rows_of(file, first, last, names):
+        for rows in _rows_of(file, first, last, names, exact):
             rows = rows.slice(0, last - place)
             place += rows.num_rows
             yield rows
@@ -225,11 +237,11 @@ def _tables(files: Sequence[FileOfRows], start: int, stop: int, names: Sequence[
             raise file.changed()
 
 
-def _rows_of(file: FileOfRows, first: int, last: int, names: Sequence[str]) -> Iterator[pa.Table]:
+def _rows_of(file: FileOfRows, first: int, last: int, names: Sequence[str], exact: Sequence[str]) -> Iterator[pa.Table]:
     """Yield some columns of a file from row `first` on: of Parquet texts as dictionaries, of text all as texts."""
     opened = open_file(file.source)
     if isinstance(opened, TextFile):
-        return opened.rows(names, last - first, BLOCK_ROWS, first=first)
+        return opened.rows(names, last - first, BLOCK_ROWS, first=first, with_gaps=set(names) - set(exact))
     return opened.rows(names, BLOCK_ROWS, first=first)
 
 

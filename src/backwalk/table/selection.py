@@ -5,6 +5,7 @@ Cells that are not numbers in a column of numbers are refused.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -18,6 +19,7 @@ from backwalk.errors import TableFileError
 from backwalk.formatting import listed
 from backwalk.table.dtypes import is_text
 from backwalk.table.schema import MISSING_WORDS, Schema, shown, unescaped
+from backwalk.table.text_types import SIGNS
 
 NativeRows: TypeAlias = pa.Table | npt.NDArray[Any]
 """Rows as a file holds them: columns with names, or an array without."""
@@ -25,9 +27,9 @@ NativeRows: TypeAlias = pa.Table | npt.NDArray[Any]
 _GAPS = pa.array(sorted(MISSING_WORDS))  # texts that mean a missing value in a column of numbers
 _CODE = r"\s*(?:[-+]?0\d+|\+\d{7,})\s*"
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
-_SIGNS = "$€£¥₹"
+_MOST_MISSING_WORDS = 3  # of a column of numbers, in place of missing ones
 # A number with a currency or percent sign, thousands separators or a decimal comma.
-_WRITTEN_NUMBER = rf"^\s*[-+(]?\s*[{_SIGNS}]?\s*[-+]?(\d{{1,3}}([,' ]\d{{3}})+|\d+)([.,]\d+)?\s*[%‰{_SIGNS}]?\s*\)?\s*$"
+_WRITTEN_NUMBER = rf"^\s*[-+(]?\s*[{SIGNS}]?\s*[-+]?(\d{{1,3}}([,.' ]\d{{3}})+|\d+)([.,]\d+)?\s*[{SIGNS}]?\s*\)?\s*$"
 
 
 @dataclass(frozen=True)
@@ -125,20 +127,19 @@ def refuse_almost_numbers(
     name: str, labels: Sequence[str], counts: npt.NDArray[np.int64], first_rows: npt.NDArray[np.int64]
 ) -> None:
     """Raise TableFileError for a column of texts that mostly are numbers: see `almost_numbers`."""
-    others = almost_numbers(labels, counts, first_rows)
-    if others:
+    words = almost_numbers(labels, counts, first_rows)
+    if words:
         raise TableFileError(
-            f"Column {shown(name)} should hold numbers, but {others}: write plain numbers, such as 1234.5, or "
-            f"empty these cells, or take the column as one of texts (--column {shown(name)}=levels on the command "
-            "line)"
+            f"Column {shown(name)} should hold numbers, but {words}, or take the column as one of texts "
+            f"(--column {shown(name)}=levels on the command line)"
         )
 
 
 def almost_numbers(labels: Sequence[str], counts: npt.NDArray[np.int64], first_rows: npt.NDArray[np.int64]) -> str:
     """Describe the cells of a text column that are no numbers, if most are, possibly with signs or separators.
 
-    `counts`, (L,), are the rows of each label, and `first_rows`, (L,), the first of them. The text is empty for other
-    columns, and where a label is a code of digits, such as 00501.
+    `counts`, (L,), are the rows of each label, and `first_rows`, (L,), the first of them. The text, which ends with a
+    remedy, is empty for other columns, and where a label is a code of digits, such as 00501.
     """
     texts = pa.array(labels, pa.large_string())
     is_code, is_number, is_written = (
@@ -146,13 +147,21 @@ def almost_numbers(labels: Sequence[str], counts: npt.NDArray[np.int64], first_r
         for pattern in (f"^{_CODE}$", _NUMBER, _WRITTEN_NUMBER)
     )
     is_other = ~is_number & ~np.asarray(is_gap(texts)) & (counts > 0)
-    n_others, n_numbers = int(counts @ is_other), int(counts @ is_number)
-    if is_code.any() or not n_others or counts @ (is_number | is_written) <= counts @ (is_other & ~is_written):
+    is_strange = is_other & ~is_written
+    if is_code.any() or not is_other.any() or counts @ (is_number | is_written) <= counts @ is_strange:
         return ""
+    if is_strange.any():
+        is_other, is_number = is_strange, is_number | is_written
+    n_others, n_numbers = int(counts @ is_other), int(counts @ is_number)
     first = np.flatnonzero(is_other)[first_rows[is_other].argmin()]
     more = f" and {n_others - 1:,} more {'are' if n_others > 2 else 'is'} none" if n_others > 1 else " is none"
     beside = f", beside {n_numbers:,} that are" if n_numbers else ""
-    return f"{shown(labels[first])} at row {first_rows[first]} (rows count from 0){more}{beside}"
+    others = [labels[int(i)] for i in np.flatnonzero(is_other)]
+    remedy = "write plain numbers, such as 1234.5, or empty these cells"
+    if is_strange.any() and len(others) <= _MOST_MISSING_WORDS:
+        flags = " ".join(f"--na {shlex.quote(word)}" for word in others)
+        remedy = f"if that means missing, give {flags} (na= of TextPath in Python); otherwise {remedy}"
+    return f"{shown(labels[first])} at row {first_rows[first]} (rows count from 0){more}{beside}: {remedy}"
 
 
 def is_plain_text(of_type: pa.DataType) -> bool:

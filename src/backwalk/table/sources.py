@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -26,7 +28,8 @@ from backwalk.table.files import (
 from backwalk.table.parquet_files import ParquetFile
 from backwalk.table.schema import shown
 from backwalk.table.selection import Selection
-from backwalk.table.text_files import TextFile
+from backwalk.table.text_files import TextFile, look_again, types_of
+from backwalk.table.text_options import TextOptions
 from backwalk.table.text_types import TypeOfColumn
 
 Seen = Callable[[int, int], object]
@@ -51,6 +54,7 @@ class Source(ABC):
     - `names`, `types`: the columns that are read, and the types that they have for their user.
     - `left_out`: the names and the types of the other columns.
     - `n_rows`, `n_bytes`: the number of rows, and the bytes that they take, of text only the texts.
+    - `questions`: what is to be asked about columns of text whose cells leave open what they mean, by name.
     - `is_text`: whether labels may have the apostrophe of `schema.escaped_cell`.
     """
 
@@ -62,6 +66,7 @@ class Source(ABC):
     def __init__(self, files: Sequence[SourceFile], memory: int) -> None:
         self._files, self._memory, self._rows_by_file = files, memory, list[int]()
         self.n_rows = self.n_bytes = 0
+        self.questions = dict[str, str]()
 
     def rows(self, names: Sequence[str], seen: Seen) -> Iterator[pa.Table]:
         """Yield the rows of some of the columns, texts as dictionaries, in batches of at most 65,536.
@@ -141,7 +146,13 @@ class TextFiles(Source):
     is_text = True
 
     def __init__(
-        self, files: Sequence[SourceFile], selection: Selection, memory: int, *, limited: bool, seen: Seen
+        self,
+        files: Sequence[SourceFile],
+        selection: Selection,
+        memory: int,
+        *,
+        limited: bool,
+        seen: Seen = lambda *_: None,
     ) -> None:
         super().__init__(files, memory)
         self._texts, self._types, bytes_before = list[TextFile](), dict[str, TypeOfColumn](), 0
@@ -152,9 +163,7 @@ class TextFiles(Source):
                 if source is files[0]:
                     self.names = tuple(names)
                     self.left_out = {name: "not read" for name in file.names if name not in set(names)}
-                    self._types = {
-                        name: TypeOfColumn(name in selection.numbers, is_text=name in selection.texts) for name in names
-                    }
+                    self._types = types_of(names, selection, source.text)
                 _refuse_other_columns(dict.fromkeys(names), dict.fromkeys(self.names), files[0])
                 if limited:
                     refuse_many_bytes(source.n_bytes)
@@ -168,7 +177,22 @@ class TextFiles(Source):
             self._rows_by_file.append(n_rows)
             bytes_before += source.n_bytes
             seen(self.n_rows, bytes_before)
+        self.questions = look_again(self._texts, self._types)
         self.types = {name: of_column.type for name, of_column in self._types.items()}
+        self.not_ours = frozenset(name for name, of_column in self._types.items() if not of_column.is_ours)
+
+    @property
+    def rows_and_options(self) -> list[tuple[int, TextOptions]]:
+        """The number of rows of each file, and its options with what its cells show: so any of its rows are read."""
+        shown_by_cells = dict[str, Any]()
+        for option in ("decimal", "dates"):
+            answers = {answer for column in self._types.values() if (answer := column.answer(option))}
+            if len(answers) == 1:
+                shown_by_cells[option] = answers.pop()
+        return [
+            (n_rows, replace(text.options, **shown_by_cells))
+            for n_rows, text in zip(self._rows_by_file, self._texts, strict=True)
+        ]
 
     def _batches(self, i: int, names: Sequence[str], at_once: int) -> Iterator[pa.Table]:
         of_texts = self._memory // _SHARE_OF_A_BLOCK * self.n_rows // max(self.n_bytes, 1)

@@ -1,19 +1,25 @@
 """Read CSV and TSV files by DuckDB, as texts, and give each column the first type that fits all of its cells.
 
-A first pass over all rows finds the types (see `text_types`); it tries only those that fit the first 1,000 rows. A
-second pass reads the rows.
+The character between cells is the one that gives all of the first rows as many cells as the header; DuckDB refuses
+other rows. A file that is not UTF-8 is copied as UTF-8 first. A first pass over all rows finds the types (see
+`text_types`); it tries only those that fit the first 1,000 rows. A second pass reads the rows.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import itertools
+import math
 import re
+import tempfile
+import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -26,69 +32,73 @@ from backwalk.formatting import listed
 from backwalk.table.files import SourceFile, faults_of, opened, refuse_large, refuse_many_bytes
 from backwalk.table.schema import MISSING_WORDS, refuse_duplicates, shown, unescaped
 from backwalk.table.selection import Selection
-from backwalk.table.text_types import TypeOfColumn
+from backwalk.table.text_options import DATE_ORDERS, TextOptions, named
+from backwalk.table.text_types import TypeOfColumn, settle
 
 if TYPE_CHECKING:
     import duckdb
 
 _LONGEST_HEADER = 2**20  # bytes
 _FIRST_ROWS = 1_000
-_DELIMITERS = {",": "commas", "\t": "tabs", ";": "semicolons"}
+_SEPARATORS = (",", ";", "\t", "|")
+_SEP_LINE = re.compile(r'"?sep=(.)"?\s*', re.IGNORECASE)  # which some spreadsheets take for a first line
+_NOT_UTF8 = f"is not UTF-8: name its encoding, such as {named('encoding', 'cp1252')} for Western Windows"
 _EXACT = 2.0**53
 _LEAST_MEMORY = 2**27  # bytes, of DuckDB
 _BUFFER_BYTES = 2**22  # of text that is parsed at a time
 _READ_AT_ONCE = 2**20  # bytes of a compressed file
+_OF_UTF8 = ("utf-8", "utf-8-sig", "ascii")
 
 _LINE_ENDS = "All lines should end alike, in \\n or in \\r\\n, but some end otherwise: save the file anew"
-_MISSING = ", ".join(f"'{word}'" for word in sorted(MISSING_WORDS))
-_LONGEST_MISSING = max(map(len, MISSING_WORDS))
 
 
 @dataclass(frozen=True)
 class Header:
-    """The first row of a text file: its names, how many lines are before it, all blank, and how its line ends.
+    """The first row of a text file: its names, how many lines are before it, the separator, and how its line ends.
 
-    `is_last` says whether only blank lines follow.
+    The lines before it are blank, comments that begin with "# " or "##", or name the separator (sep=;). `n_unnamed` is
+    the number of columns at its end without a name. `is_last` says whether only blank lines follow.
     """
 
     names: tuple[str, ...]
+    n_unnamed: int
     n_lines_before: int
+    sep: str
     line_end: str
     is_last: bool
 
 
-def read_header(data: BinaryIO, delimiter: str) -> Header:
-    """Return the header of an open text file. Raises TableFileError for text that is not a table."""
+def read_header(data: BinaryIO, usual: str, options: TextOptions = TextOptions()) -> Header:  # noqa: B008
+    """Return the header of an open text file in UTF-8, whose cells are usually separated by `usual`.
+
+    Raises TableFileError for text that is not a table.
+    """
     head = data.read(_LONGEST_HEADER)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
-        raise TableFileError("The file is not UTF-8 text but looks like UTF-16 or binary data: save it as UTF-8.")
+    if b"\0" in head:
+        raise TableFileError(
+            f"The file looks like binary data, or like UTF-16 without a mark: save it as UTF-8, or give "
+            f"{named('encoding', 'utf-16-le')}."
+        )
     lines = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")  # the end may cut a character
-    blank = " \t\v\f\r\n".replace(delimiter, "")
+    blank, sep = " \t\v\f\r\n".replace(options.sep or usual, ""), options.sep
     line, n_before = lines.readline(), 0
-    while line and not line.strip(blank):
+    while line and (not line.strip(blank) or line.startswith(("# ", "##")) or _SEP_LINE.fullmatch(line)):
+        match = _SEP_LINE.fullmatch(line)
+        sep = sep or (match[1] if match else None)
         line, n_before = lines.readline(), n_before + 1
     if not line:
         raise TableFileError("The file is empty: it should hold a header line and rows.")
     if "\ufffd" in line:
-        raise TableFileError("The header is not UTF-8 text (Latin-1?): save the file as UTF-8.")
-    begin, names = lines.tell(), list[str]()
-    for sign in (*(set(_DELIMITERS) - {delimiter}), delimiter):
-        lines.seek(begin)
-        others, names = names, _fields(line, lines, sign)
-        if sign != delimiter:
-            names = max(names, others, key=len)
-    if len(names) < 2 <= len(others):
-        raise TableFileError(
-            f"Cells should be separated by {_DELIMITERS[delimiter]}, but the header is {shown(line.strip())}: "
-            "save it with that delimiter."
-        )
+        raise TableFileError(f"The header {_NOT_UTF8}.")
+    begin = lines.tell() - len(line)
+    sep = sep or _separator(lines.getvalue()[begin:], usual, is_cut=len(head) == _LONGEST_HEADER)
+    names = _fields(line, lines, sep)
     if not names:
         raise TableFileError(
             f"The header should end within {_LONGEST_HEADER:,} bytes, but does not: close its quotation marks."
         )
-    text = lines.getvalue()[begin - len(line) : lines.tell()]
+    text, rest = lines.getvalue()[begin : lines.tell()], lines.getvalue()[lines.tell() :]
     refuse_large(0, len(names))
-    rest = lines.getvalue()[begin - len(line) + len(text) :]
     quoted_alone = line.startswith('"') and not rest[:_FIRST_ROWS].lstrip().startswith('"')  # as our headers are
     if all(map(is_number, names)) and not quoted_alone:
         raise TableFileError(
@@ -100,9 +110,34 @@ def read_header(data: BinaryIO, delimiter: str) -> Header:
         raise TableFileError(
             "Names should be on one line where lines end in \\r\\n, but one is not: rename the column."
         )
-    header = Header(tuple(map(unescaped, names)), n_before, end, not rest.strip())
+    n_named = max((j for j, name in enumerate(names, 1) if name), default=len(names))
+    header = Header(tuple(map(unescaped, names[:n_named])), len(names) - n_named, n_before, sep, end, not rest.strip())
     refuse_duplicates(header.names)
     return header
+
+
+def _separator(text: str, usual: str, *, is_cut: bool) -> str:
+    """Return what separates the cells of a text: what gives its first rows as many cells as the header, at least two.
+
+    Where nothing does, that is `usual`, or what gives the header most names. Raises TableFileError if several do.
+    """
+    n_cells = dict[str, list[int]]()
+    for sep in _SEPARATORS:
+        rows, n_cells[sep] = csv.reader(io.StringIO(text, newline=""), delimiter=sep), []
+        with suppress(csv.Error):  # a cell that is too long
+            n_cells[sep] += (len(row) for row in itertools.islice(rows, _FIRST_ROWS) if row)
+        if is_cut and len(n_cells[sep]) < _FIRST_ROWS:
+            n_cells[sep] = n_cells[sep][:1] + n_cells[sep][1:-1]  # the last row may be cut
+    fitting = [sep for sep, n in n_cells.items() if n and n[0] > 1 and set(n) == {n[0]}]
+    if "\t" in fitting or len(fitting) == 1:
+        return "\t" if "\t" in fitting else fitting[0]
+    if len(fitting) > 1:
+        raise TableFileError(
+            f"One character should separate the cells, but each of {listed(map(repr, fitting))} gives the first rows "
+            f"as many cells as the header, {shown(text.splitlines()[0])}: give {named('sep', *fitting)}."
+        )
+    n_names = {sep: n[0] if n else 0 for sep, n in n_cells.items()}
+    return usual if n_names[usual] > 1 else max(n_names, key=lambda sep: (n_names[sep], sep == usual))
 
 
 def _fields(line: str, more: Iterator[str], delimiter: str) -> list[str]:
@@ -125,8 +160,9 @@ def is_number(text: str) -> bool:
 class _Texts(ABC):
     """Columns of texts that DuckDB reads from `_scan`, which names them c0, c1, ...; messages call them `label`."""
 
-    def __init__(self, names: Sequence[str], label: str, memory: int = limits.MEMORY) -> None:
-        self.names, self.label, self._memory = tuple(names), label, max(memory // 4, _LEAST_MEMORY)
+    def __init__(self, names: Sequence[str], label: str, options: TextOptions, memory: int = limits.MEMORY) -> None:
+        self.names, self.label, self.options = tuple(names), label, options
+        self._memory = max(memory // 4, _LEAST_MEMORY)
         self._place = {name: f"c{j}" for j, name in enumerate(names)}
         self._settings: list[str] = []
 
@@ -162,10 +198,13 @@ class _Texts(ABC):
             except duckdb.Error as error:
                 raise _explained(error) from error
 
-    def look(self, types: Mapping[str, TypeOfColumn], most_rows: int | None = None) -> tuple[int, int]:
+    def look(
+        self, types: Mapping[str, TypeOfColumn], most_rows: int | None = None, *, while_any_fits: bool = False
+    ) -> tuple[int, int]:
         """Keep of the types of some columns those that fit the cells of a file.
 
-        Return the number of rows, of which it looks at `most_rows` and one more, and the bytes of texts in these.
+        Return the number of rows, of which it looks at `most_rows` and one more, and the bytes of texts in these. With
+        `while_any_fits`, it looks no further where no type fits the first rows.
         """
         cells = f"SELECT {self._cells(list(types))} FROM {self._scan}"
         with self._connected() as connection:
@@ -176,7 +215,7 @@ class _Texts(ABC):
                 cells += f" LIMIT {most_rows + 1}"
             n_rows = _FIRST_ROWS
             for query in (f"SELECT * FROM ({cells}) LIMIT {_FIRST_ROWS}", cells):
-                if n_rows == _FIRST_ROWS:  # there may be more
+                if n_rows == _FIRST_ROWS and not (while_any_fits and all(not each.fitting for each in types.values())):
                     each = (part for name, column in types.items() for part in column.expressions(self._place[name]))
                     counted = connection.execute(f"SELECT count(*), {', '.join(each)} FROM ({query})").fetchone()
                     n_rows, *found = counted or (0,)
@@ -200,12 +239,13 @@ class _Texts(ABC):
         types: Mapping[str, TypeOfColumn] | None = None,
         *,
         first: int = 0,
+        with_gaps: Collection[str] = (),
     ) -> Iterator[pa.Table]:
         """Yield rows of some columns from number `first` on, in their types; without `types` as texts, of which none is
-        missing.
+        missing but in the columns `with_gaps`.
         """
         selected = ", ".join(types[name].converted(self._place[name]) if types else self._place[name] for name in names)
-        cells = self._cells(names, nulls=types is not None)
+        cells = self._cells(names, with_gaps=with_gaps if types is None else names)
         query = f"SELECT {selected} FROM (SELECT {cells} FROM {self._scan} LIMIT {n_rows} OFFSET {first})"
         with self._connected() as connection:
             for batch in connection.sql(query).to_arrow_reader(at_once):
@@ -251,24 +291,76 @@ class _Texts(ABC):
                             "if it is an identifier."
                         )
 
-    def _cells(self, names: Sequence[str], *, nulls: bool = True) -> str:
-        """Return what selects the cells of some columns as c0, c1, ..., by their places in the file."""
-        cell = f"CASE WHEN strlen({{0}}) <= {_LONGEST_MISSING} AND {{0}} IN ({_MISSING}) THEN NULL ELSE {{0}} END"
-        cell = cell if nulls else "coalesce({0}, '')"
-        return ", ".join(f"{cell.format(place)} AS {place}" for place in map(self._place.__getitem__, names))
+    def _cells(self, names: Sequence[str], *, with_gaps: Collection[str] | None = None) -> str:
+        """Return what selects the cells of some columns as c0, c1, ..., by their places in the file.
+
+        Cells of missing values are null, or if columns `with_gaps` are given, in these.
+        """
+        nulls = set(names if with_gaps is None else with_gaps)
+        cells = (
+            (place, self._cell(place) if name in nulls else f"coalesce({place}, '')")
+            for name, place in ((name, self._place[name]) for name in names)
+        )
+        return ", ".join(f"{cell} AS {place}" for place, cell in cells)
+
+    def _cell(self, place: str) -> str:
+        words = {*MISSING_WORDS, *self.options.na}
+        numbers = [f"{float(word)!r}" for word in self.options.na if is_number(word) and math.isfinite(float(word))]
+        is_missing = (
+            f"strlen({place}) <= {max(map(len, words))} AND {place} IN ({', '.join(map(_quoted, sorted(words)))})"
+        )
+        if numbers:
+            is_missing = f"({is_missing}) OR TRY_CAST({place} AS DOUBLE) IN ({', '.join(numbers)})"
+        return f"CASE WHEN {is_missing} THEN NULL ELSE {place} END"
+
+    def question(self, name: str, column: TypeOfColumn) -> str:
+        """Return what is to be asked about a column whose cells are open, as the text of an error."""
+        with self._connected() as connection:
+            cells = f"SELECT {self._cell(self._place[name])} AS cell FROM {self._scan}"
+            found = connection.execute(f"SELECT cell FROM ({cells}) WHERE cell IS NOT NULL LIMIT 1").fetchone()
+        cell = shown((found or [""])[0])
+        as_texts = f"take the column as one of texts (--column {shown(name)}=levels on the command line)"
+        if column.is_open == "dates":
+            return (
+                f"The dates of column {shown(name)} should show whether day or month comes first, but all are such as "
+                f"{cell}: give {named('dates', *DATE_ORDERS)}, or {as_texts}"
+            )
+        return (
+            f"The numbers of column {shown(name)} should show whether a comma or a point is decimal, but all are such "
+            f"as {cell}: give {named('decimal', '.', ',')}, or {as_texts}"
+        )
 
 
 class TextFile(_Texts):
     """One text file, whose header was read. Raises TableFileError for text that is not a table."""
 
     def __init__(self, file: SourceFile, memory: int = limits.MEMORY) -> None:
-        with opened(file) as data:
-            self._header = read_header(data, file.form.delimiter)
-        super().__init__(self._header.names, file.label, memory)
-        self.file = file
-        path = str(file.path.absolute())
+        self.file, read = file, file
+        encoding = file.text.encoding or _marked_encoding(file)
+        if encoding is not None and codecs.lookup(encoding).name not in _OF_UTF8:
+            read = _copied(file, encoding)
+            weakref.finalize(self, read.path.unlink)
+        with faults_of(file.label), opened(read) as data:
+            self._header = read_header(data, file.form.delimiter, file.text)
+        options = replace(file.text.options, sep=self._header.sep)
+        super().__init__(self._header.names, file.label, options, memory)
+        self._compressed = read.form.compressed
+        path = str(read.path.absolute())
         self._pattern = _quoted("".join(f"[{sign}]" if sign in "*?[" else sign for sign in path))
         self._settings = [f"allowed_paths = [{_quoted(path)}, {self._pattern}]"]
+        self._refuse_unnamed()
+
+    def _refuse_unnamed(self) -> None:
+        """Raise TableFileError if columns without a name at the end of the header hold something."""
+        begin = len(self.names)
+        for place in (f"c{j}" for j in range(begin, begin + self._header.n_unnamed)):
+            with self._connected() as connection:
+                filled = f"SELECT {place} FROM {self._scan} WHERE {place} != '' LIMIT 1"
+                if cell := connection.execute(filled).fetchone():
+                    raise TableFileError(
+                        f"{self.label}: Columns should have names, but the one that holds {shown(cell[0])} has none: "
+                        "name it in the header, or remove it."
+                    )
 
     def refuse_damaged(self, most_bytes: int | None) -> None:
         """Raise TableFileError for a compressed file whose checksum is wrong, or which unpacks to more bytes."""
@@ -278,6 +370,11 @@ class TextFile(_Texts):
                 n_bytes += len(block)
                 if most_bytes is not None:
                     refuse_many_bytes(n_bytes)
+
+    @property
+    def sep(self) -> str:
+        """What separates its cells."""
+        return self._header.sep
 
     @property
     def line_end(self) -> str:
@@ -311,19 +408,20 @@ class TextFile(_Texts):
 
     @property
     def _scan(self) -> str:
-        columns = ", ".join(f"'{place}': 'VARCHAR'" for place in self._place.values())
+        n_columns = len(self.names) + self._header.n_unnamed
+        columns = ", ".join(f"'c{j}': 'VARCHAR'" for j in range(n_columns))
         line_ends = {"\n": "new_line = '\\n'", "\r": "new_line = '\\r'"}  # DuckDB reads no file whose option is \r\n
         options = [
             "auto_detect = false",
             "header = true",
             f"skip = {self._header.n_lines_before}",
-            f"delim = '{self.file.form.delimiter}'",
+            f"delim = {_quoted(self._header.sep)}",
             "quote = '\"'",
             "escape = '\"'",
             "strict_mode = true",
             "allow_quoted_nulls = false",
             f"buffer_size = {_BUFFER_BYTES}",
-            f"compression = '{'gzip' if self.file.form.compressed else 'none'}'",
+            f"compression = '{'gzip' if self._compressed else 'none'}'",
             f"columns = {{{columns}}}",
             *([line_ends[self._header.line_end]] if self._header.line_end in line_ends else []),
         ]
@@ -331,10 +429,10 @@ class TextFile(_Texts):
 
 
 class TextTable(_Texts):
-    """Columns of texts in memory."""
+    """Columns of texts in memory, which were read from files with some options."""
 
-    def __init__(self, rows: pa.Table, label: str) -> None:
-        super().__init__(rows.column_names, label)
+    def __init__(self, rows: pa.Table, label: str, options: TextOptions) -> None:
+        super().__init__(rows.column_names, label, options)
         self._rows = rows.rename_columns(list(self._place.values()))
 
     @property
@@ -350,9 +448,64 @@ class TextTable(_Texts):
     def typed(self, selection: Selection) -> pa.Table:
         """Return the selected columns, each in the first type that fits all of its cells."""
         names = selection.names(self.names)
-        types = {name: TypeOfColumn(name in selection.numbers, is_text=name in selection.texts) for name in names}
+        types = types_of(names, selection, self.options)
         n_rows, _ = self.look(types)
+        for question in look_again([self], types).values():
+            raise TableFileError(question)
         return pa.concat_tables(self.rows(names, n_rows, max(n_rows, 1), types))
+
+
+def types_of(names: Sequence[str], selection: Selection, options: TextOptions) -> dict[str, TypeOfColumn]:
+    """Return the types of columns by name, before any cell was looked at."""
+    return {
+        name: TypeOfColumn(
+            name in selection.numbers,
+            is_text=name in selection.texts,
+            decimal=options.decimal,
+            dates=options.dates,
+        )
+        for name in names
+    }
+
+
+def look_again(texts: Sequence[_Texts], types: Mapping[str, TypeOfColumn]) -> dict[str, str]:
+    """Look at the columns of a table once more that no type fits, and decide what their cells leave open.
+
+    Return for each column whose cells leave open what they mean what is to be asked about it.
+    """
+    sep = texts[0].options.sep or ","
+    for floats in (False, True):
+        has_commas = any(column.sides("decimal") == {","} for column in types.values())
+        if floats and sep != ";" and not has_commas:
+            continue
+        again = {name: column for name, column in types.items() if column.begin_again(floats=floats)}
+        for each in texts:
+            again = {name: column for name, column in again.items() if column.fitting}
+            if again:
+                each.look(again, while_any_fits=True)
+    settle(list(types.values()), sep=sep)
+    return {name: texts[0].question(name, column) for name, column in types.items() if column.is_open}
+
+
+def _marked_encoding(file: SourceFile) -> str | None:
+    """Return the encoding that the first bytes of a file name, if they do."""
+    with opened(file) as data:
+        return "utf-16" if data.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else None
+
+
+def _copied(file: SourceFile, encoding: str) -> SourceFile:
+    """Copy a file, decompressed and as UTF-8, to a temporary one. Raises TableFileError if it has another encoding."""
+    with opened(file) as data, tempfile.NamedTemporaryFile(suffix=".csv", delete=False) as copy:
+        path = Path(copy.name)
+        try:
+            for text in codecs.iterdecode(iter(lambda: data.read(_READ_AT_ONCE), b""), encoding):
+                copy.write(text.encode())
+        except UnicodeError as error:
+            path.unlink()
+            raise TableFileError(
+                f"The file should be text in {encoding}, but is not ({error}): name another encoding."
+            ) from error
+    return SourceFile.of(path, file.label)
 
 
 def _quoted(text: str) -> str:
@@ -365,10 +518,13 @@ def _explained(error: Exception) -> TableFileError:
     line = re.search(r"CSV Error on Line: (\d+)", text)
     where = f"line {line[1]}" if line else "a line"
     if n := re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text):
-        return TableFileError(f"Each row should have {n[1]} cells, as the header has, but {where} has {n[2]}: mend it")
+        return TableFileError(
+            f"Each row should have {n[1]} cells, as the header has, but {where} has {n[2]}: mend it, remove lines that "
+            "are not of the table, or name what separates cells (--sep)"
+        )
     for known, words in (
         ("unterminated quote", f"A quotation mark should be closed, but that in {where} is not: close it"),
-        ("Invalid unicode", f"The file should be UTF-8 text, but {where} is not (Latin-1?): save it as UTF-8"),
+        ("Invalid unicode", f"The text in {where} {_NOT_UTF8}"),
         ("Maximum line size", f"A row should have at most 2 MiB, but {where} has more: close its quotation mark"),
         ("invalid state", _LINE_ENDS),
         ("GZIP", "Not a gzipped file, or a part of one: copy it anew"),

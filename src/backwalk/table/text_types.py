@@ -2,15 +2,18 @@
 
 The types are, in this order: whole numbers, truth values, numbers, dates, times with a date, the same in UTC, times of
 day, dates that are not written as in ISO 8601, and texts. Each has a condition on one cell, so that a column's type
-depends neither on the order of its rows nor on how they lie in blocks or files. Dates such as 3/4/2021 stay texts
-where all cells leave open which is the day.
+depends neither on the order of its rows nor on how they lie in blocks or files.
+
+Columns that none of these fits are looked at once more: they may hold numbers such as 1.234,50 or 12 %, or dates with
+times such as 31.12.2020 14:30. Where all cells of a column leave open which is the day (3/4/2021), or what a comma or a
+point means (1.234), the other columns of the file decide if they agree, or an option does.
 
 Whole numbers with leading zeros, and those of 7 digits or more with a plus, are codes such as 00501, and stay texts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,34 +84,118 @@ _WITH_CODES = {
 
 _WITH_CLOCK = {"moment", "moment in UTC", "time"}
 
+SIGNS = "$€£¥₹%‰"
+"""Signs that numbers may have before or after them: one sign in all cells of a column."""
+
+_BLANKS = " \u00a0\u202f"
+
+
+def _digits(decimal: str) -> str:
+    """Return what casts a written number to one of DuckDB: its digits and signs, with a decimal point."""
+    return f"replace(regexp_replace({{0}}, '[^-+0-9eE{decimal}]', '', 'g'), '{decimal}', '.')"
+
+
+def _number(decimal: str, fraction: str) -> str:
+    """Return the condition of a number with signs and separators, whose fraction has a pattern, on one cell."""
+    group = f"[{',' if decimal == '.' else '.'}''{_BLANKS}]"
+    digits = rf"(?:0|[1-9]\d*|[1-9]\d{{0,2}}(?:{group}\d{{3}})+)"
+    sign = f"[{_BLANKS}]*[{SIGNS}]?[{_BLANKS}]*"
+    return rf"regexp_full_match({{0}}, '{sign}-?{sign}{digits}{fraction}{sign}')"
+
+
+def _one_sign(condition: str) -> str:
+    """Return the condition that all cells of a column meet one on a cell, with the same sign or all without."""
+    sign = f"regexp_extract({{0}}, '[{SIGNS}]')"
+    return f"bool_and({condition}) AND min({sign}) = max({sign})"
+
+
+_CLOCKED = r"\d{1,2}[./-]\d{1,2}[./-]\d{4}(?:[ T]\d{1,2}:\d{2}(?::\d{2})?)?"
+
+
+def _parsed_moment(order: str) -> str:
+    formats = ", ".join(f"'{order}/%Y{clock}'" for clock in (" %H:%M:%S", " %H:%M", ""))
+    return f"try_strptime(replace(regexp_replace({{0}}, '[.-]', '/', 'g'), 'T', ' '), [{formats}])"
+
+
+_NAMES_OF_NUMBERS = {".": "decimal point", ",": "decimal comma"}
+_MOMENTS = {"moment, day first": "%d/%m", "moment, month first": "%m/%d"}
+_NO_MARK = "neither points nor commas"
+_WRITTEN = {
+    _NO_MARK: "NOT contains({0}, '.') AND NOT contains({0}, ',')",
+    **{
+        f"{kind}, {name}": _number(decimal, fraction.replace("D", decimal)) + cast
+        for decimal, name in _NAMES_OF_NUMBERS.items()
+        for kind, fraction, cast in (
+            ("whole", "", f" AND TRY_CAST({_digits(decimal)} AS BIGINT) IS NOT NULL"),
+            ("float", r"(?:[D]\d+)?(?:[eE][-+]?\d+)?", ""),
+        )
+    },
+    **{how: f"{_fits(_CLOCKED)} AND {_parsed_moment(order)} IS NOT NULL" for how, order in _MOMENTS.items()},
+}
+"""The conditions on a cell of the types that are tried where none of the others fits."""
+
+_AS_ASKED = "date in the format that was asked for"
+
+_SIDES = {
+    "float": ("decimal", "."),
+    **{f"{kind}, {name}": ("decimal", mark) for mark, name in _NAMES_OF_NUMBERS.items() for kind in ("whole", "float")},
+    _DAY_FIRST: ("dates", "day"),
+    _MONTH_FIRST: ("dates", "month"),
+    "moment, day first": ("dates", "day"),
+    "moment, month first": ("dates", "month"),
+}
+"""The option that some types answer, and how."""
+
 _CONVERTED = {
     "null": "NULL",
     "whole": "CAST({0} AS BIGINT)",
     "truth": "lower(trim({0})) IN ('true', '1')",
     "float": "CAST({0} AS DOUBLE)",
     **{how: f"CAST({_parsed_date(how)} AS DATE)" for how in _DATE_FORMATS},
+    **{
+        f"{kind}, {name}": f"CAST({_digits(mark)} AS {'BIGINT' if kind == 'whole' else 'DOUBLE'})"
+        for mark, name in _NAMES_OF_NUMBERS.items()
+        for kind in ("whole", "float")
+    },
+    **{how: f"CAST({_parsed_moment(order)} AS TIMESTAMP_S)" for how, order in _MOMENTS.items()},
 }
 """How DuckDB converts a cell of some types."""
 
 
 @dataclass
 class TypeOfColumn:
-    """What is known of a column's cells: which types fit all of them, and how many digits of a second they have."""
+    """What is known of a column's cells: which types fit all of them, and how many digits of a second they have.
+
+    `decimal` and `dates` decide what the cells leave open; `dates` may be a format, which is tried first.
+    """
 
     takes_codes: bool = False
     fitting: list[str] = field(default_factory=lambda: list(_CONDITIONS))
     n_digits: int = 0
 
     is_text: bool = False
+    decimal: str | None = None
+    dates: str | None = None
 
     def __post_init__(self) -> None:
         if self.is_text:
             self.fitting = []
+        elif "%" in (self.dates or ""):
+            self.fitting.insert(1, _AS_ASKED)
+
+    def begin_again(self, *, floats: bool) -> bool:
+        """Return whether a column that no type fits may hold written numbers or dates, for which it is looked at again.
+
+        With `floats` so may one of numbers such as 1.234: where commas are decimal, these are thousands.
+        """
+        if self.is_text or self.fitting[:1] not in ([], ["float"] if floats else []):
+            return False
+        self.fitting = [*self.fitting[:1], *_WRITTEN]
+        return True
 
     def expressions(self, cell: str) -> list[str]:
         """Return the aggregates of a column's cells that `narrow` takes."""
-        conditions = _WITH_CODES if self.takes_codes else _CONDITIONS
-        fits = [f"coalesce(bool_and({conditions[name].replace('{0}', cell)}), true)" for name in self.fitting]
+        fits = [f"coalesce({self._condition(name).replace('{0}', cell)}, true)" for name in self.fitting]
         digits = n_bytes = "0"
         if _WITH_CLOCK & set(self.fitting):
             digits = f"coalesce(max(length(regexp_extract({cell}, '\\.(\\d+)', 1))), 0)"
@@ -116,22 +203,79 @@ class TypeOfColumn:
             n_bytes = f"coalesce(sum(strlen({cell})), 0)"
         return [*fits, digits, n_bytes]
 
+    def _condition(self, name: str) -> str:
+        """Return the condition of a type on all cells."""
+        if name == _AS_ASKED:
+            return f"bool_and({{0}} IS NULL OR {self._parsed_as_asked} IS NOT NULL)"
+        if name in _WRITTEN:
+            condition = f"({{0}} IS NULL OR ({_WRITTEN[name]}))"
+            return _one_sign(condition) if _SIDES.get(name, ("",))[0] == "decimal" else f"bool_and({condition})"
+        return f"bool_and({(_WITH_CODES if self.takes_codes else _CONDITIONS)[name]})"
+
+    @property
+    def _parsed_as_asked(self) -> str:
+        return "try_strptime({0}, '" + (self.dates or "").replace("'", "''") + "')"
+
     def narrow(self, found: Iterator[Any]) -> int:
         """Keep the types that fit more cells as well, and return the bytes of these if they are texts."""
         self.fitting = [name for name in self.fitting if next(found)]
         self.n_digits = max(self.n_digits, next(found))
         return int(next(found))
 
+    def sides(self, option: str) -> set[str]:
+        """Return which values of an option the cells admit; none where it does not matter."""
+        if not self.fitting or _SIDES.get(self._first, ("",))[0] != option:
+            return set()
+        return {_SIDES[name][1] for name in self.fitting if name in _SIDES and _SIDES[name][0] == option}
+
+    def answer(self, option: str) -> str | None:
+        """Return the value of an option by which the cells are read, or None where it does not matter."""
+        sides, given = self.sides(option), self.decimal if option == "decimal" else self.dates
+        if option == "dates" and self.fitting[:1] == [_AS_ASKED]:
+            return given
+        return next(iter(sides)) if len(sides) == 1 else given if given in sides else None
+
+    @property
+    def is_open(self) -> str | None:
+        """The option, "decimal" or "dates", that the column needs."""
+        for option, answer in (("decimal", self.decimal), ("dates", self.dates)):
+            sides = self.sides(option)
+            if len(sides) == 2 and answer not in sides and _NO_MARK not in self.fitting:
+                return option
+        return None
+
+    @property
+    def _first(self) -> str:
+        return next((name for name in self.fitting if name != _NO_MARK), "text")
+
     @property
     def name(self) -> str:
-        """The first type that fits; "text" if none does, or if it leaves open what is the day and what the month."""
-        if self.fitting[:2] == [_DAY_FIRST, _MONTH_FIRST]:
-            return "text"
-        return self.fitting[0] if self.fitting else "text"
+        """The first type that fits; "text" if none does, or if the cells leave open which."""
+        option, _ = _SIDES.get(self._first, ("", ""))
+        sides = self.sides(option)
+        if len(sides) < 2:
+            return self._first
+        answer = self.decimal if option == "decimal" else self.dates
+        if answer in sides:
+            return next(name for name in self.fitting if _SIDES.get(name) == (option, answer))
+        return self._first if _NO_MARK in self.fitting else "text"
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the cells are written as we write them, so that others may stand beside them."""
+        return self.name in ("null", "whole", "truth", "float", "date", "moment", "moment in UTC", "time", "text")
 
     def converted(self, cell: str) -> str:
         """Return the expression by which DuckDB converts a cell; of dates and times it gives the texts."""
-        return _CONVERTED.get(self.name, "{0}").replace("{0}", cell)
+        if self.name == _AS_ASKED:
+            expression = f"CAST({self._parsed_as_asked} AS {'DATE' if self._asks_for_a_date else 'TIMESTAMP'})"
+        else:
+            expression = _CONVERTED.get(self.name, "{0}")
+        return expression.replace("{0}", cell)
+
+    @property
+    def _asks_for_a_date(self) -> bool:
+        return not any(f"%{letter}" in (self.dates or "") for letter in "cXHIMSTRfgnpz")
 
     def typed(self, column: pa.Array) -> pa.Array:
         """Return what `converted` gives in the column's type. Raises ArrowInvalid for an impossible date."""
@@ -157,4 +301,22 @@ class TypeOfColumn:
             "time": _TIMES_OF_DAY[unit],
             "text": pa.string(),
             **dict.fromkeys(_DATE_FORMATS, pa.date32()),
+            **dict.fromkeys(_MOMENTS, pa.timestamp("s")),
+            **{f"whole, {name}": pa.int64() for name in _NAMES_OF_NUMBERS.values()},
+            **{f"float, {name}": pa.float64() for name in _NAMES_OF_NUMBERS.values()},
+            _AS_ASKED: pa.date32() if self._asks_for_a_date else pa.timestamp("us"),
         }[self.name]
+
+
+def settle(types: Collection[TypeOfColumn], *, sep: str) -> None:
+    """Let the columns of a table decide what others leave open, if they agree.
+
+    Without any, a point or comma is as usual where commas separate cells; where semicolons do, either may be decimal.
+    """
+    for option in ("decimal", "dates"):
+        answers = {side for column in types if len(sides := column.sides(option)) == 1 for side in sides}
+        if option == "decimal" and not answers and sep != ";":
+            answers = {"."} if sep == "," else set()
+        for column in types:
+            if column.is_open == option and len(answers) == 1:
+                setattr(column, option, next(iter(answers)))
