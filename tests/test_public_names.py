@@ -15,6 +15,7 @@ NAMES = [
     "DegenerateRowsWarning",
     "Diffusion",
     "DiffusionImputer",
+    "DoubtfulCellsWarning",
     "FewEffectiveDrawsWarning",
     "ImpossibleRowsWarning",
     "InvalidInput",
@@ -71,6 +72,7 @@ def test_errors_are_what_their_tree_says():
             (
                 "ColumnsSetAsideWarning",
                 "DegenerateRowsWarning",
+                "DoubtfulCellsWarning",
                 "FewEffectiveDrawsWarning",
                 "ImpossibleRowsWarning",
                 "PriorMismatchWarning",

@@ -69,6 +69,10 @@ class DegenerateRowsWarning(UserWarning):
     """Rows that no density describes well: they lie in fewer dimensions, repeat each other, or are very few."""
 
 
+class DoubtfulCellsWarning(UserWarning):
+    """Cells that are likely mistakes: numbers that stand for missing values, labels that mean one, a row of totals."""
+
+
 class FewEffectiveDrawsWarning(UserWarning):
     """Draws that are resampled from weighted ones, which are worth few equally weighted ones."""
 

@@ -23,12 +23,15 @@ QUICK = ["--max-steps", "5"]
 
 
 @pytest.mark.parametrize("name", ["", "Unnamed: 0"])
-def test_row_numbers_can_be_left_out(run, tmp_path, name):
+def test_row_numbers_without_a_name_are_set_aside(run, tmp_path, name):
     numbers = "".join(f"{i},{i * 0.37 % 1},{i * 0.71 % 1}\n" for i in range(40))
     (tmp_path / "t.csv").write_text(f"{name},a,b\n{numbers}")
     status, _, err = run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *QUICK)
+    assert (status, f"{name or '(no name)'} is set aside: it has no name and numbers the rows" in err) == (0, True)
+    (tmp_path / "t.csv").write_text(f"{name},a,b\n{numbers}3,1,1\n")
+    status, _, err = run("fit", tmp_path / "t.csv", "-o", tmp_path / "n", *QUICK)
     assert (status, f"by --drop {name!r}" in err) == (1, True)
-    assert run("fit", tmp_path / "t.csv", "-o", tmp_path / "m", *QUICK, "--drop", name)[0] == 0
+    assert run("fit", tmp_path / "t.csv", "-o", tmp_path / "n", *QUICK, "--drop", name)[0] == 0
 
 
 def test_a_number_in_many_rows_is_an_atom_and_no_fault(run, tmp_path):

@@ -127,10 +127,10 @@ def test_info_tells_kinds_of_a_table_and_of_a_model(run, birds):
 
 
 def test_info_says_why_a_table_cannot_be_fitted(run, tmp_path):
-    (tmp_path / "t.csv").write_text("Unnamed: 0,b\n0,1.5\n1,2.5\n")
+    (tmp_path / "t.csv").write_text("Unnamed: 0,b\n5,1.5\n1,2.5\n")
     facts = json.loads(run("info", tmp_path / "t.csv", "--json")[1])
     assert "--drop 'Unnamed: 0'" in facts["cannot_be_fitted"]
-    assert [column["mean"] for column in facts["columns"]] == [0.5, 2.0]
+    assert [column["mean"] for column in facts["columns"]] == [3.0, 2.0]
 
 
 def test_a_columns_kind_gaps_and_conditions_are_chosen(run, birds, tmp_path):

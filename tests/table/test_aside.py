@@ -68,3 +68,13 @@ def test_few_rows_do_not_tell_identifiers_and_arrays_have_no_names():
 def test_one_column_is_left():
     with pytest.raises(InvalidInput, match=r"'id' numbers the rows from 0 to 59.*--column"):
         set_aside(as_table(pd.DataFrame({"id": range(60)})))
+
+
+@pytest.mark.parametrize("numbers", [range(20), range(1, 21), [3, 4, 9, 10, *range(20, 36)]])
+@pytest.mark.parametrize("name", ["", "Unnamed: 0", "__index_level_0__"])
+def test_a_column_without_a_name_that_numbers_the_rows_is_set_aside(name, numbers):
+    table = as_table(pd.DataFrame({name: list(numbers), "x": RNG.normal(size=20)}))
+    left, reasons = set_aside(table)
+    assert left.columns == ("x",)
+    assert "numbers the rows" in reasons[name]
+    assert set_aside(table, kept=[name])[0].columns == (name, "x")

@@ -155,9 +155,9 @@ CSV_FAULTS = {
     "header only": (b"a,b\n", "should have rows"),
     "no header": (b"1,2\n3,4\n", "put a header line of names above it"),
     "rows in quotation marks": (b'"1","2"\n"3","4"\n', "put a header line of names above it"),
-    "pandas' row numbers": (b"Unnamed: 0,a\n0,1.5\n1,2.5\n", "row numbers"),
+    "pandas' row numbers": (b"Unnamed: 0,a\n5,1.5\n1,2.5\n", "should have names"),
     "duplicate names": (b"a,b,a\n1,2,3\n", "'a'"),
-    "row numbers": (b",a\n0,1.5\n1,2.5\n", "row numbers"),
+    "no name": (b",a\n5,1.5\n1,2.5\n", "should have names"),
     "infinity": (b"a\n1\n-inf\n", "-inf at row 1"),
     "long row": (b"a,b\n1,2\n3,4,5\n", "line 3 has 3"),
     "short row": (b"a,b\n1,2\n3\n", "line 3 has 1"),
@@ -317,7 +317,7 @@ PARQUET_FAULTS = {
     "duplicate names": (pa.table([[1.0], [2.0]], names=["a", "a"]), "'a'"),
     "no rows": (pa.table({"a": pa.array([], pa.float64())}), "should have rows"),
     "no columns": (pa.table({}), "at least one column"),
-    "row numbers": (pa.table({"__index_level_0__": [0, 5], "a": [1.0, 2.0]}), "row numbers"),
+    "a column without a name": (pa.table({"__index_level_0__": [5, 0], "a": [1.0, 2.0]}), "should have names"),
 }
 
 

@@ -149,10 +149,10 @@ def test_row_numbers_and_other_texts_can_be_left_out(tmp_path, suffix):
     """Found by review: what was refused before it could be dropped could not be dropped."""
     path = tmp_path / f"t{suffix}"
     if suffix == ".csv":
-        path.write_text("Unnamed: 0,x,größe\n0,1,a\n1,2,b\n")
+        path.write_text("Unnamed: 0,x,größe\n7,1,a\n5,2,b\n")
     else:
-        pa.parquet.write_table(pa.table({"Unnamed: 0": [0, 1], "x": [1, 2], "größe": ["a", "b"]}), path)
-    with pytest.raises(TableFileError, match=r"likely row numbers|'string'"):
+        pa.parquet.write_table(pa.table({"Unnamed: 0": [7, 5], "x": [1, 2], "größe": ["a", "b"]}), path)
+    with pytest.raises(TableFileError, match=r"not number the rows|'string'"):
         read_table(path)
     assert read_part(path, Selection(drop=("Unnamed: 0", "größe"))).table.values.tolist() == [[1.0], [2.0]]
     assert read_part(path, Selection(only=("x",))).table.values.tolist() == [[1.0], [2.0]]

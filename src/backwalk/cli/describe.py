@@ -11,10 +11,10 @@ from backwalk.datasets import DENSITIES
 from backwalk.denoiser import TableDenoiser
 from backwalk.errors import BackwalkError
 from backwalk.estimator import Diffusion
-from backwalk.fit import check_settings, choose_columns, choose_within, read_rows
+from backwalk.fit import ChosenColumns, check_settings, choose_columns, choose_within, read_rows
 from backwalk.model import DiffusionModel, blur_words, student_words, training_words
 from backwalk.model_file import is_model, load
-from backwalk.table import Selection, StrPath, facts_of_columns, is_read_at_once, read_part
+from backwalk.table import Selection, StrPath, facts_of_columns, find_doubts, is_read_at_once, read_part
 from backwalk.table.column_facts import facts_of_codec
 
 MODEL_SUFFIXES = (".backwalk", ".safetensors")  # of files that are called models even if they are damaged
@@ -76,10 +76,10 @@ def _describe_table(path: StrPath) -> dict[str, Any]:
     if str(path) == "-":  # standard input cannot be read twice
         return {**facts, "columns": columns}
     try:
-        kinds = _kinds(path, [each["name"] for each in columns if "cannot_be_fitted" in each])
+        kinds, doubts = _kinds(path, [each["name"] for each in columns if "cannot_be_fitted" in each])
     except BackwalkError as error:
         return {**facts, "cannot_be_fitted": str(error), "columns": columns}
-    return {**facts, "columns": [{**each, **kinds.get(each["name"], {})} for each in columns]}
+    return {**facts, "columns": [{**each, **kinds.get(each["name"], {})} for each in columns], **doubts}
 
 
 def _tied(model: DiffusionModel) -> dict[str, Any]:
@@ -102,18 +102,27 @@ def _describe_files(path: StrPath) -> dict[str, Any]:
         "rows": rows.n_rows,
         "n_columns": rows.table.schema.n_columns,
         "columns": [{**facts, **aside}[name] for name in rows.table.schema.names],
+        **_doubts(chosen),
     }
 
 
-def _kinds(path: StrPath, unfit: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """Return by name which kind each column would get in a fit, or why it would be set aside.
+def _kinds(path: StrPath, unfit: Sequence[str]) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
+    """Return by name which kind each column would get in a fit, or why it would be set aside, and likely mistakes.
 
     Raises InvalidInput or TableFileError for a table that cannot be fitted as it is.
     """
     table = read_part(path, Selection(drop=tuple(unfit))).table
     chosen = choose_columns(table, check_settings(Diffusion().get_params(deep=False)))
     kinds = facts_of_codec(chosen.table.schema, chosen.codec)
-    return {
+    by_name = {
         **{each["name"]: {key: each[key] for key in ("kind", "encoded_as")} for each in kinds},
         **{name: {"set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()},
     }
+    return by_name, _doubts(chosen)
+
+
+def _doubts(chosen: ChosenColumns) -> dict[str, list[str]]:
+    """Return the likely mistakes, if there are any."""
+    has_all_rows = len(chosen.table.values) == chosen.n_rows
+    doubts = list(find_doubts(chosen.table, has_all_rows=has_all_rows))
+    return {"doubts": doubts} if doubts else {}

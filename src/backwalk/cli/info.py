@@ -7,6 +7,7 @@ import click
 
 from backwalk.cli.console import Console, on_one_line
 from backwalk.cli.options import reply_options, text_options
+from backwalk.formatting import NO_NAME
 
 
 @click.command()
@@ -37,10 +38,13 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each fact as a label and a text, both on one line."""
     for name, value in facts.items():
         label = name.replace("_", " ")
+        if name == "doubts":
+            yield from (("but", on_one_line(text)) for text in value)
+            continue
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for item in value:
                 others = (f"{key.replace('_', ' ')} = {_text(fact)}" for key, fact in item.items() if key != "name")
-                yield on_one_line(item["name"]), ", ".join(others)
+                yield on_one_line(item["name"]) or NO_NAME, ", ".join(others)
         else:
             yield label, _text(value)
 

@@ -266,7 +266,8 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
 
         Warns
         -----
-        ColumnsSetAsideWarning, DegenerateRowsWarning, RepeatedValueWarning, PriorMismatchWarning, ShortTrainingWarning
+        ColumnsSetAsideWarning, DoubtfulCellsWarning, DegenerateRowsWarning, RepeatedValueWarning,
+        PriorMismatchWarning, ShortTrainingWarning
             Before training, about rows or a schedule that spoil the model; after it, if a time limit ended it too soon.
         """
         began = time.perf_counter()

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.errors import DegenerateRowsWarning, PriorMismatchWarning, RepeatedValueWarning
+from backwalk.errors import DegenerateRowsWarning, DoubtfulCellsWarning, PriorMismatchWarning, RepeatedValueWarning
 from backwalk.fit.plan import Plan
 from backwalk.formatting import listed
 from backwalk.model import mismatch_warning
-from backwalk.table import Codec, Table, repeated_values
+from backwalk.table import Codec, Table, find_doubts, repeated_values
 
 FEWEST_ROWS = 20  # with fewer, none are held out
 _MOST_COUNTED = 10**6  # rows in the search for identical ones
@@ -31,6 +31,8 @@ def find_warnings(plan: Plan, z: NDArray[Any]) -> Iterator[tuple[type[Warning], 
     mismatch = mismatch_warning(plan.prior_mismatch, plan.schedule)
     if mismatch:
         yield PriorMismatchWarning, mismatch
+    for doubt in find_doubts(table, has_all_rows=len(table.values) == plan.chosen.n_rows):
+        yield DoubtfulCellsWarning, doubt
     repeated = repeated_values(codec, table.values, level)
     if repeated:
         columns = [f"{table.schema.label(j)} ({value:g} in {share:.0%})" for j, (value, share) in repeated.items()]

@@ -12,6 +12,7 @@ from backwalk.table.codec import Codec, Redraw
 from backwalk.table.column_options import Levels, Number, Option
 from backwalk.table.columns import Block, Column, ConstantColumn, off_atoms
 from backwalk.table.describing import facts_of_columns
+from backwalk.table.doubts import find_doubts
 from backwalk.table.files import SUFFIXES, is_pattern, table_files
 from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers
 from backwalk.table.grids import Grid
@@ -75,6 +76,7 @@ __all__ = [
     "facts_of_columns",
     "files_of_rows",
     "fill_rows",
+    "find_doubts",
     "fit_codec",
     "from_values",
     "is_pattern",

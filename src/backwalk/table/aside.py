@@ -18,6 +18,7 @@ from backwalk.table.whole import RunningLabels, RunningNumbers, WholeTable
 
 _FEWEST_ROWS = 50  # identifiers cannot be told from other columns by fewer
 _ROWS_PER_TEXT = 2.0  # on average; texts in fewer say nothing about new rows
+_UNNAMED = re.compile(r"Unnamed: \d+")
 _DATE = re.compile(
     r"\s*(\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|[A-Za-z]{3,9}\.? \d{1,2},? \d{4}|\d{1,2}\.? [A-Za-z]{3,9}\.? \d{4})"
     r"([ T,].*)?"
@@ -25,14 +26,32 @@ _DATE = re.compile(
 _LONGEST_STEP = 10  # on average, of numbers that increase from row to row as identifiers do
 
 
+def is_unnamed(name: str) -> bool:
+    """Return whether a column has no name, or one that pandas gives to its index or to a column without one."""
+    return not name or name.startswith("__index_level_") or _UNNAMED.fullmatch(name) is not None
+
+
+def numbers_rows(column: RunningNumbers | RunningLabels, values: FloatArray) -> bool:
+    """Return whether a column holds the numbers 0..n-1 or 1..n, of which `values`, (m,), are all or some.
+
+    Whole numbers that increase do too, as some rows of a table may have been left out.
+    """
+    if not isinstance(column, RunningNumbers) or not (values == np.rint(values)).all():
+        return False
+    n, first, last = column.n_observed, column.least, column.largest
+    is_whole_range = last - first == n - 1 and first in (0.0, 1.0) and len(np.unique(values)) == len(values)
+    return bool(is_whole_range or (column.increases and first >= 0.0))
+
+
 def set_aside(
     table: Table, *, kept: Collection[str] = (), whole: WholeTable | None = None
 ) -> tuple[Table, dict[str, str]]:
     """Return a table without the columns that a model should not learn, and for each of these the reason.
 
-    Such are columns without any value and, in more than 50 rows, columns of integers 0..n-1 or 1..n in any order, of
-    integers that increase from row to row by 10 or less on average, and of texts that are in fewer than two rows each
-    on average. The columns named by `kept` stay. The schema of the returned table has the others' names as `set_aside`.
+    Such are columns without any value, columns without a name that number the rows and, in more than 50 rows, columns
+    of integers 0..n-1 or 1..n in any order, of integers that increase from row to row by 10 or less on average, and of
+    texts that are in fewer than two rows each on average. The columns named by `kept` stay. The schema of the returned
+    table has the others' names as `set_aside`.
     A table whose columns have no names is returned unchanged. Where the rows of `table` are some of a larger one,
     `whole` has the facts of all rows, which decide; columns with more texts than such a table keeps, or with one value
     in all rows of `table` alone, are set aside too. Raises InvalidInput if no column would be left.
@@ -66,6 +85,8 @@ def _reason(table: Table, j: int, column: RunningNumbers | RunningLabels, whole:
         is_alike = not len(values) or bool((values == values[0]).all())
         if is_alike and not whole.has_few_values(j):
             return f"has one value, or none, in all but a few of {whole.n_rows:,} rows"
+    if is_unnamed(table.schema.names[j]) and numbers_rows(column, values):
+        return "has no name and numbers the rows"
     if n <= _FEWEST_ROWS:
         return None
     if isinstance(column, RunningLabels):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backwalk.formatting import listed
+from backwalk.formatting import NO_NAME, listed
 from backwalk.table.codec import Codec
 from backwalk.table.columns import Column
 from backwalk.table.schema import Schema
@@ -42,7 +42,7 @@ def lines_of(facts: Sequence[Mapping[str, Any]], set_aside: Mapping[str, str]) -
     if len(facts) > len(shown):
         yield f"  and {len(facts) - len(shown):,} more columns"
     for own, reason in list(set_aside.items())[:_MOST_SHOWN]:
-        yield f"  {own} is set aside: it {reason}"
+        yield f"  {own or NO_NAME} is set aside: it {reason}"
     if len(set_aside) > _MOST_SHOWN:
         yield f"  and {len(set_aside) - _MOST_SHOWN:,} more are set aside"
 

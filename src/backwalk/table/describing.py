@@ -36,7 +36,12 @@ def facts_of_columns(path: StrPath) -> tuple[int, list[dict[str, Any]]]:
                 columns[name] += rows[name].chunks
         known = [
             {
-                **_facts(name, source.types[name], pa.chunked_array(chunks, None if chunks else source.types[name])),
+                **_facts(
+                    name,
+                    source.types[name],
+                    pa.chunked_array(chunks, None if chunks else source.types[name]),
+                    of_text_file=source.is_text,
+                ),
                 **({"but": source.questions[name]} if name in source.questions else {}),
             }
             for name, chunks in columns.items()
@@ -54,7 +59,7 @@ def _of_array(rows: Any) -> tuple[int, list[dict[str, Any]]]:
     return len(rows), [{**each, "dtype": rows.dtype.name} for each in facts]
 
 
-def _facts(name: str, of_type: pa.DataType, column: pa.ChunkedArray) -> dict[str, Any]:
+def _facts(name: str, of_type: pa.DataType, column: pa.ChunkedArray, *, of_text_file: bool = False) -> dict[str, Any]:
     missing = missing_in(column)
     dtype = str(of_type)
     facts: dict[str, Any] = {"name": name, "dtype": numpy_dtype(dtype) or dtype}
@@ -63,7 +68,7 @@ def _facts(name: str, of_type: pa.DataType, column: pa.ChunkedArray) -> dict[str
     if pa.types.is_decimal(of_type):
         column = column.cast(pa.float64())
     if has_labels(of_type):
-        return {**facts, **_of_levels(column, missing)}
+        return {**facts, **_of_levels(column, missing, of_text_file=of_text_file)}
     if is_time(of_type):
         return {**facts, **_of_times(column)}
     if numpy_dtype(str(column.type)) is None:
@@ -77,14 +82,18 @@ def _facts(name: str, of_type: pa.DataType, column: pa.ChunkedArray) -> dict[str
     return {**facts, "mean": mean, "sd": sd, "least": float(x.min()), "largest": float(x.max())}
 
 
-def _of_levels(column: pa.ChunkedArray, missing: NDArray[np.bool_]) -> dict[str, Any]:
+def _of_levels(column: pa.ChunkedArray, missing: NDArray[np.bool_], *, of_text_file: bool) -> dict[str, Any]:
     """Return the number of levels, the most frequent one (of several the first) and its number of rows."""
     if missing.all():
         return {"levels": 0}
     codes, texts = coded(column, pa.large_string()), RunningLabels()
     texts.add(codes.values, codes.labels or ())
     most = int(texts.counts.argmax())
-    others = almost_numbers(texts.labels, texts.counts, texts.first_rows) if is_plain_text(column.type) else ""
+    others = (
+        almost_numbers(texts.labels, texts.counts, texts.first_rows, of_text_file=of_text_file)
+        if is_plain_text(column.type)
+        else ""
+    )
     return {
         "levels": int((texts.counts > 0).sum()),
         "most_frequent": texts.labels[most],

@@ -10,10 +10,9 @@ import glob
 import gzip
 import math
 import os
-import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,6 @@ from backwalk.table.text_options import StrPath, TextOptions, options_of
 
 _WILD = "*?["
 _HIDDEN = ("_", ".")  # Spark's _SUCCESS, checksums of file systems
-_UNNAMED = re.compile(r"Unnamed: \d+")  # pandas' name of a column without one
 _COPIED_AT_ONCE = 2**20
 _NPY_MAGIC = b"\x93NUMPY"
 _LONGEST_NPY_HEADER = 10_000  # NumPy's own limit, which it checks only after reading the header
@@ -233,16 +231,6 @@ def is_fit(of_type: pa.DataType) -> bool:
     name = str(of_type)
     has_numbers = pa.types.is_null(of_type) or pa.types.is_decimal(of_type)
     return bool(has_numbers or arrow_type(numpy_dtype(name) or name, "pyarrow") is not None)
-
-
-def refuse_row_numbers(names: Sequence[str]) -> None:
-    """Raise TableFileError for columns without a name, which hold row numbers: a model would learn them as data."""
-    for name in names:
-        if not name or name.startswith("__index_level_") or _UNNAMED.fullmatch(name):  # pandas' names of its index
-            raise TableFileError(
-                f"Columns should have names, but got {shown(name)}, likely row numbers: save without index, or name "
-                f"it, or leave it out (on the command line by --drop {shown(name)})."
-            )
 
 
 def read_npy(file: SourceFile) -> npt.NDArray[Any]:

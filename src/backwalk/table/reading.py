@@ -21,8 +21,9 @@ from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.formatting import byte_words, listed
 from backwalk.streams import Stream
+from backwalk.table.aside import is_unnamed, numbers_rows
 from backwalk.table.dtypes import is_text
-from backwalk.table.files import SourceFile, faults_of, files_of, read_npy, refuse_row_numbers, table_files
+from backwalk.table.files import SourceFile, faults_of, files_of, read_npy, table_files
 from backwalk.table.frame import Table, as_table, table_of_arrow
 from backwalk.table.schema import PER_DAY, FloatArray, Schema, shown, unescaped_cell
 from backwalk.table.selection import (
@@ -267,7 +268,6 @@ class _Pass:
         gaps = np.zeros(len(source.names), dtype=np.int64)
         more = f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else ""
         with faults_of(self._files[0].label + more):
-            refuse_row_numbers(source.names)
             for question in source.questions.values():
                 raise TableFileError(question)
             for block in _blocks(source, source.names, self._selection, watched(self._watch, "reading", self._files)):
@@ -288,6 +288,7 @@ class _Pass:
                     f"{listed(f'{name} ({n:,})' for name, n in where if n)}: leave out a column"
                 )
             table, whole = self._finished(self._schema)
+            self._refuse_unnamed(table)
         return RowsThatFit(
             table=table,
             whole=None if self._takes_all else whole,
@@ -389,11 +390,26 @@ class _Pass:
                 values[:, j] = codes[np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.intp)]
                 all_labels.append(tuple(column.labels))
                 if is_plain_text(schema.types[j]) and schema.names[j] not in self._selection.texts:
-                    refuse_almost_numbers(schema.names[j], column.labels, column.counts, column.first_rows)
+                    refuse_almost_numbers(
+                        schema.names[j],
+                        column.labels,
+                        column.counts,
+                        column.first_rows,
+                        of_text_file=self._source.is_text,
+                    )
         refuse_many_levels(sum(len(labels or ()) for labels in all_labels))
         schema = replace(schema, labels=tuple(all_labels), units=tuple(self._units))
         whole = WholeTable(self._n_rows, schema.names, schema.dtypes, tuple(self._columns), self._again)
         return Table(values, schema), whole
+
+    def _refuse_unnamed(self, table: Table) -> None:
+        """Raise TableFileError for columns without a name that hold something else than the numbers of the rows."""
+        for name, column, values in zip(self._source.names, self._columns, table.values.T, strict=True):
+            if is_unnamed(name) and column.n_observed and not numbers_rows(column, values[~np.isnan(values)]):
+                raise TableFileError(
+                    f"Columns should have names, but got {shown(name)}, which does not number the rows: name it, or "
+                    f"leave it out (on the command line by --drop {shown(name)})."
+                )
 
     def _again(self, columns: Mapping[str, RunningNumbers]) -> None:
         """Read some columns of numbers again, and add their rows to the facts of each."""

@@ -101,7 +101,9 @@ class RowBlock:
             if name not in selection.texts and is_text(types[name]):
                 texts = RunningLabels()
                 texts.add(values, labels or (), self.first + np.flatnonzero(is_taken))
-                refuse_almost_numbers(name, texts.labels, texts.counts, texts.first_rows)
+                refuse_almost_numbers(
+                    name, texts.labels, texts.counts, texts.first_rows, of_text_file=self.text is not None
+                )
         return table, is_taken
 
     def plain(self, names: Sequence[str]) -> pa.Table:

@@ -124,10 +124,15 @@ def is_gap(cells: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def refuse_almost_numbers(
-    name: str, labels: Sequence[str], counts: npt.NDArray[np.int64], first_rows: npt.NDArray[np.int64]
+    name: str,
+    labels: Sequence[str],
+    counts: npt.NDArray[np.int64],
+    first_rows: npt.NDArray[np.int64],
+    *,
+    of_text_file: bool,
 ) -> None:
     """Raise TableFileError for a column of texts that mostly are numbers: see `almost_numbers`."""
-    words = almost_numbers(labels, counts, first_rows)
+    words = almost_numbers(labels, counts, first_rows, of_text_file=of_text_file)
     if words:
         raise TableFileError(
             f"Column {shown(name)} should hold numbers, but {words}, or take the column as one of texts "
@@ -135,7 +140,13 @@ def refuse_almost_numbers(
         )
 
 
-def almost_numbers(labels: Sequence[str], counts: npt.NDArray[np.int64], first_rows: npt.NDArray[np.int64]) -> str:
+def almost_numbers(
+    labels: Sequence[str],
+    counts: npt.NDArray[np.int64],
+    first_rows: npt.NDArray[np.int64],
+    *,
+    of_text_file: bool,
+) -> str:
     """Describe the cells of a text column that are no numbers, if most are, possibly with signs or separators.
 
     `counts`, (L,), are the rows of each label, and `first_rows`, (L,), the first of them. The text, which ends with a
@@ -158,7 +169,7 @@ def almost_numbers(labels: Sequence[str], counts: npt.NDArray[np.int64], first_r
     beside = f", beside {n_numbers:,} that are" if n_numbers else ""
     others = [labels[int(i)] for i in np.flatnonzero(is_other)]
     remedy = "write plain numbers, such as 1234.5, or empty these cells"
-    if is_strange.any() and len(others) <= _MOST_MISSING_WORDS:
+    if of_text_file and is_strange.any() and len(others) <= _MOST_MISSING_WORDS:
         flags = " ".join(f"--na {shlex.quote(word)}" for word in others)
         remedy = f"if that means missing, give {flags} (na= of TextPath in Python); otherwise {remedy}"
     return f"{shown(labels[first])} at row {first_rows[first]} (rows count from 0){more}{beside}: {remedy}"

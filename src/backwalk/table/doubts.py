@@ -1,0 +1,91 @@
+"""What is likely a mistake in a table: numbers that stand for missing values, labels that mean one, a row of totals.
+
+Nothing of it is changed. A fit and `backwalk info` tell of it, as only the user knows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from backwalk.formatting import listed
+from backwalk.table.frame import Table
+from backwalk.table.schema import FloatArray, shown
+
+_NINES = re.compile(r"9{2,}(\.9+)?")  # the digits of -999, 9999 and 99.9
+_FEWEST_ROWS = 10
+_FEWEST_SUMMANDS = 5  # not 0: fewer small numbers are often the last one's sum by chance
+_ROUNDING = 1e-9
+_MOST_SHOWN = 3
+
+
+def find_doubts(table: Table, *, has_all_rows: bool = True) -> Iterator[str]:
+    """Yield a sentence about each likely mistake in a table, with its remedy; of plain arrays nothing is known.
+
+    A row of totals is the last one, and found where the table `has_all_rows`.
+
+    >>> from backwalk.table import as_table
+    >>> import pyarrow as pa
+    >>> next(find_doubts(as_table(pa.table({"town": ["Bonn", "bonn ", "Rome"]}))))[:65]
+    "column 'town' has levels that differ by blanks or case alone, 'Bo"
+    """
+    if table.schema.kind == "numpy":
+        return
+    for j, labels in enumerate(table.schema.labels):
+        label = table.schema.label(j)
+        if labels is not None:
+            yield from _alike(label, labels)
+        elif table.schema.units[j] is None:
+            yield from _sentinels(label, table.values[:, j])
+    if has_all_rows and len(table.values) >= _FEWEST_ROWS:
+        yield from _totals(table)
+
+
+def _alike(label: str, labels: Sequence[str]) -> Iterator[str]:
+    """Yield what is told of levels that differ by blanks or case alone."""
+    groups = defaultdict[str, list[str]](list)
+    for text in labels:
+        groups[" ".join(text.split()).casefold()].append(text)
+    alike = [" and ".join(map(shown, group)) for group in groups.values() if len(group) > 1]
+    if alike:
+        more = [f"{len(alike) - _MOST_SHOWN:,} more such groups"] if len(alike) > _MOST_SHOWN else []
+        yield (
+            f"{label} has levels that differ by blanks or case alone, {listed([*alike[:_MOST_SHOWN], *more])}: write "
+            "them alike, or they are learnt as different."
+        )
+
+
+def _sentinels(label: str, values: FloatArray) -> Iterator[str]:
+    """Yield what is told of numbers of nines that are farther from all others than these are from each other."""
+    x = values[~np.isnan(values)]
+    if not len(x):
+        return
+    nines = [end for end in {float(x.min()), float(x.max())} if _NINES.fullmatch(f"{abs(end):.15g}")]
+    others = x[~np.isin(x, nines)] if nines else x[:0]
+    low, high = (float(others.min()), float(others.max())) if len(others) else (0.0, 0.0)
+    for end in nines:
+        if low < high and max(low - end, end - high) > high - low:
+            n = int((x == end).sum())
+            yield (
+                f"{label} is {end:.15g} in {n:,} row{'s' * (n > 1)}, far from all others, {low:.6g} to {high:.6g}: if "
+                f"that means missing, empty these cells, or of text files give --na={end:.15g} (na= of TextPath in "
+                "Python)."
+            )
+
+
+def _totals(table: Table) -> Iterator[str]:
+    """Yield what is told of a last row that sums the others."""
+    *_, last = table.values
+    above = np.nan_to_num(table.values[:-1])
+    sums, sizes = above.sum(axis=0), np.abs(above)
+    is_number = [
+        each is None and unit is None for each, unit in zip(table.schema.labels, table.schema.units, strict=True)
+    ]
+    is_sum = np.abs(last - sums) <= _ROUNDING * sizes.sum(axis=0)
+    is_sum &= (np.abs(last) > sizes.max(axis=0)) & ((above != 0.0).sum(axis=0) >= _FEWEST_SUMMANDS) & is_number
+    if is_sum.any():
+        names = listed(table.schema.label(int(j)) for j in np.flatnonzero(is_sum))
+        yield f"the last row is likely one of totals, the sums of all others in {names}: delete it."

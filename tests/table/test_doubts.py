@@ -1,0 +1,62 @@
+"""Likely mistakes are told of, and what only looks like one is not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backwalk.table import as_table, find_doubts
+
+RNG = np.random.default_rng(0)
+AGES = RNG.integers(18, 90, 200).astype(float)
+
+
+def doubts(columns, **options):
+    return list(find_doubts(as_table(pd.DataFrame(columns)), **options))
+
+
+def test_levels_that_differ_by_blanks_or_case_are_named():
+    (text,) = doubts({"town": ["Bonn", "bonn ", "Rome", "New  York", "new york", "Rom"], "x": range(6)})
+    assert "'town'" in text
+    assert "'Bonn' and 'bonn '" in text
+    assert "'New  York' and 'new york'" in text
+    assert "Rom" not in text.replace("levels", "")
+
+
+@pytest.mark.parametrize("sentinel", [-999.0, 999.0, -99.0, 9999.0, -99.9, 999.99])
+def test_numbers_of_nines_far_from_all_others_are_told(sentinel):
+    (text,) = doubts({"age": np.append(AGES, [sentinel] * 3)})
+    assert f"is {sentinel:g} in 3 rows" in text
+    assert f"--na={sentinel:g}" in text
+
+
+def test_two_of_them_do_not_hide_each_other():
+    assert len(doubts({"age": np.append(AGES, [-999.0, 9999.0])})) == 2
+
+
+@pytest.mark.parametrize(
+    "x", [AGES, np.append(AGES, 99.0), np.append(AGES, -998.0), np.array([0.0, 99.0] * 20), RNG.normal(size=99) * 1e4]
+)
+def test_other_numbers_are_not_told_of(x):
+    assert doubts({"x": x}) == []
+
+
+def test_a_last_row_of_totals_is_told():
+    table = pd.DataFrame(
+        {"price": RNG.random(50).round(2), "n": RNG.integers(0, 9, 50), "town": "Bonn", "year": range(2000, 2050)}
+    )
+    assert doubts(table) == []
+    table.loc[50] = [table["price"].sum(), table["n"].sum(), "Total", np.nan]
+    (text,) = doubts(table)
+    assert "in column 'price', column 'n'" in text
+    assert doubts(table, has_all_rows=False) == []
+    assert doubts(table.iloc[::-1]) == []
+
+
+def test_small_sums_by_chance_are_not_totals():
+    flags = np.zeros(40)
+    flags[[1, 5, 9]] = 1
+    assert doubts({"flag": [*flags, 3.0], "x": [0.0] * 41}) == []
+
+
+def test_nothing_is_known_of_arrays():
+    assert list(find_doubts(as_table(np.append(AGES, -999.0)[:, None]))) == []
