@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         ShortTrainingWarning,
         TableFileError,
         TrainingDiverged,
+        UnseenValuesWarning,
     )
     from backwalk.estimator import Diffusion, DiffusionImputer, multiple_imputations, pooled
     from backwalk.inference import posterior
@@ -68,6 +69,7 @@ __all__ = [
     "Textbook",
     "Training",
     "TrainingDiverged",
+    "UnseenValuesWarning",
     "multiple_imputations",
     "pooled",
     "posterior",

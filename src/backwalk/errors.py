@@ -17,12 +17,16 @@ UserWarning
 ├── ImpossibleRowsWarning           rows that the model cannot make are left out of a score
 ├── PriorMismatchWarning            the chain ends before the data are noise
 ├── RepeatedValueWarning            one number stands in many rows of a column
-└── ShortTrainingWarning            a time limit ended training after far too few steps
+├── ShortTrainingWarning            a time limit ended training after far too few steps
+└── UnseenValuesWarning             cells hold values that the fit did not see
 ```
 
 Each message says what is wrong, which value was given, and what to do. The command line turns errors into one line on
 stderr; everything else lets them propagate.
 """
+
+import sys
+import warnings
 
 
 class BackwalkError(Exception):
@@ -91,3 +95,16 @@ class RepeatedValueWarning(UserWarning):
 
 class ShortTrainingWarning(UserWarning):
     """A time limit ended training after far fewer steps than a sound fit takes."""
+
+
+class UnseenValuesWarning(UserWarning):
+    """Cells that are given or scored hold values that the fit did not see; the message counts them by column."""
+
+
+def warn_caller(text: str, category: type[UserWarning]) -> None:
+    """Warn at the line that called into this package."""
+    frame, level = sys._getframe(1), 3
+    package = __name__.partition(".")[0]
+    while frame.f_back is not None and str(frame.f_back.f_globals.get("__name__")).partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

@@ -9,12 +9,11 @@
 - **Tables** (`table.as_table`, `table.match_columns`): pandas, polars or pyarrow tables of numbers, truth values,
   texts, categories, dates, times and durations with distinct names, with at most TABLE_LEVELS different texts in all
   columns. Nested and binary columns are refused. The columns of a fitted model are found by name; all must be there,
-  and no others but those that the fit set aside. Labels are those that the fit saw.
+  and no others but those that the fit set aside. Values that the fit did not see follow `unseen` of `Diffusion`.
 - **Conditions**: a row to be scored, bounded or mapped to latents lies within FARTHEST_TO_SCORE scales of the fitted
   rows; for bounds and latents its constant columns hold the fitted constants (`score_samples` returns -inf otherwise).
   A row to be fitted lies within FARTHEST_TO_FIT if columns are not scaled. Given values (`model.read_given`) are
-  those that the model can make, in one row for all rows to draw or in one for each; at least one candidate in a
-  thousand meets ranges and sets.
+  in one row for all rows to draw or in one for each; at least one candidate in a thousand meets ranges and sets.
 - **Settings** (`fit.check_settings`, `Diffusion`): checked before any training.
 - **Table files** (`table.read_table`): `.csv` and `.tsv` in UTF-8 with a header, plain or with `.gz`; `.parquet`; and
   `.npy` of real numbers. Each is a regular file within the sizes below, compressed or not; CSV is also read from
@@ -36,6 +35,9 @@ from typing import Literal, TypeGuard, get_args
 ReverseVariance = Literal["beta", "beta_tilde", "optimal"]
 REVERSE_VARIANCES: tuple[str, ...] = get_args(ReverseVariance)
 BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
+Unseen = Literal["nearest", "error"]
+"""What becomes of values that the fit did not see: see `model/unseen.py`."""
+UNSEEN: tuple[str, ...] = get_args(Unseen)
 
 TABLE_FILE_BYTES = 2**30  # of the file, and of all that it unpacks to
 TABLE_FILE_CELLS = 2**26

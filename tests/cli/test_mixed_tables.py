@@ -238,6 +238,36 @@ def test_gaps_are_filled_and_observed_cells_stay_as_they_are_written(run, birds,
     assert len(bill.partition(".")[2]) <= 1
 
 
+def test_values_that_the_fit_did_not_see_are_told_in_one_warning_or_refused(run, birds, tmp_path):
+    """A new species in two rows, and a new year in one."""
+    _, model, _ = birds
+    rows = [row[1:] for row in BIRDS[:30]]
+    rows[3][0] = rows[8][0] = "Emperor"
+    rows[8][5] = "2031"
+    table = tmp_path / "later.csv"
+    table.write_text("\n".join(",".join(row) for row in [HEADER[1:], *rows]) + "\n")
+    impossible = (
+        "warning: DATA has values that the fit did not see: they give a log-density of -inf in column 'species' "
+    )
+    missing = "as missing in column 'species' (2 cells)"
+    scored, filled = tmp_path / "scores.csv", tmp_path / "filled.csv"
+    for arguments, words in (
+        (["score", model, table, "-o", scored], impossible + "(2 cells), column 'year' (1 cell)"),
+        (["score", model, table, "-o", tmp_path / "of_sex.csv", "--given", "species", "--columns", "sex"], missing),
+        (["impute", model, table, "-o", filled], f"nearest ones in column 'year' (1 cell); they count {missing}"),
+        (["sample", model, "--given-file", table, "-o", tmp_path / "drawn.csv", "--evaluations", 2], missing),
+    ):
+        status, _, err = run(*arguments)
+        assert (status, err.count("warning: "), words in err) == (0, 1, True), err
+        status, _, err = run(*arguments, "--force", "--unseen", "error")
+        assert (status, "'Emperor' at row 3" in err) == (1, True), err
+    assert [i for i, row in enumerate(_rows(scored.read_text())[1:]) if row[0] == "-inf"] == [3, 8]
+    old, new = (_rows(path.read_text()) for path in (table, filled))
+    assert all(
+        b == a or a == "NA" for one, other in zip(old, new, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
 def test_several_draws_are_numbered_and_means_are_one_table(run, birds, tmp_path):
     table, model, _ = birds
     path = tmp_path / "draws.parquet"

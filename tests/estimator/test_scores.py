@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV
 
 from backwalk.assess import Fidelity
 from backwalk.denoiser import Residual
-from backwalk.errors import ImpossibleRowsWarning
+from backwalk.errors import ImpossibleRowsWarning, UnseenValuesWarning
 from backwalk.estimator import Diffusion
 from backwalk.fit import progress
 from backwalk.model import bound, log_density, rank_scores
@@ -51,7 +51,8 @@ def test_a_score_leaves_out_rows_that_the_model_cannot_make_and_says_so(fitted, 
         score = fitted.score(other)
     assert score == fitted.score(rows[[0, 2]])
     assert [warning.filename for warning in caught] == [__file__]
-    assert fitted.score_samples(other)[1] == -math.inf
+    with pytest.warns(UnseenValuesWarning, match="column 1"):
+        assert fitted.score_samples(other)[1] == -math.inf
     with pytest.warns(ImpossibleRowsWarning):
         assert fitted.score(other[1:2]) == -math.inf
 

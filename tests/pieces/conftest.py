@@ -36,9 +36,9 @@ def made_anew(monkeypatch):
     """Lists the parts that are made in this process, by their first row."""
     begun, tables = [], Sampling.tables
 
-    def counted(self, model, data, seed, start, stop):
+    def counted(self, model, data, seed, start, stop, cells):
         begun.append(start)
-        return tables(self, model, data, seed, start, stop)
+        return tables(self, model, data, seed, start, stop, cells)
 
     monkeypatch.setattr(Sampling, "tables", counted)
     return begun

@@ -7,7 +7,7 @@ import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
-from backwalk import Diffusion, InvalidInput, TableFileError
+from backwalk import Diffusion, InvalidInput, TableFileError, UnseenValuesWarning
 from backwalk.pieces import (
     Imputing,
     PartsFolder,
@@ -101,6 +101,7 @@ def test_filled_rows_in_parts_are_those_of_the_whole(saved, rows, text, folder, 
         assert draw.select(["x", "kind"]).equals(expected)
 
 
+@pytest.mark.filterwarnings("ignore:given has .* beyond the fitted range:backwalk.UnseenValuesWarning")
 def test_rows_are_drawn_given_those_of_a_file(saved, rows, tmp_path):
     given = rows.select(["kind", "x"])
     pyarrow.parquet.write_table(given, tmp_path / "given.parquet")
@@ -110,6 +111,33 @@ def test_rows_are_drawn_given_those_of_a_file(saved, rows, tmp_path):
     assert made.manifest.values == values_checksum(whole)
     with pytest.raises(InvalidInput, match="2,100"):
         sample_parts(saved[0], tmp_path / "more", 2101, **options)
+
+
+def test_values_that_the_fit_did_not_see_are_counted_over_all_parts(saved, rows, tmp_path):
+    """One label in each of two parts: a warning when they are made and when they are found, none of unused columns."""
+    kinds = rows["kind"].to_pylist()
+    kinds[5], kinds[N - 1] = "never", "seen"
+    path = tmp_path / "rows.parquet"
+    strange = rows.set_column(3, "kind", pa.array(kinds))
+    pyarrow.parquet.write_table(strange, path)
+    for _ in range(2):
+        with pytest.warns(UnseenValuesWarning, match=r"-inf in column 'kind' \(2 cells\)") as caught:
+            score_parts(saved[0], path, tmp_path / "scores", part_rows=2048)
+        assert len(caught) == 1
+    assert np.flatnonzero(np.isneginf(read(tmp_path / "scores")["log_density"])).tolist() == [5, N - 1]
+    score_parts(saved[0], path, tmp_path / "of x", columns=["x"], part_rows=2048)
+    with pytest.warns(UnseenValuesWarning, match=r"as missing in column 'kind' \(2 cells\)"):
+        impute_parts(saved[0], path, tmp_path / "filled", part_rows=2048)
+    filled = read(tmp_path / "filled")["kind"].to_pylist()
+    assert [filled[5], filled[N - 1], None in filled] == ["never", "seen", False]
+    given = {"given_file": path, "n_evaluations": 2, "seed": 3}
+    pyarrow.parquet.write_table(strange.select(["kind"]), path)
+    with pytest.warns(UnseenValuesWarning, match=r"given has .* as missing in column 'kind' \(2 cells\)"):
+        sample_parts(saved[0], tmp_path / "drawn", part_rows=2048, **given)
+    drawn = read(tmp_path / "drawn")["kind"].to_pylist()
+    assert all(new in ("a", "b") and old in (new, None, "never", "seen") for old, new in zip(kinds, drawn, strict=True))
+    with pytest.raises(InvalidInput, match=r"'never' at row 5"):
+        sample_parts(saved[0], tmp_path / "refused", part_rows=2048, unseen="error", **given)
 
 
 def test_a_table_that_changed_is_refused(saved, rows, tmp_path):

@@ -18,8 +18,10 @@ from backwalk.cli.options import (
     seed_option,
     table_output_option,
     text_options,
+    unseen_option,
 )
 from backwalk.errors import IncompatibleArguments
+from backwalk.limits import Unseen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     "draw.",
 )
 @text_options
+@unseen_option
 @device_option
 @seed_option
 @force_option
@@ -57,6 +60,7 @@ def impute(
     output: str,
     draws: int | None,
     statistic: Literal["mean", "median"] | None,
+    unseen: Unseen,
     device: str,
     seed: int,
     force: bool,
@@ -76,7 +80,7 @@ def impute(
     from backwalk.cli import tables
     from backwalk.cli.parts import is_folder, refuse_parts, write_parts
     from backwalk.estimator.conditionals import N_DRAWS
-    from backwalk.model import estimate_rows, impute_rows
+    from backwalk.model import check_unseen, estimate_rows, impute_rows, warn_of_unseen
     from backwalk.pieces import NUMBER, impute_parts
     from backwalk.streams import Stream
     from backwalk.table import Selection, check_table_path, match_columns, read_part, write_filled
@@ -87,14 +91,16 @@ def impute(
     if data == "-":
         raise IncompatibleArguments("TABLE should be a file, because standard input cannot be read twice.")
     if is_folder(output):
-        asked = {"data": console.path(data), "n_draws": draws, "statistic": statistic, "seed": seed}
+        asked = {"data": console.path(data), "n_draws": draws, "statistic": statistic, "unseen": unseen, "seed": seed}
         write_parts(console, impute_parts, model, output, asked, parts, device=device, force=force, json=json)
         return
     refuse_parts(output, parts)
     check_table_path(output, overwrite=force)
     fitted, began = tables.load_model(model, device, data=data).model_, time.monotonic()
     table = read_part(console.path(data), Selection.of_schema(fitted.schema, only=True)).table
-    values = match_columns(table, fitted.schema, name="TABLE").values
+    table = match_columns(table, fitted.schema, name="TABLE", unseen=unseen)
+    values, every = table.values, range(fitted.schema.n_columns)
+    warn_of_unseen(check_unseen(fitted, values, given=every, unseen=unseen, name="TABLE"), "TABLE")
     n_gaps = int(np.isnan(values).sum())
     stream, n = Stream(seed).child("impute"), draws or 1
     completed: Iterable[NDArray[np.float64]]
@@ -104,7 +110,7 @@ def impute(
         count = console.counter("imputing", n * len(values))
         completed = tables.count_pieces(impute_rows(fitted, values, n, stream=stream), count)
     write_filled(
-        console.path(data), output, completed, fitted.schema, number=None if draws is None else NUMBER, overwrite=force
+        console.path(data), output, completed, table.schema, number=None if draws is None else NUMBER, overwrite=force
     )
     place = "" if output == "-" else f"{output}: "
     console.message(f"{place}filled {n_gaps:,} gaps in {len(values):,} rows{f', {n:,} times' if n > 1 else ''}")

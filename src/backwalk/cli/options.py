@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from backwalk.cli.console import Console
+from backwalk.limits import UNSEEN
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -71,6 +72,14 @@ rows_option = click.option(
     type=click.IntRange(min=1),
     show_default="10000",
     help="Rows to draw if DATA is a built-in density; files are read whole.",
+)
+unseen_option = click.option(
+    "--unseen",
+    type=click.Choice(UNSEEN),
+    default="nearest",
+    show_default=True,
+    help="What becomes of values that the fit did not see: nearest warns, and where they are given takes the nearest "
+    "number or ordered label, and other labels as missing (scored, the row has -inf); error refuses them.",
 )
 drop_missing_option = click.option("--drop-missing", is_flag=True, help="Leave out rows with missing values.")
 drop_options = _together(

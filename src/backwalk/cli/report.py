@@ -20,9 +20,11 @@ from backwalk.cli.options import (
     rows_option,
     seed_option,
     text_options,
+    unseen_option,
 )
 from backwalk.errors import InvalidInput
 from backwalk.formatting import one_line
+from backwalk.limits import Unseen
 
 if TYPE_CHECKING:
     from backwalk.assess import Fidelity
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 @rows_option
 @text_options
 @drop_missing_option
+@unseen_option
 @seed_option
 @force_option
 @reply_options
@@ -79,6 +82,7 @@ def assess_and_report(
     device: str,
     rows: int | None = None,
     drop_missing: bool = False,
+    unseen: Unseen = "nearest",
     seed: int,
     force: bool,
     commands: Sequence[str],
@@ -88,8 +92,10 @@ def assess_and_report(
     from backwalk.cli.given import columns_from
     from backwalk.cli.tables import is_built_in, load_model, read_training, read_unseen
     from backwalk.datasets import DENSITIES
+    from backwalk.model import check_unseen
     from backwalk.report import write_report
     from backwalk.streams import Stream
+    from backwalk.table import match_columns
 
     check_report_target(output, force)
     stream = Stream(seed).child("report")
@@ -98,13 +104,16 @@ def assess_and_report(
     if training is not None:
         fit_rows = read_training(console, training, fitted, drop_missing=drop_missing)
         matched_rows(fit_rows, fitted, "--training")
-    unseen, _ = read_unseen(console, data, rows, seed, fitted, drop_missing=drop_missing)
-    scored, _ = rows_to_score(unseen, fitted, "DATA")
+    data_rows, _ = read_unseen(console, data, rows, seed, fitted, drop_missing=drop_missing)
+    if unseen == "error":
+        values = match_columns(data_rows, fitted.schema, name="DATA").values
+        check_unseen(fitted, values, scored=range(fitted.schema.n_columns), unseen=unseen, name="DATA")
+    scored, *_ = rows_to_score(data_rows, fitted, "DATA")
     console.message(f"scoring {len(scored):,} unseen rows")
     began = time.monotonic()
     fidelity = assess(
         fitted,
-        unseen,
+        data_rows,
         training=fit_rows,
         density=DENSITIES[data]() if is_built_in(data) else None,
         target=target,

@@ -19,8 +19,10 @@ from backwalk.cli.options import (
     reply_options,
     table_output_option,
     text_options,
+    unseen_option,
 )
 from backwalk.errors import IncompatibleArguments
+from backwalk.limits import Unseen
 
 _USUALLY_DRAWN = 1000
 
@@ -81,6 +83,7 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
     type=click.FloatRange(min=0.0, max=1.0),
     help="With --sampler ddim: its share of fresh noise, from 0 (none) to 1 (that of beta_tilde).",
 )
+@unseen_option
 @raw_headers_option
 @device_option
 @click.option(
@@ -103,6 +106,7 @@ def sample(
     sampler: str | None,
     evaluations: int | None,
     eta: float | None,
+    unseen: Unseen,
     raw_headers: bool,
     device: str,
     seed: int | None,
@@ -134,7 +138,7 @@ def sample(
     if not in_parts:
         refuse_parts(output, parts)
         check_table_path(output, overwrite=force)
-    estimator, began = tables.load_model(model, device), time.monotonic()
+    estimator, began = tables.load_model(model, device).set_params(unseen=unseen), time.monotonic()
     schedule, schema = estimator.model_.schedule, estimator.model_.schema
     conditions = conditions_from(given, schema)
     if in_parts:
@@ -142,6 +146,7 @@ def sample(
             "n_samples": rows,
             "given": conditions,
             "given_file": None if given_file is None else console.path(given_file),
+            "unseen": unseen,
             "seed": seed,
         }
         if sampler is not None:

@@ -18,10 +18,11 @@ from backwalk.cli.options import (
     seed_option,
     table_output_option,
     text_options,
+    unseen_option,
 )
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.formatting import listed
-from backwalk.limits import BOUND_VARIANCES
+from backwalk.limits import BOUND_VARIANCES, Unseen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
 @rows_option
 @text_options
 @drop_missing_option
+@unseen_option
 @seed_option
 @force_option
 @reply_options
@@ -85,6 +87,7 @@ def score(
     device: str,
     rows: int | None,
     drop_missing: bool,
+    unseen: Unseen,
     seed: int,
     force: bool,
     json: bool,
@@ -119,10 +122,10 @@ def score(
     from backwalk.cli.given import columns_from
     from backwalk.cli.parts import is_folder, refuse_parts, write_parts
     from backwalk.cli.tables import is_built_in, load_model, read_unseen
-    from backwalk.model import column_numbers, log_density, rank_scores
+    from backwalk.model import check_unseen, column_numbers, log_density, rank_scores, warn_of_unseen
     from backwalk.pieces import score_parts
     from backwalk.streams import Stream
-    from backwalk.table import check_table_path, match_columns, read_labels, write_labelled
+    from backwalk.table import Table, check_table_path, match_columns, read_labels, write_labelled
 
     if steps is not None and bound is None:
         raise IncompatibleArguments(
@@ -156,7 +159,7 @@ def score(
         raise IncompatibleArguments(f"--given and --columns should name different columns, but both name {labels}.")
     if in_parts:
         options: dict[str, Any] = {"given": known_names, "columns": asked_names, "id": id, "drop_missing": drop_missing}
-        options |= {"data": console.path(data), "seed": seed}
+        options |= {"data": console.path(data), "unseen": unseen, "seed": seed}
         write_parts(console, score_parts, model, output, options, parts, device=device, force=force, json=json)
         return
 
@@ -166,11 +169,17 @@ def score(
         watch = console.counter(activity, len(values))
         return log_density(fitted, values, given=known, columns=asked or None, stream=Stream(seed), watch=watch)
 
+    def matched(table: Table, name: str) -> NDArray[np.float64]:
+        values = match_columns(table, schema, columns=present, name=name, unseen=unseen).values
+        scored = [j for j in present if j not in known]
+        warn_of_unseen(check_unseen(fitted, values, given=known, scored=scored, unseen=unseen, name=name), name)
+        return values
+
     table, is_taken = read_unseen(console, data, rows, seed, fitted, drop_missing=drop_missing)
-    values, others = match_columns(table, schema, columns=present, name="DATA").values, None
+    values, others = matched(table, "DATA"), None
     if reference is not None:
         there, _ = read_unseen(console, reference, None, seed, fitted, drop_missing=drop_missing, name="--reference")
-        others = match_columns(there, schema, columns=present, name="--reference").values
+        others = matched(there, "--reference")
     written = dict[str, Any]()
     if id is not None:
         written[id] = read_labels(console.path(data), id).filter(pa.array(is_taken))

@@ -11,9 +11,18 @@ from sklearn.utils.validation import check_is_fitted
 from backwalk.errors import InvalidInput
 from backwalk.estimator.fitted import Columns, Fitted
 from backwalk.limits import is_whole
-from backwalk.model import Conditional, column_numbers, conditional, estimate_rows, impute_rows, refuse_fractions
+from backwalk.model import (
+    Conditional,
+    check_unseen,
+    column_numbers,
+    conditional,
+    estimate_rows,
+    impute_rows,
+    refuse_fractions,
+    warn_of_unseen,
+)
 from backwalk.streams import RandomState, as_stream
-from backwalk.table import from_values
+from backwalk.table import Schema, from_values
 
 N_DRAWS = 100  # of a number's distribution
 
@@ -40,7 +49,7 @@ class Conditionals(Fitted):
         ----------
         X : array or table, (n, d)
             Missing values are integrated out. The column itself is not read; a table with names may lack it, and all
-            columns that are not given.
+            columns that are not given. `unseen` of `Diffusion` says what values count as that the fit did not see.
         column : str or int
             Name or number of the column.
         given : list of columns, default=None
@@ -59,8 +68,13 @@ class Conditionals(Fitted):
         Raises
         ------
         InvalidInput
-            A ValueError: the columns differ from the fitted ones, the column is constant or given, or the model was not
-            trained for what is given.
+            A ValueError: the columns differ from the fitted ones, the column is constant or given, the model was not
+            trained for what is given, or `unseen` is "error" and a given cell holds a value that the fit did not see.
+
+        Warns
+        -----
+        UnseenValuesWarning
+            Given cells hold values that the fit did not see.
 
         Examples
         --------
@@ -78,7 +92,7 @@ class Conditionals(Fitted):
         known = others if given is None else column_numbers(schema, given)
         if place in known:
             raise InvalidInput(f"The column should not be given, but {schema.label(place)} is: give others.")
-        values = self._matched(X, columns=known).values
+        values = self._read(X, given=known, columns=known).values
         rows = np.where(np.isin(np.arange(schema.n_columns), known), values, np.nan)
         stream = as_stream(random_state).child("conditional")
         return conditional(self.model_, rows, place, n_draws=int(n_draws), stream=stream)
@@ -101,6 +115,8 @@ class Conditionals(Fitted):
         Parameters
         ----------
         X : array or table, (n, d)
+            Observed cells whose values the fit did not see stay as they are; `unseen` of `Diffusion` says what the gaps
+            are filled given.
         n_draws : int, default=None
             Number of completed tables to draw; with `statistic`, the number of draws behind it (100 by default) where
             one evaluation of the network does not give it.
@@ -118,9 +134,15 @@ class Conditionals(Fitted):
         Raises
         ------
         InvalidInput
-            A ValueError: the columns differ from the fitted ones, or the model was not trained for these gaps.
+            A ValueError: the columns differ from the fitted ones, the model was not trained for these gaps, or `unseen`
+            is "error" and an observed cell holds a value that the fit did not see.
         SamplingDiverged
             A row is not finite.
+
+        Warns
+        -----
+        UnseenValuesWarning
+            Observed cells hold values that the fit did not see.
 
         Examples
         --------
@@ -136,22 +158,25 @@ class Conditionals(Fitted):
             _check_draws(n_draws)
         if statistic not in (None, "mean", "median"):
             raise InvalidInput(f'statistic should be "mean", "median" or None, but got {statistic!r}: None draws.')
-        values = self._matched(X, columns=range(self.model_.schema.n_columns)).values
-        refuse_fractions(self.model_.schema, values, "X")
+        every = range(self.model_.schema.n_columns)
+        table = self._matched(X, columns=every, unseen=self.unseen)
+        values, schema = table.values, table.schema
+        refuse_fractions(schema, values, "X")
+        warn_of_unseen(check_unseen(self.model_, values, given=every, unseen=self.unseen))
         stream = as_stream(random_state).child("impute")
         if statistic is not None:
             draws = int(n_draws or N_DRAWS)
-            return self._completed(estimate_rows(self.model_, values, statistic, draws, stream=stream), X)
-        tables = [
-            self._completed(rows, X) for rows in impute_rows(self.model_, values, int(n_draws or 1), stream=stream)
-        ]
+            return _completed(estimate_rows(self.model_, values, statistic, draws, stream=stream), schema, X)
+        completed = impute_rows(self.model_, values, int(n_draws or 1), stream=stream)
+        tables = [_completed(rows, schema, X) for rows in completed]
         return tables if n_draws is not None else tables[0]
 
-    def _completed(self, rows: NDArray[np.float64], X: Any) -> Any:
-        table = from_values(rows, self.model_.schema)
-        if self.model_.schema.kind == "pandas" and hasattr(X, "index") and not callable(X.index):
-            table.index = X.index
-        return table
+
+def _completed(rows: NDArray[np.float64], schema: Schema, X: Any) -> Any:
+    table = from_values(rows, schema)
+    if schema.kind == "pandas" and hasattr(X, "index") and not callable(X.index):
+        table.index = X.index
+    return table
 
 
 def _check_draws(n_draws: Any) -> None:

@@ -39,7 +39,7 @@ from backwalk.fit import (
 )
 from backwalk.fit.progress import Callback, Display
 from backwalk.formatting import one_line
-from backwalk.limits import MEMORY
+from backwalk.limits import MEMORY, Unseen
 from backwalk.model import DiffusionModel
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, as_stream
@@ -107,6 +107,10 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         Which columns may be given to `sample`, `score_samples` and `impute`: any, none, or one of some sets of columns.
         "auto" is any for tables with levels or gaps, and none for numbers alone, whose whole rows are then learnt
         better in the same time (docs/defaults.md).
+    unseen : {"nearest", "error"}, default="nearest"
+        What later calls do about values that the fit did not see, such as a new label. "nearest" warns of them: where
+        they are given, numbers and ordered categories count as the nearest level, and other labels as missing; where
+        they are scored, the row's log-density is -inf. "error" refuses them. `set_params` changes it after the fit.
 
     Attributes
     ----------
@@ -149,7 +153,9 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         columns: Mapping[str, Any] | None = None,
         missing: str = "absent",
         conditions: Any = "auto",
+        unseen: Unseen = "nearest",
     ) -> None:
+        self.unseen = unseen
         self.columns = columns
         self.missing = missing
         self.conditions = conditions

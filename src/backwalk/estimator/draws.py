@@ -14,12 +14,14 @@ from backwalk.estimator.fitted import Fitted
 from backwalk.limits import is_whole
 from backwalk.model import (
     WalkState,
+    check_policy,
     gather_rows,
     latent,
     read_given,
     sample_pieces,
     walk_backward,
     walk_forward,
+    warn_of_unseen,
 )
 from backwalk.sampling import Sampler, choose_sampler
 from backwalk.streams import RandomState, as_stream
@@ -56,7 +58,8 @@ class Draws(Fitted):
             Conditions. A mapping has columns, by name or number, and for each a value, a list of one value per row, a
             range (low, high) with both ends, of which None is open, or a set of values. A table has a row of values for
             each row to draw. Values are labels, truth values, dates or numbers as in the fitted table; a missing value
-            leaves the column free. `conditions` of the fit says which columns may be given.
+            leaves the column free. `conditions` of the fit says which columns may be given, and `unseen` of `Diffusion`
+            what values of a table or a list count as that the fit did not see.
         sampler : Sampler or str, default=None
             Sampler, or the name of a solver; None is the model's own. By default a named solver takes 20 evaluations
             ("ancestral": one for each step of the chain; "distilled": one).
@@ -77,6 +80,11 @@ class Draws(Fitted):
             meets the ranges and sets.
         SamplingDiverged
             A row is not finite.
+
+        Warns
+        -----
+        UnseenValuesWarning
+            Given cells hold values that the fit did not see, or lie beyond the fitted range, as the end of a range may.
 
         Examples
         --------
@@ -118,7 +126,11 @@ class Draws(Fitted):
         check_is_fitted(self)
         n, stream = _count(n_samples), as_stream(random_state).child("sample")
         chosen = choose_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations)
-        conditions = None if given is None else read_given(self.model_, given, n)
+        conditions = None
+        if given is not None:
+            check_policy(self.unseen)
+            conditions = read_given(self.model_, given, n, self.unseen)
+            warn_of_unseen(conditions.unseen, "given")
         return sample_pieces(self.model_, 0, n, stream=stream, sampler=chosen, given=conditions)
 
     def walk(

@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from backwalk.errors import InvalidInput
 from backwalk.estimator.conditionals import Conditionals
 from backwalk.estimator.diffusion import Diffusion
+from backwalk.limits import Unseen
 from backwalk.streams import RandomState, as_stream
 
 
@@ -23,7 +24,7 @@ class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals, Bas
     ----------
     diffusion : Diffusion, default=None
         The model, of which a copy is fitted; None has all defaults and shows no progress. Any columns may be given,
-        unless its `conditions` say otherwise.
+        unless its `conditions` say otherwise. Its `unseen` is that of the imputer too.
     statistic : {"mean", "median"}, default="mean"
         What gaps of numbers are filled with, rounded where a column has steps; labels and truth values are the most
         probable ones. None draws.
@@ -61,6 +62,11 @@ class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals, Bas
         self.statistic = statistic
         self.n_draws = n_draws
         self.random_state = random_state
+
+    @property
+    def unseen(self) -> Unseen:  # type: ignore[override]
+        """What values count as that the fit did not see: `unseen` of the fitted `Diffusion`."""
+        return self.diffusion_.unseen
 
     def fit(self, X: Any, y: None = None) -> Self:
         """Fit the model to rows with or without gaps.

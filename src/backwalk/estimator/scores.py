@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -13,11 +12,19 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk.diffusion import BoundTerms, LogDensity
-from backwalk.errors import ImpossibleRowsWarning, InvalidInput
-from backwalk.estimator.fitted import Columns, Fitted, callers_level
+from backwalk.errors import ImpossibleRowsWarning, InvalidInput, warn_caller
+from backwalk.estimator.fitted import Columns, Fitted
 from backwalk.fit.progress import Display
 from backwalk.formatting import listed
-from backwalk.model import N_PLACES, bound, column_numbers, impossible_words, log_density, rank_scores
+from backwalk.model import (
+    N_PLACES,
+    bound,
+    check_unseen,
+    column_numbers,
+    impossible_words,
+    log_density,
+    rank_scores,
+)
 from backwalk.streams import RandomState, as_stream
 
 if TYPE_CHECKING:
@@ -44,6 +51,11 @@ class Scores(Fitted):
         -------
         ndarray, (n,)
             Nats, in the user's units; -inf for rows that the model cannot make.
+
+        Warns
+        -----
+        UnseenValuesWarning
+            See `log_density`.
 
         Examples
         --------
@@ -95,8 +107,9 @@ class Scores(Fitted):
 
         For an integer j the density is integrated over the cell j +- 1/2, at `n_places` places. A row has -inf where a
         constant column differs from the fitted constant, where a column of integers holds another number, and where a
-        value is no level of its column. The density is blurred by noise of standard deviation `model_.blur`, and of
-        more in the tails of columns that are transformed.
+        value is no level of its column. `unseen` of `Diffusion` says what such values count as where they are given,
+        and may refuse them. Columns that are neither given nor in question are not checked. The density is blurred by
+        noise of standard deviation `model_.blur`, and of more in the tails of columns that are transformed.
 
         Parameters
         ----------
@@ -129,10 +142,16 @@ class Scores(Fitted):
         Raises
         ------
         InvalidInput
-            A ValueError: the columns differ from the fitted ones, a row is too far from the fitted rows, or the model
-            was not trained for what is given or missing.
+            A ValueError: the columns differ from the fitted ones, a row is too far from the fitted rows, the model was
+            not trained for what is given or missing, or `unseen` is "error" and a cell holds a value that the fit did
+            not see.
         SamplingDiverged
             A score is not a number.
+
+        Warns
+        -----
+        UnseenValuesWarning
+            Cells that are given or scored hold values that the fit did not see.
         """
         check_is_fitted(self)
         known = column_numbers(self.model_.schema, given or ())
@@ -141,22 +160,24 @@ class Scores(Fitted):
             both = listed(self.model_.schema.label(j) for j in sorted(set(asked) & set(known)))
             raise InvalidInput(f"A column should be in question or given, but {both} is both: choose one.")
         if asked is None:
-            values = self._matched(X, gaps=True).values
+            others = [j for j in range(self.model_.schema.n_columns) if j not in known]
+            values = self._read(X, given=known, scored=others, gaps=True).values
         else:
-            values = self._matched(X, columns=[*known, *asked]).values
-        stream = as_stream(random_state)
+            values = self._read(X, given=known, scored=asked, columns=[*known, *asked]).values
+        return self._log_density(
+            values,
+            given=known,
+            columns=asked,
+            n_intervals=n_intervals,
+            n_probes=n_probes,
+            n_places=n_places,
+            stream=as_stream(random_state),
+        )
+
+    def _log_density(self, values: NDArray[np.float64], **options: Any) -> LogDensity:
+        """Return the log-density of rows, (n, d), and show the progress."""
         with Display(verbose=self.verbose) as display:
-            return log_density(
-                self.model_,
-                values,
-                given=known,
-                columns=asked,
-                n_intervals=n_intervals,
-                n_probes=n_probes,
-                n_places=n_places,
-                stream=stream,
-                watch=display.counter("scoring", len(values)),
-            )
+            return log_density(self.model_, values, watch=display.counter("scoring", len(values)), **options)
 
     def score(self, X: Any, y: None = None) -> float:
         """Return the mean log-density of the rows, in nats per row; larger is better.
@@ -182,15 +203,16 @@ class Scores(Fitted):
             Rows are left out.
         """
         del y  # part of scikit-learn's signature
-        table = self._matched(X, gaps=True)
-        words = impossible_words(self.model_, table.values)
+        values = self._matched(X, gaps=True, unseen=self.unseen).values
+        check_unseen(self.model_, values, scored=range(values.shape[1]), unseen=self.unseen)
+        words = impossible_words(self.model_, values)
         if words:
             text = (
-                f"{words}: such rows have a log-density of -inf, and the score leaves them out. Drop that column, or "
-                "fit rows in which it varies."
+                f"{words}: such rows have a log-density of -inf, and the score leaves them out. Include such rows in "
+                "the fit, or drop the column."
             )
-            warnings.warn(text, ImpossibleRowsWarning, stacklevel=callers_level())
-        scores = self.score_samples(table)
+            warn_caller(text, ImpossibleRowsWarning)
+        scores = self._log_density(values, stream=as_stream(0)).log_prob.numpy()
         possible = scores[scores > -np.inf]
         return float(possible.mean()) if len(possible) else -np.inf
 
@@ -267,7 +289,8 @@ class Scores(Fitted):
         Parameters
         ----------
         X : array or table, (n, d)
-            At least 20 rows, better 500 or more.
+            At least 20 rows, better 500 or more. Rows with values that the fit did not see are left out and counted,
+            unless `unseen` of `Diffusion` is "error".
         training : array or table, default=None
             The rows of the fit, to which baselines are fitted and of which copies are counted.
         density : Density, default=None
@@ -286,6 +309,8 @@ class Scores(Fitted):
         from backwalk.assess import assess
 
         check_is_fitted(self)
+        if self.unseen != "nearest":  # whose rows are left out, and told in the result
+            self._read(X, scored=range(self.model_.schema.n_columns))
         stream = as_stream(random_state).child("report", "assess")
         with Display(verbose=self.verbose) as display:
             watch = partial(display.show, "scoring")

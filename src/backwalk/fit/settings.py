@@ -27,7 +27,9 @@ from backwalk.limits import (
     LARGEST_LOG_SNR,
     LONGEST_TIME,
     MOST_STEPS,
+    UNSEEN,
     ReverseVariance,
+    Unseen,
     is_number,
     is_whole,
 )
@@ -148,6 +150,7 @@ class Settings(_Budget):
             'for example "any", or [["species"], ["species", "year"]]',
         ),
     ]
+    unseen: Annotated[Unseen, _rule('"nearest" or "error"', lambda value: value in UNSEEN, '"nearest" is usual')]
     verbose: Annotated[
         bool,
         _rule(

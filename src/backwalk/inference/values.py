@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.model import DiffusionModel, read_cells, read_given_table, refuse_not_made
+from backwalk.model import DiffusionModel, read_cells, read_given_table, refuse_fractions, refuse_not_made
 from backwalk.table import as_table
 from backwalk.table.schema import shown
 
@@ -25,8 +25,8 @@ def read_observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Ar
 
     `x` is a tensor or an array, (k,) or (m, k), with the `given` columns in their order; a table that has these columns
     by name, or a pandas Series, which is a row of it; or a mapping from their names to values. A column with labels has
-    codes in tensors, its labels elsewhere. Raises InvalidInput for other columns and shapes, and for values that the
-    model cannot make.
+    codes in tensors, its labels elsewhere. A number between two levels counts as the nearest one. Raises
+    InvalidInput for other columns and shapes, and for other values that the model cannot make.
     """
     schema = model.schema
     if isinstance(x, Mapping):
@@ -42,7 +42,9 @@ def read_observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Ar
             rows[0, names[name]] = read_cells(schema, names[name], [value], "x")[0]
     else:
         rows = _read_rows(model, given, x, "x")
-    refuse_not_made(model, rows, "x")
+    refuse_fractions(schema, rows, "x")
+    may_be_between = [bool(column.levels) and schema.labels[j] is None for j, column in enumerate(model.codec.columns)]
+    refuse_not_made(model, np.where(may_be_between, np.nan, rows), "x")
     return rows
 
 

@@ -5,7 +5,7 @@ in question (`rows.py`).
 
 - `diffusion_model.py` has the record of a fitted model, and its facts in words.
 - `terms.py` reads columns and values in the user's terms, `given.py` conditions, and `possible.py` says which values a
-  model can make.
+  model can make. `unseen.py` has the policy for values that the fit did not see.
 - `sample.py` samples rows under conditions, by `draw.py`: levels one after the other (`levels.py`), then the numbers by
   the reverse chain. `walks.py` shows the chain state by state.
 - `score.py` has log-probabilities of rows, with those of integers (`integers.py`), and `bounds.py` the variational
@@ -30,7 +30,7 @@ from backwalk.model.diffusion_model import (
     training_words,
 )
 from backwalk.model.draw import gather_rows, visited_times, walk
-from backwalk.model.given import Given, read_given
+from backwalk.model.given import Given, as_given, read_given
 from backwalk.model.impute import estimate_rows, impute_rows
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.levels import level_log_probs, level_of
@@ -46,6 +46,7 @@ from backwalk.model.rows import encode_complete, encode_given, encode_to_score, 
 from backwalk.model.sample import sample_numbered, sample_pieces, sample_rows
 from backwalk.model.score import MOST_EXACT_COLUMNS, log_density, log_prob_of_levels, rank_scores
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
+from backwalk.model.unseen import UnseenCells, check_policy, check_unseen, warn_of_unseen
 from backwalk.model.walks import WalkState, denoise, row_steps, walk_backward, walk_forward
 
 __all__ = [
@@ -59,10 +60,14 @@ __all__ = [
     "DiffusionModel",
     "Given",
     "Student",
+    "UnseenCells",
     "WalkState",
+    "as_given",
     "blur_words",
     "bound",
+    "check_policy",
     "check_reverse_variance",
+    "check_unseen",
     "choose_times",
     "column_numbers",
     "conditional",
@@ -105,4 +110,5 @@ __all__ = [
     "walk",
     "walk_backward",
     "walk_forward",
+    "warn_of_unseen",
 ]

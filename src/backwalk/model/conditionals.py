@@ -98,7 +98,7 @@ class Conditional:
         return np.asarray(self.points[self._of_levels("mode").argmax(axis=1)])
 
     def log_prob(self, values: ArrayLike) -> Array:
-        """Return ln P of a level for each row, (n,), nats; -inf for numbers that are no level."""
+        """Return ln P of a level for each row, (n,), nats; -inf for values that are no level."""
         weights, x = self._of_levels("log_prob"), self._values(values)
         place = np.argmax(_equal(self.points, x[:, None]), axis=1)
         is_level = _equal(self.points[place], x)
@@ -230,7 +230,7 @@ class Conditional:
         return least, most
 
     def _values(self, values: ArrayLike) -> Array:
-        x = read_cells(self.schema, 0, list(np.atleast_1d(np.asarray(values))), "values")
+        x = read_cells(self.schema, 0, list(np.atleast_1d(np.asarray(values))), "values", "nearest")
         if len(x) != self.n_rows:
             raise InvalidInput(
                 f"values should have one value for each of {self.n_rows:,} rows, but has {len(x):,}: give as many."

@@ -7,14 +7,15 @@
 - a set gives the values that are allowed.
 
 Values are labels, truth values, dates, times or numbers, as in the fitted table, or texts as in the cells of a text
-file. A missing value leaves the column free.
+file. A missing value leaves the column free. In tables and lists, values that the fit did not see follow the
+policy of `unseen.py`; one value, a set and a range ask for rows, and have to name levels that there are.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,11 @@ from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
+from backwalk.limits import Unseen
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.possible import refuse_not_made
+from backwalk.model.possible import refuse_fractions, refuse_not_made
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
+from backwalk.model.unseen import UnseenCells, check_unseen, count_beyond
 from backwalk.table import Schema
 from backwalk.table.schema import shown
 
@@ -51,36 +54,61 @@ class Given:
     """Conditions on rows: given `values`, (m, d), NaN where a column is free, and values that are `allowed`.
 
     m is 1 for the same conditions in all rows. `known`, (m, d), says which cells are given, by default all without NaN;
-    a missing value among them is given as such, where the model generates missing values.
+    a missing value among them is given as such, where the model generates missing values. `unseen` counts the values
+    that the fit did not see.
     """
 
     values: NDArray[np.float64]
     allowed: tuple[Allowed, ...] = ()
     known: NDArray[np.bool_] | None = None
+    unseen: UnseenCells = field(default_factory=UnseenCells)
 
     def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which rows, (..., d), have allowed values."""
         return np.asarray(np.all([allowed.holds(rows) for allowed in self.allowed], axis=0))
 
 
-def read_given(model: DiffusionModel, given: Any, n: int) -> Given:
+def read_given(model: DiffusionModel, given: Any, n: int, unseen: Unseen = "nearest") -> Given:
     """Return the conditions on n rows to draw: see the module's docstring.
 
-    Raises InvalidInput for columns that the model does not have, for values that it cannot make, for a range of labels
-    without an order, for a set of numbers on a continuous scale, and for a number of rows that is neither 1 nor n.
+    Raises InvalidInput for columns that the model does not have, for values that it cannot make if `unseen` is "error"
+    or they are conditions of their own, for a range of labels without an order, for a set of numbers on a continuous
+    scale, and for a number of rows that is neither 1 nor n.
     """
     is_mapping = isinstance(given, Mapping)
-    conditions = _read_mapping(model, given) if is_mapping else Given(read_given_table(model.schema, given))
-    if len(conditions.values) not in (1, n):
+    allowed: tuple[Allowed, ...] = ()
+    if is_mapping:
+        values, allowed = _read_mapping(model, given, unseen)
+    else:
+        values = read_given_table(model.schema, given, unseen=unseen)
+    if len(values) not in (1, n):
+        remedy = ", or give the values that a column may have as a set, {a, b}" if is_mapping else ""
         raise InvalidInput(
-            f"given should have one row, or one for each of {n:,} rows to draw, but has {len(conditions.values):,}: "
-            "draw as many rows."
+            f"given should have one row, or one for each of {n:,} rows to draw, but has {len(values):,}: draw as many "
+            f"rows{remedy}."
         )
-    refuse_not_made(model, conditions.values)
-    return conditions
+    return as_given(model, values, unseen, allowed)
 
 
-def _read_mapping(model: DiffusionModel, given: Mapping[Any, Any]) -> Given:
+def as_given(
+    model: DiffusionModel, values: NDArray[np.float64], unseen: Unseen, allowed: tuple[Allowed, ...] = ()
+) -> Given:
+    """Return rows of given values, (m, d), as conditions. Raises InvalidInput as `read_given` does."""
+    refuse_fractions(model.schema, values, "given")
+    every = range(model.codec.n_columns)
+    cells = check_unseen(model, values, given=every, unseen=unseen, name="given") + count_beyond(model, values)
+    for condition in allowed:
+        column = model.codec.columns[condition.column]
+        if condition.levels is None and column.chain is not None:
+            ends = np.array([[condition.low], [condition.high]])
+            cells += count_beyond(model, np.where(np.isinf(ends) | (np.array(every) != condition.column), np.nan, ends))
+    return Given(values, allowed, unseen=cells)
+
+
+def _read_mapping(
+    model: DiffusionModel, given: Mapping[Any, Any], unseen: Unseen
+) -> tuple[NDArray[np.float64], tuple[Allowed, ...]]:
+    """Return the values of a mapping, (m, d), and the ranges and sets."""
     schema, known, allowed = model.schema, dict[int, NDArray[np.float64]](), list[Allowed]()
     for j, condition in zip(column_numbers(schema, list(given)), given.values(), strict=True):
         if isinstance(condition, tuple):
@@ -89,7 +117,10 @@ def _read_mapping(model: DiffusionModel, given: Mapping[Any, Any]) -> Given:
             allowed.append(_read_set(model, j, condition))
         else:
             is_list = hasattr(condition, "__len__") and not isinstance(condition, (str, bytes))
-            known[j] = read_cells(schema, j, list(condition) if is_list else [condition], "given")
+            cells = list(condition) if is_list else [condition]
+            known[j] = read_cells(schema, j, cells, "given", unseen if len(cells) > 1 else "error")
+            if len(cells) == 1 and schema.labels[j] is not None:
+                refuse_not_made(model, _in_column(model, j, known[j]))
     lengths = {len(values) for values in known.values()} - {1}
     if len(lengths) > 1 or 0 in lengths:
         raise InvalidInput(
@@ -99,7 +130,14 @@ def _read_mapping(model: DiffusionModel, given: Mapping[Any, Any]) -> Given:
     values = np.full((max(lengths, default=1), schema.n_columns), np.nan)
     for j, column in known.items():
         values[:, j] = column
-    return Given(values, tuple(allowed))
+    return values, tuple(allowed)
+
+
+def _in_column(model: DiffusionModel, j: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return rows, (n, d), with values in one column, (n,), and NaN elsewhere."""
+    rows = np.full((len(values), model.codec.n_columns), np.nan)
+    rows[:, j] = values
+    return rows
 
 
 def _read_range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed:
@@ -165,8 +203,8 @@ def _read_set(model: DiffusionModel, j: int, members: Set[Any]) -> Allowed:
             f"A set should be of labels or of whole numbers, but {schema.label(j)} is on a continuous scale: give a "
             "range (low, high)."
         )
-    rows = np.full((len(values), schema.n_columns), np.nan)
-    rows[:, j] = values
+    rows = _in_column(model, j, values)
+    refuse_fractions(schema, rows, "given")
     refuse_not_made(model, rows)
     return Allowed(j, levels=_not_empty(schema, j, members, values[~np.isnan(values)].tolist()))
 

@@ -44,6 +44,7 @@ def impute_rows(
 ) -> Iterator[Array]:
     """Yield `n_draws` copies of rows, (n, d), whose missing cells are drawn given the observed ones.
 
+    Observed values that the fit did not see stay as they are (`unseen.py` says what is drawn given them).
     Draw m of row i depends only on the stream, on m and i, and on the row, up to rounding. Rows count from `first_row`;
     in a table that is filled in pieces that begin at multiples of BLOCK_ROWS, the bits are those of the whole.
     Raises InvalidInput for gaps that the model was not trained for, and in columns whose missing values it generates.
@@ -53,7 +54,8 @@ def impute_rows(
     for m in range(n_draws):
         rows, of_draw = filled.copy(), stream.child("draw", m)
         for part, given in together:
-            rows[part] = sample_numbered(model, first_row + part, stream=of_draw, sampler=sampler, given=given)
+            drawn = sample_numbered(model, first_row + part, stream=of_draw, sampler=sampler, given=given)
+            rows[part] = np.where(np.isnan(filled[part]), drawn, filled[part])
         yield rows
 
 

@@ -25,13 +25,12 @@ def possible_rows(
 ) -> NDArray[np.bool_]:
     """Return which rows (n, d) the model can make: see `Codec.supports`. Only the columns named are looked at.
 
-    A given number that is no level of its column counts as the nearest one.
+    Given cells may hold any values: see `settle_given`.
     """
     is_possible = model.codec.supports(values, model.schema.dtypes)
-    for j in given:
-        is_possible[:, j] |= model.codec.columns[j].takes_nearest_level
+    is_possible[:, list(given)] = True
     if columns is not None:
-        is_possible = is_possible[:, sorted({*given, *columns})]
+        is_possible = is_possible[:, list(columns)]
     return np.asarray(is_possible.all(axis=1))
 
 
@@ -49,8 +48,8 @@ def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: s
     others = len(impossible) - 1
     more = f", and {others:,} more row{' differs' if others == 1 else 's differ'}" if others else ""
     return (
-        f"{name} should hold values that the model can make, but got {values[row, j]} at row {row} (rows count from 0) "
-        f"in {model.schema.label(j)}, which is {model.codec.columns[j].description}{more}"
+        f"{name} should hold values that the model can make, but got {user_terms(model.schema, j, values[row, j])} at "
+        f"row {row} (rows count from 0) in {model.schema.label(j)}, which is {model.codec.columns[j].description}{more}"
     )
 
 
@@ -83,14 +82,11 @@ def refuse_fractions(schema: Schema, values: NDArray[np.float64], name: str) -> 
 
 
 def refuse_not_made(model: DiffusionModel, values: NDArray[np.float64], name: str = "given") -> None:
-    """Raise InvalidInput for given values, (m, d), that the model cannot make; a number may lie between two levels."""
+    """Raise InvalidInput for given values, (m, d), that the model cannot make."""
     schema, codec = model.schema, model.codec
-    refuse_fractions(schema, values, name)
     held = codec.supports(values, schema.dtypes)
     for j in np.flatnonzero(~held.all(axis=0)).tolist():
         column, value = codec.columns[j], float(values[held[:, j].argmin(), j])
-        if column.takes_nearest_level:
-            continue
         raise InvalidInput(
             f"{name} should hold values that the model can make, but got {user_terms(schema, j, value)} in "
             f"{schema.label(j)}: {_possible(schema, column, j, value)}."

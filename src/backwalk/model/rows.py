@@ -19,6 +19,7 @@ from backwalk.diffusion import Denoiser, RowwiseConditional
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.unseen import settle_given
 from backwalk.sampling import TILE_ROWS, over_tiles, padded_tile
 from backwalk.table import Codec, Table, complete
 from backwalk.threads import on_one_thread
@@ -57,9 +58,10 @@ def encode_given(
 ) -> EncodedRows:
     """Encode rows, (n, d), of which some cells are known, to draw the others. By default those without NaN are known.
 
-    Raises InvalidInput for patterns for which the model was not trained, and as `_encode`.
+    Known values that the fit did not see are settled (`unseen.py`). Raises InvalidInput for patterns for which the
+    model was not trained, and as `_encode`.
     """
-    known = ~np.isnan(values) if known is None else known
+    values, known = settle_given(model, values, ~np.isnan(values) if known is None else known)
     for pattern in np.unique(known, axis=0) if model.conditions != "any" else ():
         model.check_pattern(np.flatnonzero(pattern).tolist())
     return _encode(model, np.where(known, values, np.nan), known, np.zeros_like(known))
@@ -74,12 +76,16 @@ def encode_to_score(
     """Encode rows, (n, d), with NaN for missing cells, to ask for the probability of some columns given others.
 
     `given` are the numbers of the columns that are known, and `columns` those in question, by default all others; the
-    rest is absent. Raises InvalidInput for patterns for which the model was not trained, and as `_encode`.
+    rest is absent. Known values that the fit did not see are settled (`unseen.py`). Raises InvalidInput for patterns
+    for which the model was not trained, and as `_encode`.
     """
-    known = np.isin(np.arange(model.codec.n_columns), given)
-    in_question = in_question_of(model, given, columns)
-    left_out, missing = ~(known | in_question), ~_has_value(model.codec, values).all(axis=0) & (known | in_question)
-    model.check_pattern(given, left_out=np.flatnonzero(left_out).tolist(), missing=np.flatnonzero(missing).tolist())
+    is_given, in_question = np.isin(np.arange(model.codec.n_columns), given), in_question_of(model, given, columns)
+    values, known = settle_given(model, values, is_given)
+    missing = (is_given & ~known) | ((is_given | in_question) & ~_has_value(model.codec, values))
+    left_out = ~(is_given | in_question)
+    model.check_pattern(
+        given, left_out=np.flatnonzero(left_out).tolist(), missing=np.flatnonzero(missing.any(axis=0)).tolist()
+    )
     return _encode(model, values, known, in_question)
 
 
@@ -96,15 +102,10 @@ def _encode(
 ) -> EncodedRows:
     """Encode rows, (n, d), of which cells, (n, d), or whole columns, (d,), are known and in question.
 
-    A known number that is no level of its column counts as the nearest one. Raises InvalidInput for rows beyond the
-    network's range.
+    Raises InvalidInput for rows beyond the network's range.
     """
     codec, device = model.codec, model.denoiser.device
-    nearest = values.copy()
-    for j, column in enumerate(codec.columns):
-        if column.takes_nearest_level:
-            nearest[:, j] = column.nearest(values[:, j])
-    z = encode_in_range(codec, np.where(known, nearest, values))
+    z = encode_in_range(codec, values)
     has_value = _has_value(codec, values)
     return EncodedRows(
         torch.from_numpy(z.astype(np.float32)).to(device),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
+from backwalk.limits import Unseen
 from backwalk.table import Schema, Table, as_table, from_values, label_words, match_columns
 from backwalk.table.schema import shown
 
@@ -48,18 +49,23 @@ def user_terms(schema: Schema, column: int, value: float) -> str:
     if math.isnan(value):
         return "missing"
     labels = schema.labels[column]
-    if labels is not None and 0 <= value < len(labels):
-        return shown(labels[int(value)])
+    if labels is not None:
+        return shown(labels[int(value)]) if 0 <= value < len(labels) else "a label that the fit did not see"
     if schema.is_boolean(column):
         return str(value >= 0.5)
     if schema.units[column] is not None:
         cells = from_values(np.array([[value]]), schema.as_arrow().taken([column])).column(0)
         return str(cells[0].as_py())
-    return f"{value:.6g}"
+    return f"{value:.12g}"
 
 
-def read_cells(schema: Schema, column: int, cells: Sequence[Any], name: str) -> NDArray[np.float64]:
-    """Return the values, (n,), of cells of a column in the user's terms; NaN for those that are missing."""
+def read_cells(
+    schema: Schema, column: int, cells: Sequence[Any], name: str, unseen: Unseen = "error"
+) -> NDArray[np.float64]:
+    """Return the values, (n,), of cells of a column in the user's terms; NaN for those that are missing.
+
+    `unseen` is that of `match_columns`, also in `read_given_table`.
+    """
     label = schema.names[column]
     texts = [cell for cell in cells if isinstance(cell, str)]
     if schema.labels[column] is None and texts and len(texts) == sum(cell is not None for cell in cells):
@@ -71,7 +77,8 @@ def read_cells(schema: Schema, column: int, cells: Sequence[Any], name: str) -> 
         array[:, 0] = cells
         table = as_table(array, name=name)
     table = Table(table.values, replace(table.schema, columns=(label,)))
-    return match_columns(table, replace(schema.taken([column]), columns=(label,)), name=name).values[:, 0]
+    one = replace(schema.taken([column]), columns=(label,))
+    return match_columns(table, one, name=name, unseen=unseen).values[:, 0]
 
 
 def _parse_texts(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Table:
@@ -90,14 +97,15 @@ def _parse_texts(schema: Schema, column: int, cells: Sequence[Any], name: str) -
         ) from error
 
 
-def read_given_table(schema: Schema, given: Any, name: str = "given") -> NDArray[np.float64]:
+def read_given_table(schema: Schema, given: Any, name: str = "given", unseen: Unseen = "error") -> NDArray[np.float64]:
     """Return the rows of a table, (n, d), with NaN in columns that it lacks; without names it has all columns."""
     table = as_table(given, name=name)
     if table.columns is None:
-        return match_columns(table, schema, name=name).values
+        return match_columns(table, schema, name=name, unseen=unseen).values
     names = [name for name in table.columns if name not in schema.set_aside]
     places = column_numbers(schema, names)
     values = np.full((len(table.values), schema.n_columns), np.nan)
     if places:
-        values[:, places] = match_columns(table, replace(schema.taken(places), columns=tuple(names)), name=name).values
+        some = replace(schema.taken(places), columns=tuple(names))
+        values[:, places] = match_columns(table, some, name=name, unseen=unseen).values
     return values

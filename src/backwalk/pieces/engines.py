@@ -25,6 +25,7 @@ import torch
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.fit.progress import row_counter
 from backwalk.limits import is_whole
+from backwalk.model import UnseenCells, warn_of_unseen
 from backwalk.pieces.folder import Job, Manifest, Part, PartsFolder
 from backwalk.pieces.ray_engine import make_on_ray
 from backwalk.pieces.run import run_piece
@@ -106,6 +107,10 @@ def make_parts(
             parts.append(part)
             count(part.stop - part.start)
     in_order = tuple(sorted(parts, key=lambda part: part.start))
+    cells = UnseenCells()
+    for part in in_order:
+        cells.update({(what, column): n for what, column, n in part.unseen})
+    warn_of_unseen(cells, "given" if job.work.kind == "sample" else "the data")
     return Parts(job, in_order, len(known & set(ranges)), place.gather(job))
 
 

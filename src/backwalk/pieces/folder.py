@@ -86,6 +86,7 @@ class Part(Record):
 
     `start` and `stop` are numbers of rows of the job; `rows` is the number of rows of the file, of `bytes` bytes.
     `values` is the checksum of the values (`digests.py`), `processor` the kind of processor that computed them.
+    `unseen` counts the cells with values that the fit did not see, by what becomes of them and by column.
     """
 
     job: _Hash
@@ -97,6 +98,7 @@ class Part(Record):
     values: _Hash
     processor: str
     versions: dict[str, str]
+    unseen: tuple[tuple[str, str, int], ...] = ()
 
 
 class Manifest(Record):

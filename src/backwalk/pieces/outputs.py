@@ -11,8 +11,8 @@ from typing import Any, Literal, TypedDict, Unpack
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.formatting import listed
-from backwalk.limits import is_whole
-from backwalk.model import column_numbers
+from backwalk.limits import Unseen, is_whole
+from backwalk.model import UnseenCells, check_policy, column_numbers
 from backwalk.model_file import fingerprint
 from backwalk.pieces.engines import Parts, Rows, Watch, choose_engine, make_parts
 from backwalk.pieces.folder import LARGEST_ROW, Job, PartsFolder
@@ -55,6 +55,7 @@ def sample_parts(
     given_file: StrPath | None = None,
     sampler: Sampler | str | None = None,
     n_evaluations: int | None = None,
+    unseen: Unseen = "nearest",
     seed: int | None = None,
     **making: Unpack[Making],
 ) -> Parts:
@@ -78,6 +79,8 @@ def sample_parts(
         A Parquet or text file with a row of values for each row to draw.
     sampler, n_evaluations
         See `Diffusion.sample`.
+    unseen : {"nearest", "error"}, default="nearest"
+        See `Diffusion`. One warning counts the cells of all parts.
     seed : int, default=None
         None is a random one for a new output.
     **making
@@ -102,9 +105,9 @@ def sample_parts(
     """
     if given and given_file is not None:
         raise InvalidInput("given and given_file should not both be given: add the values to the file.")
-    output = _Output(model, folder, Sampling, **making)
+    output = _Output(model, folder, Sampling, unseen, **making)
     chosen = choose_sampler(output.model.sampler, output.model.schedule, sampler, n_evaluations)
-    work = Sampling(sampler=chosen, given=as_conditions(given or {}))
+    work = Sampling(sampler=chosen, given=as_conditions(given or {}), unseen=unseen)
     data = () if given_file is None else output.files(given_file)
     n_given = sum(file.rows for file in data)
     n = n_samples
@@ -126,6 +129,7 @@ def score_parts(
     columns: Sequence[str] = (),
     id: str | None = None,
     drop_missing: bool = False,
+    unseen: Unseen = "nearest",
     seed: int = 0,
     **making: Unpack[Making],
 ) -> Parts:
@@ -147,6 +151,8 @@ def score_parts(
         A column of the data that is copied to the output.
     drop_missing : bool, default=False
         Leave out rows with missing values; the column `row` then has the numbers of the others.
+    unseen
+        See `sample_parts`.
     seed : int, default=0
     **making
         See `Making`.
@@ -157,7 +163,7 @@ def score_parts(
     """
     if id in SCORE_COLUMNS:
         raise InvalidInput(f"id should differ from the columns of scores, but got {id!r}: rename the column.")
-    output = _Output(model, folder, Scoring, **making)
+    output = _Output(model, folder, Scoring, unseen, **making)
     known, asked = (column_numbers(output.model.schema, names) for names in (given, columns))
     both = sorted({*known} & {*asked})
     if both:
@@ -169,7 +175,7 @@ def score_parts(
             f"id should be a column of {data}, but there is no {shown(id)}: there are "
             f"{listed(map(shown, names_in(files[0])))}."
         )
-    work = Scoring(given=tuple(given), columns=tuple(columns), id=id, drop_missing=drop_missing)
+    work = Scoring(given=tuple(given), columns=tuple(columns), id=id, drop_missing=drop_missing, unseen=unseen)
     return output.make(work, sum(file.rows for file in files), files, seed)
 
 
@@ -180,6 +186,7 @@ def impute_parts(
     *,
     n_draws: int | None = None,
     statistic: Literal["mean", "median"] | None = None,
+    unseen: Unseen = "nearest",
     seed: int = 0,
     **making: Unpack[Making],
 ) -> Parts:
@@ -200,6 +207,8 @@ def impute_parts(
         Write so many completed copies of the rows of each part, numbered in a first column, imputation.
     statistic : {"mean", "median"}, default=None
         See `Diffusion.impute`.
+    unseen
+        See `sample_parts`.
     seed : int, default=0
     **making
         See `Making`.
@@ -210,11 +219,11 @@ def impute_parts(
     """
     if n_draws is not None and statistic is not None:
         raise InvalidInput("n_draws and statistic should not both be given: an estimate is one table.")
-    output = _Output(model, folder, Imputing, **making)
+    output = _Output(model, folder, Imputing, unseen, **making)
     files = output.files(data)
     if n_draws is not None and NUMBER in names_in(files[0]):
         raise InvalidInput(f"Draws are numbered in a column {NUMBER!r}, but {data} has one: rename it.")
-    work = Imputing(n_draws=n_draws, statistic=statistic)
+    work = Imputing(n_draws=n_draws, statistic=statistic, unseen=unseen)
     return output.make(work, sum(file.rows for file in files), files, seed)
 
 
@@ -226,6 +235,7 @@ class _Output:
         model: str | Path,
         folder: str | Path,
         kind: type[Work],
+        unseen: Unseen,
         *,
         part_rows: int | None = None,
         rows: Rows = (0, None),
@@ -237,6 +247,7 @@ class _Output:
         overwrite: bool = False,
     ) -> None:
         choose_engine(rows, workers, engine, address)  # so that its errors come first
+        check_policy(unseen)
         if part_rows is not None:
             _check_part_rows(part_rows, kind.rows_together)
         self._engine: dict[str, Any] = {
@@ -286,7 +297,7 @@ class _Output:
         )
         if self.before is None:
             # Errors come before a folder is made, or cleared.
-            next(work.tables(self.model, data, job.seed, 0, 1))
+            next(work.tables(self.model, data, job.seed, 0, 1, UnseenCells()))
         if self._overwrite:
             self._place.clear()
         self._place.begin(job, free=["seed"] * (seed is None) + ["part_rows"] * (self._part_rows is None))

@@ -17,7 +17,7 @@ from backwalk.errors import InvalidInput, ModelFileError, TableFileError
 from backwalk.estimator import Diffusion
 from backwalk.files import atomic_write, remove_temporaries
 from backwalk.formatting import one_line
-from backwalk.model import DiffusionModel
+from backwalk.model import DiffusionModel, UnseenCells
 from backwalk.model_file import fingerprint
 from backwalk.pieces.digests import add_checksums, file_sha256, table_checksum
 from backwalk.pieces.folder import Job, Part, PartsFolder
@@ -49,7 +49,8 @@ def run_piece(folder: str | Path, start: int, stop: int) -> Part:
             return part
         model, path = _load_unchanged(job), place.path_of(start, stop)
         remove_temporaries(path)
-        n_rows, values = _write(path, job.work.tables(model, job.data, job.seed, start, stop))
+        cells = UnseenCells()
+        n_rows, values = _write(path, job.work.tables(model, job.data, job.seed, start, stop, cells))
         part = Part(
             job=job.id,
             start=start,
@@ -60,6 +61,7 @@ def run_piece(folder: str | Path, start: int, stop: int) -> Part:
             values=values,
             processor=processor_kind(model.denoiser.device),
             versions=versions(),
+            unseen=tuple((*which, n) for which, n in sorted(cells.items())),
         )
         place.enter(part)
         return part

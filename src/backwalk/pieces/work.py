@@ -2,7 +2,8 @@
 
 Each kind of work is a record of plain JSON values. Its `tables` computes any rows of the output, in tables of the rows
 that are computed together: tiles of 2,048 rows that are drawn, or blocks of 65,536 rows of files. Each table comes with
-the number of its first row, a multiple of that size, so that a row has the same bits in any part.
+the number of its first row, a multiple of that size, so that a row has the same bits in any part. Cells with
+values that the fit did not see are counted in `cells`.
 """
 
 from __future__ import annotations
@@ -18,16 +19,18 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from backwalk.diffusion import LogDensity
 from backwalk.estimator.conditionals import N_DRAWS
+from backwalk.limits import Unseen
 from backwalk.model import (
     DiffusionModel,
-    Given,
+    UnseenCells,
+    as_given,
+    check_unseen,
     column_numbers,
     estimate_rows,
     impute_rows,
     log_density,
     read_given,
     read_given_table,
-    refuse_not_made,
     sample_pieces,
 )
 from backwalk.sampling import TILE_ROWS, Sampler
@@ -68,14 +71,19 @@ class Sampling(Record):
     kind: Literal["sample"] = "sample"
     sampler: Sampler
     given: dict[str, Condition] = {}
+    unseen: Unseen = "nearest"
 
-    def tables(self, model: DiffusionModel, data: Files, seed: int, start: int, stop: int) -> Tables:
+    def tables(
+        self, model: DiffusionModel, data: Files, seed: int, start: int, stop: int, cells: UnseenCells
+    ) -> Tables:
         """Yield rows start..stop-1 of the output in tables, each with the number of its first row."""
         schema, stream = model.schema.as_arrow(), Stream(seed).child("sample")
         if data:
-            tiles = self._draw_given_files(model, data, stream, start, stop)
+            tiles = self._draw_given_files(model, data, stream, start, stop, cells)
         else:
-            given = read_given(model, self._conditions(), 1)
+            given = read_given(model, self._conditions(), 1, self.unseen)
+            if start == 0:  # as all parts have the same conditions
+                cells.update(given.unseen)
             tiles = sample_pieces(model, start, stop, stream=stream, sampler=self.sampler, given=given)
         for values, first in zip(tiles, range(start, stop, TILE_ROWS), strict=True):
             yield first, from_values(values, schema)
@@ -87,16 +95,16 @@ class Sampling(Record):
         }
 
     def _draw_given_files(
-        self, model: DiffusionModel, data: Files, stream: Stream, start: int, stop: int
+        self, model: DiffusionModel, data: Files, stream: Stream, start: int, stop: int, cells: UnseenCells
     ) -> Iterator[NDArray[np.float64]]:
         for block in row_blocks(data, start, stop, names_in(data[0])):
             table, _ = block.table(Selection.of_schema(model.schema))
             assert table is not None  # as all rows are taken
             with rows_numbered_from(block.first):
-                values = read_given_table(model.schema, table)
-                refuse_not_made(model, values)
-                first, last = block.first, block.first + len(values)
-                tiles = sample_pieces(model, first, last, stream=stream, sampler=self.sampler, given=Given(values))
+                given = as_given(model, read_given_table(model.schema, table, unseen=self.unseen), self.unseen)
+                cells.update(given.unseen)
+                first, last = block.first, block.first + len(given.values)
+                tiles = sample_pieces(model, first, last, stream=stream, sampler=self.sampler, given=given)
             yield from tiles
 
 
@@ -111,8 +119,11 @@ class Scoring(Record):
     columns: tuple[str, ...] = ()
     id: str | None = None
     drop_missing: bool = False
+    unseen: Unseen = "nearest"
 
-    def tables(self, model: DiffusionModel, data: Files, seed: int, start: int, stop: int) -> Tables:
+    def tables(
+        self, model: DiffusionModel, data: Files, seed: int, start: int, stop: int, cells: UnseenCells
+    ) -> Tables:
         """Yield the scores of rows start..stop-1 in blocks, each with the number of its first row.
 
         The columns are those of the command `score`: the column named by `id`, the row's number if rows with gaps are
@@ -130,7 +141,11 @@ class Scoring(Record):
             scores = LogDensity(*[torch.empty(0, dtype=torch.float64)] * 3)
             if table is not None:
                 with rows_numbered_from(block.first):
-                    values = match_columns(table, schema, columns=present, name="DATA").values
+                    table = match_columns(table, schema, columns=present, name="DATA", unseen=self.unseen)
+                    values, scored = table.values, asked or [j for j in range(schema.n_columns) if j not in known]
+                    cells.update(
+                        check_unseen(model, values, given=known, scored=scored, unseen=self.unseen, name="DATA")
+                    )
                     scores = log_density(model, values, given=known, columns=asked, stream=Stream(seed))
             columns = {name: block.plain(exact)[name].filter(pa.array(is_taken)) for name in exact}
             if self.drop_missing:
@@ -150,8 +165,11 @@ class Imputing(Record):
     kind: Literal["impute"] = "impute"
     n_draws: Annotated[int, Field(ge=1)] | None = None
     statistic: Literal["mean", "median"] | None = None
+    unseen: Unseen = "nearest"
 
-    def tables(self, model: DiffusionModel, data: Files, seed: int, start: int, stop: int) -> Tables:
+    def tables(
+        self, model: DiffusionModel, data: Files, seed: int, start: int, stop: int, cells: UnseenCells
+    ) -> Tables:
         """Yield rows start..stop-1 with their gaps filled, in blocks, each with the number of its first row.
 
         All columns of the files stay, in their order. Several draws of a block follow each other, numbered from 1 in a
@@ -165,12 +183,14 @@ class Imputing(Record):
             with rows_numbered_from(first):
                 table, _ = block.table(selection)
                 assert table is not None  # as all rows are taken
-                values = match_columns(table, schema, name="TABLE").values
+                table = match_columns(table, schema, name="TABLE", unseen=self.unseen)
+                values, every = table.values, range(schema.n_columns)
+                cells.update(check_unseen(model, values, given=every, unseen=self.unseen, name="TABLE"))
                 if self.statistic is not None:
                     completed = [estimate_rows(model, values, self.statistic, N_DRAWS, stream=stream, first_row=first)]
                 else:
                     completed = impute_rows(model, values, self.n_draws or 1, stream=stream, first_row=first)
-                tables = [fill_rows(rows, draw, schema) for draw in completed]
+                tables = [fill_rows(rows, draw, table.schema) for draw in completed]
             if self.n_draws is not None:
                 tables = [
                     table.add_column(0, NUMBER, pa.array(np.full(table.num_rows, m)))

@@ -131,11 +131,6 @@ class Column(ABC):
         return False
 
     @property
-    def takes_nearest_level(self) -> bool:
-        """Whether a given number between two levels stands for the nearest one: levels are coded by their values."""
-        return False
-
-    @property
     def atom_shares(self) -> dict[float, float]:
         """The share of rows of each value that a number equals in many rows; NaN is a missing value."""
         return {}
@@ -278,6 +273,9 @@ class ConstantColumn(Column):
 
     def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
         return same_numbers(x, np.array(self.value), dtype)
+
+    def nearest(self, x: FloatArray) -> FloatArray:
+        return np.where(np.isnan(x), np.nan, self.value)
 
 
 def same_numbers(x: FloatArray, values: FloatArray, dtype: str | None = None) -> BoolArray:

@@ -114,7 +114,11 @@ class Cells(Interval):
     tails: tuple[float, float] = (0.0, 0.0)
 
     def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
-        return super().supports(x, dtype) if self.dequantisation is None else same_numbers(x, self.round(x), dtype)
+        if self.dequantisation is None and self.grid.per > 1.0:  # decimals finer than a model resolves
+            return super().supports(x, dtype)
+        rounded = self.round(x)
+        is_near = np.abs(self.grid.places(x) - self.grid.places(rounded)) < _OFF_GRID  # computed, such as 0.1 + 0.2
+        return is_near | same_numbers(x, rounded, dtype)
 
     def round(self, x: FloatArray) -> FloatArray:
         return self.grid.values(self._nearest(self.grid.places(x)))

@@ -83,10 +83,6 @@ class LevelsColumn(Column):
         return self.coding == "rank"
 
     @property
-    def takes_nearest_level(self) -> bool:
-        return self.coding == "value"
-
-    @property
     def kind_name(self) -> str:
         return "levels"
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
+from backwalk.limits import Unseen
 from backwalk.table.frame import Table
 from backwalk.table.schema import PER_DAY, FloatArray, Schema, shown, unescaped, unescaped_cell
 
@@ -20,6 +22,7 @@ def match_columns(
     columns: Collection[int] | None = None,
     name: str = "X",
     estimator: str = "Diffusion",
+    unseen: Unseen = "error",
 ) -> Table:
     """Return a table with the columns, the labels and the units of a fitted schema, in its order.
 
@@ -27,8 +30,9 @@ def match_columns(
     `=1+1`. If the table or the schema has no names, columns are matched by position and only their number is checked.
     Columns that the fit set aside are left out. Labels are matched by their texts; numbers match labels that are these
     numbers. `columns` are the numbers of the schema's columns in question, or None for all: the others may be lacking,
-    are not looked at, and have no values in the result. Raises InvalidInput for missing and for extra columns, for
-    labels that the fit did not see, and for a column of another kind, such as texts instead of numbers.
+    are not looked at, and have no values in the result. With `unseen` "nearest", labels that the fit did not see follow
+    the others in the result's schema, and have the next codes. Raises InvalidInput for missing and for extra columns,
+    for such labels otherwise, and for a column of another kind, such as texts instead of numbers.
 
     >>> fitted = Schema(("a", "b"), ("float64", "float64"), "pandas")
     >>> swapped = Table(np.array([[2.0, 1.0]]), Schema(("b", "a"), ("float64", "float64"), "pandas"))
@@ -47,11 +51,11 @@ def match_columns(
         place = {j: j for j in wanted}
     else:
         place = _places(table.columns, schema, wanted, name)
-    values = np.full((len(table.values), schema.n_columns), np.nan)
+    values, labels = np.full((len(table.values), schema.n_columns), np.nan), list(schema.labels)
     for j, i in place.items():
         given, label = table.schema.taken([i]), table.schema.label(i)
-        values[:, j] = _matched(table.values[:, i], given, schema.taken([j]), label, name)
-    return Table(values, schema)
+        values[:, j], labels[j] = _matched(table.values[:, i], given, schema.taken([j]), label, name, unseen)
+    return Table(values, schema if labels == list(schema.labels) else replace(schema, labels=tuple(labels)))
 
 
 def _places(columns: tuple[str, ...], schema: Schema, wanted: Collection[int], name: str) -> dict[int, int]:
@@ -74,17 +78,22 @@ def _places(columns: tuple[str, ...], schema: Schema, wanted: Collection[int], n
     return {j: position[fitted[j]] for j in wanted}
 
 
-def _matched(values: FloatArray, given: Schema, fitted: Schema, label: str, name: str) -> FloatArray:
-    """Return the values, (n,), of a column with the schema `given` in the codes and units of the fitted one."""
+def _matched(
+    values: FloatArray, given: Schema, fitted: Schema, label: str, name: str, unseen: Unseen
+) -> tuple[FloatArray, tuple[str, ...] | None]:
+    """Return the values, (n,), of a column with the schema `given` in the codes and units of the fitted one.
+
+    Its labels come with them: the fitted ones, and after them those that are unseen.
+    """
     (labels,), (unit,) = fitted.labels, fitted.units
     observed = ~np.isnan(values)
     is_alike = unit is None or _family(given) == _family(fitted)
     if not observed.any() or ((given.labels, given.units) == (fitted.labels, fitted.units) and is_alike):
-        return values
+        return values, labels
     if labels is not None and given.units[0] is None:
-        return _codes(values, _text_of(given), labels, label, name)
+        return _codes(values, _text_of(given), labels, label, name, unseen)
     if unit is not None and given.units[0] is not None and is_alike:
-        return values * (PER_DAY[unit] / PER_DAY[given.units[0]])
+        return values * (PER_DAY[unit] / PER_DAY[given.units[0]]), labels
     row, got = int(observed.argmax()), _family(given)
     if given.labels[0]:
         got += f", such as {shown(given.labels[0][int(values[row])])}"
@@ -135,23 +144,29 @@ def label_words(text: str, labels: Sequence[str]) -> str:
 
 
 def _codes(
-    values: FloatArray, text_of: Callable[[float], str], labels: tuple[str, ...], column: str, name: str
-) -> FloatArray:
-    """Return the codes of values, (n,), whose texts are among the labels."""
+    values: FloatArray,
+    text_of: Callable[[float], str],
+    labels: tuple[str, ...],
+    column: str,
+    name: str,
+    unseen: Unseen,
+) -> tuple[FloatArray, tuple[str, ...]]:
+    """Return the codes of values, (n,), and the labels with those that are unseen, unless these are refused."""
     place = {label: float(code) for code, label in enumerate(labels)}
     distinct, inverse = np.unique(values, return_inverse=True)  # NaN is the last
     texts = [None if np.isnan(value) else text_of(value) for value in distinct]
     codes = np.array(
         [place.get(text, place.get(unescaped_cell(text), -1.0)) if text is not None else np.nan for text in texts]
     )
-    unseen = [text for text, code in zip(texts, codes, strict=True) if code == -1.0]
-    if unseen:
+    strange = [str(text) for text, code in zip(texts, codes, strict=True) if code == -1.0]
+    if strange and unseen == "error":
         row = int((codes[inverse] == -1.0).argmax())
         text = str(texts[inverse[row]])
         at = f" at row {row} (rows count from 0)" if len(values) > 1 else ""
-        more = f" and {len(unseen) - 1:,} more" if len(unseen) > 1 else ""
+        more = f" and {len(strange) - 1:,} more" if len(strange) > 1 else ""
         raise InvalidInput(
             f"{name} should hold labels that the fit saw, but {column} has {shown(text)}{at}{more}: "
             f"{label_words(text, labels)}. Leave out such rows, or fit with them."
         )
-    return np.asarray(codes[inverse])
+    codes[codes == -1.0] = len(labels) + np.arange(len(strange))
+    return np.asarray(codes[inverse]), (*labels, *strange)

@@ -49,7 +49,7 @@ def test_a_column_that_does_not_vary_among_the_judged_rows_is_judged_all_the_sam
 def test_training_rows_that_the_model_cannot_make_are_refused():
     model, training, unseen = with_a_flag()
     training[[7, 9], 0] = 4.0
-    with pytest.raises(InvalidInput, match=r"training should hold .* but got 4.0 at row 7 .* 1 more row differs"):
+    with pytest.raises(InvalidInput, match=r"training should hold .* but got 4 at row 7 .* 1 more row differs"):
         assess(model, unseen, training=training, stream=Stream(0), n_pairs=2)
 
 
@@ -65,7 +65,7 @@ def test_unseen_rows_that_the_model_cannot_make_are_left_out_and_told():
     assert fidelity.model.figures == expected.model.figures
     assert fidelity.likelihood.bound.total == expected.likelihood.bound.total
     unseen[19:, 0] = 4.0
-    with pytest.raises(InvalidInput, match=r"unseen should hold .* but got 4.0 at row 19"):
+    with pytest.raises(InvalidInput, match=r"unseen should hold .* but got 4 at row 19"):
         assess(model, unseen, stream=Stream(0), n_pairs=2)
 
 

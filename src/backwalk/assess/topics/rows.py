@@ -17,8 +17,8 @@ from backwalk.errors import InvalidInput
 from backwalk.estimates import Rows, as_rows, random_rows
 from backwalk.fit import is_of_the_fit, trained_rows
 from backwalk.formatting import listed
-from backwalk.limits import is_whole
-from backwalk.model import DiffusionModel, possible_rows, refuse_gaps, refuse_impossible
+from backwalk.limits import Unseen, is_whole
+from backwalk.model import DiffusionModel, check_unseen, possible_rows, refuse_gaps, refuse_impossible
 from backwalk.streams import Stream
 from backwalk.table import as_table, match_columns, repeated_values
 
@@ -33,7 +33,8 @@ _FEW_ROWS = 500
 class RowChecks:
     """Checks of the scored rows, and of the rows given as training rows.
 
-    `n_unseen` rows were scored; `n_impossible` more hold values that the model cannot make, and were left out.
+    `n_unseen` rows were scored; `n_impossible` more hold values that the model cannot make, and were left out;
+    `impossible_columns` names the columns of these, with numbers of cells.
     `is_of_fit` says that the scored rows are the table of the fit. `copied_share` is the share of scored rows that are
     training rows, minus the share of training rows that equal other training rows. Of the `n_given` training rows
     `n_training` were trained on, and the others were held out to choose the weights (both are None without training
@@ -43,6 +44,7 @@ class RowChecks:
 
     n_unseen: int
     n_impossible: int = 0
+    impossible_columns: tuple[str, ...] = ()
     is_of_fit: bool = False
     copied_share: float = 0.0
     n_training: int | None = None
@@ -76,8 +78,9 @@ class RowChecks:
         if self.n_impossible:
             yield (
                 f"{self.n_impossible:,} of {self.n_impossible + self.n_unseen:,} unseen rows hold a value that the "
-                "model cannot make, such as another number in a column that was constant in the fit. No score counts "
-                "these rows; their log-density is −∞. Include such rows in the fit, or drop the column."
+                "model cannot make, such as a label that the fit did not see: in "
+                f"{listed(self.impossible_columns)}. No score counts these rows; their log-density is −∞. Include such "
+                "rows in the fit, or drop the column."
             )
         if self.repeated:
             yield (
@@ -115,31 +118,38 @@ class RowSets:
         return None if self.training is None else self.training[self.is_trained]
 
 
-def matched_rows(x: Any, model: DiffusionModel, name: str) -> Rows:
+def matched_rows(x: Any, model: DiffusionModel, name: str, unseen: Unseen = "error") -> Rows:
     """Return the rows of an array or a table with the model's columns, which are matched by name if they have names.
 
-    Raises InvalidInput, which calls the rows `name`, for other columns, for fewer than 20 rows, and for missing values
-    that the model was not fitted for.
+    Raises InvalidInput, which calls the rows `name`, for other columns, for fewer than 20 rows, for missing values
+    that the model was not fitted for, and for labels that the fit did not see unless `unseen` is "nearest".
     """
-    table = match_columns(as_table(x, name=name), model.schema, name=name)
+    table = match_columns(as_table(x, name=name), model.schema, name=name, unseen=unseen)
     refuse_gaps(table, model.may_be_missing, name=name)
     return as_rows(table.values, name, at_least=FEWEST_ROWS, allow_gaps=True)
 
 
-def rows_to_score(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, int]:
-    """Return the rows of `matched_rows` that the model can make, and the number of the others.
+def rows_to_score(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, int, tuple[str, ...]]:
+    """Return the rows of `matched_rows` that the model can make, the number of the others, and the columns of these.
+
+    The columns are those with values that the model cannot make, each with the number of its cells.
 
     Raises InvalidInput, as `refuse_impossible` does, if fewer than 20 are left.
     """
-    rows = matched_rows(x, model, name)
+    rows = matched_rows(x, model, name, "nearest")
     possible = possible_rows(model, rows)
     if possible.sum() < FEWEST_ROWS:
         refuse_impossible(model, rows, name)
-    return rows[possible], int((~possible).sum())
+    cells = check_unseen(model, rows, scored=range(rows.shape[1]), unseen="nearest", name=name)
+    return rows[possible], int((~possible).sum()), tuple(f"{column} ({n:,})" for (_, column), n in cells.items())
 
 
 def check_rows(
-    model: DiffusionModel, unseen: Rows, n_impossible: int, training: Rows | None
+    model: DiffusionModel,
+    unseen: Rows,
+    n_impossible: int,
+    impossible_columns: tuple[str, ...],
+    training: Rows | None,
 ) -> tuple[RowChecks, NDArray[np.bool_] | None]:
     """Compare the scored rows with those of the fit; return also which training rows, (n,), were trained on."""
     repeated = repeated_values(model.codec, unseen, float(model.schedule.noise_level[1]))
@@ -148,11 +158,12 @@ def check_rows(
     )
     is_of_fit = is_of_the_fit(model.card, unseen)
     if training is None:
-        return RowChecks(len(unseen), n_impossible, is_of_fit, repeated=words), None
+        return RowChecks(len(unseen), n_impossible, impossible_columns, is_of_fit, repeated=words), None
     is_trained = trained_rows(model.card, training)
     checks = RowChecks(
         len(unseen),
         n_impossible,
+        impossible_columns,
         is_of_fit,
         copied_share=copied_share(unseen, training),
         n_training=int(is_trained.sum()),
