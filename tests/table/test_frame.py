@@ -121,8 +121,8 @@ REFUSED = {
     "arrow lists": (pa.table({"b": [[1.0]]}), "column 'b'"),
     "duplicate names": (pd.DataFrame(X[:, :2], columns=["a", "a"]), "'a'"),
     "duplicate arrow names": (pa.table([[1.0], [2.0]], names=["a", "a"]), "'a'"),
-    "mixed labels": (pd.DataFrame(X[:, :2], columns=["a", 1]), "got 1"),
-    "shifted labels": (pd.DataFrame(X[:, :2], columns=[1, 2]), "got 1"),
+    "labels of several types": (pd.DataFrame(X[:, :2], columns=["a", 1.5]), "got 1.5"),
+    "labels of truth values": (pd.DataFrame(X[:, :2], columns=[True, False]), "got True"),
 }
 
 

@@ -14,7 +14,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from backwalk.errors import TableFileError
+from backwalk.errors import InvalidInput, TableFileError
+from backwalk.model import column_numbers
 from backwalk.table import Schema, as_table, from_values, read_table, write_table
 
 UTC = dt.UTC
@@ -255,16 +256,48 @@ def test_lists_of_texts_and_numbers_are_no_texts_alone():
     assert table.schema.labels == (("a", "b"), None)
 
 
-def test_decimals_and_columns_without_any_value_are_floats():
-    cells = [decimal.Decimal("39.10"), None]
+CENTS = [decimal.Decimal("39.10"), None, decimal.Decimal("-0.05")]
+
+
+@pytest.mark.parametrize(
+    ("X", "dtype"),
+    [
+        (pd.DataFrame({"a": pd.Series(CENTS, dtype=object)}), "object[decimal128(4, 2)]"),
+        (pd.DataFrame({"a": pd.Series(CENTS, dtype=pd.ArrowDtype(pa.decimal128(9, 2)))}), "decimal128(9, 2)[pyarrow]"),
+        (pl.DataFrame({"a": pl.Series(CENTS, dtype=pl.Decimal(12, 2))}), "decimal128(12, 2)"),
+        (pa.table({"a": pa.array(CENTS, pa.decimal128(38, 2))}), "decimal128(38, 2)"),
+        (pa.table({"a": pa.array(CENTS, pa.decimal256(50, 2))}), "decimal256(50, 2)"),
+    ],
+)
+def test_decimals_come_back_with_their_digits(X, dtype):
+    table = as_table(X)
+    assert table.schema.dtypes == (dtype,)
+    np.testing.assert_array_equal(table.values, [[39.1], [np.nan], [-0.05]])
+    assert list(map(str, _cells(through(X)))) == ["39.10", str(_cells(X)[1]), "-0.05"]
+    drawn = _cells(from_values([[1.005], [1e60]], table.schema))
+    assert [cell.as_tuple().exponent for cell in drawn] == [-2, -2]
+
+
+def _cells(X):
+    return X["a"].to_pylist() if isinstance(X, pa.Table) else list(X["a"])
+
+
+def test_columns_without_any_value_are_floats():
     for X in (
-        pd.DataFrame({"a": pd.Series(cells, dtype=object), "b": pd.Series([None, None], dtype=object)}),
-        pl.DataFrame({"a": cells, "b": [None, None]}),
-        pa.table({"a": cells, "b": pa.nulls(2)}),
+        pd.DataFrame({"b": pd.Series([None, None], dtype=object)}),
+        pl.DataFrame({"b": [None, None]}),
+        pa.table({"b": pa.nulls(2)}),
     ):
-        table = as_table(X)
-        assert table.schema.dtypes == ("float64", "float64")
-        np.testing.assert_array_equal(table.values, [[39.1, np.nan], [np.nan, np.nan]])
+        assert as_table(X).schema.dtypes == ("float64",)
+
+
+def test_names_that_are_integers_come_back_as_integers():
+    X = pd.DataFrame({2019: [1.5, 2.5], "town": ["a", "b"], -1: [3, 4], np.int64(7): [5, 6]})
+    assert as_table(X).schema.columns == ("2019", "town", "-1", "7")
+    pd.testing.assert_frame_equal(through(X), X)
+    assert column_numbers(as_table(X).schema, [7, "town", 2019]) == [3, 1, 0]
+    with pytest.raises(InvalidInput, match="more than once"):
+        as_table(pd.DataFrame([[1, 2]], columns=[1, "1"]))
 
 
 def test_the_unit_of_times_is_the_coarsest_exact_one():

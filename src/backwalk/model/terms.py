@@ -25,8 +25,8 @@ def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:
     """Return the numbers of columns that are given by name or number. Raises InvalidInput for others."""
     columns, labels = list[int](), list(schema.names)
     for name in names:
-        if isinstance(name, str) and name in labels:
-            columns.append(labels.index(name))
+        if (isinstance(name, str) and name in labels) or str(name) in schema.integer_names:
+            columns.append(labels.index(str(name)))
         elif isinstance(name, (int, np.integer)) and not isinstance(name, bool) and 0 <= name < len(labels):
             columns.append(int(name))
         else:

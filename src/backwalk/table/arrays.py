@@ -88,7 +88,8 @@ def _from_column(column: npt.NDArray[Any], j: int, name: str) -> tuple[str, Code
         cells = pa.array(column if column.dtype.kind == "O" else column.tolist(), from_pandas=True)
     except (ValueError, TypeError, OverflowError):
         return "float64", Coded(_numbers_of_objects(column, j, name))
-    numbers = pa.types.is_floating(cells.type) or pa.types.is_integer(cells.type) or pa.types.is_boolean(cells.type)
+    of_numbers = (pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean, pa.types.is_decimal)
+    numbers = any(holds(cells.type) for holds in of_numbers)
     if numbers or (found := arrow_type(f"object[{cells.type}]", "numpy")) is None:
         known = str(cells.type) in ("int64", "double", "bool")
         return f"object[{cells.type}]" if known else "float64", Coded(_numbers_of_objects(column, j, name))

@@ -6,7 +6,7 @@ A `Schema` names dtypes by texts, so that it is plain JSON:
 - pandas: its own names; for categories "category[DTYPE]" or "category[DTYPE, ordered]" with the dtype of the
   categories; for Python objects "object[TYPE]";
 - polars: NumPy's names of numbers and truth values, "string", "categorical", "enum", and TYPE of dates and times;
-- pyarrow: NumPy's names of numbers and truth values, and TYPE of all others.
+- pyarrow: NumPy's names of numbers and truth values, and TYPE of all others, such as "decimal128(10, 2)".
 
 TYPE is Arrow's name of a type.
 """
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import pyarrow as pa
@@ -36,10 +36,12 @@ _CATEGORY = re.compile(r"category\[(.+?)(, ordered)?\]")
 _NUMPY_TIME = re.compile(r"(datetime|timedelta)64\[(Y|M|W|D|h|m|s|ms|us|ns)(?:, (.+))?\]")
 _TIMESTAMP = re.compile(r"timestamp\[(s|ms|us|ns)(?:, tz=(.+))?\]")
 _DICTIONARY = re.compile(r"dictionary<values=(\w+), indices=(u?int\d+), ordered=([01])>")
+_DECIMAL = re.compile(r"(decimal(?:32|64|128|256))\((\d+), (\d+)\)")
 _ZONE = re.compile(r"[\w+\-/:]+")
 _TEXTS = ("string", "large_string", "string_view")
 _TIMES = {"date32[day]", "date64[ms]", "time32[s]", "time32[ms]", "time64[us]", "time64[ns]"}
 _TIMES |= {f"duration[{unit}]" for unit in ("s", "ms", "us", "ns")}
+_EXACT_DIGITS = 15  # of a decimal, which float64 keeps
 _LEVELS = pa.dictionary(pa.int32(), pa.string())
 _ORDERED_LEVELS = pa.dictionary(pa.int32(), pa.string(), ordered=True)
 
@@ -99,6 +101,11 @@ def _arrow(name: str) -> pa.DataType | None:
         return pa.type_for_alias(name)
     if match := _TIMESTAMP.fullmatch(name):
         return pa.timestamp(match[1], match[2]) if match[2] is None or _ZONE.fullmatch(match[2]) else None
+    if match := _DECIMAL.fullmatch(name):
+        try:
+            return cast("pa.DataType", getattr(pa, match[1])(int(match[2]), int(match[3])))
+        except ValueError:  # more digits than the type has
+            return None
     match = _DICTIONARY.fullmatch(name)
     if match is None or not (match[1] in _TEXTS or numpy_dtype(match[1])):
         return None
@@ -137,9 +144,13 @@ def stored_unit(of_type: pa.DataType) -> tuple[str, int]:
 
 
 def numeric_range(of_type: pa.DataType) -> tuple[float, float]:
-    """Return the least and the largest number of an Arrow type of numbers or truth values, as float64."""
+    """Return the least and the largest number of an Arrow type of numbers, decimals or truth values, as float64."""
     if pa.types.is_boolean(of_type):
         return 0.0, 1.0
+    if pa.types.is_decimal(of_type):
+        largest = (10**of_type.precision - 1) / 10**of_type.scale
+        largest = largest if of_type.precision <= _EXACT_DIGITS else float(np.nextafter(largest, 0.0))
+        return -largest, largest
     dtype = np.dtype(numpy_dtype(str(of_type)))
     info: Any = np.iinfo(dtype) if pa.types.is_integer(of_type) else np.finfo(dtype)
     low, high = float(info.min), float(info.max)

@@ -65,11 +65,11 @@ def as_table(X: Any, *, name: str = "X") -> Table:
     Tables are those of pandas and polars, and any with `__arrow_c_stream__`, such as of pyarrow, DuckDB and ibis. `X`
     is (n, d) with n, d >= 1, and is never changed; a `Table` is returned unchanged. Its columns hold numbers, truth
     values, texts, categories, dates, times or durations. Texts and categories become the codes 0..L-1 of their labels,
-    dates and times numbers in the coarsest exact unit (nanoseconds are rounded to microseconds), decimals floats. NaN
-    and null are missing values; a column without any value is one of floats. Messages call the rows `name`. The schema
-    of float32 arrays has float32, that of all other arrays of numbers float64. Raises InvalidInput, with row and column
-    if there is one, for infinities, for integers and times that float64 cannot hold exactly, for columns of several
-    types, and for objects that are not tables.
+    dates and times numbers in the coarsest exact unit (nanoseconds are rounded to microseconds). NaN and null are
+    missing values; a column without any value is one of floats. Messages call the rows `name`. The schema of float32
+    arrays has float32, that of all other arrays of numbers float64. Raises InvalidInput, with row and column if there
+    is one, for infinities, for integers and times that float64 cannot hold exactly, for columns of several types, and
+    for objects that are not tables.
 
     >>> as_table([[1, 2], [3, float("nan")]]).observed
     array([[ True,  True],
@@ -179,19 +179,22 @@ def _from_frame(X: Any, kind: Kind, name: str, types: Mapping[str, pa.DataType])
         dtypes.append(dtype)
         all_labels.append(column.labels)
         units.append(column.unit)
-    return values, Schema(names, tuple(dtypes), kind, tuple(all_labels), tuple(units))
+    integers = () if names is None else tuple(str(label) for label in labels if not isinstance(label, str))
+    return values, Schema(names, tuple(dtypes), kind, tuple(all_labels), tuple(units), integer_names=integers)
 
 
 def _column_names(labels: list[Any], name: str) -> tuple[str, ...] | None:
     if labels == list(range(len(labels))):
         return None  # a DataFrame made from an array: pandas numbers the columns itself
     for label in labels:
-        if not isinstance(label, str):
+        if not isinstance(label, (str, int, np.integer)) or isinstance(label, bool):
             raise InvalidInput(
-                f"Column names of {name} should be texts, but got {shown(label)}: use X.columns = X.columns.map(str)."
+                f"Column names of {name} should be texts or integers, but got {shown(label)}: use X.columns = "
+                "X.columns.map(str)."
             )
-    refuse_duplicates(labels)
-    return tuple(labels)
+    names = tuple(map(str, labels))
+    refuse_duplicates(names)
+    return names
 
 
 def _column(
@@ -217,7 +220,10 @@ def _column(
     if number:  # pandas has several dtypes for the same kind of number
         return dtype if kind == "pandas" else number, Coded(_numbers(column, where, name))
     if pa.types.is_null(column.type) or pa.types.is_decimal(column.type):
-        return "float64", Coded(column.cast(pa.float64()).to_numpy(zero_copy_only=False))
+        dtype = _name_of_dtype(dtype, column.type, kind)
+        is_known = pa.types.is_decimal(column.type) and arrow_type(dtype, kind) is not None
+        values = column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return dtype if is_known else "float64", Coded(values)
     if numpy_dtype(str(column.type)):  # Python objects that are numbers
         dtype = f"object[{column.type}]"
         return dtype if arrow_type(dtype, kind) is not None else "float64", Coded(_numbers(column, where, name))

@@ -6,6 +6,7 @@ object with the same columns, dtypes and categories. A schema is plain JSON and 
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ MISSING_WORDS = frozenset(pyarrow.csv.ConvertOptions().null_values)
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20", "\t", "\r", "\n")  # also full-width
 _FIRST_DATE, _LAST_DATE = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31, in days
 _LONGEST_DURATION = 999_999_999  # days; that of Python's timedelta
+_INTEGER = re.compile(r"-?\d{1,100}")
 _KEYS = {"columns", "dtypes", "kind", "labels", "units", "set_aside"}
 
 
@@ -48,6 +50,7 @@ class Schema:
     - `units`: for each column of dates, times or durations "D", "s", "ms" or "us", the unit of its numbers since
       1970-01-01 (of a time: since midnight), otherwise None.
     - `set_aside`: names of columns that the fit left out, which later tables may have.
+    - `integer_names`: those of `columns` that are integers in the user's table.
 
     Without `labels` and `units`, no column has any.
 
@@ -62,6 +65,7 @@ class Schema:
     labels: tuple[Labels | None, ...] = ()
     units: tuple[str | None, ...] = ()
     set_aside: tuple[str, ...] = ()
+    integer_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -93,6 +97,8 @@ class Schema:
                     f"Column names should be texts that UTF-8 can encode, but got {shown(name)}: rename the column."
                 )
         refuse_duplicates((*self.columns, *self.set_aside))
+        if not all(name in self.columns and _INTEGER.fullmatch(name) for name in self.integer_names):
+            raise InvalidInput(f"integer_names should be columns and integers, but got {shown(self.integer_names)}.")
 
     @property
     def n_columns(self) -> int:
@@ -171,7 +177,15 @@ class Schema:
         """Return the schema of some of the columns, by their numbers."""
         names = None if self.columns is None else tuple(self.columns[j] for j in columns)
         dtypes, labels, units = (tuple(each[j] for j in columns) for each in (self.dtypes, self.labels, self.units))
-        return Schema(names, cast("Any", dtypes), self.kind, cast("Any", labels), cast("Any", units), self.set_aside)
+        return Schema(
+            names,
+            cast("Any", dtypes),
+            self.kind,
+            cast("Any", labels),
+            cast("Any", units),
+            self.set_aside,
+            tuple(name for name in self.integer_names if name in (names or ())),
+        )
 
     def as_arrow(self) -> Schema:
         """Return the schema of the same columns, all with names, in a table of pyarrow."""
@@ -187,20 +201,29 @@ class Schema:
             "labels": [None if labels is None else list(labels) for labels in self.labels],
             "units": list(self.units),
             "set_aside": list(self.set_aside),
+            **({"integer_names": list(self.integer_names)} if self.integer_names else {}),
         }
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Schema:
         """Return the schema that `to_dict` wrote. Raises InvalidInput for any other record."""
-        if not isinstance(record, Mapping) or set(record) != _KEYS:
+        if not isinstance(record, Mapping) or set(record) - {"integer_names"} != _KEYS:
             raise InvalidInput(f"A schema should have the keys {', '.join(sorted(_KEYS))}, and no others.")
-        labels, units = record["labels"], record["units"]
+        labels, units, integer_names = record["labels"], record["units"], record.get("integer_names", [])
         if not isinstance(labels, list) or not isinstance(units, list):
             raise InvalidInput("A schema's labels and units should be lists.")
         known = (each for each in (record["columns"], *labels) if each is not None)
-        for texts in (record["dtypes"], record["set_aside"], *known, [unit for unit in units if unit is not None]):
+        for texts in (
+            record["dtypes"],
+            record["set_aside"],
+            integer_names,
+            *known,
+            [unit for unit in units if unit is not None],
+        ):
             if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
-                raise InvalidInput("A schema's columns, dtypes, labels, units and set_aside should be lists of texts.")
+                raise InvalidInput(
+                    "A schema's columns, dtypes, labels, units, set_aside and integer_names should be lists of texts."
+                )
         columns = record["columns"]
         return cls(
             None if columns is None else tuple(columns),
@@ -209,6 +232,7 @@ class Schema:
             tuple(None if each is None else tuple(each) for each in labels),
             tuple(units),
             tuple(record["set_aside"]),
+            tuple(integer_names),
         )
 
 

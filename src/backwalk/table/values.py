@@ -118,7 +118,8 @@ def whole_numbers(values: FloatArray, schema: Schema, j: int) -> Any:
 def arrow_column(values: FloatArray, schema: Schema, j: int) -> pa.Array:
     """Return the numbers of a column, (n,), in its Arrow type; NaN becomes null. The inverse of `coded`.
 
-    Integers, codes and times are rounded, truth values are True from 1/2 on, and all are clipped to their range.
+    Integers, decimals, codes and times are rounded, truth values are True from 1/2 on, and all are clipped to their
+    range.
     """
     of_type, missing = schema.types[j], np.isnan(values)
     mask = missing if missing.any() else None
@@ -139,7 +140,10 @@ def arrow_column(values: FloatArray, schema: Schema, j: int) -> pa.Array:
         return pa.array(values >= 0.5, mask=mask)
     if pa.types.is_integer(of_type):
         return pa.array(whole_numbers(values, schema, j).astype(numpy_dtype(str(of_type))), mask=mask)
-    return pa.array(np.clip(values, *numeric_range(of_type)).astype(numpy_dtype(str(of_type))), mask=mask)
+    numbers = np.clip(values, *numeric_range(of_type))
+    if pa.types.is_decimal(of_type):
+        return pa.array(numbers, mask=mask).cast(of_type)
+    return pa.array(numbers.astype(numpy_dtype(str(of_type))), mask=mask)
 
 
 def _as_texts(texts: Any, of_type: pa.DataType) -> Any:
@@ -183,6 +187,7 @@ def from_values(values: npt.ArrayLike, schema: Schema) -> Any:
         "pyarrow": arrow_column,
     }[schema.kind]
     names: Sequence[Any] = range(schema.n_columns) if schema.columns is None else schema.columns
+    names = [int(name) if name in schema.integer_names else name for name in names]
     columns = {name: make(array[:, j], schema, j) for j, name in enumerate(names)}
     return library.table(columns) if schema.kind == "pyarrow" else library.DataFrame(columns)
 

@@ -167,7 +167,11 @@ def _coarsest(of_type: pa.DataType, unit: str | None) -> pa.DataType | None:
 
 
 def _refuse_labels(file: str, schema: Schema) -> None:
-    others = [name for name, of_type in zip(schema.names, schema.types, strict=True) if not numpy_dtype(str(of_type))]
+    others = [
+        name
+        for name, of_type in zip(schema.names, schema.types, strict=True)
+        if not (numpy_dtype(str(of_type)) or pa.types.is_decimal(of_type))
+    ]
     if others:
         raise TableFileError(
             f"{file} takes only numbers, but column {listed(map(shown, others))} holds texts, dates or times: write "
