@@ -11,6 +11,7 @@ from backwalk.model import (
     check_reverse_variance,
     mismatch_warning,
     reverse_variances,
+    training_words,
 )
 
 
@@ -38,6 +39,14 @@ def test_a_short_chain_has_the_variances_of_its_own_schedule(model):
 def test_only_known_reverse_variances_pass():
     with pytest.raises(InvalidInput, match="reverse_variance should be one of"):
         check_reverse_variance("learned")
+
+
+@pytest.mark.parametrize(("kept", "words"), [(30, ""), (20, "of step 20, better"), (0, "before training, better")])
+def test_the_weights_that_were_kept_are_put_into_words(model, kept, words):
+    history = dataclasses.replace(model.history, chosen_step=kept)
+    told = training_words(dataclasses.replace(model, history=history))
+    assert told.startswith("30 steps of ")
+    assert ("kept" in told, words in told) == (bool(words), True)
 
 
 def test_a_mismatch_is_put_into_words_where_it_costs(model):

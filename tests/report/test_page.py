@@ -195,6 +195,10 @@ def test_training_held_out_and_scored_rows_are_counted(undrawn):
         f"other {held_out}",
     ):
         assert words in text
+    checks = replace(fidelity().checks, is_other_training=True, n_training=80, n_given=80)
+    text = rows_text(replace(fidelity(), checks=checks), 2, 2)
+    assert "The 80 training rows given here are not the table of its fit." in text
+    assert "trained on" not in text
     alone = assess(model(), UNSEEN, stream=Stream(0), n_pairs=2)
     text = Elements(render_report(alone, model(), stream=Stream(1))).text
     assert "its training rows were not given" in text

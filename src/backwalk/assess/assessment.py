@@ -118,7 +118,7 @@ def assess(
             )
         models = _score_models(model, sets, sample_seconds, scored_baselines, likelihood, model_path, stream, watch)
         watch(0.9, "columns")
-        columns = score_columns(sets, model.schema)
+        columns = score_columns(sets, model.schema, is_other_training=checks.is_other_training)
         watch(0.95, "conditionals")
         conditionals, prediction = None, None
         if not representation.is_of_numbers:

@@ -195,7 +195,7 @@ def blur_words(model: DiffusionModel, names: Sequence[str] | None = None) -> str
 
 
 def training_words(model: DiffusionModel) -> str:
-    """Describe the training of a model: steps, rows per step, precision."""
+    """Describe the training of a model: steps, rows per step, precision, and the weights that were kept."""
     plan = model.card.get("settings", {}).get("training")  # a file's card may hold anything
     plan = plan if isinstance(plan, dict) else {}
     words, usual = f"{model.history.n_steps:,} steps", model.card.get("usual_steps", 0)
@@ -203,7 +203,11 @@ def training_words(model: DiffusionModel) -> str:
         words = time_limit_words(model.history.n_steps, usual)
     if isinstance(plan.get("batch_size"), int):
         words += f" of {plan['batch_size']:,} rows per member"
-    return words + (", products in bfloat16" if plan.get("bfloat16") is True else "")
+    words += ", products in bfloat16" if plan.get("bfloat16") is True else ""
+    kept = model.history.chosen_step
+    if kept == model.history.n_steps:
+        return words
+    return f"{words}; kept: the weights {f'of step {kept:,}' if kept else 'before training'}, better on held-out rows"
 
 
 def time_limit_words(n_steps: int, usual_steps: int) -> str:

@@ -125,7 +125,7 @@ def _read_mapping(
     if len(lengths) > 1 or 0 in lengths:
         raise InvalidInput(
             f"Lists in given should have equal lengths, but have {listed(map(str, sorted(lengths)))}: give one value "
-            "for each row."
+            "for each row, or the values that a column may have as a set, {a, b}."
         )
     values = np.full((max(lengths, default=1), schema.n_columns), np.nan)
     for j, column in known.items():

@@ -64,6 +64,7 @@ def test_held_out_rows_are_within_the_range_of_the_fit():
         trained = is_trained if len(rows) == len(is_trained) else np.ones(len(rows), dtype=bool)
         sets = row_sets(TRAINING_OF_TABLE.copy(), rows, trained)
         assert [beyond.column for beyond in score_columns(sets, model().schema).beyond] == columns
+        assert not score_columns(sets, model().schema, is_other_training=True).beyond  # whose range says nothing
 
 
 def test_association_differences_that_matter_are_marked():

@@ -99,8 +99,11 @@ class ColumnScores:
             )
 
 
-def score_columns(sets: RowSets, schema: Schema) -> ColumnScores:
-    """Score the columns that vary, and the pairs of columns of a table with levels or gaps."""
+def score_columns(sets: RowSets, schema: Schema, *, is_other_training: bool = False) -> ColumnScores:
+    """Score the columns that vary, and the pairs of columns of a table with levels or gaps.
+
+    Training rows that are not those of the fit (`RowChecks`) do not say which numbers lie beyond these.
+    """
     representation, pairs = sets.representation, sets.pairs
     labels = [column_name(schema, j) for j in representation.codec.varying]
     figures = compare_columns(pairs, sets.represented, representation, labels)
@@ -111,7 +114,7 @@ def score_columns(sets: RowSets, schema: Schema) -> ColumnScores:
         representation.kinds,
         representation.gaps is not None,
         compare_associations(pairs, sets.represented, representation),
-        () if sets.training is None else tuple(find_beyond_range(sets)),
+        () if sets.training is None or is_other_training else tuple(find_beyond_range(sets)),
     )
 
 

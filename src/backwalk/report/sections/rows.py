@@ -54,6 +54,8 @@ def rows_text(fidelity: Fidelity, n_columns: int, n_varying: int) -> str:
     words = f"The model is scored on {checks.n_unseen:,} rows of {columns}"
     if checks.n_training is None:
         words += "; its training rows were not given."
+    elif checks.is_other_training:
+        words += f". The {checks.n_given:,} training rows given here are not the table of its fit."
     else:
         words += f", and was trained on {checks.n_training:,} rows."
         held_out = (checks.n_given or 0) - checks.n_training
