@@ -219,6 +219,8 @@ class TypeOfColumn:
     def narrow(self, found: Iterator[Any]) -> int:
         """Keep the types that fit more cells as well, and return the bytes of these if they are texts."""
         self.fitting = [name for name in self.fitting if next(found)]
+        if self.fitting == [_NO_MARK]:  # which is no type
+            self.fitting = []
         self.n_digits = max(self.n_digits, next(found))
         return int(next(found))
 
