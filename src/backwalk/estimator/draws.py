@@ -49,7 +49,7 @@ class Draws(Fitted):
 
         A row depends only on `random_state`, its number and what is given: sample(100) is the head of sample(1000).
         Levels are drawn column by column, and then the numbers by the solver, given these: rows follow the probability
-        that `score_samples` gives. Ranges and sets keep those draws that lie within, given all exact values.
+        that `score_samples` gives. A column with a range or a set is drawn from these values first.
 
         Parameters
         ----------
@@ -76,8 +76,8 @@ class Draws(Fitted):
         Raises
         ------
         InvalidInput
-            A ValueError: the number, the conditions or the sampler cannot be used, or fewer than one draw in a thousand
-            meets the ranges and sets.
+            A ValueError: the number, the conditions or the sampler cannot be used, a range or a set has a probability
+            below 1e-15, or fewer than one draw in a thousand meets several of them.
         SamplingDiverged
             A row is not finite.
 

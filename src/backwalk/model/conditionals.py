@@ -24,7 +24,7 @@ from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.draw import make_solver
-from backwalk.model.levels import level_log_probs
+from backwalk.model.levels import probabilities_of_levels
 from backwalk.model.rows import EncodedRows, encode_given, map_tiles, numbers_given, with_levels_given
 from backwalk.model.sample import sample_candidates
 from backwalk.model.terms import read_cells, user_terms
@@ -303,16 +303,6 @@ def _draws_of_number(
     numbers = np.arange(len(given.values))
     drawn = sample_candidates(model, numbers, n_draws, stream=stream, given=given, sampler=sampler)[..., column]
     return np.sort(drawn, axis=1)
-
-
-def probabilities_of_levels(model: DiffusionModel, given: EncodedRows, block: int) -> Array:
-    """Return P(level | given) of a block's levels, (n, L), in one evaluation."""
-    denoiser, blocks = model.denoiser, model.codec.blocks
-
-    def tile(rows: Tensor, known: Tensor) -> Tensor:
-        return level_log_probs(denoiser, blocks, rows, known, block).double().softmax(dim=1)
-
-    return map_tiles(tile, given.rows, given.known, width=blocks[block].n_levels).numpy()
 
 
 def has_mean(model: DiffusionModel, column: int) -> bool:

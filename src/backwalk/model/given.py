@@ -28,7 +28,7 @@ from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.possible import refuse_fractions, refuse_not_made
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
 from backwalk.model.unseen import UnseenCells, check_unseen, count_beyond
-from backwalk.table import Schema
+from backwalk.table import Schema, nearest_index
 from backwalk.table.schema import shown
 
 
@@ -43,10 +43,19 @@ class Allowed:
 
     def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Return which rows, (..., d), meet the condition."""
-        values = rows[..., self.column]
+        return self.contains(rows[..., self.column])
+
+    def contains(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Return which values of the column are allowed."""
         if self.levels is not None:
             return np.asarray(np.isin(values, self.levels))
         return np.asarray((values >= self.low) & (values <= self.high))
+
+    def nearest(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the nearest allowed values."""
+        if self.levels is not None:
+            return np.array(self.levels)[nearest_index(values, np.array(self.levels))]
+        return np.clip(values, self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)

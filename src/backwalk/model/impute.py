@@ -13,14 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
-from backwalk.model.conditionals import (
-    Conditional,
-    has_mean,
-    mean_of_number,
-    means_of_numbers,
-    probabilities_of_levels,
-)
+from backwalk.model.conditionals import Conditional, has_mean, mean_of_number, means_of_numbers
 from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.levels import probabilities_of_levels
 from backwalk.model.rows import encode_given
 from backwalk.model.sample import sample_candidates, sample_numbered
 from backwalk.sampling import Sampler

@@ -15,12 +15,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.denoiser import TableDenoiser
 from backwalk.diffusion import Denoiser, LevelsDenoiser, log_snr_by_coordinate
 from backwalk.errors import SamplingDiverged
+from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.rows import EncodedRows, map_tiles
 from backwalk.sampling import RowNoise
 from backwalk.table import Block
 
@@ -99,6 +103,16 @@ def level_log_probs(denoiser: Denoiser, blocks: Sequence[Block], rows: Tensor, k
     """Return ln P(level | known) of a block, (n, L), for encoded rows, (n, k): all that is not known is absent."""
     state = levels_given(denoiser, blocks, rows, known)
     return torch.cat([_refuse_nan(state.level_log_probs(block, piece)) for piece in _pieces(len(rows), blocks[block])])
+
+
+def probabilities_of_levels(model: DiffusionModel, given: EncodedRows, block: int) -> NDArray[np.float64]:
+    """Return P(level | given) of a block's levels, (n, L), in one evaluation."""
+    denoiser, blocks = model.denoiser, model.codec.blocks
+
+    def tile(rows: Tensor, known: Tensor) -> Tensor:
+        return level_log_probs(denoiser, blocks, rows, known, block).double().softmax(dim=1)
+
+    return map_tiles(tile, given.rows, given.known, width=blocks[block].n_levels).numpy()
 
 
 def _refuse_nan(log_p: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
-"""Sample rows: whole ones, those with given cells, and under ranges and sets by rejection among these.
+"""Sample rows: whole ones, those with given cells, and under ranges and sets.
 
-Candidates are drawn from the exact conditional p(rest | known) and kept where their values are allowed: the accepted
-rows follow p(rest | known, allowed). Candidate c of row i is row i of the stream's child ("candidate", c): a row does
-not depend on how many others are drawn.
+A model that knows any column given any others draws the column with the rarest allowed values from these
+(`restricted.py`), and then the others given it. Candidates are kept where the values of the other columns are allowed,
+too: the accepted rows follow p(rest | known, allowed). Other models draw candidates from p(rest | known). Candidate c
+of row i is row i of the stream's child ("candidate", c): a row does not depend on how many others are drawn.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.draw import ReverseChain, draw_tiles, gather_rows, make_chain
 from backwalk.model.given import Given
+from backwalk.model.restricted import Restriction, restrict
 from backwalk.model.rows import EncodedRows, encode_given
 from backwalk.sampling import TILE_ROWS, RowNoise, Sampler
 from backwalk.streams import Stream
 
 MOST_CANDIDATES = 4 * TILE_ROWS  # of a row; and as many are drawn before too small a share is given up
 LEAST_SHARE = 1e-3  # of candidates that meet the conditions
+LEAST_PROBABILITY = 1e-15  # of the allowed values of a column
 
 
 def sample_rows(
@@ -56,15 +59,16 @@ def sample_pieces(
 ) -> Iterator[NDArray[np.float64]]:
     """Return an iterator over the rows of `sample_rows`, in pieces of at most 2,048 rows.
 
-    Raises InvalidInput at once for a sampler that the model does not have, or that takes no conditions, and for columns
-    that may not be given. The iterator raises InvalidInput where fewer than one candidate in a thousand meets ranges
-    and sets, and SamplingDiverged if rows are not finite.
+    Raises InvalidInput at once for a sampler that the model does not have, or that takes no conditions, for columns
+    that may not be given, and for a range or a set with next to no probability. The iterator raises it where fewer than
+    one candidate in a thousand meets all conditions, and SamplingDiverged if rows are not finite.
     """
     conditions = Given(np.full((1, model.codec.n_columns), np.nan)) if given is None else given
     encoded = encode_given(model, conditions.values, conditions.known)
     chain = make_chain(model, sampler, encoded)
     if conditions.allowed:
-        return _accepted_tiles(model, chain, start, stop, stream, conditions, encoded)
+        restriction = _rarest(model, conditions, encoded) if model.conditions == "any" else None
+        return _accepted_tiles(model, chain, start, stop, stream, conditions, encoded, restriction)
     return draw_tiles(model, chain, start, stop, partial(RowNoise, stream), encoded)
 
 
@@ -93,21 +97,34 @@ def sample_candidates(
     sampler: Sampler | str | None = None,
 ) -> NDArray[np.float64]:
     """Return several candidates of each of the rows of `sample_numbered`: (m, n_each, d)."""
-    return _draw_candidates(model, make_chain(model, sampler, given), numbers, range(n_each), stream, given)
+    noise, places = _noise_of_candidates(stream, numbers, range(n_each))
+    rows = _draw_numbered(model, make_chain(model, sampler, given), noise, given.take(places))
+    return rows.reshape(len(numbers), n_each, -1)
 
 
-def _draw_candidates(
-    model: DiffusionModel,
-    chain: ReverseChain,
-    numbers: NDArray[np.intp],
-    candidates: range,
-    stream: Stream,
-    given: EncodedRows,
-) -> NDArray[np.float64]:
+def _noise_of_candidates(
+    stream: Stream, numbers: NDArray[np.intp], candidates: range
+) -> tuple[RowNoise, NDArray[np.intp]]:
+    """Return the noise of candidates of rows, those of a row together, and the place of the row of each."""
     m, n_each = len(numbers), len(candidates)
     noise = RowNoise(stream, np.repeat(numbers, n_each), np.tile(candidates, m))
-    rows = _draw_numbered(model, chain, noise, given.take(np.repeat(np.arange(m), n_each)))
-    return rows.reshape(m, n_each, -1)
+    return noise, np.repeat(np.arange(m), n_each)
+
+
+def _rarest(model: DiffusionModel, conditions: Given, given: EncodedRows) -> Restriction | None:
+    """Return the restriction of the column whose allowed values are the least probable, of those that vary.
+
+    Raises InvalidInput where one has a probability below 1e-15.
+    """
+    columns = [allowed for allowed in conditions.allowed if model.codec.columns[allowed.column].width]
+    restrictions = [restrict(model, allowed, given) for allowed in columns]
+    for each in restrictions:
+        if (least := float(each.probability.min())) < LEAST_PROBABILITY:
+            raise InvalidInput(
+                f"Conditions should have a probability of at least {LEAST_PROBABILITY:g}, but that on "
+                f"{model.schema.label(each.allowed.column)} has {least:.1g} given what is known: widen it."
+            )
+    return min(restrictions, key=lambda each: float(each.probability.mean()), default=None)
 
 
 def _draw_numbered(
@@ -131,27 +148,37 @@ def _accepted_tiles(
     stream: Stream,
     conditions: Given,
     given: EncodedRows,
+    restriction: Restriction | None,
 ) -> Iterator[NDArray[np.float64]]:
     for tile in range(start - start % TILE_ROWS, stop, TILE_ROWS):
         numbers = np.arange(max(start, tile), min(tile + TILE_ROWS, stop))
-        yield _first_accepted(model, chain, numbers, stream, conditions, given.take(numbers - start))
+        yield _first_accepted(model, chain, numbers, numbers - start, stream, conditions, given, restriction)
 
 
 def _first_accepted(
     model: DiffusionModel,
     chain: ReverseChain,
     numbers: NDArray[np.intp],
+    places: NDArray[np.intp],
     stream: Stream,
     conditions: Given,
     given: EncodedRows,
+    restriction: Restriction | None,
 ) -> NDArray[np.float64]:
-    """Return the first candidate of each row that meets the conditions: (m, d). `given` has a row for each."""
+    """Return the first candidate of each row that meets the conditions: (m, d).
+
+    What is known of the rows stands at their `places` in `given`, (m,). The `restriction` is that of one column.
+    """
     rows, pending = np.empty((len(numbers), model.codec.n_columns)), np.arange(len(numbers))
     n_tried = n_drawn = n_met = 0
+    is_only_one = restriction is not None and len(conditions.allowed) == 1
     while len(pending):
-        n_each = max(1, min(TILE_ROWS // len(pending), MOST_CANDIDATES - n_tried))
+        n_each = 1 if is_only_one else max(1, min(TILE_ROWS // len(pending), MOST_CANDIDATES - n_tried))
         which = range(n_tried, n_tried + n_each)
-        candidates = _draw_candidates(model, chain, numbers[pending], which, stream, given.take(pending))
+        noise, of_candidates = _noise_of_candidates(stream, numbers[pending], which)
+        at = places[pending][of_candidates]
+        known = given.take(at) if restriction is None else restriction.draw(noise, at)
+        candidates = _draw_numbered(model, chain, noise, known).reshape(len(pending), n_each, -1)
         is_met = conditions.holds(candidates)
         has_one, first = is_met.any(axis=1), is_met.argmax(axis=1)
         rows[pending[has_one]] = candidates[has_one, first[has_one]]

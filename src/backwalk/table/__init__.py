@@ -10,7 +10,7 @@ from backwalk.table.atoms_column import AtomsColumn
 from backwalk.table.choose_columns import fit_codec, refit_codec
 from backwalk.table.codec import Codec, Redraw
 from backwalk.table.column_options import Levels, Number, Option
-from backwalk.table.columns import Block, Column, ConstantColumn, off_atoms
+from backwalk.table.columns import Block, Column, ConstantColumn, nearest_index, off_atoms
 from backwalk.table.describing import facts_of_columns
 from backwalk.table.doubts import find_doubts
 from backwalk.table.files import SUFFIXES, is_pattern, table_files
@@ -85,6 +85,7 @@ __all__ = [
     "match_columns",
     "most_rows",
     "names_in",
+    "nearest_index",
     "off_atoms",
     "only_numbers",
     "priorities_of",

@@ -88,6 +88,12 @@ class Interval:
         """Return the nearest values within the range; what lies beyond is reflected at its ends."""
         return reflect(x, self.least, self.largest)
 
+    def before_rounding(self, low: float, high: float) -> list[tuple[float, float]]:
+        """Return the intervals of numbers that rounding and reflection bring into [low, high]."""
+        low, high = max(low, self.least), min(high, self.largest)
+        mirrored = [(2.0 * end - high, 2.0 * end - low) for end in (self.least, self.largest) if math.isfinite(end)]
+        return [(low, high), *mirrored]
+
     def dequantise(self, x: FloatArray, u: FloatArray, sharpness: float = 1.0) -> FloatArray:
         """Return values moved to the places u in (-1/2, 1/2) of their cells."""
         return x
@@ -112,6 +118,24 @@ class Cells(Interval):
     dequantisation: Dequantisation | None = None
     left_out: tuple[float, ...] = ()
     tails: tuple[float, float] = (0.0, 0.0)
+
+    def before_rounding(self, low: float, high: float) -> list[tuple[float, float]]:
+        (least, largest), (below_all, above_all) = self._ends, self.tails
+        places = self.grid.places(np.array([low, high]))
+        first, last = max(np.ceil(places[0] - _OFF_GRID), least), min(np.floor(places[1] + _OFF_GRID), largest)
+        start, stop = first - 0.5, last + 0.5
+        for below, above in self._gaps:  # the cells beside a gap meet in its middle
+            start = 0.5 * (below + above) if below < first <= above else start
+            stop = 0.5 * (below + above) if below <= last < above else stop
+        if not start < stop:
+            return []
+        ends = [end for end, tail in ((least - 0.5, below_all), (largest + 0.5, above_all)) if not tail]
+        mirrored = [(2.0 * end - stop, 2.0 * end - start) for end in ends if math.isfinite(end)]
+        start = -math.inf if below_all and first <= least else start
+        stop = math.inf if above_all and last >= largest else stop
+        intervals = np.array([(start, stop), *mirrored])
+        numbers = np.where(np.isfinite(intervals), self.grid.values(intervals), intervals)
+        return [(low, high) for low, high in numbers.tolist()]
 
     def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
         if self.dequantisation is None and self.grid.per > 1.0:  # decimals finer than a model resolves

@@ -1,0 +1,213 @@
+"""Draws of one column from its allowed values, given what is known, and the probability of these values.
+
+Of levels, those that are allowed keep their probabilities P(l | known), up to a factor. A number has one coordinate z,
+to which the probability-flow ODE given what is known carries N(0, 1): a monotone map of one variable. So its allowed
+values are intervals [a_i, b_i] of the noise, of the probability
+
+    P(allowed | known) = sum_i Phi(b_i) - Phi(a_i),
+
+and noise from N(0, 1) within them is carried to draws from p(z | known, allowed), however rare these values are. A
+number with atoms has those that are allowed, and "other" with the probability P(other | known) P(allowed | known,
+other). Where the same is known in all rows, the map is computed once, at 128 points of each interval, and interpolated.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy import special
+from scipy.interpolate import PchipInterpolator
+from torch import Tensor
+
+from backwalk.diffusion import integrate_ode
+from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.given import Allowed
+from backwalk.model.levels import probabilities_of_levels
+from backwalk.model.rows import EncodedRows, encode_given, map_tiles, numbers_given
+from backwalk.sampling import RowNoise
+from backwalk.table import Block, NumberColumn
+from backwalk.torch_state import in_initial_torch_state
+
+Array = NDArray[np.float64]
+_N_INTERVALS = 16  # of the ODE
+_N_POINTS = 128  # of the map, in each interval of the noise
+_FARTHEST = 8.5  # of the noise: float64 has no normal draws beyond
+_FARTHEST_NUMBER = 1e3  # encoded, which the ODE carries
+_NARROWEST = 1e-9  # an interval of the noise whose map is computed
+_MOST_ROWS = 256  # of a tile
+
+
+@dataclass(frozen=True, eq=False)
+class Restriction:
+    """The allowed values of a column that is unknown in rows with known cells, of one row for all or of each.
+
+    - `shares`: P(level | known) of each level, 0 where it is not allowed, and last the probability of the allowed
+      numbers, if the column has any: (n, L).
+    - `ends`: the intervals of the noise that the ODE carries to the allowed numbers, (n, K, 2).
+    """
+
+    model: DiffusionModel
+    allowed: Allowed
+    given: EncodedRows
+    shares: Array
+    ends: Array
+
+    @property
+    def probability(self) -> Array:
+        """P(allowed | known) of each row, (n,)."""
+        return np.asarray(self.shares.sum(axis=1))
+
+    @in_initial_torch_state
+    def draw(self, noise: RowNoise, places: NDArray[np.intp]) -> EncodedRows:
+        """Return the rows at some places, (m,), in which the column is known: a value that m rows of noise draw."""
+        model, j, at = self.model, self.allowed.column, places.clip(0, len(self.shares) - 1)
+        u = noise.uniform("allowed", j, width=2).numpy()
+        up_to = self.shares[at].cumsum(axis=1)
+        level = (up_to <= u[:, :1] * up_to[:, -1:]).sum(axis=1).clip(max=up_to.shape[1] - 1)
+        given = self.given.take(places)
+        values, known = given.values.copy(), _known_columns(model, given)
+        block, is_number = _block_of(model, j), np.ones(len(level), dtype=bool)
+        if block is not None:
+            values[:, j] = block.values[level]
+            is_number = (level == block.other) & (block.number is not None)
+        if is_number.any():
+            x_N = _within(self.ends[at[is_number]], u[is_number, 1])
+            values[is_number, j] = self._numbers(x_N, given.take(np.flatnonzero(is_number)))
+        known[:, j] = True
+        return encode_given(model, values, known)
+
+    def _numbers(self, x_N: Array, given: EncodedRows) -> Array:
+        """Return the allowed numbers to which the ODE carries noise, (n,), each in its row."""
+        number = _number_of(self.model, self.allowed.column)
+        if len(self.shares) == 1:
+            z = np.empty_like(x_N)
+            for (low, high), to_number in zip(self.ends[0].tolist(), self._maps, strict=True):
+                inside = (x_N >= low) & (x_N <= high)
+                z[inside] = to_number(x_N[inside])
+        else:
+            z = _carried(self.model, self.allowed.column, given, x_N[:, None], to_noise=False)[:, 0]
+        return self.allowed.nearest(number.within_range(number.decode(z[:, None])))
+
+    @cached_property
+    def _maps(self) -> list[PchipInterpolator]:
+        """The map from the noise to the number, in each interval, where the same is known in all rows."""
+        maps, given = [], self.given.take(np.zeros(_N_POINTS, dtype=np.intp))
+        for low, high in self.ends[0].tolist():
+            least = float(np.clip(low, -_FARTHEST, _FARTHEST))
+            greatest = max(float(np.clip(high, -_FARTHEST, _FARTHEST)), least + _NARROWEST)
+            points = np.linspace(least, greatest, _N_POINTS)
+            z = _carried(self.model, self.allowed.column, given, points[:, None], to_noise=False)[:, 0]
+            maps.append(PchipInterpolator(points, np.maximum.accumulate(z), extrapolate=True))
+        return maps
+
+
+@in_initial_torch_state
+def restrict(model: DiffusionModel, allowed: Allowed, given: EncodedRows) -> Restriction:
+    """Return the allowed values of a column that is unknown in encoded rows, (n, k), with known cells.
+
+    The model should know any column given any others.
+    """
+    j, n = allowed.column, len(given.values)
+    block, shares, ends = _block_of(model, j), np.ones((n, 1)), np.empty((n, 0, 2))
+    if block is not None:
+        shares = probabilities_of_levels(model, given, model.codec.blocks.index(block))
+        is_other = (np.arange(block.n_levels) == block.other) & (block.number is not None)
+        shares = np.where(allowed.contains(block.values) | is_other, shares, 0.0)
+    if block is None or block.number is not None:
+        ends = _ends_of_noise(model, allowed, given)
+        shares[:, -1] *= _masses(ends).sum(axis=1)
+    return Restriction(model, allowed, given, shares, ends)
+
+
+def _ends_of_noise(model: DiffusionModel, allowed: Allowed, given: EncodedRows) -> Array:
+    """Return the intervals of the noise that the ODE carries to the allowed numbers, (n, K, 2)."""
+    number = _number_of(model, allowed.column)
+    ranges = [(allowed.low, allowed.high)]
+    if allowed.levels is not None:
+        block = _block_of(model, allowed.column)
+        of_number = np.setdiff1d(allowed.levels, np.empty(0) if block is None else block.atoms)
+        ranges = [(value, value) for value in of_number.tolist()] if number.cell_width else []
+    x = np.array([ends for low, high in ranges for ends in number.support.before_rounding(low, high)]).reshape(-1, 2)
+    z = number.chain.encode(x.ravel())
+    z[np.abs(z) > _FARTHEST_NUMBER] *= np.inf
+    noise, finite = np.tile(z, (len(given.values), 1)), np.isfinite(z)
+    if finite.any():
+        noise[:, finite] = _carried(model, allowed.column, given, noise[:, finite], to_noise=True)
+    ends = noise.reshape(len(noise), -1, 2)
+    ends[..., 1] = np.maximum(ends[..., 0], ends[..., 1])
+    return ends
+
+
+def _carried(model: DiffusionModel, column: int, given: EncodedRows, points: Array, *, to_noise: bool) -> Array:
+    """Return to where the ODE of a number carries points of each row, (n, E), to noise or from it."""
+    codec, rows, known = model.codec, given.rows.clone(), given.known.clone()
+    block = _block_of(model, column)
+    if block is not None:
+        rows[:, block.coordinates] = torch.as_tensor(block.codes[block.other]).to(rows)
+        known[:, block.coordinates] = True
+    coordinate = torch.tensor([codec.slices[column].stop - 1], device=rows.device)
+    least, greatest = float(model.schedule.noise_level[1]), float(model.schedule.noise_level[-1])
+    scale = math.hypot(1.0, least)  # of x_t at the least noise level
+    levels = (least, greatest) if to_noise else (greatest, least)
+
+    def tile(rows: Tensor, known: Tensor, points: Tensor) -> Tensor:
+        absent = ~known
+        absent[:, coordinate] = False
+        denoiser = numbers_given(model.denoiser, codec, rows, known, absent, coordinate)
+        x_t = points.T.reshape(-1, 1).to(rows) / (scale if to_noise else 1.0)
+        carried, _ = integrate_ode(denoiser, x_t, *levels, _N_INTERVALS)
+        return carried.double().reshape(points.shape[1], -1).T * (1.0 if to_noise else scale)
+
+    at_points = torch.from_numpy(points).to(rows.device)
+    carried: Array = map_tiles(tile, rows, known, at_points, width=points.shape[1], most_rows=_MOST_ROWS).numpy()
+    return carried
+
+
+def _masses(ends: Array) -> Array:
+    """Return Phi(b) - Phi(a) of intervals [a, b], (..., 2): (...), exact in both tails."""
+    low, high = _towards_the_lower_tail(ends)
+    return np.asarray(special.ndtr(high) - special.ndtr(low))
+
+
+def _within(ends: Array, u: Array) -> Array:
+    """Return a point of N(0, 1) within the intervals of each row, (n, K, 2), by uniforms u, (n,)."""
+    masses = _masses(ends)
+    up_to = masses.cumsum(axis=1)
+    left = u * up_to[:, -1]
+    chosen = (up_to <= left[:, None]).sum(axis=1).clip(max=ends.shape[1] - 1)
+    row = np.arange(len(u))
+    inside = left - up_to[row, chosen] + masses[row, chosen]
+    (low, high), is_upper = _towards_the_lower_tail(ends[row, chosen]), ends[row, chosen, 0] > 0.0
+    share = np.where(is_upper, special.ndtr(high) - inside, special.ndtr(low) + inside)
+    x: Array = np.clip(special.ndtri(share), np.maximum(low, -_FARTHEST), np.minimum(high, _FARTHEST))
+    return np.asarray(np.where(is_upper, -x, x))
+
+
+def _towards_the_lower_tail(ends: Array) -> tuple[Array, Array]:
+    """Return the ends of intervals, (..., 2), those above 0 in mirror image: float64 resolves the lower tail."""
+    low, high = ends[..., 0], ends[..., 1]
+    return np.where(low > 0.0, -high, low), np.where(low > 0.0, -low, high)
+
+
+def _block_of(model: DiffusionModel, column: int) -> Block | None:
+    return next((block for block in model.codec.blocks if block.column == column), None)
+
+
+def _number_of(model: DiffusionModel, column: int) -> NumberColumn:
+    number = model.codec.columns[column].number_column
+    assert number is not None
+    return number
+
+
+def _known_columns(model: DiffusionModel, given: EncodedRows) -> NDArray[np.bool_]:
+    """Return which columns of rows are known, (n, d); constant ones are not."""
+    known = np.zeros(given.values.shape, dtype=bool)
+    for j, coordinates in enumerate(model.codec.slices):
+        if model.codec.columns[j].width:
+            known[:, j] = given.known[:, coordinates.start].cpu().numpy()
+    return known
