@@ -34,7 +34,15 @@ def test_two_of_them_do_not_hide_each_other():
 
 
 @pytest.mark.parametrize(
-    "x", [AGES, np.append(AGES, 99.0), np.append(AGES, -998.0), np.array([0.0, 99.0] * 20), RNG.normal(size=99) * 1e4]
+    "x",
+    [
+        AGES,
+        np.append(AGES, 99.0),
+        np.append(AGES, -998.0),
+        np.append(AGES / 9, 99.0),
+        np.array([0.0, 99.0] * 20),
+        RNG.normal(size=99) * 1e4,
+    ],
 )
 def test_other_numbers_are_not_told_of(x):
     assert doubts({"x": x}) == []

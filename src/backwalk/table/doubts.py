@@ -16,6 +16,7 @@ from backwalk.table.frame import Table
 from backwalk.table.schema import FloatArray, shown
 
 _NINES = re.compile(r"9{2,}(\.9+)?")  # the digits of -999, 9999 and 99.9
+_LEAST_ALONE = 100.0  # in size, of a number that is told of although it is in one row
 _FEWEST_ROWS = 10
 _FEWEST_SUMMANDS = 5  # not 0: fewer small numbers are often the last one's sum by chance
 _ROUNDING = 1e-9
@@ -67,8 +68,9 @@ def _sentinels(label: str, values: FloatArray) -> Iterator[str]:
     others = x[~np.isin(x, nines)] if nines else x[:0]
     low, high = (float(others.min()), float(others.max())) if len(others) else (0.0, 0.0)
     for end in nines:
-        if low < high and max(low - end, end - high) > high - low:
-            n = int((x == end).sum())
+        n = int((x == end).sum())
+        is_rare = n == 1 and abs(end) < _LEAST_ALONE
+        if low < high and max(low - end, end - high) > high - low and not is_rare:
             yield (
                 f"{label} is {end:.15g} in {n:,} row{'s' * (n > 1)}, far from all others, {low:.6g} to {high:.6g}: if "
                 f"that means missing, empty these cells, or of text files give --na={end:.15g} (na= of TextPath in "

@@ -71,10 +71,12 @@ class TextPath(TextOptions):
     Raises InvalidInput for other values.
 
     >>> import tempfile
+    >>> from pathlib import Path
+    >>> from backwalk import TextPath
     >>> from backwalk.table import read_table
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = f"{folder}/sales.csv"
-    ...     _ = open(path, "w").write("day;price\\n3/4/2021;1.234\\n5/4/2021;?\\n")
+    ...     path = Path(folder) / "sales.csv"
+    ...     _ = path.write_text("day;price\\n3/4/2021;1.234\\n5/4/2021;?\\n")
     ...     table = read_table(TextPath(path, decimal=",", na="?", dates="day"))
     >>> table.values.tolist(), table.schema.units
     ([[18720.0, 1234.0], [18722.0, nan]], ('D', None))
