@@ -37,8 +37,9 @@ from backwalk.streams import Stream
 
 LEAST_LOG_PROBABILITY = -60.0
 LEAST_NOISE_SQ = 1e-14  # of b^2: a known code then tells levels of neighbouring values apart
-RIDGE = 0.01
-"""The least eigenvalue of a covariance, and the most that is added to one, where variances are about 1."""
+RIDGE = 0.001
+"""The least eigenvalue of a covariance where variances are about 1. Float32 has the posteriors of larger ones."""
+_MOST_ADDED = 0.01  # to variances
 MOST_DIRECTIONS = 32
 _MOST_STEPS, _SHORTEST_STEP, _LONGEST_JUMP = 200, 1e-6, 100.0  # of EM, the last in steps
 _MOST_ROWS, _FEWEST_ROWS, _NUMBERS_OF_EM = 20_000, 500, 10**6
@@ -96,10 +97,10 @@ class JointGaussian:
     def of_moments(cls, moments: Moments) -> JointGaussian:
         """Return the Gaussian of a mean and of the leading directions of a covariance.
 
-        Variances are 1/n greater, at most by `RIDGE`: few rows underestimate small eigenvalues.
+        Variances are 1/n greater, at most by .01: few rows underestimate small eigenvalues.
         """
         mean, covariance, n = moments
-        k, more = len(mean), min(RIDGE, 1.0 / n)
+        k, more = len(mean), min(_MOST_ADDED, 1.0 / n)
         values, vectors = np.linalg.eigh(covariance)
         r = min(k, MOST_DIRECTIONS)
         # What the leading directions leave over is spread evenly (Tipping & Bishop 1999), as D. D is at least `RIDGE`,

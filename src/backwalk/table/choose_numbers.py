@@ -14,6 +14,7 @@ from backwalk.streams import Stream
 from backwalk.table.column_options import Number, Option
 from backwalk.table.dequantisation import CELL_VARIANCE, Dequantisation
 from backwalk.table.grids import Grid
+from backwalk.table.jumps import edges_of_cells
 from backwalk.table.maps import LEAST_SCALE, Asinh
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
@@ -41,7 +42,7 @@ class NumberPlan:
 
     `bounds` are those of new values, and `stated` those that a user states, at which the map ends. After `periods` the
     other columns may repeat.
-    `dequantisation` is "chosen" where it follows from the rows.
+    `dequantisation` is "chosen" where it follows from the rows. `left_out` are the atoms beside the number.
     """
 
     label: str
@@ -51,6 +52,7 @@ class NumberPlan:
     stated: Bounds = (None, None)
     dequantisation: Dequantisation | Literal["chosen"] | None = "chosen"
     periods: tuple[float, ...] = ()
+    left_out: tuple[float, ...] = ()
 
 
 def plan_number(
@@ -59,8 +61,9 @@ def plan_number(
     """Return the plan of a column of numbers, from facts of those that are no gaps and no atoms.
 
     New values lie within the bounds that a user states or, of a table and of integers, within the range of the fitted
-    ones. `per_day` is what a day has of the unit of dates, whose periods are the year, the week and the day: those that
-    fit into the range twice and are longer than the grid's step. Raises InvalidInput if a value lies beyond a bound.
+    ones. `per_day` is what a day has of the unit of dates, whose periods are the year,
+    the week and the day: those that fit into the range twice and are longer than the grid's step. Raises InvalidInput
+    if a value lies beyond a bound.
     """
     ends, grid = (facts.least, facts.largest), facts.grid
     stated = option.bounds if isinstance(option, Number) else None
@@ -116,10 +119,12 @@ def choose_number(
         centre, spread = moments(tails.encode(x), of_cells, weights)
         _check_spread(spread, plan)
         steepest = float(np.nanmedian(slope)) / spread
-    column = NumberColumn(centre, spread, *plan.bounds, asinh=tails, periods=plan.periods)
+    column = NumberColumn(centre, spread, *plan.bounds, asinh=tails, left_out=plan.left_out, periods=plan.periods)
     if plan.grid is None:
         return column
     is_fine = plan.dequantisation == "chosen" and scale and cell * steepest <= _FINE
+    some = rows_looked_at(x, "jumps", weights)
+    is_fine = is_fine and (bool(plan.periods) or not len(edges_of_cells(some, plan.grid, plan.left_out)))
     if is_fine or plan.dequantisation is None:
         return replace(column, grid=plan.grid)
     column = replace(column, grid=plan.grid, dequantisation=density)

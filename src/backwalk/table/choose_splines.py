@@ -18,6 +18,7 @@ from threadpoolctl import threadpool_limits
 
 from backwalk.streams import Stream
 from backwalk.table.dequantisation import place_in_cell
+from backwalk.table.jumps import edges_of_cells
 from backwalk.table.maps import Spline
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
@@ -25,6 +26,7 @@ from backwalk.table.schema import FloatArray
 _ROWS_PER_KNOT = 50
 _FEWEST_KNOTS, _MOST_KNOTS = 5, 100
 _FEWEST_BEYOND = 10  # rows beyond an outer knot
+_FEWEST_BETWEEN = 25  # rows between the edges of cells and another knot
 _STEEPEST = 30.0  # slope between knots, which repeated values would exceed
 
 _FEWEST_ROWS, _MOST_ROWS = 1_000, 6_000  # half of them held out
@@ -36,6 +38,28 @@ _MOST_GAIN = 5.0  # nats a column, of a single row: some rows are far from all i
 _MOST_REPEATED = 0.05  # of rows with the same value, whose density has no bound
 _STANDARD_ERRORS = 4.0
 _MOST_GAPS = 0.5  # of the rows, of columns that are chosen together
+
+
+def fit_spline(y: FloatArray, edges: FloatArray) -> Spline | None:
+    """Return the map of numbers y, (n,), to a standard normal, or None for a single knot.
+
+    The slope jumps at the `edges` of cells, (E,), which increase. If there are some, other knots lie only beyond them,
+    the outermost or at least 25 rows away, and each interval between two knots counts half a row more than it has.
+    """
+    knots, quantiles = fit_knots(y)
+    edges = edges[(edges > knots[0]) & (edges < knots[-1])]
+    if len(edges):
+        y, n = np.sort(y), len(y)
+        rank, (first, last) = np.searchsorted(y, knots), np.searchsorted(y, edges[[0, -1]])
+        is_far = (rank <= first - _FEWEST_BETWEEN) | (rank >= last + _FEWEST_BETWEEN)
+        is_far[[0, -1]] = True
+        knots = np.union1d(knots[is_far], edges)
+        rows = np.searchsorted(y, knots) + 0.5 * np.arange(1, len(knots) + 1)
+        quantiles = special.ndtri(rows / (n + 0.5 * (len(knots) + 1)))
+    if len(knots) < 2:
+        return None
+    jumps = tuple(np.flatnonzero(np.isin(knots, edges)).tolist())
+    return Spline(tuple(knots.tolist()), tuple(quantiles.tolist()), jumps=jumps)
 
 
 def fit_knots(y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -71,14 +95,15 @@ def choose_splines(
 
     `asked` says for some columns whether they are to have a spline. Of the others, each has to gain alone, and those
     that do are chosen together by their joint density, if enough rows have all of them: a spline bends what depends on
-    other columns. Numbers beside atoms are in few of the same rows, and each of them is chosen alone.
+    other columns. Numbers beside atoms are in few of the same rows, and each of them is chosen alone; so is a number
+    whose shares jump along its grid.
     """
     gaining = [
         j
         for j, column in enumerate(columns)
         if j not in asked and _may_have_spline(column, x[:, j]) and _splines_help([column], x[:, [j]])
     ]
-    together = [j for j in gaining if np.isnan(x[:, j]).mean() < _MOST_GAPS]
+    together = [j for j in gaining if np.isnan(x[:, j]).mean() < _MOST_GAPS and not len(_edges(columns[j], x[:, j]))]
     compared = [together[i] for i in np.linspace(0, len(together) - 1, min(len(together), _MOST_COLUMNS)).astype(int)]
     rows = x[~np.isnan(x[:, compared]).any(axis=1)][:, compared]
     can_compare = len(compared) > 1 and len(rows) >= _FEWEST_ROWS
@@ -101,12 +126,16 @@ def _may_have_spline(column: NumberColumn, x: FloatArray) -> bool:
 def _with_spline(column: NumberColumn, x: FloatArray) -> NumberColumn:
     """Return a column with a spline fitted to its values x, (n,); the column itself if they have a single knot."""
     x = x[~np.isnan(x)]
+    edges = _edges(column, x)
     if column.dequantisation:
         x = column.dequantise(x, draw_places(column, len(x), Stream(0).child("knots")))
-    knots, quantiles = fit_knots(column.chain.encode(x))
-    return (
-        column if len(knots) < 2 else replace(column, spline=Spline(tuple(knots.tolist()), tuple(quantiles.tolist())))
-    )
+    return replace(column, spline=fit_spline(column.chain.encode(x), column.chain.encode(edges)))
+
+
+def _edges(column: NumberColumn, x: FloatArray) -> FloatArray:
+    """Return the edges of the cells of dequantised values x, (n,), if their shares jump."""
+    is_dequantised = column.grid is not None and column.dequantisation == "uniform"
+    return edges_of_cells(x, column.grid, column.left_out) if is_dequantised and column.grid else np.empty(0)
 
 
 def draw_places(column: NumberColumn, n: int, stream: Stream) -> FloatArray:
