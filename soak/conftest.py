@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 _USUAL = {"database": None, "deadline": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
 settings.register_profile("short", max_examples=60, **_USUAL)
-settings.register_profile("full", max_examples=5_000, **_USUAL)
+settings.register_profile("full", max_examples=500, **_USUAL)
 
 
 def is_full(config):
