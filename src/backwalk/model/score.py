@@ -72,9 +72,9 @@ def log_density(
     Beyond, or if `n_probes` is given, it is estimated by that many random sign vectors per row (by default 16). All
     places of a row share these: their error is then nearly the same at all places, and the mean of exp(log p) does not
     turn it into a bias. Probes and places depend only on `stream` (by default a fixed one) and the row's content: a
-    row's result does not depend on the other rows, and equal rows have equal results, in tables with levels or gaps up
-    to rounding. Draws of different rows are independent, so that their errors average out. `standard_error` is that of
-    places and probes together.
+    row's result does not depend on the other rows, and equal rows have equal results, up to rounding: their number
+    decides how many are computed together. Draws of different rows are independent, so that their errors average out.
+    `standard_error` is that of places and probes together.
 
     Rows are integrated in tiles; `watch` is called with the number of rows of each. The density is blurred by
     `model.blur`. Rows that the model cannot make have -inf (`Codec.supports`). Raises SamplingDiverged if the network
