@@ -61,7 +61,7 @@ def _read(path, content):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.cases(short=15, full=100_000)
+@pytest.mark.cases(short=15, full=400)
 def test_a_table_cut_off_anywhere_is_refused_or_whole(suffix, n_cases, tmp_path):
     content, path = _table_file(suffix), tmp_path / f"file{suffix}"
     lengths = np.unique(np.linspace(0, len(content) - 1, min(n_cases, len(content))).astype(int))
@@ -69,7 +69,7 @@ def test_a_table_cut_off_anywhere_is_refused_or_whole(suffix, n_cases, tmp_path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-@pytest.mark.cases(short=40, full=10_000)
+@pytest.mark.cases(short=40, full=600)
 def test_a_table_with_other_bytes_is_refused_or_whole(suffix, n_cases, tmp_path):
     content, path = _table_file(suffix), tmp_path / f"file{suffix}"
 
@@ -191,14 +191,14 @@ def sound(request, tmp_path):
     return path, path.read_bytes(), _resume
 
 
-@pytest.mark.cases(short=30, full=100_000)
+@pytest.mark.cases(short=30, full=2_000)
 def test_a_model_cut_off_anywhere_is_refused(sound, n_cases):
     path, content, attempt = sound
     lengths = np.unique(np.linspace(0, len(content) - 1, min(n_cases, len(content))).astype(int))
     assert not failures([lambda k=k: attempt(path, content[:k]) for k in lengths])
 
 
-@pytest.mark.cases(short=40, full=5_000)
+@pytest.mark.cases(short=40, full=2_000)
 def test_a_model_with_other_bytes_is_refused_or_the_same(sound, n_cases):
     path, content, attempt = sound
 

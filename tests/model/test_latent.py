@@ -171,7 +171,7 @@ def test_refused(fitted, rows, model):
             fitted.from_latent(latents)
     other = rows[:2].copy()
     other[0, 1] = 7.0
-    with pytest.raises(InvalidInput, match=r"got 7\.0 at row 0 .* in column \d+, which is constant.*drop such rows"):
+    with pytest.raises(InvalidInput, match=r"got 7 at row 0 .* in column \d+, which is constant.*drop such rows"):
         fitted.to_latent(other)
     with pytest.raises(InvalidInput, match="equally many rows"):
         fitted.interpolate(rows[:1], rows[:2])

@@ -9,7 +9,6 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from backwalk.diffusion import NoiseSchedule, variational_bound
-from backwalk.errors import InvalidInput
 from backwalk.fit.oracle import oracle_model
 from backwalk.model import Given, bound, encode_to_score, log_density, log_prob_of_levels, sample_rows
 from backwalk.streams import Stream
@@ -183,11 +182,6 @@ def test_rows_with_gaps_are_bounded_as_their_marginal(model, kind, most):
     expected = log_density(model, gaps, n_intervals=32).log_prob
     excess = (terms.per_row + expected).numpy()
     assert abs(excess.mean()) < most + 5.0 * excess.std() / np.sqrt(24)
-
-
-def test_a_value_that_is_no_level_cannot_be_given(model):
-    with pytest.raises(InvalidInput, match=r"7\.0|got 7"):
-        encode_to_score(model, np.array([[7.0, np.nan, np.nan, np.nan]]), (0,))
 
 
 def test_rows_with_different_gaps_have_noise_of_their_own(model, monkeypatch):
