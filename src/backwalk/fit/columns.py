@@ -169,5 +169,6 @@ def refuse_other_columns(previous_model: DiffusionModel, schema: Schema, codec: 
 
 def _levels(schema: Schema, codec: Codec, j: int) -> list[str]:
     """Return the levels of a column in their order, in the user's terms; those of a column without levels are none."""
-    values = next((block.values for block in codec.blocks if block.column == j), ())
+    block = codec.block_of(j)
+    values = () if block is None else block.values
     return ["missing or continuous" if math.isnan(value) else user_terms(schema, j, value) for value in values]

@@ -25,7 +25,14 @@ from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.draw import make_solver
 from backwalk.model.levels import probabilities_of_levels
-from backwalk.model.rows import EncodedRows, encode_given, map_tiles, numbers_given, with_levels_given
+from backwalk.model.rows import (
+    EncodedRows,
+    encode_given,
+    map_tiles,
+    one_number_given,
+    where_number_applies,
+    with_levels_given,
+)
 from backwalk.model.sample import sample_candidates
 from backwalk.model.terms import read_cells, user_terms
 from backwalk.sampling import Multistep, Sampler, angle_places, last_state, spread_times, walk_back
@@ -284,9 +291,8 @@ def conditional(
     rows[:, column] = np.nan
     given = encode_given(model, rows)
     gap = None
-    for i, block in enumerate(codec.blocks):
-        if block.column != column:
-            continue
+    if (i := codec.block_numbers.get(column)) is not None:
+        block = codec.blocks[i]
         if block.number is None:
             return Conditional(label, schema, block.values, probabilities_of_levels(model, given, i))
         if column in codec.missing_levels:
@@ -318,19 +324,12 @@ def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Ar
     With atoms it is the sum over these and "other" of P(atom | given) times the atom, or the mean given "other". Means
     lie within the range of the column. Raises SamplingDiverged where one is not finite.
     """
-    codec = model.codec
-    number, rows, known = codec.columns[column].number_column, given.rows.clone(), given.known.clone()
+    codec, number = model.codec, model.codec.columns[column].number_column
     assert number is not None
-    blocks = [(i, block) for i, block in enumerate(codec.blocks) if block.column == column]
-    for _, block in blocks:
-        rows[:, block.coordinates] = torch.as_tensor(block.codes[-1]).to(rows)
-        known[:, block.coordinates] = True
-    coordinate = torch.tensor([codec.slices[column].stop - 1], device=rows.device)
+    rows, known = where_number_applies(codec, given, column)
 
     def tile(rows: Tensor, known: Tensor) -> Tensor:
-        absent = ~known
-        absent[:, coordinate] = False
-        denoiser = numbers_given(model.denoiser, codec, rows, known, absent, coordinate)
+        denoiser = one_number_given(model.denoiser, codec, rows, known, column)
         mean = denoiser(rows.new_zeros(len(rows), 1), rows.new_tensor(-torch.inf)).double()
         if number.is_linear:
             return mean
@@ -347,9 +346,9 @@ def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Ar
             "of lower learning_rate."
         )
     mean = np.clip(number.chain.decode(z.ravel()).reshape(z.shape), *number.value_range) @ weights
-    for i, block in blocks:
-        p = probabilities_of_levels(model, given, i)
-        values = np.column_stack([np.broadcast_to(block.atoms, (len(mean), len(block.atoms))), mean])
+    if (i := codec.block_numbers.get(column)) is not None:
+        p, atoms = probabilities_of_levels(model, given, i), codec.blocks[i].atoms
+        values = np.column_stack([np.broadcast_to(atoms, (len(mean), len(atoms))), mean])
         p = np.where(np.isnan(values), 0.0, p)
         mean = (np.nan_to_num(values) * p).sum(axis=1) / p.sum(axis=1)
     return np.asarray(model.schema.taken([column]).clipped(mean[:, None])[:, 0])

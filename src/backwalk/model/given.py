@@ -109,8 +109,8 @@ def as_given(
     for condition in allowed:
         column = model.codec.columns[condition.column]
         if condition.levels is None and column.chain is not None:
-            ends = np.array([[condition.low], [condition.high]])
-            cells += count_beyond(model, np.where(np.isinf(ends) | (np.array(every) != condition.column), np.nan, ends))
+            ends = np.array([end for end in (condition.low, condition.high) if math.isfinite(end)])
+            cells += count_beyond(model, _in_column(model, condition.column, ends))
     return Given(values, allowed, unseen=cells)
 
 
@@ -205,8 +205,9 @@ def _read_end(schema: Schema, j: int, end: Any, open_end: float) -> float:
 def _read_set(model: DiffusionModel, j: int, members: Set[Any]) -> Allowed:
     schema, column = model.schema, model.codec.columns[j]
     values = read_cells(schema, j, list(members), "given") if members else np.empty(0)
-    blocks = [block for block in model.codec.blocks if block.column == j]
-    has_levels = any(block.number is None or np.isin(values, block.values).all() for block in blocks)  # or all atoms
+    block = model.codec.block_of(j)
+    # All values may be atoms.
+    has_levels = block is not None and (block.number is None or bool(np.isin(values, block.values).all()))
     if not (has_levels or column.cell_width or not column.width):
         raise InvalidInput(
             f"A set should be of labels or of whole numbers, but {schema.label(j)} is on a continuous scale: give a "

@@ -28,9 +28,9 @@ from backwalk.diffusion import integrate_ode
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.given import Allowed
 from backwalk.model.levels import probabilities_of_levels
-from backwalk.model.rows import EncodedRows, encode_given, map_tiles, numbers_given
+from backwalk.model.rows import EncodedRows, encode_given, map_tiles, one_number_given, where_number_applies
 from backwalk.sampling import RowNoise
-from backwalk.table import Block, NumberColumn
+from backwalk.table import NumberColumn
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
@@ -71,7 +71,7 @@ class Restriction:
         level = (up_to <= u[:, :1] * up_to[:, -1:]).sum(axis=1).clip(max=up_to.shape[1] - 1)
         given = self.given.take(places)
         values, known = given.values.copy(), _known_columns(model, given)
-        block, is_number = _block_of(model, j), np.ones(len(level), dtype=bool)
+        block, is_number = model.codec.block_of(j), np.ones(len(level), dtype=bool)
         if block is not None:
             values[:, j] = block.values[level]
             is_number = (level == block.other) & (block.number is not None)
@@ -113,9 +113,9 @@ def restrict(model: DiffusionModel, allowed: Allowed, given: EncodedRows) -> Res
     The model should know any column given any others.
     """
     j, n = allowed.column, len(given.values)
-    block, shares, ends = _block_of(model, j), np.ones((n, 1)), np.empty((n, 0, 2))
+    block, shares, ends = model.codec.block_of(j), np.ones((n, 1)), np.empty((n, 0, 2))
     if block is not None:
-        shares = probabilities_of_levels(model, given, model.codec.blocks.index(block))
+        shares = probabilities_of_levels(model, given, model.codec.block_numbers[j])
         is_other = (np.arange(block.n_levels) == block.other) & (block.number is not None)
         shares = np.where(allowed.contains(block.values) | is_other, shares, 0.0)
     if block is None or block.number is not None:
@@ -129,7 +129,7 @@ def _ends_of_noise(model: DiffusionModel, allowed: Allowed, given: EncodedRows) 
     number = _number_of(model, allowed.column)
     ranges = [(allowed.low, allowed.high)]
     if allowed.levels is not None:
-        block = _block_of(model, allowed.column)
+        block = model.codec.block_of(allowed.column)
         of_number = np.setdiff1d(allowed.levels, np.empty(0) if block is None else block.atoms)
         ranges = [(value, value) for value in of_number.tolist()] if number.cell_width else []
     x = np.array([ends for low, high in ranges for ends in number.support.before_rounding(low, high)]).reshape(-1, 2)
@@ -145,20 +145,13 @@ def _ends_of_noise(model: DiffusionModel, allowed: Allowed, given: EncodedRows) 
 
 def _carried(model: DiffusionModel, column: int, given: EncodedRows, points: Array, *, to_noise: bool) -> Array:
     """Return to where the ODE of a number carries points of each row, (n, E), to noise or from it."""
-    codec, rows, known = model.codec, given.rows.clone(), given.known.clone()
-    block = _block_of(model, column)
-    if block is not None:
-        rows[:, block.coordinates] = torch.as_tensor(block.codes[block.other]).to(rows)
-        known[:, block.coordinates] = True
-    coordinate = torch.tensor([codec.slices[column].stop - 1], device=rows.device)
+    rows, known = where_number_applies(model.codec, given, column)
     least, greatest = float(model.schedule.noise_level[1]), float(model.schedule.noise_level[-1])
     scale = math.hypot(1.0, least)  # of x_t at the least noise level
     levels = (least, greatest) if to_noise else (greatest, least)
 
     def tile(rows: Tensor, known: Tensor, points: Tensor) -> Tensor:
-        absent = ~known
-        absent[:, coordinate] = False
-        denoiser = numbers_given(model.denoiser, codec, rows, known, absent, coordinate)
+        denoiser = one_number_given(model.denoiser, model.codec, rows, known, column)
         x_t = points.T.reshape(-1, 1).to(rows) / (scale if to_noise else 1.0)
         carried, _ = integrate_ode(denoiser, x_t, *levels, _N_INTERVALS)
         return carried.double().reshape(points.shape[1], -1).T * (1.0 if to_noise else scale)
@@ -192,10 +185,6 @@ def _towards_the_lower_tail(ends: Array) -> tuple[Array, Array]:
     """Return the ends of intervals, (..., 2), those above 0 in mirror image: float64 resolves the lower tail."""
     low, high = ends[..., 0], ends[..., 1]
     return np.where(low > 0.0, -high, low), np.where(low > 0.0, -low, high)
-
-
-def _block_of(model: DiffusionModel, column: int) -> Block | None:
-    return next((block for block in model.codec.blocks if block.column == column), None)
 
 
 def _number_of(model: DiffusionModel, column: int) -> NumberColumn:

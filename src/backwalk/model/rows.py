@@ -165,6 +165,24 @@ def numbers_given(
     return RowwiseConditional(conditional, rows, given, absent, numbers if coordinates is None else coordinates)
 
 
+def where_number_applies(codec: Codec, given: EncodedRows, column: int) -> tuple[Tensor, Tensor]:
+    """Return encoded rows and what is known of them, (n, k), with the level "other" known of a number with atoms."""
+    rows, known = given.rows.clone(), given.known.clone()
+    block = codec.block_of(column)
+    if block is not None:
+        rows[:, block.coordinates] = torch.as_tensor(block.codes[block.other]).to(rows)
+        known[:, block.coordinates] = True
+    return rows, known
+
+
+def one_number_given(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Tensor, column: int) -> Denoiser:
+    """Return the denoiser of the number of a column given what is known of rows, (n, k); all else is absent."""
+    coordinate = torch.tensor([codec.slices[column].stop - 1], device=rows.device)
+    absent = ~known
+    absent[:, coordinate] = False
+    return numbers_given(denoiser, codec, rows, known, absent, coordinate)
+
+
 def with_levels_given(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Tensor) -> Denoiser:
     """Return the denoiser of numbers at rows, (n, k), whose levels are `known`, (n, k), or absent.
 

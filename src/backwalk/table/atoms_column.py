@@ -147,8 +147,8 @@ class AtomsColumn(Column):
         return self._apply_to_numbers(x, x, lambda number: self.number.dequantise(number, place, sharpness))
 
     def log_dequantisation(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
-        at_places = self.number.log_dequantisation(x, values, sharpness)
-        return self._apply_to_numbers(values, 0.0, lambda _: at_places)
+        at_atom = self._level(values) < len(self.atoms)
+        return np.where(at_atom, 0.0, self.number.log_dequantisation(x, values, sharpness))
 
     def _apply_to_numbers(
         self, x: FloatArray, at_atoms: FloatArray | float, of_numbers: Callable[[FloatArray], FloatArray]

@@ -42,11 +42,11 @@ def fit_codec(
     Numbers with heavy tails are transformed by asinh first (`choose_asinh`). With `scale=False` numbers are neither
     scaled nor transformed. Constant columns are never encoded. Missing values do not count.
 
-    The columns of a DataFrame, of any dtype, may be rounded, and new values lie within the range of the fitted ones.
-    Numbers that all lie on a grid, such as integers, are dequantised, unless the grid
-    is too fine for a model; their variance includes that of the places in the cells. Texts have levels, and so have
-    numbers of a DataFrame with few distinct values; numbers that equal some values in many rows have atoms. Numbers are
-    mapped to a normal through their quantiles where this clearly raises the log-density of held-out rows.
+    The columns of a DataFrame, of any dtype, may be rounded, and new values lie within the range of the fitted
+    ones. Numbers that all lie on a grid, such as integers, are dequantised, unless the grid is too fine for a
+    model; their variance includes that of the places in the cells. Texts have levels, and so have numbers of a
+    DataFrame with few distinct values; numbers that equal some values in many rows have atoms. Numbers are mapped to a
+    normal through their quantiles where this clearly raises the log-density of held-out rows.
 
     `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
     `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the

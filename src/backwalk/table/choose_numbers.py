@@ -61,9 +61,8 @@ def plan_number(
     """Return the plan of a column of numbers, from facts of those that are no gaps and no atoms.
 
     New values lie within the bounds that a user states or, of a table and of integers, within the range of the fitted
-    ones. `per_day` is what a day has of the unit of dates, whose periods are the year,
-    the week and the day: those that fit into the range twice and are longer than the grid's step. Raises InvalidInput
-    if a value lies beyond a bound.
+    ones. `per_day` is what a day has of the unit of dates, whose periods are the year, the week and the day: those that
+    fit into the range twice and are longer than the grid's step. Raises InvalidInput if a value lies beyond a bound.
     """
     ends, grid = (facts.least, facts.largest), facts.grid
     stated = option.bounds if isinstance(option, Number) else None
@@ -123,26 +122,27 @@ def choose_number(
     if plan.grid is None:
         return column
     is_fine = plan.dequantisation == "chosen" and scale and cell * steepest <= _FINE
-    some = rows_looked_at(x, "jumps", weights)
-    is_fine = is_fine and (bool(plan.periods) or not len(edges_of_cells(some, plan.grid, plan.left_out)))
+    if is_fine and not plan.periods:
+        is_fine = not len(edges_of_cells(rows_looked_at(x, "jumps", weights), plan.grid, plan.left_out))
     if is_fine or plan.dequantisation is None:
         return replace(column, grid=plan.grid)
     column = replace(column, grid=plan.grid, dequantisation=density)
     has_tails = density == "uniform" and plan.stated == (None, None)
-    return replace(column, tails=_tails(column)) if has_tails else column
+    if not has_tails:
+        return column
+    least, largest = column.value_range
+    return replace(column, tails=(_tail(column, least), _tail(column, largest)))
 
 
-def _tails(column: NumberColumn) -> tuple[float, float]:
-    """Return how far the cells at the ends of a column's range reach beyond it, in steps, 0 where it has no end.
+def _tail(column: NumberColumn, end: float) -> float:
+    """Return how far the cell at an end of a column's range reaches beyond it, in steps, 0 where there is no end.
 
     A network blurs an edge, so a tail is at least as long as what it resolves. Half a step joins the density within.
     """
-    of_steps = column.cell_width * np.exp(column.chain.log_slope(np.clip(column.value_range, -1e300, 1e300)))
-    low, high = (
-        max(_TAIL, _BLUR / float(step)) if math.isfinite(end) else 0.0
-        for end, step in zip(column.value_range, of_steps, strict=True)
-    )
-    return low, high
+    if math.isinf(end):
+        return 0.0
+    encoded_step = column.cell_width * math.exp(float(column.chain.log_slope(np.array(end))))
+    return max(_TAIL, _BLUR / encoded_step)
 
 
 def choose_asinh(

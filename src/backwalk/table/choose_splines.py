@@ -134,8 +134,9 @@ def _with_spline(column: NumberColumn, x: FloatArray) -> NumberColumn:
 
 def _edges(column: NumberColumn, x: FloatArray) -> FloatArray:
     """Return the edges of the cells of dequantised values x, (n,), if their shares jump."""
-    is_dequantised = column.grid is not None and column.dequantisation == "uniform"
-    return edges_of_cells(x, column.grid, column.left_out) if is_dequantised and column.grid else np.empty(0)
+    if column.grid is None or column.dequantisation != "uniform":
+        return np.empty(0)
+    return edges_of_cells(x, column.grid, column.left_out)
 
 
 def draw_places(column: NumberColumn, n: int, stream: Stream) -> FloatArray:

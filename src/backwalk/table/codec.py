@@ -83,6 +83,16 @@ class Codec:
         return tuple(block for block in blocks if block is not None)
 
     @cached_property
+    def block_numbers(self) -> dict[int, int]:
+        """The number among `blocks` of each column that has levels."""
+        return {block.column: i for i, block in enumerate(self.blocks)}
+
+    def block_of(self, column: int) -> Block | None:
+        """Return the levels of a column, or None if it has none."""
+        i = self.block_numbers.get(column)
+        return None if i is None else self.blocks[i]
+
+    @cached_property
     def missing_levels(self) -> tuple[int, ...]:
         """The numbers of the columns that have a missing value among their levels, which is generated."""
         return tuple(

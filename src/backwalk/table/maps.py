@@ -196,7 +196,8 @@ class Spline(NumberMap):
         weight_before, weight_after = width[1:] + 0.5 * width[:-1], 0.5 * width[1:] + width[:-1]
         inner = (weight_before + weight_after) / (weight_before / secant[:-1] + weight_after / secant[1:])
         first, last = self._end_slopes(secant)
-        after, before = np.array([first, *inner, last]), np.array([first, *inner, last])
+        after = np.array([first, *inner, last])
+        before = after.copy()
         jumps = np.array(self.jumps, dtype=np.intp)
         after[jumps], before[jumps] = secant[jumps], secant[jumps - 1]
         return x, z, after, before

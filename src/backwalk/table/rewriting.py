@@ -154,9 +154,9 @@ def write_filled(
         _refuse_present(number, text.names)
         writer = CellWriter(out, _separator(text, place), [*([number] if number else []), *text.names], text.line_end)
         typed = TextFiles([file], Selection.of_schema(schema, only=True), MEMORY, limited=False)
+        with_gaps = [text.names[place] for place in _places(text.names, schema)]
         for m, values in enumerate(draws, 1):
             begin = 0
-            with_gaps = [text.names[place] for place in _places(text.names, schema)]
             for rows in text.rows(text.names, len(values), _BATCH_ROWS, with_gaps=with_gaps):
                 filled = _with_cells(rows, values[begin : begin + rows.num_rows], schema, typed.not_ours)
                 if number:
