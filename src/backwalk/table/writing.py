@@ -25,7 +25,7 @@ from backwalk.table.frame import Table, as_table
 from backwalk.table.parquet_files import decoded
 from backwalk.table.schema import FloatArray, Schema, escaped, escaped_cell, shown
 from backwalk.table.selection import NativeRows
-from backwalk.table.text_files import is_number
+from backwalk.table.text_headers import is_number
 from backwalk.table.values import from_values
 
 BLOCK_CELLS = 2**18  # of text and NumPy files, written at once: 2 MiB of numbers
