@@ -1,0 +1,143 @@
+"""Rules that a table has are found, and chance is not taken for a rule."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backwalk.table import as_table
+from backwalk.table.check_rules import still_hold
+from backwalk.table.find_rules import find_rules
+from backwalk.table.rules import Combinations, Order
+
+LEVELS = ("species", "island", "code", "flag")
+
+
+def structured(n=600, seed=0):
+    """A table whose rules are `RULES`, of columns that depend on each other."""
+    rng = np.random.default_rng(seed)
+    size = np.exp(rng.normal(size=n))
+    casual, registered = rng.poisson(30.0 * size), rng.poisson(150.0 * size)
+    wage = np.round(50.0 + 400.0 * size, 2)
+    celsius = np.round(rng.normal(15.0, 8.0, size=n), 1)
+    apps = rng.poisson(1_000.0 * np.exp(rng.normal(size=n)))
+    accept = rng.binomial(apps, rng.uniform(size=n))
+    start = rng.integers(0, 4_000, size=n)
+    species = rng.integers(3, size=n)
+    island = np.where(species == 0, rng.integers(3, size=n), species - 1)  # Adelie on all, others on one each
+    return pd.DataFrame(
+        {
+            "bikers": casual + registered,
+            "casual": casual,
+            "registered": registered,
+            "wage": wage,
+            "logwage": np.log(wage),
+            "celsius": celsius,
+            "fahrenheit": np.round(1.8 * celsius + 32.0, 2),
+            "apps": apps,
+            "accept": accept,
+            "enroll": rng.binomial(accept, rng.uniform(size=n)),
+            "start": np.datetime64("2020-01-01") + start,
+            "end": np.datetime64("2020-01-01") + start + rng.geometric(0.02, size=n) - 1,
+            "species": np.array(["Adelie", "Chinstrap", "Gentoo"])[species],
+            "island": np.array(["Torgersen", "Biscoe", "Dream"])[island],
+            "code": 10 * species + 7,
+            "flag": rng.random(n) < 0.3,
+        }
+    )
+
+
+RULES = {
+    "bikers = casual + registered",
+    "fahrenheit = 1.8 * celsius + 32",
+    "logwage = log(wage)",
+    "accept <= apps",
+    "enroll <= accept",
+    "start <= end",
+    "species ~ code",
+    "species ~ island",
+}
+
+
+def found(table):
+    table = as_table(table)
+    return find_rules(table, levels=[j for j, name in enumerate(table.schema.names) if name in LEVELS])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_rules_are_found_and_no_others(seed):
+    rules = {str(rule): rule for rule in found(structured(seed=seed))}
+    assert set(rules) == RULES
+    assert rules["species ~ code"].excluded is None
+    assert set(rules["species ~ island"].excluded) == {
+        ("Chinstrap", "Biscoe"),
+        ("Chinstrap", "Dream"),
+        ("Gentoo", "Torgersen"),
+        ("Gentoo", "Dream"),
+    }
+
+
+def test_rows_with_gaps_do_not_count():
+    table = structured(n=2_000)
+    rng = np.random.default_rng(1)
+    assert {str(rule) for rule in found(table.mask(rng.random(table.shape) < 0.1))} == RULES
+
+
+@pytest.mark.parametrize("text", sorted(RULES))
+def test_a_rule_that_one_row_breaks_is_not_found(text):
+    table = structured()
+    rule = next(rule for rule in found(table) if str(rule) == text)
+    assert still_hold([rule], as_table(table)) == (rule,)
+    one, other = rule.columns[:2]
+    if isinstance(rule, Combinations):
+        row = table.index[table[one] == "Chinstrap"][0]
+        table.loc[row, other] = {"island": "Dream", "code": 7}[other]
+    elif isinstance(rule, Order):
+        row = table.index[table[one] < table[other]][0]
+        table.loc[row, one], table.loc[row, other] = table.loc[row, other], table.loc[row, one]
+    else:
+        table.loc[0, one] += 1
+    assert still_hold([rule], as_table(table)) == ()
+    assert rule not in found(table)
+
+
+def test_shuffled_columns_have_no_rules():
+    # a false alarm in each with a probability of 1e-6
+    table = structured(n=300)
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        assert found(table.apply(lambda column: rng.permutation(column))) == ()  # noqa: B023
+
+
+def test_correlated_columns_have_no_rules():
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        x = rng.normal(size=(500, 12)) @ rng.normal(size=(12, 12))
+        z = (x - x.mean(axis=0)) / x.std(axis=0)
+        levels = np.digitize(z[:, :4], [-1.0, 0.0, 1.0])
+        numbers = np.column_stack([np.exp(z[:, 4:8]), 10.0 + 3.0 * z[:, 8:]])
+        table = as_table(pd.DataFrame(np.column_stack([levels, numbers.round(2)])).add_prefix("x"))
+        assert find_rules(table, levels=range(4)) == ()
+
+
+def test_relations_that_follow_from_others_are_left_out():
+    rng = np.random.default_rng(0)
+    a, b, c = rng.poisson([[20.0], [30.0], [40.0]], size=(3, 500))
+    table = pd.DataFrame({"a": a, "b": b, "c": c, "ab": a + b, "abc": a + b + c, "again": a + b})
+    rules = {str(rule) for rule in find_rules(as_table(table), levels=())}
+    assert rules == {"ab = a + b", "again = ab", "abc = c + ab"}
+
+
+def test_one_of_equivalent_columns_stands_for_them():
+    rng = np.random.default_rng(0)
+    city = rng.integers(12, size=2_000)
+    table = pd.DataFrame({"city": city, "zip": 100 + city, "state": city // 3, "country": city // 6})
+    rules = find_rules(as_table(table.astype(str)), levels=range(4))
+    assert {str(rule) for rule in rules} == {"city ~ zip", "city ~ state", "state ~ country"}
+
+
+def test_rows_reach_the_end_that_an_order_sets():
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=2_000)
+    ends = pd.DataFrame({"low": low, "high": low + np.abs(rng.normal(0.0, 0.1, size=2_000))})
+    assert found(ends) == (Order("low", "high"),)
+    assert found(ends.assign(high=low + rng.normal(0.5, 0.1, size=2_000))) == ()
