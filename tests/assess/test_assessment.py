@@ -58,7 +58,7 @@ def test_the_same_stream_gives_the_same_figures_with_or_without_baselines(monkey
 
 def test_the_record_is_plain_json():
     record = json.loads(json.dumps(assessed().to_dict(), allow_nan=False))
-    assert record["version"] == 6
+    assert record["version"] == 7
     assert record["likelihood"]["bound"]["n_rows"] == 400
     assert len(record["likelihood"]["bound"]["transitions"]) == 41
     assert "per_row" not in record["likelihood"]["bound"]

@@ -38,7 +38,7 @@ def collected(*, of=None, columns=(), share=NO_COPIES, gain=NO_GAIN, **checks):
     likelihood.warnings = lambda schedule: LikelihoodScores.warnings(likelihood, schedule)
     rows = RowChecks(**({"n_unseen": 10_000} | checks))
     memorisation = MemorisationScores(gain, share, None)
-    return list(collect_warnings(fitted, rows, likelihood, memorisation, ColumnScores(columns, ()), None, None))
+    return list(collect_warnings(fitted, rows, likelihood, memorisation, None, ColumnScores(columns, ()), None, None))
 
 
 @pytest.mark.parametrize(

@@ -95,23 +95,3 @@ def test_the_best_baseline_is_the_one_with_most_density():
     text, chosen = decide(MODEL, (scores("Worse", 0.5, 0.1), scores("Better", 0.5, 0.2)))
     assert chosen.name == "Better"
     assert "40 times faster" in text
-
-
-def test_the_gap_to_the_truth_stands_where_the_truth_is_known():
-    model, others = replace(MODEL, gap=Estimate(0.05, 0.002, 1000)), (scores("Other", 0.52, -0.1),)
-    assert "0.050 ± 0.002 nats per row below that of the true density" in decide(model, others)[0]
-    assert "true density" not in decide(MODEL, others)[0]
-
-
-def test_without_baselines_the_model_is_only_described():
-    text, chosen = decide(MODEL, ())
-    assert chosen is MODEL
-    assert text.endswith("No baseline was fitted for comparison.")
-    assert "--training FILE" in decide(MODEL, (), training_given=False)[0]
-
-
-@pytest.mark.parametrize(("share", "withheld"), [(0.5, False), (0.51, True), (1.0, True)])
-def test_there_is_no_verdict_on_training_rows(share, withheld):
-    text, chosen = decide(MODEL, (scores("Other", 0.5, 0.2),), share_of_fit=share)
-    assert text.startswith(f"No verdict: {share:.0%}") is withheld
-    assert (chosen is MODEL) is withheld

@@ -98,7 +98,8 @@ def test_demo_s_json_is_a_summary(demo):
     _, _, out, _, fidelity = demo
     record = json.loads(out)
     assert out.count("\n") < 150
-    assert (record["verdict"], record["warnings"]) == (fidelity.verdict, list(fidelity.warnings))
+    assert record["answers"] == {answer.question: answer.text for answer in fidelity.answers}
+    assert record["warnings"] == list(fidelity.warnings)
     assert set(record["figures"]) == {scores.name for scores in fidelity.models}
     for figure in fidelity.model.figures:
         found = record["figures"][fidelity.model.name][figure.name]
@@ -121,13 +122,14 @@ def test_demo_s_lines_to_repeat_it_name_all_that_it_was_given(demo):
     assert all(command in page for command in commands)
 
 
-def test_a_report_s_verdict_and_warnings_stand_on_the_terminal(run, model, rows_file, tmp_path, demo, judged):
+def test_a_report_s_answers_and_warnings_stand_on_the_terminal(run, model, rows_file, tmp_path, demo, judged):
     """Found by a cross-check: overfitting was named on the page alone."""
     fidelity = demo[-1]
     assert fidelity.warnings
     status, out, _ = run("report", model, rows_file, "-o", tmp_path / "r.html")
     assert status == 0
-    for text in (fidelity.verdict, "Before you use it", *fidelity.warnings, str(tmp_path / "r.html")):
+    answers = [answer.text for answer in fidelity.answers]
+    for text in (*answers, "Before you use it", *fidelity.warnings, str(tmp_path / "r.html")):
         assert text in out
 
 

@@ -1,6 +1,6 @@
 """Score a fitted model on unseen rows: statistics with their nulls and errors, beside those of baselines.
 
-`assess` returns a `Fidelity`: the figures, the warnings, and a verdict in words. `statistics` compare sets of rows and
+`assess` returns a `Fidelity`: the figures, the warnings, and answers in words. `statistics` compare sets of rows and
 do not depend on models; `baselines` are simple models beside the diffusion model. Each module of `topics` holds the
 scores of one topic, the function that computes them, and the warnings about them.
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from backwalk.assess.answers import answer
 from backwalk.assess.baselines import Baseline, fit_baselines
 from backwalk.assess.fidelity import Fidelity, ModelScores, collect_warnings
 from backwalk.assess.representation import Representation, kinds_of
@@ -24,6 +26,7 @@ from backwalk.assess.topics.closeness import score_closeness
 from backwalk.assess.topics.columns import score_columns
 from backwalk.assess.topics.conditionals import score_conditionals
 from backwalk.assess.topics.likelihood import LikelihoodScores, score_likelihood
+from backwalk.assess.topics.membership import score_membership
 from backwalk.assess.topics.memorisation import score_memorisation
 from backwalk.assess.topics.posteriors import choose_given, score_posteriors
 from backwalk.assess.topics.rows import (
@@ -62,7 +65,7 @@ def assess(
     model_path: str = "model.backwalk",
     watch: Watch = lambda _share, _stage: None,
 ) -> Fidelity:
-    """Score a model on unseen rows: statistics with nulls and errors, baselines, and a verdict in words.
+    """Score a model on unseen rows: statistics with nulls and errors, baselines, and answers in words.
 
     `unseen` is (m, d), an array or a table in the user's units: at least 20 rows that the fit never saw. `training` is
     (n, d), the rows of the fit: baselines are fitted to them, and copies of them are counted; without them there are no
@@ -103,7 +106,12 @@ def assess(
     generated, sample_seconds = _draw(draw, representation, stream)
     sets = RowSets(rows, generated, training_rows, is_trained, representation, pairs, representation.encode(generated))
     likelihood = score_likelihood(
-        model, rows, density, stream.child("scored"), watch=lambda share, stage: watch(0.1 + 0.4 * share, stage)
+        model,
+        rows,
+        density,
+        stream.child("scored"),
+        trained=sets.trained,
+        watch=lambda share, stage: watch(0.1 + 0.4 * share, stage),
     )
     watch(0.5, "memorisation")
     memorisation = score_memorisation(model, sets, stream)
@@ -116,6 +124,14 @@ def assess(
             scored_baselines = list(
                 fit_baselines(training_rows, model, likelihood.rows, of_numbers=of_numbers, stream=stream)
             )
+        best = max(scored_baselines, key=lambda scored: float(scored[1].mean()))[0] if scored_baselines else None
+        membership = score_membership(
+            model,
+            likelihood,
+            best,
+            stream.child("membership"),
+            share_impossible=checks.n_impossible / checks.n_unseen,
+        )
         models = _score_models(model, sets, sample_seconds, scored_baselines, likelihood, model_path, stream, watch)
         watch(0.9, "columns")
         columns = score_columns(sets, model.schema, is_other_training=checks.is_other_training)
@@ -131,13 +147,12 @@ def assess(
         watch(0.98, "posteriors")
         posterior = score_posteriors(model, rows, given_columns, stream=stream.child("posterior"))
     watch(1.0, "done")
-    training_given = training_rows is not None
-    verdict, recommended = decide(
-        models[0], models[1:], share_of_fit=checks.share_of_fit, training_given=training_given
-    )
+    recommended = models[0]
+    if models[1:] and checks.share_of_fit <= 0.5:
+        _, recommended = decide(models[0], models[1:])
     codec_columns = enumerate(representation.codec.columns)
-    return Fidelity(
-        verdict=verdict,
+    fidelity = Fidelity(
+        answers=(),
         code=recommended.code,
         model=models[0],
         baselines=models[1:],
@@ -145,16 +160,20 @@ def assess(
         columns=columns,
         likelihood=likelihood,
         memorisation=memorisation,
+        membership=membership,
         conditionals=conditionals,
         prediction=prediction,
         posterior=posterior,
-        warnings=tuple(collect_warnings(model, checks, likelihood, memorisation, columns, conditionals, posterior)),
+        warnings=tuple(
+            collect_warnings(model, checks, likelihood, memorisation, membership, columns, conditionals, posterior)
+        ),
         real=real,
         generated=generated,
         real_rows=origin,
         asinh_columns=tuple(column_name(model.schema, j) for j, column in codec_columns if column.asinh),
         sampler=model.sampler.describe(model.schedule),
     )
+    return replace(fidelity, answers=tuple(answer(fidelity, model)))
 
 
 def _draw(draw: Callable[[], Rows], representation: Representation, stream: Stream) -> tuple[Rows, float]:

@@ -11,6 +11,7 @@ from backwalk.assess.statistics.downstream import Utility
 from backwalk.assess.topics.columns import ColumnScores
 from backwalk.assess.topics.conditionals import ConditionalScores
 from backwalk.assess.topics.likelihood import LikelihoodScores
+from backwalk.assess.topics.membership import MembershipScores
 from backwalk.assess.topics.memorisation import MemorisationScores
 from backwalk.assess.topics.posteriors import PosteriorScores
 from backwalk.assess.topics.rows import RowChecks
@@ -18,7 +19,7 @@ from backwalk.estimates import Estimate, Rows
 from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, time_limit_words
 
-VERSION = 6
+VERSION = 7
 _SOUND_SHARE = 0.5  # of the usual number of training steps
 
 
@@ -52,17 +53,25 @@ class ModelScores:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """A question of somebody who decides, and the answer of the figures."""
+
+    question: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Fidelity:
-    """How faithful a model is: the verdict, the warnings, and the numbers behind them, topic by topic.
+    """How faithful a model is: answers in words, the warnings, and the numbers behind them, topic by topic.
 
     `code` is Python to copy for the recommended model. `real` and `generated` are the rows that the statistics compare,
     in the user's units, and `real_rows` says where the real ones come from. Statistics are of columns in standard
-    deviations, those of `asinh_columns`, which have heavy tails, after an asinh transform. `memorisation` is None
-    without training rows, `conditionals` without a table of levels or gaps whose model takes any conditions,
-    `prediction` without a target, and `posterior` without declared data.
+    deviations, those of `asinh_columns`, which have heavy tails, after an asinh transform. `memorisation` and
+    `membership` are None without training rows, `conditionals` without a table of levels or gaps whose model takes any
+    conditions, `prediction` without a target, and `posterior` without declared data.
     """
 
-    verdict: str
+    answers: tuple[Answer, ...]
     code: str
     model: ModelScores
     baselines: tuple[ModelScores, ...]
@@ -70,6 +79,7 @@ class Fidelity:
     columns: ColumnScores
     likelihood: LikelihoodScores
     memorisation: MemorisationScores | None
+    membership: MembershipScores | None
     conditionals: ConditionalScores | None
     prediction: Utility | None
     posterior: PosteriorScores | None
@@ -86,13 +96,12 @@ class Fidelity:
         return (self.model, *self.baselines)
 
     def lines(self) -> list[str]:
-        """Return the verdict and the warnings as lines of text, for a terminal.
+        """Return the answers and the warnings as lines of text, for a terminal.
 
         >>> print("\\n".join(fidelity.lines()))  # doctest: +SKIP
         """
-        if not self.warnings:
-            return [self.verdict]
-        return [self.verdict, "Before you use it:", *(f"- {warning}" for warning in self.warnings)]
+        answers = [f"{answer.question} {answer.text}" for answer in self.answers]
+        return [*answers, *(["Before you use it:"] if self.warnings else []), *(f"- {each}" for each in self.warnings)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but rows as plain JSON values; a number that is not finite becomes None."""
@@ -109,6 +118,7 @@ def collect_warnings(
     checks: RowChecks,
     likelihood: LikelihoodScores,
     memorisation: MemorisationScores | None,
+    membership: MembershipScores | None,
     columns: ColumnScores,
     conditionals: ConditionalScores | None,
     posterior: PosteriorScores | None,
@@ -121,6 +131,7 @@ def collect_warnings(
         yield f"Training was {time_limit_words(n_steps, usual_steps)}. Fit again with a larger max_time."
     yield from likelihood.warnings(model.schedule)
     yield from memorisation.warnings() if memorisation is not None else ()
+    yield from membership.warnings() if membership is not None else ()
     yield from columns.warnings(schema)
     yield from conditionals.warnings(schema) if conditionals is not None else ()
     yield from posterior.warnings(schema) if posterior is not None else ()

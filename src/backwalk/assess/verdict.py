@@ -70,26 +70,8 @@ def compare_densities(model: ModelScores, baseline: ModelScores) -> Iterator[Com
         yield Comparison(TOTAL_VARIATION, estimate_text(ours), estimate_text(theirs), sign)
 
 
-def decide(
-    model: ModelScores,
-    baselines: tuple[ModelScores, ...],
-    *,
-    share_of_fit: float = 0.0,
-    training_given: bool = True,
-) -> tuple[str, ModelScores]:
-    """Return the verdict in words, and the recommended model.
-
-    `share_of_fit` is the share of the scored rows that are rows of the fit; above a half there is no verdict.
-    `training_given` says whether the training rows were given; without them there are no baselines.
-    """
-    if share_of_fit > 0.5:
-        return (
-            f"No verdict: {share_of_fit:.0%} of the scored rows are training rows, on which a model that repeats its "
-            "training rows looks perfect. Score rows that the fit never saw."
-        ), model
-    if not baselines:
-        hint = "" if training_given else " Give the training rows (--training FILE, or training=X) to fit baselines."
-        return f"{_against_real(model)} No baseline was fitted for comparison.{hint}", model
+def decide(model: ModelScores, baselines: Sequence[ModelScores]) -> tuple[str, ModelScores]:
+    """Return which of the model and its baselines, at least one, to use and why, in words; and the recommended one."""
     best = max(baselines, key=lambda baseline: baseline.advantage.value if baseline.advantage else 0.0)
     rows, densities = list(compare_rows(model, best)), list(compare_densities(model, best))
     by_rows, by_densities = _decided(rows), _decided(densities)
@@ -121,7 +103,7 @@ def decide(
     ]
     if against:
         words += f" Against this: {', '.join(against)}."
-    return f"{words} {_against_real(chosen)}{_below_truth(chosen)}", chosen
+    return words, chosen
 
 
 def _error(ours: Figure | Estimate, theirs: Figure | Estimate) -> float:
@@ -156,21 +138,6 @@ def _reasons(group: Sequence[Comparison], winner: int, best: ModelScores) -> str
 
 def _lowered(name: str) -> str:
     return name if name.startswith("C2ST") else name[:1].lower() + name[1:]
-
-
-def _against_real(scores: ModelScores) -> str:
-    accuracy, null, _ = figure_texts(scores.figure(C2ST))
-    whose = "the diffusion model" if scores.advantage is None else scores.name
-    return (
-        f"A classifier recognises rows of {whose} among real rows in {accuracy} of cases. For two sets of real rows it "
-        f"is right in {null}; guessing gives 50 %."
-    )
-
-
-def _below_truth(scores: ModelScores) -> str:
-    if scores.gap is None:
-        return ""
-    return f" Its log-density lies {estimate_text(scores.gap)} nats per row below that of the true density, on average."
 
 
 def _speed(model: ModelScores, baseline: ModelScores) -> str:

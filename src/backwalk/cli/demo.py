@@ -10,7 +10,7 @@ import click
 from backwalk.cli.console import Console
 from backwalk.cli.fit import fit
 from backwalk.cli.options import device_option, force_option, reply_options, seed_option, training_options
-from backwalk.cli.report import assess_and_report, check_report_target, print_verdict
+from backwalk.cli.report import assess_and_report, check_report_target, print_answers
 from backwalk.cli.sample import sample
 from backwalk.errors import InvalidInput
 
@@ -68,11 +68,11 @@ def demo(
     if json:
         console.print_json({**files, **_summary(fidelity), "commands": commands})
     else:
-        print_verdict(console, fidelity, page)
+        print_answers(console, fidelity, page)
 
 
 def _summary(fidelity: Fidelity) -> dict[str, Any]:
-    """Return the verdict, the warnings, and each model's figures as name, value and null."""
+    """Return the answers, the warnings, and each model's figures as name, value and null."""
     figures = {
         scores.name: {
             "negative_log_density": scores.negative_log_density.value,
@@ -81,7 +81,8 @@ def _summary(fidelity: Fidelity) -> dict[str, Any]:
         }
         for scores in fidelity.models
     }
-    return {"verdict": fidelity.verdict, "warnings": list(fidelity.warnings), "figures": figures}
+    answers = {answer.question: answer.text for answer in fidelity.answers}
+    return {"answers": answers, "warnings": list(fidelity.warnings), "figures": figures}
 
 
 def _option_words(options: dict[str, Any]) -> str:

@@ -67,7 +67,7 @@ def report(console: Console, /, output: Path, json: bool, **options: Any) -> Non
 
         console.print_json({"report": str(output), **report_record(fidelity, model, commands)})
     else:
-        print_verdict(console, fidelity, output)
+        print_answers(console, fidelity, output)
 
 
 def assess_and_report(
@@ -142,8 +142,8 @@ def check_report_target(output: Path, force: bool) -> None:
         check_writable(output, overwrite=force)
 
 
-def print_verdict(console: Console, fidelity: Fidelity, page: Path) -> None:
-    """Print the verdict, the warnings, and where the report is."""
+def print_answers(console: Console, fidelity: Fidelity, page: Path) -> None:
+    """Print the answers, the warnings, and where the report is."""
     for line in fidelity.lines():
         console.print(line)
     console.print(f"report: {page.resolve()}")

@@ -284,7 +284,7 @@ class Scores(Fitted):
         random_state: RandomState = 0,
         **more: Any,
     ) -> Fidelity:
-        """Score the model on rows that `fit` has not seen: statistics with nulls and errors, and a verdict.
+        """Score the model on rows that `fit` has not seen: statistics with nulls and errors, and answers in words.
 
         Parameters
         ----------

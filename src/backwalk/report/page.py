@@ -29,12 +29,12 @@ from backwalk.report.sections.chain import chain_section
 from backwalk.report.sections.closeness import closeness_section
 from backwalk.report.sections.conditionals import given_section, probability_section
 from backwalk.report.sections.likelihood import likelihood_section
+from backwalk.report.sections.membership import membership_section
 from backwalk.report.sections.memorisation import memorisation_section
 from backwalk.report.sections.posteriors import posterior_section
 from backwalk.report.sections.prediction import prediction_section
 from backwalk.report.sections.rows import row_section
 from backwalk.report.sections.schedule import schedule_section
-from backwalk.report.sections.summary import tiles
 from backwalk.report.sections.training import training_section
 from backwalk.streams import Stream
 
@@ -48,6 +48,7 @@ SECTIONS = (
     given_section,
     prediction_section,
     memorisation_section,
+    membership_section,
     training_section,
     schedule_section,
     bound_section,
@@ -79,7 +80,6 @@ def render_report(
         style=_STYLE,
         script=_SCRIPT,
         fidelity=fidelity,
-        tiles=list(tiles(fidelity)),
         sections=[section for section in (of(context) for of in SECTIONS) if section is not None],
     )
 

@@ -69,17 +69,19 @@ def test_unseen_rows_that_the_model_cannot_make_are_left_out_and_told():
         assess(model, unseen, stream=Stream(0), n_pairs=2)
 
 
-def test_rows_of_the_fit_get_no_verdict():
+def test_nothing_is_known_by_rows_of_the_fit():
     """Found by a user: a report recommended a kernel density on the very rows that it was fitted to."""
     for rows, training in ((TRAINING, None), (TRAINING[:300], TRAINING)):
         fidelity = assess(fitted(), rows, training=training, **SOME)
         assert fidelity.checks.share_of_fit == 1.0
-        assert fidelity.verdict.startswith("No verdict: 100%")
+        assert fidelity.answers[0].text.startswith("Not known: 100%")
         assert "training rows" in fidelity.warnings[0] or "rows that the model was fitted to" in fidelity.warnings[0]
-        assert fidelity.lines()[:3] == [fidelity.verdict, "Before you use it:", f"- {fidelity.warnings[0]}"]
+        answers = [f"{answer.question} {answer.text}" for answer in fidelity.answers]
+        n = len(answers) + 2
+        assert fidelity.lines()[:n] == [*answers, "Before you use it:", f"- {fidelity.warnings[0]}"]
         assert "Diffusion.load" in fidelity.code
     assert assessed().checks.share_of_fit == 0.0
-    assert not assessed().verdict.startswith("No verdict")
+    assert not assessed().answers[0].text.startswith("Not known")
 
 
 def test_training_rows_that_are_not_the_fits_and_scored_rows_among_them_are_warned_of():

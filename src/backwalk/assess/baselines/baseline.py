@@ -69,6 +69,10 @@ class Baseline:
         """Return n rows as a table of the same kind as the fitted one."""
         return from_values(self.sample_rows(n_samples, as_stream(random_state)), self.schema)
 
+    def refit(self, rows: Rows, model: DiffusionModel, stream: Stream) -> Baseline:
+        """Return a baseline of the same kind and encoding, fitted to other rows (n, d) in the user's units."""
+        return _fit(self.kind, rows, model, stream, asinh=self.asinh)
+
     def code(self, model_path: str) -> str:
         """Return the lines of Python that fit this baseline to rows X and draw rows from it."""
         asinh = "" if self.asinh else ", asinh=False"

@@ -5,6 +5,7 @@ Each column is predicted from all others: levels in one evaluation, numbers by d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -47,6 +48,7 @@ _MOST_NUMBERS, N_DRAWN, _N_DRAWS = 6, 256, 19  # columns, rows, and draws of eac
 N_TESTED = 256  # rows of the self-test
 _MOST_PANELS, _MOST_GIVEN, N_GIVEN = 3, 4, 1_000  # columns, levels, and rows drawn given each
 _FEWEST_GIVEN = 10  # real rows that hold a level
+LEVEL_LOSS_MARGIN = 0.01  # nats per row
 _CALIBRATION_THAT_MATTERS = 0.01
 _N_SPLITS = 2  # of each kind in the self-test
 _CONTRADICTION_THAT_MATTERS = 0.1  # nats per row
@@ -59,7 +61,8 @@ class LevelScores:
 
     Losses are -ln P(level), nats: of the model, of the training frequencies, and of boosted trees that were trained for
     this column alone (None where that takes too long). `excess` is the row-paired loss of the model minus that of the
-    trees. `reliability` says whether the probabilities hold.
+    trees. `on_training` is the loss of the model on rows that it was trained on, None without these. `reliability` says
+    whether the probabilities hold.
     """
 
     column: int
@@ -68,7 +71,16 @@ class LevelScores:
     frequencies: Estimate | None
     trees: Estimate | None
     excess: Estimate | None
+    on_training: Estimate | None
     reliability: Reliability
+
+    @property
+    def training_gain(self) -> Estimate | None:
+        """The loss on unseen rows minus that on training rows: 0 where the model remembers nothing of this column."""
+        if self.on_training is None:
+            return None
+        error = math.hypot(self.loss.standard_error, self.on_training.standard_error)
+        return Estimate(self.loss.value - self.on_training.value, error, self.loss.n + self.on_training.n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,6 +201,7 @@ def score_levels(
     """
     kinds, blocks = kinds_of(model.codec), model.codec.blocks
     scored = random_rows(unseen, _MOST_ROWS, stream=stream.child("rows"))
+    of_fit = None if training is None else random_rows(training, _MOST_ROWS, stream=stream.child("training"))
     shown = [i for i, b in enumerate(blocks) if b.number is None and 2 <= len(kinds[b.column].levels) <= _MOST_LEVELS]
     sizes = {i: len(kinds[blocks[i].column].levels) for i in shown}
     by_size = sorted(shown, key=lambda i: (blocks[i].column != target, sizes[i]))
@@ -201,7 +214,12 @@ def score_levels(
             continue
         level = level_index(rows[:, j], kinds[j].levels)
         p = predict_levels(model, rows, i)
-        loss, frequencies, trees = log_loss(p, level), None, None
+        loss, frequencies, trees, on_training = log_loss(p, level), None, None, None
+        if of_fit is not None and np.count_nonzero(~np.isnan(of_fit[:, j])) > 1:
+            known = of_fit[~np.isnan(of_fit[:, j])]
+            on_training = mean_estimate(
+                log_loss(predict_levels(model, known, i), level_index(known[:, j], kinds[j].levels))
+            )
         if training is not None:
             frequencies = log_loss(frequency_probabilities(training, len(rows), kinds[j], j), level)
             if i in with_trees:
@@ -214,6 +232,7 @@ def score_levels(
             None if frequencies is None else mean_estimate(frequencies),
             None if trees is None else mean_estimate(trees),
             None if trees is None else mean_estimate(loss - trees),
+            on_training,
             reliability(p, level, stream=stream.child("reliability", j)),
         )
 

@@ -51,6 +51,7 @@ class LikelihoodScores:
     """Densities and bounds of the scored `rows`, (n, d), nats per row.
 
     `log_p_model` is the log-density of each row by the ODE, (n,), and `log_p_true` the truth, if it is known.
+    `trained` are rows that were trained on, (k, d), and `log_p_trained` the log-density of each; None if not given.
     `ode_solver_error` is the mean error of the ODE's solver, and `ode_probe_error` the part of random probes and places
     in the standard error of the mean log-density: 0 where the density is exact.
 
@@ -62,6 +63,8 @@ class LikelihoodScores:
     rows: Rows
     log_p_model: Rows
     log_p_true: Rows | None
+    trained: Rows | None
+    log_p_trained: Rows | None
     ode_solver_error: float
     ode_probe_error: float
     bound: BoundTerms
@@ -88,7 +91,7 @@ class LikelihoodScores:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but values of single rows."""
-        left_out = ("rows", "log_p_model", "log_p_true", "bound")
+        left_out = ("rows", "log_p_model", "log_p_true", "trained", "log_p_trained", "bound")
         of_bound = (*(field.name for field in fields(self.bound)), "n_rows", "total", "total_standard_error")
         return {
             **{field.name: getattr(self, field.name) for field in fields(self) if field.name not in left_out},
@@ -102,15 +105,18 @@ def score_likelihood(
     density: Density | None,
     stream: Stream,
     *,
+    trained: Rows | None = None,
     watch: Callable[[float, str], object] = lambda _share, _stage: None,
 ) -> LikelihoodScores:
-    """Evaluate the densities of up to 2,048 of the unseen rows.
+    """Evaluate the densities of up to 2,048 of the unseen rows, and the model's of as many rows of `trained`.
 
     Rows of integers, up to 512, are scored by their log-probabilities, and by bounds on these. `watch` is called with
     the share done and the next stage.
     """
     most = _MOST_ROWS_OF_INTEGERS if model.codec.n_uniforms else _MOST_ROWS
     rows, draws = random_rows(unseen, most, stream=stream.child("rows")), stream.child("probes")
+    of_fit = None if trained is None else random_rows(trained, most, stream=stream.child("trained"))
+    n_scored = len(rows) + (0 if of_fit is None else len(of_fit))
     watch(0.0, "the bound of the chain")
     terms = bound(model, rows, stream=stream.child("bound"))
     truth = None if density is None else log_prob_of_rows(density.log_prob, model.codec, rows, stream=draws)
@@ -121,15 +127,18 @@ def score_likelihood(
     def count(n: int) -> None:
         nonlocal n_done
         n_done += n
-        watch(0.5 + 0.5 * n_done / len(rows), "log-densities")
+        watch(0.5 + 0.5 * n_done / n_scored, "log-densities")
 
     count(0)
     n_probes = None if model.codec.n_encoded <= MOST_EXACT_COLUMNS else _N_PROBES
     ode = log_density(model, rows, n_probes=n_probes, stream=draws, watch=count)
+    of_trained = None if of_fit is None else log_density(model, of_fit, n_probes=n_probes, stream=draws, watch=count)
     return LikelihoodScores(
         rows=rows,
         log_p_model=ode.log_prob.numpy(),
         log_p_true=truth,
+        trained=of_fit,
+        log_p_trained=None if of_trained is None else of_trained.log_prob.numpy(),
         ode_solver_error=float(ode.solver_error.mean()),
         ode_probe_error=float(ode.standard_error.square().sum().sqrt()) / len(rows),
         bound=terms,

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from backwalk.assess.statistics import sign_that_matters
 from backwalk.assess.statistics.calibration import RankHistogram, Reliability
-from backwalk.assess.topics.conditionals import ConditionalScores
+from backwalk.assess.topics.conditionals import LEVEL_LOSS_MARGIN, ConditionalScores
 from backwalk.assess.words import estimate_text, signed, with_error
 from backwalk.estimates import Estimate, Rows
 from backwalk.report.blocks import Bullets, Cell, Context, Heading, Picture, Pictures, Row, Section, Table, Text
@@ -20,7 +21,6 @@ from backwalk.report.style import BAND, BLUE, DASHED, axes_or_new, finish, liter
 _MOST_LEVEL_PICTURES = 3
 _MOST_BARS = 8  # levels of a panel
 _LEAST_SHOWN = 0.0001  # nats per row
-_EXCESS_THAT_MATTERS = 0.01  # nats per row
 _ERROR_THAT_MATTERS = 3.0  # standard deviations of the null of a calibration error
 
 
@@ -97,7 +97,7 @@ def _level_blocks(context: Context, scores: ConditionalScores) -> Iterator[objec
     rows = []
     for level in scores.levels:
         excess, reliability = level.excess, level.reliability
-        matters = excess is not None and abs(excess.value) > max(_EXCESS_THAT_MATTERS, 2.0 * excess.standard_error)
+        matters = excess is not None and sign_that_matters(excess.value, excess.standard_error, LEVEL_LOSS_MARGIN) != 0
         chance = f"by chance {with_error(reliability.null, reliability.null_spread)}"
         cells = [
             Cell(estimate_text(level.frequencies)),

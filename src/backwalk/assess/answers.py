@@ -1,0 +1,201 @@
+"""The answers for somebody who decides: is the model good enough, for what, what does it reveal, and what to do next?
+
+Each answer is one function of the figures, and ANSWERS holds them in their order. A difference counts where it matters
+(`sign_that_matters`), and what a warning says is against a use counts too, so that no answer contradicts the verdict,
+the warnings or a number in bold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from backwalk.assess.fidelity import Answer, Fidelity
+from backwalk.assess.statistics import Figure, sign_that_matters
+from backwalk.assess.topics.closeness import (
+    ASSOCIATIONS,
+    C2ST,
+    C2ST_NEAREST,
+    CORRELATIONS,
+    COVERAGE,
+    DESCRIPTIONS,
+    ENERGY,
+    WASSERSTEIN,
+    WORST_COLUMN,
+)
+from backwalk.assess.topics.membership import AREA_MARGIN
+from backwalk.assess.topics.memorisation import SHARE_MARGIN
+from backwalk.assess.verdict import compare_densities, decide
+from backwalk.assess.words import column_name, figure_texts, signed, with_error
+from backwalk.formatting import listed
+from backwalk.model import DiffusionModel
+
+_SINGLE, _TOGETHER, _ROWS, _RARE = (
+    "single columns",
+    "how columns go together",
+    "whole rows in the place of real ones",
+    "rare kinds of rows",
+)
+_FIGURES = {
+    _SINGLE: (WORST_COLUMN,),
+    _TOGETHER: (CORRELATIONS, ASSOCIATIONS),
+    _ROWS: (C2ST, C2ST_NEAREST, ENERGY, WASSERSTEIN),
+    _RARE: (COVERAGE,),
+}
+_UTILITY_MARGIN = 0.01  # of the loss of a model that was trained on generated rows
+
+
+@dataclass(frozen=True)
+class Use:
+    """A use of the model, the figures that decide about it, and what speaks against it: "" for nothing."""
+
+    purpose: str
+    figures: str
+    against: str
+
+
+def answer(fidelity: Fidelity, model: DiffusionModel) -> Iterator[Answer]:
+    """Yield the answers that the figures give; those that they cannot give are left out."""
+    for of in ANSWERS:
+        found = of(fidelity, model)
+        if found is not None:
+            yield found
+
+
+def is_good_enough(fidelity: Fidelity, model: DiffusionModel) -> Answer:
+    """Say how far generated rows are from real ones."""
+    question, share = "Is it good enough?", fidelity.checks.share_of_fit
+    if share > 0.5:
+        words = (
+            f"Not known: {share:.0%} of the scored rows are training rows, and a model that repeats them looks perfect."
+        )
+        return Answer(question, words)
+    against = {use.purpose for use in find_uses(fidelity, model) if use.against}
+    if not against:
+        grade = f"Yes, as far as {fidelity.checks.n_unseen:,} unseen rows show"
+    else:
+        grade = "No" if {_SINGLE, _ROWS} <= against else "In part"
+    accuracy, null, _ = figure_texts(fidelity.model.figure(C2ST))
+    words = (
+        f"{grade}: a classifier tells its rows from real rows in {accuracy} of cases. It tells two sets of real rows "
+        f"apart in {null}; guessing gives 50 %."
+    )
+    return Answer(question, words)
+
+
+def what_it_is_for(fidelity: Fidelity, model: DiffusionModel) -> Answer | None:
+    """Name what the model may be used for and what not, with the figures that decide."""
+    if fidelity.checks.share_of_fit > 0.5:
+        return None
+    uses = list(find_uses(fidelity, model))
+    good = _joined([f"{use.purpose} ({use.figures})" for use in uses if not use.against])
+    bad = _joined([f"{use.purpose} ({use.against})" for use in uses if use.against])
+    words = [f"For {good}." if good else "For nothing yet.", *([f"Not for {bad}."] if bad else [])]
+    return Answer("For what?", " ".join(words))
+
+
+def what_it_reveals(fidelity: Fidelity, _: DiffusionModel) -> Answer:
+    """Say whether the model repeats training rows, and whether these can be recognised."""
+    question, memorisation, membership = (
+        "Does it give its training rows away?",
+        fidelity.memorisation,
+        fidelity.membership,
+    )
+    if memorisation is None or membership is None:
+        return Answer(question, "Not known: the training rows were not given.")
+    if fidelity.checks.is_other_training:
+        return Answer(question, "Not known: the training rows that were given are not the rows of the fit.")
+    share, area = memorisation.nearest_row_share, membership.strongest.area
+    copies = sign_that_matters(share.value - 0.5, share.standard_error, SHARE_MARGIN) > 0
+    near = with_error(share.value, share.standard_error, percent=True)
+    told_apart = with_error(area.value, area.standard_error, percent=True)
+    words = (
+        f"{'It repeats training rows' if copies else 'No copies were found'}: {near} of generated rows lie nearer to a "
+        "training row than to an unseen row (50 % without copying). Whoever has the model can tell a training row from "
+        f"another in {told_apart} of cases (50 % is nothing"
+    )
+    if sign_that_matters(area.value - 0.5, area.standard_error, AREA_MARGIN) <= 0:
+        words += f", and these rows could have shown {100 * membership.smallest_area:.1f} %"
+    return Answer(question, f"{words}).")
+
+
+def what_to_do(fidelity: Fidelity, model: DiffusionModel) -> Answer:
+    """Say which model to use and why, and what would make it better."""
+    question, checks = "What to do next?", fidelity.checks
+    if checks.share_of_fit > 0.5:
+        return Answer(question, "Score rows that the fit never saw.")
+    words = []
+    if fidelity.baselines:
+        verdict, chosen = decide(fidelity.model, fidelity.baselines)
+        words.append(verdict)
+        if chosen.name.startswith("KernelDensity"):
+            words.append("A kernel density holds its training rows: give it to nobody who may not have them.")
+    elif checks.n_training is None:
+        words.append(
+            "Give the training rows (--training FILE, or training=X): simpler models are then fitted for comparison, "
+            "and copies of these rows are looked for."
+        )
+    remembers = [topic for topic in (fidelity.memorisation, fidelity.membership) if topic is not None]
+    if any(any(topic.warnings()) for topic in remembers):
+        words.append("Before you give the model away, fit it to more rows, in fewer steps or with a smaller network.")
+    elif any(use.against for use in find_uses(fidelity, model)):
+        ended = model.card.get("stopped_by") == "overfitting"
+        words.append(
+            f"A better fit takes {'more rows' if ended else 'more training (max_steps, max_time) or more rows'}."
+        )
+    elif not words:
+        words.append("Use the model.")
+    return Answer(question, " ".join(words))
+
+
+ANSWERS: tuple[Callable[[Fidelity, DiffusionModel], Answer | None], ...] = (
+    is_good_enough,
+    what_it_is_for,
+    what_it_reveals,
+    what_to_do,
+)
+"""The answers in their order, as functions; a further one is one more function here."""
+
+
+def find_uses(fidelity: Fidelity, model: DiffusionModel) -> Iterator[Use]:
+    """Yield the uses about which there are figures."""
+    schema, by_name = model.schema, {figure.name: figure for figure in fidelity.model.figures}
+    warned = {_SINGLE: any(fidelity.columns.warnings(schema))}
+    associations = fidelity.columns.associations
+    warned[_TOGETHER] = associations is not None and bool(associations.matters.any())
+    for purpose, names in _FIGURES.items():
+        figures = [by_name[name] for name in names if name in by_name]
+        worse = [f"{figure.name}: {signed(figure_texts(figure)[2])}" for figure in figures if _is_worse(figure)]
+        against = worse[0] if worse else "see below" if warned.get(purpose) else ""
+        if figures:
+            yield Use(purpose, figures[0].name, against)
+    if fidelity.baselines:
+        best = max(fidelity.baselines, key=lambda scores: scores.advantage.value if scores.advantage else 0.0)
+        worse = [case.name for case in compare_densities(fidelity.model, best) if case.favours > 0]
+        yield Use("probabilities of rows", "Log-density", f"{worse[0]}: {best.name} is better" if worse else "")
+    if fidelity.conditionals is not None and fidelity.conditionals.levels:
+        unsure = any(fidelity.conditionals.warnings(schema))
+        yield Use("probabilities of levels", "Calibration error", "see below" if unsure else "")
+    if fidelity.prediction is not None:
+        scores, name = fidelity.prediction, column_name(schema, fidelity.prediction.target)
+        excess = scores.excess
+        is_worse = sign_that_matters(excess.value, excess.standard_error, _UTILITY_MARGIN) > 0
+        loss = f"loss: {signed(with_error(excess.value, excess.standard_error))}"
+        yield Use(f"training models that predict {name}", "Loss on unseen rows", loss if is_worse else "")
+    if fidelity.posterior is not None:
+        given = listed(column_name(schema, j) for j in fidelity.posterior.given)
+        unsure = any(fidelity.posterior.warnings(schema))
+        yield Use(f"posteriors given {given}", "Rank statistics", "see below" if unsure else "")
+
+
+def _is_worse(figure: Figure) -> bool:
+    """Return whether generated rows are farther from real rows than other real rows are."""
+    worse = -figure.difference if figure.name == COVERAGE else figure.difference
+    margin = DESCRIPTIONS[figure.name].margin
+    return sign_that_matters(worse, figure.difference_standard_error, margin, n_pairs=figure.n_pairs) > 0
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Return texts with commas between, and "and" before the last."""
+    *first, last = texts or [""]
+    return f"{', '.join(first)} and {last}" if first else last
