@@ -34,7 +34,10 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
-@click.option("--training", help="The rows of the fit: adds baselines, and looks for copies of training rows.")
+@click.option(
+    "--training",
+    help="The rows of the fit: adds baselines, copies of training rows, and how well these can be recognised.",
+)
 @click.option("--target", help="A column of a table: how well do models trained on generated rows predict it?")
 @click.option(
     "--given",

@@ -292,7 +292,8 @@ class Scores(Fitted):
             At least 20 rows, better 500 or more. Rows with values that the fit did not see are left out and counted,
             unless `unseen` of `Diffusion` is "error".
         training : array or table, default=None
-            The rows of the fit, to which baselines are fitted and of which copies are counted.
+            The rows of the fit: baselines are fitted to them, copies are counted, and it is tested how well the model's
+            log-probability tells them from unseen rows.
         density : Density, default=None
             The true density, where it is known.
         given : list of columns, default=None
