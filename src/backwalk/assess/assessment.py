@@ -67,12 +67,13 @@ def assess(
 ) -> Fidelity:
     """Score a model on unseen rows: statistics with nulls and errors, baselines, and answers in words.
 
-    `unseen` is (m, d), an array or a table in the user's units: at least 20 rows that the fit never saw. `training` is
-    (n, d), the rows of the fit: baselines are fitted to them, copies of them are counted, and those that were trained on
-    are tested against unseen rows (`topics/membership.py`); without them there are no baselines. With a `density`, the real sets are `n_pairs` pairs of `n_rows` (10,000 by default, at least 10) fresh
-    draws from it, and its log-density is the truth. Otherwise they are drawn from `unseen`: disjoint sets if these have
-    500 rows or more, random halves if not. `model_path` appears in the code to copy. `watch` is called with the share
-    done and the next stage.
+    `unseen` is (m, d), an array or a table in the user's units: at least 20 rows that the fit never saw. `training`
+    is (n, d), the rows of the fit: baselines are fitted to them, copies of them are counted, and those that were
+    trained on are tested against unseen rows (`topics/membership.py`); without them there are no baselines. With a
+    `density`, the real sets are `n_pairs` pairs of `n_rows` (10,000 by default, at least 10) fresh draws from it,
+    and its log-density is the truth. Otherwise they are drawn from `unseen`: disjoint sets if these have 500 rows
+    or more, random halves if not. `model_path` appears in the code to copy. `watch` is called with the share done
+    and the next stage.
 
     A table with levels or gaps has statistics by the kinds of its columns, and scores of its conditionals. With a
     `target`, the name or the number of a column, models that predict it are trained on generated and on real rows.

@@ -4,7 +4,7 @@
 `two_sample` hold the statistics; `columns` those of tables, whose columns have kinds. `paired_gap` and
 `total_variation` compare densities that can be evaluated; `calibration` scores stated probabilities, draws and
 posteriors, and `downstream` models trained on generated rows. `memorisation` looks for copies of training
-rows. Nothing here depends on a model.
+rows, and `membership` tests whether scores tell them from other rows. Nothing here depends on a model.
 """
 
 from backwalk.assess.statistics.calibration import coverage_curve, density_ranks
