@@ -92,7 +92,7 @@ def test_a_model_without_a_difference_is_good_enough_for_all():
 )
 def test_a_use_fails_where_its_figure_s_difference_matters(name, difference, purpose, against):
     found = answers(differences={name: difference})
-    assert found[GOOD].startswith("In part: ")
+    assert found[GOOD].startswith("In part, as far as 400 unseen rows show: ")
     assert f"Not for {purpose} ({against})." in found[FOR]
     assert "A better fit takes" in found[NEXT]
     # In the other direction, below the margin, or below 2.43 errors of eight pairs, it does not.
@@ -103,16 +103,18 @@ def test_a_use_fails_where_its_figure_s_difference_matters(name, difference, pur
 
 def test_rows_and_columns_that_both_fail_are_not_good_enough():
     found = answers(differences={WORST_COLUMN: 0.1, C2ST: 0.2, CORRELATIONS: 0.1, COVERAGE: -0.1})
-    assert found[GOOD].startswith("No: a classifier tells its rows from real rows in 70.00 ± 0.10 % of cases")
+    assert found[GOOD].startswith(
+        "No, as far as 400 unseen rows show: a classifier tells its rows from real rows in 70.00 ± 0.10 % of cases"
+    )
     assert found[FOR].startswith("For nothing yet. Not for ")
 
 
 def test_what_a_warning_or_a_frame_says_speaks_against_a_use():
     column = Figure("height", 0.2, 0.001, 0.01, 0.001, 0.19, 0.001, "probability", 1000, 8)
-    assert "single columns (see below)" in answers(columns=ColumnScores((column,), ()))[FOR]
+    assert "single columns (see the warnings)" in answers(columns=ColumnScores((column,), ()))[FOR]
     matters, zeros = np.array([[False, True], [True, False]]), np.zeros((2, 2))
     framed = ColumnScores((), (), associations=AssociationScores(zeros, zeros, zeros, zeros, matters))
-    assert "Not for how columns go together (see below)" in answers(columns=framed)[FOR]
+    assert "Not for how columns go together (associations of 1 pair of columns)" in answers(columns=framed)[FOR]
 
 
 def test_probabilities_are_those_of_the_better_model():
@@ -131,6 +133,8 @@ def test_what_is_given_away_has_its_null_and_its_power():
     assert found.endswith("in 50.0 ± 1.0 % of cases (50 % is nothing, and these rows could have shown 54.1 %).")
     found = answers(memorisation=memory(0.58), membership=membership(0.53))
     assert found[REVEALS].startswith("It repeats training rows: 58.0 ± 1.0 % of generated rows")
+    assert found[GOOD].startswith("In part")
+    assert "Not for rows that are new (58.0 ± 1.0 % lie nearer to a training row)" in found[FOR]
     assert found[REVEALS].endswith("can tell a training row from another in 53.0 ± 1.0 % of cases (50 % is nothing).")
     assert "give the model away" in found[NEXT]
     assert "private" not in " ".join(found.values()).lower()

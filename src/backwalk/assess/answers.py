@@ -24,7 +24,7 @@ from backwalk.assess.topics.closeness import (
     WORST_COLUMN,
 )
 from backwalk.assess.topics.membership import AREA_MARGIN
-from backwalk.assess.topics.memorisation import SHARE_MARGIN
+from backwalk.assess.topics.memorisation import SHARE_MARGIN, MemorisationScores
 from backwalk.assess.verdict import compare_densities, decide
 from backwalk.assess.words import column_name, figure_texts, signed, with_error
 from backwalk.formatting import listed
@@ -42,6 +42,7 @@ _FIGURES = {
     _ROWS: (C2ST, C2ST_NEAREST, ENERGY, WASSERSTEIN),
     _RARE: (COVERAGE,),
 }
+_WARNED = "see the warnings"
 _UTILITY_MARGIN = 0.01  # of the loss of a model that was trained on generated rows
 
 
@@ -71,14 +72,11 @@ def is_good_enough(fidelity: Fidelity, model: DiffusionModel) -> Answer:
         )
         return Answer(question, words)
     against = {use.purpose for use in find_uses(fidelity, model) if use.against}
-    if not against:
-        grade = f"Yes, as far as {fidelity.checks.n_unseen:,} unseen rows show"
-    else:
-        grade = "No" if {_SINGLE, _ROWS} <= against else "In part"
+    grade = "Yes" if not against else "No" if {_SINGLE, _ROWS} <= against else "In part"
     accuracy, null, _ = figure_texts(fidelity.model.figure(C2ST))
     words = (
-        f"{grade}: a classifier tells its rows from real rows in {accuracy} of cases. It tells two sets of real rows "
-        f"apart in {null}; guessing gives 50 %."
+        f"{grade}, as far as {fidelity.checks.n_unseen:,} unseen rows show: a classifier tells its rows from real rows "
+        f"in {accuracy} of cases. It tells two sets of real rows apart in {null}; guessing gives 50 %."
     )
     return Answer(question, words)
 
@@ -105,9 +103,8 @@ def what_it_reveals(fidelity: Fidelity, _: DiffusionModel) -> Answer:
         return Answer(question, "Not known: the training rows were not given.")
     if fidelity.checks.is_other_training:
         return Answer(question, "Not known: the training rows that were given are not the rows of the fit.")
-    share, area = memorisation.nearest_row_share, membership.strongest.area
-    copies = sign_that_matters(share.value - 0.5, share.standard_error, SHARE_MARGIN) > 0
-    near = with_error(share.value, share.standard_error, percent=True)
+    area = membership.strongest.area
+    copies, near = _copies(memorisation)
     told_apart = with_error(area.value, area.standard_error, percent=True)
     words = (
         f"{'It repeats training rows' if copies else 'No copies were found'}: {near} of generated rows lie nearer to a "
@@ -160,22 +157,29 @@ ANSWERS: tuple[Callable[[Fidelity, DiffusionModel], Answer | None], ...] = (
 def find_uses(fidelity: Fidelity, model: DiffusionModel) -> Iterator[Use]:
     """Yield the uses about which there are figures."""
     schema, by_name = model.schema, {figure.name: figure for figure in fidelity.model.figures}
-    warned = {_SINGLE: any(fidelity.columns.warnings(schema))}
     associations = fidelity.columns.associations
-    warned[_TOGETHER] = associations is not None and bool(associations.matters.any())
+    n_pairs = 0 if associations is None else int(associations.matters.sum()) // 2
+    also = {
+        _SINGLE: _WARNED if any(fidelity.columns.warnings(schema)) else "",
+        _TOGETHER: f"associations of {n_pairs} pair{'s' * (n_pairs > 1)} of columns" if n_pairs else "",
+    }
     for purpose, names in _FIGURES.items():
         figures = [by_name[name] for name in names if name in by_name]
         worse = [f"{figure.name}: {signed(figure_texts(figure)[2])}" for figure in figures if _is_worse(figure)]
-        against = worse[0] if worse else "see below" if warned.get(purpose) else ""
+        against = worse[0] if worse else also.get(purpose, "")
         if figures:
             yield Use(purpose, figures[0].name, against)
+    if fidelity.memorisation is not None:
+        copies, near = _copies(fidelity.memorisation)
+        if copies:
+            yield Use("rows that are new", "Nearest row", f"{near} lie nearer to a training row")
     if fidelity.baselines:
         best = max(fidelity.baselines, key=lambda scores: scores.advantage.value if scores.advantage else 0.0)
         worse = [case.name for case in compare_densities(fidelity.model, best) if case.favours > 0]
         yield Use("probabilities of rows", "Log-density", f"{worse[0]}: {best.name} is better" if worse else "")
     if fidelity.conditionals is not None and fidelity.conditionals.levels:
         unsure = any(fidelity.conditionals.warnings(schema))
-        yield Use("probabilities of levels", "Calibration error", "see below" if unsure else "")
+        yield Use("probabilities of levels", "Calibration error", _WARNED if unsure else "")
     if fidelity.prediction is not None:
         scores, name = fidelity.prediction, column_name(schema, fidelity.prediction.target)
         excess = scores.excess
@@ -185,7 +189,7 @@ def find_uses(fidelity: Fidelity, model: DiffusionModel) -> Iterator[Use]:
     if fidelity.posterior is not None:
         given = listed(column_name(schema, j) for j in fidelity.posterior.given)
         unsure = any(fidelity.posterior.warnings(schema))
-        yield Use(f"posteriors given {given}", "Rank statistics", "see below" if unsure else "")
+        yield Use(f"posteriors given {given}", "Rank statistics", _WARNED if unsure else "")
 
 
 def _is_worse(figure: Figure) -> bool:
@@ -193,6 +197,13 @@ def _is_worse(figure: Figure) -> bool:
     worse = -figure.difference if figure.name == COVERAGE else figure.difference
     margin = DESCRIPTIONS[figure.name].margin
     return sign_that_matters(worse, figure.difference_standard_error, margin, n_pairs=figure.n_pairs) > 0
+
+
+def _copies(scores: MemorisationScores) -> tuple[bool, str]:
+    """Return whether more generated rows lie nearer to a training row than chance explains, and their share."""
+    share = scores.nearest_row_share
+    copies = sign_that_matters(share.value - 0.5, share.standard_error, SHARE_MARGIN) > 0
+    return copies, with_error(share.value, share.standard_error, percent=True)
 
 
 def _joined(texts: Sequence[str]) -> str:
