@@ -98,16 +98,18 @@ def slack_of_total(rule: Total, x: FloatArray, steps: list[float], precision: fl
     return np.minimum(slack, 0.25 * least) if least else slack
 
 
-def breaks_function(function: str, x: FloatArray, y: FloatArray, step: float, precision: float) -> BoolArray:
-    """Return where y, (n,), printed in a step or in floats (0), is not the function of x, (n,)."""
-    spread = float(np.nanstd(y))
+def breaks_function(
+    function: str, x: FloatArray, y: FloatArray, step: FloatArray | float, precision: FloatArray | float
+) -> BoolArray:
+    """Return where y, printed in a step or in floats (0), is not the function of x; both are (n,), or y is (n, d)."""
+    spread = np.nanstd(y, axis=0)
     slack = precision * (np.abs(y) + spread)
-    if function == "round" or step <= 2.0 * _LARGEST_STEP * spread:
-        slack = np.maximum(slack, (0.5 + precision) * step)
-    if function == "round":
-        return np.asarray(np.abs(y - x) > slack)
-    f_x = FUNCTIONS[function].of(x)
-    return ~(np.isnan(x) | np.isnan(y)) & ~(np.abs(y - f_x) <= slack)
+    has_digits = (step <= 2.0 * _LARGEST_STEP * spread) | (function == "round")
+    slack = np.maximum(slack, np.where(has_digits, (0.5 + precision) * step, 0.0))
+    if y.ndim > x.ndim:
+        x = x[:, None]
+    f_x = x if function == "round" else FUNCTIONS[function].of(x)
+    return np.asarray(~(np.isnan(x) | np.isnan(y)) & ~(np.abs(y - f_x) <= slack))
 
 
 def _breaks_combinations(rule: Combinations, x: FloatArray, labels: list[tuple[str, ...] | None]) -> BoolArray:

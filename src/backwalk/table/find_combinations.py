@@ -1,18 +1,19 @@
 """Find columns of levels of which only some pairs of levels occur.
 
 Two kinds are found: dependencies, where each level of one column has one level of the other in all its rows, and pairs
-of levels that no row has although many would if the columns were independent.
+of levels that no row has although many should.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import ndtri
 
 from backwalk.table.frame import Table
 from backwalk.table.maps import BoolArray
@@ -21,6 +22,7 @@ from backwalk.table.schema import FloatArray
 
 IntArray = npt.NDArray[np.int64]
 _RARE = 5  # rows
+_CORRELATION = 0.7  # of columns that avoid pairs without a rule
 
 
 @dataclass(frozen=True)
@@ -65,23 +67,29 @@ def find_combinations(table: Table, columns: Sequence[int], log_rate: float) -> 
     log_chance = log_rate - math.log(max(len(couples), 1))
     least_expected = math.log(max(n_cells, 1)) - log_rate
     determines = np.zeros((table.values.shape[1],) * 2, dtype=bool)
-    absent = dict[tuple[int, int], IntArray]()
+    images, absent = dict[tuple[int, int], IntArray](), dict[tuple[int, int], BoolArray]()
     for i, j in couples:
         pairs = _count_pairs(levels[i], levels[j])
         for a, b, way in ((i, j, pairs), (j, i, pairs.swapped())):
-            determines[a, b] = len(pairs.n) and way.is_dependency() and way.log_chance() < log_chance
-        if not (determines[i, j] or determines[j, i]):
+            if len(pairs.n) and way.is_dependency() and way.log_chance() < log_chance:
+                determines[a, b] = True
+                images[a, b] = np.full(len(levels[a].values), -1)
+                images[a, b][way.one] = way.other
+        if len(pairs.n) and not (determines[i, j] or determines[j, i]):
             absent[i, j] = _absent_pairs(pairs, least_expected)
+            absent[j, i] = absent[i, j].T
     first = np.argmax((determines & determines.T) | np.eye(len(determines), dtype=bool), axis=1)
     kept = _direct(determines, first)
-    names = table.schema.names
-    rules = list[Combinations]()
+    follows = determines.T @ determines  # pairs of columns that a third determines
+    names, rules = table.schema.names, list[Combinations]()
     for i, j in couples:
         if kept[i, j] or kept[j, i]:
             rules.append(Combinations(names[i], names[j]))
-        elif first[i] == i and first[j] == j and len(absent.get((i, j), ())):
-            stated = (_stated(table, k, levels[k].values[absent[i, j][:, at]]) for at, k in enumerate((i, j)))
-            rules.append(Combinations(names[i], names[j], tuple(zip(*stated, strict=True))))
+        elif (i, j) in absent and not follows[i, j] and first[i] == i and first[j] == j:
+            of_pair = np.argwhere(absent[i, j] & ~_implied(i, j, images, absent) & ~_implied(j, i, images, absent).T)
+            if len(of_pair):
+                stated = (_stated(table, k, levels[k].values[of_pair[:, at]]) for at, k in enumerate((i, j)))
+                rules.append(Combinations(names[i], names[j], tuple(zip(*stated, strict=True))))
     return rules
 
 
@@ -113,26 +121,62 @@ def _count_pairs(one: _Levels, other: _Levels) -> _Pairs:
     )
 
 
-def _absent_pairs(pairs: _Pairs, least_expected: float) -> IntArray:
-    """Return the pairs of levels, (k, 2), that no row has although at least so many are expected.
+def _absent_pairs(pairs: _Pairs, least_expected: float) -> BoolArray:
+    """Return which pairs of levels, (L_1, L_2), no row has although at least so many are expected.
 
-    Both levels have to be without rare pairs: where some pairs are rare, others may be rarer still.
+    If the columns are independent, as many rows are expected as their frequencies give. Dependent columns avoid some
+    pairs without a rule. How far they may do so is bounded in two ways, one of which has to leave enough rows:
+
+    - the levels are the opposite ends of two normal numbers with a correlation of -0.7;
+    - the pairs that do not occur, of which there are several, are avoided no more than any pair that does occur.
+
+    Levels that have rare pairs are left out, as further pairs may be rarer still.
     """
-    rarest = [np.full(len(rows), pairs.n.sum()) for rows in (pairs.n_one, pairs.n_other)]
-    np.minimum.at(rarest[0], pairs.one, pairs.n)
-    np.minimum.at(rarest[1], pairs.other, pairs.n)
-    n_one, n_other = (
-        np.where(rare > _RARE, rows, 0.0) for rare, rows in zip(rarest, (pairs.n_one, pairs.n_other), strict=True)
-    )
-    one, other = (np.flatnonzero(rows > least_expected) for rows in (n_one, n_other))
-    is_absent = np.outer(n_one[one], n_other[other]) > least_expected * pairs.n.sum()
-    at_one, at_other = (np.full(len(rows), -1) for rows in (n_one, n_other))
-    at_one[one], at_other[other] = np.arange(len(one)), np.arange(len(other))
-    a, b = at_one[pairs.one], at_other[pairs.other]
-    is_looked_at = (a >= 0) & (b >= 0)
-    is_absent[a[is_looked_at], b[is_looked_at]] = False
-    a, b = np.nonzero(is_absent)
-    return np.stack([one[a], other[b]], axis=1)
+    n, shape = pairs.n.sum(), (len(pairs.n_one), len(pairs.n_other))
+    expected = np.outer(pairs.n_one, pairs.n_other) / n
+    observed = np.zeros(shape, dtype=np.int64)
+    observed[pairs.one, pairs.other] = pairs.n
+    is_rare = (observed > 0) & (observed <= _RARE)
+    is_candidate = (observed == 0) & (expected > least_expected)
+    is_candidate &= ~is_rare.any(axis=1, keepdims=True) & ~is_rare.any(axis=0)
+    if not is_candidate.any():
+        return is_candidate
+    one, other = np.nonzero(is_candidate)
+    at_ends = np.zeros(shape)
+    at_ends[one, other] = n * _share_at_opposite_ends(pairs.n_one[one] / n, pairs.n_other[other] / n)
+    is_absent = at_ends > least_expected
+    if min(np.count_nonzero(pairs.n_one), np.count_nonzero(pairs.n_other)) > 2:
+        present = (observed > 0) & (expected > _RARE)
+        avoided = is_candidate * expected * (observed[present] / expected[present]).min()
+        avoided[avoided <= _RARE] = 0.0
+        if np.count_nonzero(avoided) > 1 and avoided.sum() > least_expected:
+            is_absent |= avoided > 0.0
+    return np.asarray(is_absent)
+
+
+def _share_at_opposite_ends(p: FloatArray, q: FloatArray) -> FloatArray:
+    """Return P(X < x, Y > y), (k,), of normal numbers with a high correlation, where P(X < x) = p and P(Y > y) = q.
+
+    Of all events with these probabilities, none occur together more rarely (Borell 1985). By Plackett's integral over
+    the correlation.
+    """
+    points, weights = np.polynomial.legendre.leggauss(20)
+    widest = -math.asin(_CORRELATION)
+    angle = 0.5 * widest * (points + 1.0)
+    x, y = ndtri(p)[:, None], ndtri(q)[:, None]
+    density = np.exp(-(x**2 + y**2 - 2.0 * x * y * np.sin(angle)) / (2.0 * np.cos(angle) ** 2)) / (2.0 * math.pi)
+    return np.asarray(np.maximum(p * q + 0.5 * widest * density @ weights, 0.0))
+
+
+def _implied(
+    i: int, j: int, images: Mapping[tuple[int, int], IntArray], absent: Mapping[tuple[int, int], BoolArray]
+) -> BoolArray:
+    """Return which pairs of levels of columns i and j follow from absent pairs of j and a column that i determines."""
+    follows = np.zeros_like(absent[i, j])
+    for (a, through), image in images.items():
+        if a == i and (through, i) not in images and (through, j) in absent:
+            follows |= absent[through, j][image] & (image >= 0)[:, None]
+    return follows
 
 
 def _direct(determines: BoolArray, first: IntArray) -> BoolArray:

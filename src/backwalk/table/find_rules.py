@@ -20,7 +20,7 @@ from backwalk.table.rules import Computed, Order, Rule, Total
 from backwalk.table.schema import FloatArray
 
 _LOG_RATE = math.log(1e-6)
-_ROWS_LOOKED_AT = 1_000  # for candidates, which all rows have to confirm
+_ROWS_LOOKED_AT = 300  # for candidates, which all rows have to confirm
 _LEAST_SHARE = 0.01  # of random pairs that break an order
 _SMALLEST = 0.1  # of the gaps of an order, which are extrapolated
 _BEYOND, _NONE_BEYOND = 5.0, 0.05  # rows
@@ -50,6 +50,8 @@ def find_rules(table: Table, *, levels: Collection[int]) -> tuple[Rule, ...]:
     if len(values) > _ROWS_LOOKED_AT:
         some = values[Stream(0).child("rules").permutation(len(values))[:_ROWS_LOOKED_AT]]
     totals = find_totals(table, [j for j in varies if schema.labels[j] is None], _LOG_RATE)
+    have_levels = {schema.names[j] for j in levels}
+    totals = [rule for rule in totals if len(rule.parts) > 1 or not have_levels.issuperset(rule.columns)]
     same = [rule for rule in totals if len(rule.parts) == 1]
     steps = {j: printed_step(values[~np.isnan(values[:, j]), j], schema.dtypes[j]) for j in varies if j not in levels}
     computed = _find_computed(table, some, steps, same)
@@ -66,16 +68,17 @@ def _find_computed(table: Table, some: FloatArray, steps: Mapping[int, float], s
     """
     names, dtypes, x = table.schema.names, table.schema.dtypes, table.values
     least_evidence = math.log(len(_FUNCTIONS) * max(len(steps), 1) ** 2) - _LOG_RATE
+    of_step, precision = np.array(list(steps.values())), np.array([precision_of(dtypes[j]) for j in steps])
     candidates = list[tuple[bool, int, int, int]]()
     for rank, function in enumerate(_FUNCTIONS):
         for of in steps:
             if len(np.unique(some[:, of])) < _FEWEST_VALUES or (function == "round" and steps[of] == 1.0):
                 continue
-            for j in steps:
+            widest = np.maximum(precision, precision_of(dtypes[of]))
+            breaks = breaks_function(function, some[:, of], some[:, list(steps)], of_step, widest).any(axis=0)
+            for j in np.array(list(steps))[~breaks].tolist():
                 if j != of and not (function == "round" and steps[j] != 1.0):
-                    precision = max(precision_of(dtypes[j]), precision_of(dtypes[of]))
-                    if not breaks_function(function, some[:, of], some[:, j], steps[j], precision).any():
-                        candidates.append((steps[of] < steps[j], rank, of, j))
+                    candidates.append((steps[of] < steps[j], rank, of, j))
     groups = {j: j for j in steps}
 
     def join(i: int, j: int) -> bool:
