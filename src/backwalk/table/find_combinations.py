@@ -67,7 +67,7 @@ def find_combinations(table: Table, columns: Sequence[int], log_rate: float) -> 
     log_chance = log_rate - math.log(max(len(couples), 1))
     least_expected = math.log(max(n_cells, 1)) - log_rate
     determines = np.zeros((table.values.shape[1],) * 2, dtype=bool)
-    images, absent = dict[tuple[int, int], IntArray](), dict[tuple[int, int], BoolArray]()
+    images, absent = dict[tuple[int, int], IntArray](), dict[tuple[int, int], IntArray]()
     for i, j in couples:
         pairs = _count_pairs(levels[i], levels[j])
         for a, b, way in ((i, j, pairs), (j, i, pairs.swapped())):
@@ -76,8 +76,9 @@ def find_combinations(table: Table, columns: Sequence[int], log_rate: float) -> 
                 images[a, b] = np.full(len(levels[a].values), -1)
                 images[a, b][way.one] = way.other
         if len(pairs.n) and not (determines[i, j] or determines[j, i]):
-            absent[i, j] = _absent_pairs(pairs, least_expected)
-            absent[j, i] = absent[i, j].T
+            of_pair = _absent_pairs(pairs, least_expected)
+            if len(of_pair):
+                absent[i, j], absent[j, i] = of_pair, of_pair[:, ::-1]
     first = np.argmax((determines & determines.T) | np.eye(len(determines), dtype=bool), axis=1)
     kept = _direct(determines, first)
     follows = determines.T @ determines  # pairs of columns that a third determines
@@ -86,7 +87,7 @@ def find_combinations(table: Table, columns: Sequence[int], log_rate: float) -> 
         if kept[i, j] or kept[j, i]:
             rules.append(Combinations(names[i], names[j]))
         elif (i, j) in absent and not follows[i, j] and first[i] == i and first[j] == j:
-            of_pair = np.argwhere(absent[i, j] & ~_implied(i, j, images, absent) & ~_implied(j, i, images, absent).T)
+            of_pair = absent[i, j][~(_implied(i, j, images, absent) | _implied(j, i, images, absent))]
             if len(of_pair):
                 stated = (_stated(table, k, levels[k].values[of_pair[:, at]]) for at, k in enumerate((i, j)))
                 rules.append(Combinations(names[i], names[j], tuple(zip(*stated, strict=True))))
@@ -121,8 +122,8 @@ def _count_pairs(one: _Levels, other: _Levels) -> _Pairs:
     )
 
 
-def _absent_pairs(pairs: _Pairs, least_expected: float) -> BoolArray:
-    """Return which pairs of levels, (L_1, L_2), no row has although at least so many are expected.
+def _absent_pairs(pairs: _Pairs, least_expected: float) -> IntArray:
+    """Return the pairs of levels, (k, 2), that no row has although at least so many are expected.
 
     If the columns are independent, as many rows are expected as their frequencies give. Dependent columns avoid some
     pairs without a rule. How far they may do so is bounded in two ways, one of which has to leave enough rows:
@@ -132,26 +133,32 @@ def _absent_pairs(pairs: _Pairs, least_expected: float) -> BoolArray:
 
     Levels that have rare pairs are left out, as further pairs may be rarer still.
     """
-    n, shape = pairs.n.sum(), (len(pairs.n_one), len(pairs.n_other))
-    expected = np.outer(pairs.n_one, pairs.n_other) / n
-    observed = np.zeros(shape, dtype=np.int64)
-    observed[pairs.one, pairs.other] = pairs.n
-    is_rare = (observed > 0) & (observed <= _RARE)
+    n = pairs.n.sum()
+    one = _frequent(pairs.n_one, pairs.one, pairs.n, least_expected * n / pairs.n_other.max())
+    other = _frequent(pairs.n_other, pairs.other, pairs.n, least_expected * n / pairs.n_one.max())
+    n_one, n_other = pairs.n_one[one], pairs.n_other[other]
+    observed = np.zeros((len(one), len(other)))
+    in_both = np.isin(pairs.one, one) & np.isin(pairs.other, other)
+    at = np.searchsorted(one, pairs.one[in_both]), np.searchsorted(other, pairs.other[in_both])
+    observed[at] = pairs.n[in_both]
+    expected = np.outer(n_one, n_other) / n
     is_candidate = (observed == 0) & (expected > least_expected)
-    is_candidate &= ~is_rare.any(axis=1, keepdims=True) & ~is_rare.any(axis=0)
-    if not is_candidate.any():
-        return is_candidate
-    one, other = np.nonzero(is_candidate)
-    at_ends = np.zeros(shape)
-    at_ends[one, other] = n * _share_at_opposite_ends(pairs.n_one[one] / n, pairs.n_other[other] / n)
-    is_absent = at_ends > least_expected
-    if min(np.count_nonzero(pairs.n_one), np.count_nonzero(pairs.n_other)) > 2:
-        present = (observed > 0) & (expected > _RARE)
-        avoided = is_candidate * expected * (observed[present] / expected[present]).min()
-        avoided[avoided <= _RARE] = 0.0
-        if np.count_nonzero(avoided) > 1 and avoided.sum() > least_expected:
-            is_absent |= avoided > 0.0
-    return np.asarray(is_absent)
+    a, b = np.nonzero(is_candidate)
+    is_absent = n * _share_at_opposite_ends(n_one[a] / n, n_other[b] / n) > least_expected
+    if len(a) > 1 and min(np.count_nonzero(pairs.n_one), np.count_nonzero(pairs.n_other)) > 2:
+        ratio = pairs.n * n / (pairs.n_one[pairs.one] * pairs.n_other[pairs.other])
+        avoided = expected[a, b] * ratio[pairs.n > ratio * _RARE].min()
+        is_likely = avoided > _RARE
+        if np.count_nonzero(is_likely) > 1 and avoided[is_likely].sum() > least_expected:
+            is_absent |= is_likely
+    return np.asarray(np.stack([one[a], other[b]], axis=1)[is_absent])
+
+
+def _frequent(n_rows: IntArray, levels: IntArray, n: IntArray, fewest: float) -> IntArray:
+    """Return the levels of more than `fewest` rows whose pairs with other levels, in n rows each, are all frequent."""
+    rarest = np.full(len(n_rows), np.inf)
+    np.minimum.at(rarest, levels, n)
+    return np.flatnonzero((n_rows > fewest) & (rarest > _RARE))
 
 
 def _share_at_opposite_ends(p: FloatArray, q: FloatArray) -> FloatArray:
@@ -169,13 +176,15 @@ def _share_at_opposite_ends(p: FloatArray, q: FloatArray) -> FloatArray:
 
 
 def _implied(
-    i: int, j: int, images: Mapping[tuple[int, int], IntArray], absent: Mapping[tuple[int, int], BoolArray]
+    i: int, j: int, images: Mapping[tuple[int, int], IntArray], absent: Mapping[tuple[int, int], IntArray]
 ) -> BoolArray:
-    """Return which pairs of levels of columns i and j follow from absent pairs of j and a column that i determines."""
-    follows = np.zeros_like(absent[i, j])
+    """Return which absent pairs of columns i and j, (k,), follow from those of j and a column that i determines."""
+    one, other = absent[i, j].T
+    follows = np.zeros(len(one), dtype=bool)
     for (a, through), image in images.items():
         if a == i and (through, i) not in images and (through, j) in absent:
-            follows |= absent[through, j][image] & (image >= 0)[:, None]
+            of_through = set(map(tuple, absent[through, j].tolist()))
+            follows |= [pair in of_through for pair in zip(image[one].tolist(), other.tolist(), strict=True)]
     return follows
 
 
