@@ -37,7 +37,7 @@ def memory(share=0.5, gain=0.0):
 
 
 def membership(area=0.5):
-    found = Found(0.01, 0.005, 0.02, 0.01)
+    found = Found(0.01, 0.005, 0.02, 0.01, 0.02)
     return MembershipScores((MembershipTest("ln p", Estimate(area, 0.01, 800), found),), 400, 400, 0, 0.541)
 
 

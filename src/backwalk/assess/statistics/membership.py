@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import binomtest, rankdata
+from scipy.stats import betabinom, binomtest, rankdata
 
 from backwalk.errors import InvalidInput
 from backwalk.estimates import Estimate, Rows
@@ -28,8 +28,8 @@ def area_under_roc(trained: ArrayLike, unseen: ArrayLike) -> Estimate:
     share p_i of unseen rows below training row i and the share q_j of training rows above unseen row j, the variance is
     var(p) / n + var(q) / m. Raises InvalidInput for fewer than two rows of a kind, and for NaN.
 
-    >>> area_under_roc([2.0, 3.0, 4.0], [1.0, 2.0, -np.inf]).value
-    0.9444444444444444
+    >>> round(area_under_roc([2.0, 3.0, 4.0], [1.0, 2.0, -np.inf]).value, 3)
+    0.944
     """
     x, y = _checked(trained, unseen)
     n, m = len(x), len(y)
@@ -56,13 +56,15 @@ def smallest_area_shown(n_trained: int, n_unseen: int) -> float:
 class Found:
     """The share of training rows above a threshold that few unseen rows exceed, with its 95 % interval.
 
-    By chance the share is `by_chance` on average. The interval is that of Clopper and Pearson, at this threshold.
+    The interval is that of Clopper and Pearson, at this threshold. By chance, which also moves the threshold, the share
+    is `by_chance` on average, and above `limit` in 2.5 % of cases.
     """
 
     share: float
     low: float
     high: float
     by_chance: float
+    limit: float
 
 
 def found_rows(trained: ArrayLike, unseen: ArrayLike) -> Found | None:
@@ -70,8 +72,9 @@ def found_rows(trained: ArrayLike, unseen: ArrayLike) -> Found | None:
 
     `trained` is (n,) and `unseen` (m,); None with m < 99, which cannot show such a rate. Raises InvalidInput as above.
 
-    >>> found_rows([5.0, 200.0], np.arange(99.0))
-    Found(share=0.5, low=0.012579117093425..., high=0.9874208829065..., by_chance=0.01)
+    >>> found = found_rows([5.0, 200.0], np.arange(99.0))
+    >>> found.share, round(found.low, 3), round(found.high, 3), round(found.by_chance, 3), found.limit
+    (0.5, 0.013, 0.987, 0.01, 0.0)
     """
     x, y = _checked(trained, unseen)
     n_above = int(FALSE_ALARM * (len(y) + 1) + 1e-9) - 1
@@ -80,8 +83,10 @@ def found_rows(trained: ArrayLike, unseen: ArrayLike) -> Found | None:
     threshold = np.sort(y)[-1 - n_above]
     found = binomtest(int((x > threshold).sum()), len(x))
     interval = found.proportion_ci(_CONFIDENCE, method="exact")
-    by_chance = (n_above + 1) / (len(y) + 1)
-    return Found(found.k / found.n, float(interval.low), float(interval.high), by_chance)
+    # Among exchangeable rows without ties the share above an order statistic of the unseen ones is a beta variable.
+    chance = betabinom(len(x), n_above + 1, len(y) - n_above)
+    limit = float(chance.ppf(0.5 + 0.5 * _CONFIDENCE)) / len(x)
+    return Found(found.k / found.n, float(interval.low), float(interval.high), float(chance.mean()) / len(x), limit)
 
 
 def _checked(trained: ArrayLike, unseen: ArrayLike) -> tuple[Rows, Rows]:

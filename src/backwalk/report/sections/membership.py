@@ -51,13 +51,14 @@ def _test_row(test: MembershipTest) -> Row:
     area = test.area
     matters = sign_that_matters(area.value - 0.5, area.standard_error, AREA_MARGIN)
     text = with_error(area.value, area.standard_error, percent=True)
-    return Row(test.score, [Cell(text, matters=bool(matters)), Cell(_found_text(test.found))])
+    return Row(test.score, [Cell(text, matters=bool(matters)), _found_cell(test.found)])
 
 
-def _found_text(found: Found | None) -> str:
+def _found_cell(found: Found | None) -> Cell:
     if found is None:
-        return "–"
-    return f"{100 * found.share:.1f} % (95 %: {100 * found.low:.1f} to {100 * found.high:.1f} %)"
+        return Cell("–")
+    text = f"{100 * found.share:.1f} % (95 %: {100 * found.low:.1f} to {100 * found.high:.1f} %)"
+    return Cell(text, matters=found.share > found.limit)
 
 
 def _notes(scores: MembershipScores) -> str:
@@ -72,7 +73,8 @@ def _notes(scores: MembershipScores) -> str:
     else:
         words += (
             "Training rows found: the share whose score is above those of all but 1 % of the unseen rows, "
-            f"{100 * found.by_chance:.1f} % by chance."
+            f"{100 * found.by_chance:.1f} % by chance. It is in bold above {100 * found.limit:.1f} %, as 2.5 % of such "
+            "shares are by chance."
         )
     if len(scores.tests) > 1:
         words += (
