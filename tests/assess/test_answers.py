@@ -8,6 +8,7 @@ import pytest
 from backwalk.assess.answers import answer
 from backwalk.assess.statistics import Figure
 from backwalk.assess.statistics.membership import Found
+from backwalk.assess.statistics.memorisation import RareCopies
 from backwalk.assess.topics.closeness import C2ST, CORRELATIONS, COVERAGE, ENERGY, WORST_COLUMN
 from backwalk.assess.topics.columns import AssociationScores, ColumnScores
 from backwalk.assess.topics.membership import MembershipScores, MembershipTest
@@ -73,7 +74,7 @@ def test_a_model_without_a_difference_is_good_enough_for_all():
     found = answers()
     assert list(found) == [GOOD, FOR, REVEALS, NEXT]
     assert found[GOOD].startswith(
-        "Yes, as far as 400 unseen rows show: a classifier tells its rows from real rows in 50.0"
+        "Yes, as far as 400 unseen rows show. A classifier tells its rows from real rows in 50.0"
     )
     assert "Not for" not in found[FOR]
     assert "single columns (Worst column), how columns go together (Correlations)" in found[FOR]
@@ -92,7 +93,7 @@ def test_a_model_without_a_difference_is_good_enough_for_all():
 )
 def test_a_use_fails_where_its_figure_s_difference_matters(name, difference, purpose, against):
     found = answers(differences={name: difference})
-    assert found[GOOD].startswith("In part, as far as 400 unseen rows show: ")
+    assert found[GOOD].startswith("For some uses, as far as 400 unseen rows show. ")
     assert f"Not for {purpose} ({against})." in found[FOR]
     assert "A better fit takes" in found[NEXT]
     # In the other direction, below the margin, or below 2.43 errors of eight pairs, it does not.
@@ -104,7 +105,7 @@ def test_a_use_fails_where_its_figure_s_difference_matters(name, difference, pur
 def test_rows_and_columns_that_both_fail_are_not_good_enough():
     found = answers(differences={WORST_COLUMN: 0.1, C2ST: 0.2, CORRELATIONS: 0.1, COVERAGE: -0.1})
     assert found[GOOD].startswith(
-        "No, as far as 400 unseen rows show: a classifier tells its rows from real rows in 70.00 ± 0.10 % of cases"
+        "No, as far as 400 unseen rows show. A classifier tells its rows from real rows in 70.00 ± 0.10 % of cases"
     )
     assert found[FOR].startswith("For nothing yet. Not for ")
 
@@ -133,10 +134,13 @@ def test_what_is_given_away_has_its_null_and_its_power():
     assert found.endswith("in 50.0 ± 1.0 % of cases (50 % is nothing, and these rows could have shown 54.1 %).")
     found = answers(memorisation=memory(0.58), membership=membership(0.53))
     assert found[REVEALS].startswith("It repeats training rows: 58.0 ± 1.0 % of generated rows")
-    assert found[GOOD].startswith("In part")
-    assert "Not for rows that are new (58.0 ± 1.0 % lie nearer to a training row)" in found[FOR]
+    assert found[GOOD].startswith("For some uses")
+    assert "Not for rows that are new (58.0 ± 1.0 % of generated rows lie nearer to a training row" in found[FOR]
     assert found[REVEALS].endswith("can tell a training row from another in 53.0 ± 1.0 % of cases (50 % is nothing).")
     assert "give the model away" in found[NEXT]
+    rare = replace(memory(), rare_copies=RareCopies(0.05, 0.01, Estimate(0.04, 0.01, 400), 90))
+    copied = "It repeats training rows: 4.0 ± 1.0 % more generated rows have a rare combination"
+    assert answers(memorisation=rare)[REVEALS].startswith(copied)
     assert "private" not in " ".join(found.values()).lower()
 
 

@@ -13,10 +13,13 @@ import pytest
 
 from backwalk.assess import assess
 from backwalk.assess.statistics import Figure
+from backwalk.assess.statistics.membership import Found
 from backwalk.assess.topics import likelihood
+from backwalk.assess.topics.membership import MembershipTest
 from backwalk.assess.words import significant
 from backwalk.datasets import two_moons
 from backwalk.denoiser import Residual
+from backwalk.estimates import Estimate
 from backwalk.estimator import Diffusion
 from backwalk.report import render_report, report_record, write_report
 from backwalk.report.blocks import Context, Heading, Text
@@ -25,6 +28,7 @@ from backwalk.report.sections.card import card_rows
 from backwalk.report.sections.chain import chain_frames
 from backwalk.report.sections.closeness import closeness_section
 from backwalk.report.sections.likelihood import likelihood_section
+from backwalk.report.sections.membership import membership_section
 from backwalk.report.sections.rows import row_section, rows_text
 from backwalk.report.sections.training import training_section
 from backwalk.streams import Stream
@@ -161,6 +165,18 @@ def test_a_difference_of_eight_pairs_is_bold_by_student_s_t(errors, bold):
     section = closeness_section(context(model=replace(fidelity().model, figures=(figure,)), baselines=()))
     (row,) = section.blocks[1].rows
     assert row.cells[1].matters is bold
+
+
+@pytest.mark.parametrize(("area", "share", "bold"), [(0.53, 0.021, True), (0.515, 0.02, False), (0.47, 0.0, True)])
+def test_training_rows_told_apart_by_more_than_chance_are_bold(area, share, bold):
+    test = MembershipTest("ln p", Estimate(area, 0.01, 800), Found(share, 0.01, 0.03, 0.01, 0.02))
+    scores = replace(fidelity().membership, tests=(test,), n_impossible=3)
+    words, table, note = membership_section(context(membership=scores)).blocks
+    assert "3 of the unseen rows hold values that the model cannot make" in words.text
+    assert [cell.matters for cell in table.rows[0].cells] == [bold, share > 0.02]
+    assert "false-alarm" not in note.text
+    few = replace(scores, tests=(replace(test, found=None),), n_impossible=0)
+    assert "Fewer than 99 unseen rows" in membership_section(context(membership=few)).blocks[-1].text
 
 
 def test_the_blur_of_the_density_is_told_in_the_user_s_units():

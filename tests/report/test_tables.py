@@ -43,7 +43,14 @@ def test_the_sections_of_tables_are_there_in_order(page):
 def test_columns_are_shown_by_their_kinds(page):
     for label in ("Levels of region", "Levels of flag", "Levels of grade", "Histograms of rain"):
         assert f'alt="{label}' in page
-    for text in ("north", "True", "ln p(A, B)", "have the gaps of random training rows", "Product mixture"):
+    for text in (
+        "north",
+        "True",
+        "ln p(A, B)",
+        "Of training rows",
+        "have the gaps of random training rows",
+        "Product mixture",
+    ):
         assert text in page
 
 

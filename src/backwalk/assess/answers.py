@@ -24,8 +24,8 @@ from backwalk.assess.topics.closeness import (
     WORST_COLUMN,
 )
 from backwalk.assess.topics.membership import AREA_MARGIN
-from backwalk.assess.topics.memorisation import SHARE_MARGIN, MemorisationScores
-from backwalk.assess.verdict import compare_densities, decide
+from backwalk.assess.topics.memorisation import RARE_MARGIN, SHARE_MARGIN, MemorisationScores
+from backwalk.assess.verdict import best_of, compare_densities, decide
 from backwalk.assess.words import column_name, figure_texts, signed, with_error
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel
@@ -65,25 +65,24 @@ def answer(fidelity: Fidelity, model: DiffusionModel) -> Iterator[Answer]:
 
 def is_good_enough(fidelity: Fidelity, model: DiffusionModel) -> Answer:
     """Say how far generated rows are from real ones."""
-    question, share = "Is it good enough?", fidelity.checks.share_of_fit
-    if share > 0.5:
-        words = (
-            f"Not known: {share:.0%} of the scored rows are training rows, and a model that repeats them looks perfect."
-        )
+    question, checks = "Is it good enough?", fidelity.checks
+    if checks.are_of_fit:
+        share = f"{checks.share_of_fit:.0%}"
+        words = f"Not known: {share} of the scored rows are training rows, and a model that repeats them looks perfect."
         return Answer(question, words)
     against = {use.purpose for use in find_uses(fidelity, model) if use.against}
-    grade = "Yes" if not against else "No" if {_SINGLE, _ROWS} <= against else "In part"
+    grade = "Yes" if not against else "No" if {_SINGLE, _ROWS} <= against else "For some uses"
     accuracy, null, _ = figure_texts(fidelity.model.figure(C2ST))
     words = (
-        f"{grade}, as far as {fidelity.checks.n_unseen:,} unseen rows show: a classifier tells its rows from real rows "
-        f"in {accuracy} of cases. It tells two sets of real rows apart in {null}; guessing gives 50 %."
+        f"{grade}, as far as {checks.n_unseen:,} unseen rows show. A classifier tells its rows from real rows "
+        f"in {accuracy} of cases, and two sets of real rows apart in {null}; guessing gives 50 %."
     )
     return Answer(question, words)
 
 
 def what_it_is_for(fidelity: Fidelity, model: DiffusionModel) -> Answer | None:
     """Name what the model may be used for and what not, with the figures that decide."""
-    if fidelity.checks.share_of_fit > 0.5:
+    if fidelity.checks.are_of_fit:
         return None
     uses = list(find_uses(fidelity, model))
     good = _joined([f"{use.purpose} ({use.figures})" for use in uses if not use.against])
@@ -94,22 +93,18 @@ def what_it_is_for(fidelity: Fidelity, model: DiffusionModel) -> Answer | None:
 
 def what_it_reveals(fidelity: Fidelity, _: DiffusionModel) -> Answer:
     """Say whether the model repeats training rows, and whether these can be recognised."""
-    question, memorisation, membership = (
-        "Does it give its training rows away?",
-        fidelity.memorisation,
-        fidelity.membership,
-    )
+    question = "Does it give its training rows away?"
+    memorisation, membership = fidelity.memorisation, fidelity.membership
     if memorisation is None or membership is None:
         return Answer(question, "Not known: the training rows were not given.")
     if fidelity.checks.is_other_training:
         return Answer(question, "Not known: the training rows that were given are not the rows of the fit.")
     area = membership.strongest.area
-    copies, near = _copies(memorisation)
+    copies = _copies(memorisation)
     told_apart = with_error(area.value, area.standard_error, percent=True)
     words = (
-        f"{'It repeats training rows' if copies else 'No copies were found'}: {near} of generated rows lie nearer to a "
-        "training row than to an unseen row (50 % without copying). Whoever has the model can tell a training row from "
-        f"another in {told_apart} of cases (50 % is nothing"
+        f"{f'It repeats training rows: {copies}' if copies else f'No copies were found: {_nearest(memorisation)}'}. "
+        f"Whoever has the model can tell a training row from another in {told_apart} of cases (50 % is nothing"
     )
     if sign_that_matters(area.value - 0.5, area.standard_error, AREA_MARGIN) <= 0:
         words += f", and these rows could have shown {100 * membership.smallest_area:.1f} %"
@@ -119,7 +114,7 @@ def what_it_reveals(fidelity: Fidelity, _: DiffusionModel) -> Answer:
 def what_to_do(fidelity: Fidelity, model: DiffusionModel) -> Answer:
     """Say which model to use and why, and what would make it better."""
     question, checks = "What to do next?", fidelity.checks
-    if checks.share_of_fit > 0.5:
+    if checks.are_of_fit:
         return Answer(question, "Score rows that the fit never saw.")
     words = []
     if fidelity.baselines:
@@ -170,11 +165,11 @@ def find_uses(fidelity: Fidelity, model: DiffusionModel) -> Iterator[Use]:
         if figures:
             yield Use(purpose, figures[0].name, against)
     if fidelity.memorisation is not None:
-        copies, near = _copies(fidelity.memorisation)
+        copies = _copies(fidelity.memorisation)
         if copies:
-            yield Use("rows that are new", "Nearest row", f"{near} lie nearer to a training row")
+            yield Use("rows that are new", "", copies)
     if fidelity.baselines:
-        best = max(fidelity.baselines, key=lambda scores: scores.advantage.value if scores.advantage else 0.0)
+        best = best_of(fidelity.baselines)
         worse = [case.name for case in compare_densities(fidelity.model, best) if case.favours > 0]
         yield Use("probabilities of rows", "Log-density", f"{worse[0]}: {best.name} is better" if worse else "")
     if fidelity.conditionals is not None and fidelity.conditionals.levels:
@@ -199,11 +194,20 @@ def _is_worse(figure: Figure) -> bool:
     return sign_that_matters(worse, figure.difference_standard_error, margin, n_pairs=figure.n_pairs) > 0
 
 
-def _copies(scores: MemorisationScores) -> tuple[bool, str]:
-    """Return whether more generated rows lie nearer to a training row than chance explains, and their share."""
-    share = scores.nearest_row_share
-    copies = sign_that_matters(share.value - 0.5, share.standard_error, SHARE_MARGIN) > 0
-    return copies, with_error(share.value, share.standard_error, percent=True)
+def _copies(scores: MemorisationScores) -> str:
+    """Return the figure that shows copies of training rows beyond chance; "" for none."""
+    share, rare = scores.nearest_row_share, scores.rare_copies
+    if sign_that_matters(share.value - 0.5, share.standard_error, SHARE_MARGIN) > 0:
+        return _nearest(scores)
+    if rare is None or sign_that_matters(rare.excess.value, rare.excess.standard_error, RARE_MARGIN) <= 0:
+        return ""
+    excess = with_error(rare.excess.value, rare.excess.standard_error, percent=True)
+    return f"{excess} more generated rows have a rare combination of training rows than one of unseen rows"
+
+
+def _nearest(scores: MemorisationScores) -> str:
+    share = with_error(scores.nearest_row_share.value, scores.nearest_row_share.standard_error, percent=True)
+    return f"{share} of generated rows lie nearer to a training row than to an unseen row, and 50 % without copying"
 
 
 def _joined(texts: Sequence[str]) -> str:

@@ -149,7 +149,7 @@ def assess(
         posterior = score_posteriors(model, rows, given_columns, stream=stream.child("posterior"))
     watch(1.0, "done")
     recommended = models[0]
-    if models[1:] and checks.share_of_fit <= 0.5:
+    if models[1:] and not checks.are_of_fit:
         _, recommended = decide(models[0], models[1:])
     codec_columns = enumerate(representation.codec.columns)
     fidelity = Fidelity(

@@ -70,9 +70,14 @@ def compare_densities(model: ModelScores, baseline: ModelScores) -> Iterator[Com
         yield Comparison(TOTAL_VARIATION, estimate_text(ours), estimate_text(theirs), sign)
 
 
+def best_of(baselines: Sequence[ModelScores]) -> ModelScores:
+    """Return the baseline with the highest log-density of unseen rows."""
+    return max(baselines, key=lambda baseline: baseline.advantage.value if baseline.advantage else 0.0)
+
+
 def decide(model: ModelScores, baselines: Sequence[ModelScores]) -> tuple[str, ModelScores]:
     """Return which of the model and its baselines, at least one, to use and why, in words; and the recommended one."""
-    best = max(baselines, key=lambda baseline: baseline.advantage.value if baseline.advantage else 0.0)
+    best = best_of(baselines)
     rows, densities = list(compare_rows(model, best)), list(compare_densities(model, best))
     by_rows, by_densities = _decided(rows), _decided(densities)
     names = {1: best.name, -1: "the diffusion model"}

@@ -20,7 +20,7 @@ from backwalk.streams import Stream
 _N_STEPS, _MOST_ROWS = 50, 5_000
 _GAIN_THAT_MATTERS = 0.05  # nats per row
 SHARE_MARGIN = 0.05  # of the nearest row: one more of 20 generated rows lies nearer to a training row
-_COPIES_THAT_MATTER = 0.01
+RARE_MARGIN = 0.01  # one more of 100 generated rows has a rare combination of a training row
 _Z = 4.0
 
 
@@ -52,7 +52,7 @@ class MemorisationScores:
                 "generated rows lie nearer to a training row than to any of equally many unseen rows (50 % without "
                 "copying). Train for fewer steps, or on more rows."
             )
-        if rare is not None and rare.excess.value > max(_COPIES_THAT_MATTER, _Z * rare.excess.standard_error):
+        if rare is not None and rare.excess.value > max(RARE_MARGIN, _Z * rare.excess.standard_error):
             yield (
                 f"The model repeats rare rows of the training rows: {percent(rare.of_training)} of generated rows have "
                 f"a combination of levels that one training row alone holds, and {percent(rare.of_unseen)} one that "

@@ -57,6 +57,11 @@ class RowChecks:
         """The share of the scored rows that are rows of the fit."""
         return 1.0 if self.is_of_fit else self.copied_share
 
+    @property
+    def are_of_fit(self) -> bool:
+        """Whether more than half of the scored rows are rows of the fit, so that the scores say nothing."""
+        return self.share_of_fit > 0.5
+
     def warnings(self) -> Iterator[str]:
         """Yield the warnings about rows: what is wrong, by how much, and what to do."""
         if self.is_of_fit:
