@@ -131,10 +131,9 @@ def what_to_do(fidelity: Fidelity, model: DiffusionModel) -> Answer:
     if any(any(topic.warnings()) for topic in remembers):
         words.append("Before you give the model away, fit it to more rows, in fewer steps or with a smaller network.")
     elif any(use.against for use in find_uses(fidelity, model)):
-        ended = model.card.get("stopped_by") == "overfitting"
-        words.append(
-            f"A better fit takes {'more rows' if ended else 'more training (max_steps, max_time) or more rows'}."
-        )
+        later_was_worse = model.history.chosen_step != model.history.n_steps
+        takes = "more rows" if later_was_worse else "more training (max_steps, max_time) or more rows"
+        words.append(f"A better fit takes {takes}.")
     elif not words:
         words.append("Use the model.")
     return Answer(question, " ".join(words))
