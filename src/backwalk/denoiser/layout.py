@@ -162,7 +162,7 @@ class TableLayout(nn.Module):
     def _keep_waves(self, codec: Codec, place_of_number: Mapping[int, int]) -> int:
         """Keep the waves of numbers that are tied or have periods, and return how many there are."""
         of_tied = [(place_of_number[i], 2.0**k) for i in self.tied for k in range(N_FREQUENCIES)]
-        columns = ((place, codec.columns[codec.column_of(i)].number_column) for i, place in place_of_number.items())
+        columns = ((place, codec.all_columns[codec.column_of(i)].number_column) for i, place in place_of_number.items())
         of_periods = [(place, c) for place, column in columns if column is not None for c in column.frequencies]
         places, frequencies = zip(*of_tied, *of_periods, strict=True) if of_tied or of_periods else ((), ())
         self._keep("waving", np.array(places, dtype=np.intp))

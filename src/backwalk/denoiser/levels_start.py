@@ -59,7 +59,7 @@ def choose_factors(
         moments = moments_with_gaps(z[others], weights=weights[others], stream=stream.child("moments", i))
         layout = TableLayout(codec, JointGaussian.of_moments(moments))
         x_0, weight = torch.from_numpy(z[rows]).float(), torch.from_numpy(weights[rows])
-        seen, x_0 = ~x_0.isnan(), x_0.nan_to_num()
+        seen, x_0 = ~x_0.isnan() & torch.from_numpy(codec.drawn_coordinates), x_0.nan_to_num()
         for j in layout.variates:
             known, at = seen.clone(), seen[:, blocks[j].coordinates.start]
             known[:, codec.slices[blocks[j].column]] = False

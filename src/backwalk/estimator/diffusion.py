@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -43,7 +43,7 @@ from backwalk.limits import MEMORY, Unseen
 from backwalk.model import DiffusionModel
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, as_stream
-from backwalk.table import Table, as_table
+from backwalk.table import Rule, Table, as_table
 from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN
 
@@ -111,6 +111,12 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         What later calls do about values that the fit did not see, such as a new label. "nearest" warns of them: where
         they are given, numbers and ordered categories count as the nearest level, and other labels as missing; where
         they are scored, the row's log-density is -inf. "error" refuses them. `set_params` changes it after the fit.
+    rules : "auto", None or list of rules, default="auto"
+        Rules between the columns of a table that each row obeys: in draws, conditions and imputations, and as a
+        log-density of -inf where a row breaks one. "auto" are those that hold in all rows and that chance does not
+        explain; None is none. A rule is a text, such as "start <= end", "total = a + b", "y = log(x)" or
+        "species ~ island", or an `Order`, `Total`, `Computed` or `Combinations` of `backwalk.table`. See
+        docs/tables.md.
 
     Attributes
     ----------
@@ -154,8 +160,10 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         missing: str = "absent",
         conditions: Any = "auto",
         unseen: Unseen = "nearest",
+        rules: Literal["auto"] | Sequence[Rule | str] | None = "auto",
     ) -> None:
         self.unseen = unseen
+        self.rules = rules
         self.columns = columns
         self.missing = missing
         self.conditions = conditions

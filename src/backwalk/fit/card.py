@@ -23,11 +23,12 @@ from backwalk.fit.settings import Settings
 from backwalk.formatting import as_json
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import Levels, Number
+from backwalk.table import Combinations, Computed, Levels, Number, Order, Total
 from backwalk.training import History, Training, split_rows
 
 _LEFT_OUT = ("callbacks", "device")  # a file holds no functions, and another machine has other devices
-_KINDS = {kind.__name__: kind for kind in (Residual, Textbook, Sampler, Training, Levels, Number)}
+_RULES = (Order, Total, Computed, Combinations)
+_KINDS = {kind.__name__: kind for kind in (Residual, Textbook, Sampler, Training, Levels, Number, *_RULES)}
 _AS_FITTED = "as fitted"
 _OWN = "Module"  # a user's network
 _BY_NAME = "by name"  # kinds of columns
@@ -135,6 +136,8 @@ def _plain(value: Any) -> Any:
             return _AS_FITTED
         case Residual() | Textbook() | Sampler() | Training() | Levels() | Number():
             return {"kind": type(value).__name__, **as_json(asdict(value))}
+        case Order() | Total() | Computed() | Combinations():
+            return {"kind": type(value).__name__, **as_json(asdict(value))}
         case Mapping():
             return {"kind": _BY_NAME, "of": {str(name): _plain(each) for name, each in value.items()}}
         case Sequence() if not isinstance(value, str):
@@ -153,6 +156,8 @@ def _plain(value: Any) -> Any:
 
 
 def _revived(value: Any, network: nn.Module | None) -> Any:
+    if isinstance(value, list):
+        return [_revived(each, None) for each in value]
     if not isinstance(value, Mapping):
         return value
     fields = dict(value)

@@ -147,9 +147,10 @@ def plan_fit(
     n, k = z.shape
     codec, values, split = chosen.codec, chosen.table.values, split or stream
     has_patterns = bool(codec.blocks) or any(codec.columns[j].width for j in _columns_with_gaps(chosen))
-    has_patterns = has_patterns or len(codec.dates) > 0
+    has_rules = codec.rules is not None and len(codec.rules.equations) > 0
+    has_patterns = has_patterns or len(codec.dates) > 0 or has_rules
     conditions = settings.conditions_for(has_patterns=has_patterns, schema=chosen.table.schema)
-    is_table = bool(codec.blocks) or bool(np.isnan(z).any()) or conditions is not None
+    is_table = bool(codec.blocks) or bool(np.isnan(z).any()) or conditions is not None or has_rules
     device = torch.device(choose_device(settings.device))
     held_out, trained = split_rows(n, _n_held_out(n, k, settings), stream=split)
     has_held_out, redraw = len(held_out) > 0, codec.redraw(values)
@@ -161,7 +162,7 @@ def plan_fit(
         redraw=None if redraw is None else redraw.take(trained),
     )
 
-    from_noise = z[:, codec.numbers] if is_table else z  # the coordinates that the chain makes from noise
+    from_noise = z[:, codec.drawn_numbers] if is_table else z  # the coordinates that the chain makes from noise
     from_noise = from_noise.astype(np.float64, copy=False)
     floor = finest_scale(complete_cases(from_noise), stream=stream.child("floor"))
     if is_table:
@@ -249,7 +250,7 @@ def _fit_start(
     """
     some = trained[:_MOST_FOR_MOMENTS]  # the order of `trained` is random
     rows, weights = z[some].astype(np.float64, copy=False), None if weights is None else weights[some]
-    of_all, numbers = moments_with_gaps(rows, weights=weights, stream=stream), codec.numbers
+    of_all, numbers = moments_with_gaps(rows, weights=weights, stream=stream), codec.drawn_numbers
     factors = choose_factors(codec, rows, weights=weights, stream=stream.child("factors"))
     start, mean = (JointGaussian.of_moments(of_all), factors), torch.from_numpy(of_all.mean[numbers])
     return start, mean, torch.from_numpy(of_all.covariance[np.ix_(numbers, numbers)])

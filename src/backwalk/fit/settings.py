@@ -36,7 +36,7 @@ from backwalk.limits import (
 from backwalk.model import Conditions, check_reverse_variance, column_numbers
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
-from backwalk.table import Schema
+from backwalk.table import Combinations, Computed, Order, Rule, Schema, Total, parse_rule
 from backwalk.training import Training
 from backwalk.training.checkpoint import checkpoint_facts, refuse_begun, refuse_foreign
 
@@ -75,6 +75,16 @@ def _are_conditions(value: Any) -> bool:
     if value is None or value in ("auto", "any"):
         return True
     return _is_sequence(value) and bool(value) and all(_is_sequence(columns) and bool(columns) for columns in value)
+
+
+def _is_rule(value: Any) -> bool:
+    return isinstance(value, (str, Order, Total, Computed, Combinations))
+
+
+def _rules_of(value: Any) -> Literal["auto"] | tuple[Rule, ...]:
+    if isinstance(value, str):
+        return "auto"
+    return tuple(parse_rule(each) if isinstance(each, str) else each for each in value or ())
 
 
 _FOLLOWS = "leave it out, and it follows from the data"
@@ -174,6 +184,15 @@ class Settings(_Budget):
     device: Any  # `choose_device` checks it
     random_state: Any  # `as_stream` checks it
     columns: Any  # `fit_codec` checks it
+    rules: Annotated[
+        Literal["auto"] | tuple[Rule, ...],
+        _rule(
+            '"auto", None or a list of rules',
+            lambda value: value is None or value == "auto" or (_is_sequence(value) and all(map(_is_rule, value))),
+            'for example ["start <= end"], Order("start", "end")',
+            convert=_rules_of,
+        ),
+    ]
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

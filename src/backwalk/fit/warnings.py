@@ -52,7 +52,7 @@ def find_warnings(plan: Plan, z: NDArray[Any]) -> Iterator[tuple[type[Warning], 
         return
     flat = flat_directions(plan.covariance, level)
     if flat is not None:
-        coordinates = range(k) if plan.patterns is None else codec.numbers.tolist()
+        coordinates = range(k) if plan.patterns is None else codec.drawn_numbers.tolist()
         names = [table.schema.label(j) for j in dict.fromkeys(codec.column_of(coordinates[i]) for i in flat)]
         which = f": {listed(names)}" if names else ""
         exact = _is_flat(plan.covariance, _ROUNDING)

@@ -28,7 +28,13 @@ from backwalk.errors import InvalidInput
 from backwalk.limits import BOUND_VARIANCES, GREATEST_LEVEL, is_whole
 from backwalk.model.diffusion_model import DiffusionModel, check_reverse_variance, reverse_variances
 from backwalk.model.possible import refuse_impossible
-from backwalk.model.rows import EncodedRows, encode_to_score, numbers_given, refuse_no_numbers
+from backwalk.model.rows import (
+    EncodedRows,
+    encode_in_range,
+    encode_to_score,
+    numbers_given,
+    refuse_no_numbers,
+)
 from backwalk.model.score import log_prob_of_levels
 from backwalk.sampling import TILE_ROWS, spread_times
 from backwalk.streams import Stream
@@ -74,9 +80,11 @@ def bound(
     values = np.asarray(values)
     refuse_impossible(model, values)
     codec = model.codec
-    rows = codec.dequantise(values, stream=stream.child("dequantisation"))
-    encoded = encode_to_score(model, rows)
-    log_volume = torch.from_numpy(codec.log_dequantisation(rows, values) - codec.log_abs_det_jacobian(rows))
+    encoded = encode_to_score(model, values)
+    rows = codec.dequantise(encoded.cells, stream=stream.child("dequantisation"))
+    z = torch.from_numpy(encode_in_range(codec, rows)).to(encoded.rows)
+    encoded = replace(encoded, rows=torch.where(encoded.in_question, z, encoded.rows))
+    log_volume = torch.from_numpy(codec.log_dequantisation(rows, encoded.cells) - codec.log_abs_det_jacobian(rows))
     times = choose_times(model, steps, decoder_variance=decoder_variance)
     schedule = model.schedule.respace(times)
     bound_of: Callable[..., BoundTerms]  # size=1: the fit has checked the scale of its rows

@@ -298,7 +298,9 @@ def conditional(
         if column in codec.missing_levels:
             gap = probabilities_of_levels(model, given, i)[:, np.isnan(block.values).argmax()]
     draws = partial(_draws_of_number, model, given, column, n_draws, stream, sampler)
-    expected = mean_of_number(model, given, column) if has_mean(model, column) else None
+    # A number that rules compute has no coordinate in question, and its mean is that of its draws.
+    is_drawn = bool(given.in_question[:, codec.slices[column].start].all())
+    expected = mean_of_number(model, given, column) if is_drawn and has_mean(model, column) else None
     return Conditional(label, schema, draws, expected=expected, gap=gap)
 
 
@@ -313,18 +315,18 @@ def _draws_of_number(
 
 def has_mean(model: DiffusionModel, column: int) -> bool:
     """Return whether `mean_of_number` is defined: the number is linear, or the model knows the number alone."""
-    number = model.codec.columns[column].number_column
+    number = model.codec.all_columns[column].number_column
     return number is not None and (number.is_linear or model.conditions == "any")
 
 
 @in_initial_torch_state
 def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Array:
-    """Return E[number | given], (n,), of a column that is unknown in all rows; given that it is not missing.
+    """Return E[number | given], (n,), of a column or a gap that is unknown in all rows; given that it is not missing.
 
     With atoms it is the sum over these and "other" of P(atom | given) times the atom, or the mean given "other". Means
     lie within the range of the column. Raises SamplingDiverged where one is not finite.
     """
-    codec, number = model.codec, model.codec.columns[column].number_column
+    codec, number = model.codec, model.codec.all_columns[column].number_column
     assert number is not None
     rows, known = where_number_applies(codec, given, column)
 
@@ -342,8 +344,8 @@ def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Ar
     z = map_tiles(tile, rows, known, width=len(nodes), most_rows=_MEAN_ROWS).numpy()
     if not np.isfinite(z).all():
         raise SamplingDiverged(
-            f"Means of {model.schema.label(column)} should be finite, but some are not: fit again with a `training` "
-            "of lower learning_rate."
+            f"Means of column {column} (columns count from 0) should be finite, but some are not: fit again with a "
+            "`training` of lower learning_rate."
         )
     mean = np.clip(number.chain.decode(z.ravel()).reshape(z.shape), *number.value_range) @ weights
     if (i := codec.block_numbers.get(column)) is not None:
@@ -351,7 +353,7 @@ def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Ar
         values = np.column_stack([np.broadcast_to(atoms, (len(mean), len(atoms))), mean])
         p = np.where(np.isnan(values), 0.0, p)
         mean = (np.nan_to_num(values) * p).sum(axis=1) / p.sum(axis=1)
-    return np.asarray(model.schema.taken([column]).clipped(mean[:, None])[:, 0])
+    return mean if column >= codec.n_columns else model.schema.taken([column]).clipped(mean[:, None])[:, 0]
 
 
 def _ode_of_one_number(model: DiffusionModel, denoiser: Denoiser, x_N: Tensor) -> Tensor:
@@ -363,7 +365,7 @@ def _ode_of_one_number(model: DiffusionModel, denoiser: Denoiser, x_N: Tensor) -
 
 
 def means_of_numbers(model: DiffusionModel, given: EncodedRows) -> Array:
-    """Return E[column | given] of the linear columns of numbers, (n, d), in one evaluation; NaN for other columns.
+    """Return E[cell | given] of the linear cells that are numbers, (n, D), in one evaluation; NaN for other cells.
 
     Means lie within the range of their columns. Raises SamplingDiverged where one is not finite.
     """
@@ -375,13 +377,14 @@ def means_of_numbers(model: DiffusionModel, given: EncodedRows) -> Array:
         return denoiser(rows.nan_to_num().masked_fill(~known, 0.0), log_snr).double()
 
     z = map_tiles(tile, given.rows, given.known, width=codec.n_encoded).numpy()
-    means = np.full((len(z), codec.n_columns), np.nan)
-    for j, (column, place) in enumerate(zip(codec.columns, codec.slices, strict=True)):
+    means = np.full((len(z), len(codec.all_columns)), np.nan)
+    for j, (column, place) in enumerate(zip(codec.all_columns, codec.slices, strict=True)):
         if column.chain is not None and column.is_linear:
             if not np.isfinite(z[:, place.start]).all():
                 raise SamplingDiverged(
-                    f"Means of {model.schema.label(j)} should be finite, but some are not: fit again with a `training` "
-                    "of lower learning_rate."
+                    f"Means of column {j} (columns count from 0) should be finite, but some are not: fit again with a "
+                    "`training` of lower learning_rate."
                 )
             means[:, j] = np.clip(column.chain.decode(z[:, place.start]), *column.value_range)
-    return model.schema.clipped(means)
+    means[:, : codec.n_columns] = model.schema.clipped(means[:, : codec.n_columns])
+    return means

@@ -25,7 +25,7 @@ from backwalk.diffusion import Denoiser, NoiseSchedule
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.model.diffusion_model import DiffusionModel, reverse_variances
 from backwalk.model.levels import draw_levels
-from backwalk.model.rows import EncodedRows, numbers_given
+from backwalk.model.rows import EncodedRows, encode_given, numbers_given
 from backwalk.sampling import (
     N_PILOT,
     ChainState,
@@ -42,6 +42,7 @@ from backwalk.streams import Stream
 from backwalk.torch_state import in_initial_torch_state
 
 _TIMES_LOCK = Lock()
+_MOST_ATTEMPTS, _REDRAWN_AT_ONCE = 1_000, 256  # for rows that break a rule
 
 
 @in_initial_torch_state
@@ -66,64 +67,115 @@ def draw_tiles(
 
     first = start
     for piece in over_tiles(tile, start, stop, width=model.codec.n_encoded, device=model.denoiser.device):
-        z = piece.cpu().numpy()
-        _refuse_diverged(z, first)
-        given_values = given.take(np.arange(first, first + len(z)) - start).values
-        first += len(z)
-        yield np.where(np.isnan(given_values), decode_rows(model, z, new=True), given_values)
+        numbers = np.arange(first, first + len(piece))
+        of_piece = given.take(numbers - start)
+        rows = _decode_new(model, piece, of_piece, first)
+        if model.codec.rules is not None:
+            _redraw_broken(model, chain, noise_of, numbers, of_piece, rows)
+        first += len(piece)
+        yield rows
 
 
-def draw_encoded(model: DiffusionModel, chain: ReverseChain, noise: RowNoise, given: EncodedRows) -> Tensor:
-    """Return encoded rows, (n, k): the levels drawn one after the other, then the numbers by the chain."""
-    rows, known = _draw_dates(model, chain, noise, given.rows, given.known)
-    rows, known = draw_levels(model.denoiser, model.codec.blocks, rows, known, noise=noise)
-    rows = rows.where(~(known & rows.isnan()), 0.0)  # a known number at one of its atoms has no coordinate
-    numbers = torch.from_numpy(model.codec.numbers).to(rows.device)
-    is_known = known[:, numbers]
-    if not bool(is_known.all()):
-        denoiser = numbers_given(chain.denoiser, model.codec, rows, known)
-        x_0 = last_state(walk_rows(denoiser, chain.schedule, chain.solver, len(numbers), noise=noise)).x_t
-        rows[:, numbers] = torch.where(is_known, rows[:, numbers], x_0)
-    return rows
+def _redraw_broken(
+    model: DiffusionModel,
+    chain: ReverseChain,
+    noise_of: Callable[[NDArray[np.intp]], RowNoise],
+    numbers: NDArray[np.intp],
+    given: EncodedRows,
+    rows: NDArray[np.float64],
+) -> None:
+    """Draw those of the rows, (n, d), again that break a rule, in place, until they do not.
+
+    Rows whose given values break one alone stay as they are. Raises InvalidInput where a row breaks rules 1,000 times.
+    """
+    pending = np.flatnonzero(model.codec.breaks_rules(rows) & ~model.codec.breaks_rules(given.values))
+    for attempt in range(1, _MOST_ATTEMPTS):
+        for some in np.split(pending, range(_REDRAWN_AT_ONCE, len(pending), _REDRAWN_AT_ONCE)):
+            at = np.resize(some, _REDRAWN_AT_ONCE) if len(some) else some  # the bits depend on the number of rows
+            if len(some):
+                noise = noise_of(numbers[at])
+                noise = replace(noise, stream=noise.stream.child("again", attempt))
+                with torch.inference_mode():
+                    z = draw_encoded(model, chain, noise, given.take(at)).double()[: len(some)]
+                rows[some] = _decode_new(model, z, given.take(some), int(numbers[some[0]]))
+        pending = pending[model.codec.breaks_rules(rows[pending])]
+        if not len(pending):
+            return
+    assert model.codec.rules is not None
+    broken = int(model.codec.rules.is_broken(rows[pending[:1]])[0].argmax())
+    raise InvalidInput(
+        f"Draws should obey the rule {model.codec.rules.stated(model.schema.names)[broken]}, but none of "
+        f"{_MOST_ATTEMPTS:,} for row {numbers[pending[0]]} does: check the given values, or fit with rules=None."
+    )
 
 
-def _draw_dates(
-    model: DiffusionModel, chain: ReverseChain, noise: RowNoise, rows: Tensor, known: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Return encoded rows, (n, k), with dates drawn that are not known, rounded to their grids, and the new `known`."""
-    codec = model.codec
-    coordinates = torch.from_numpy(codec.dates).to(rows.device)
-    is_known = known[:, coordinates]
-    if bool(is_known.all()):
-        return rows, known
-    absent = ~known
-    absent[:, coordinates] = False
-    denoiser = numbers_given(chain.denoiser, codec, rows, known, absent, coordinates)
-    of_dates = replace(noise, stream=noise.stream.child("dates"))
-    x_0 = last_state(walk_rows(denoiser, chain.schedule, chain.solver, len(coordinates), noise=of_dates)).x_t
-    rows, known = rows.clone(), known.clone()
-    for x, coordinate, given in zip(x_0.T, codec.dates.tolist(), is_known.T, strict=True):
-        column = codec.columns[codec.column_of(coordinate)]
-        z = column.encode(column.within_range(column.decode(x.double().cpu().numpy()[:, None])))[:, 0]
-        rows[:, coordinate] = torch.where(given, rows[:, coordinate], torch.from_numpy(z).to(rows))
-    known[:, coordinates] = True
-    return rows, known
-
-
-def _refuse_diverged(z: NDArray[np.float64], first_row: int) -> None:
-    broken = np.flatnonzero(~np.isfinite(z).all(axis=1))
+def _decode_new(model: DiffusionModel, z: Tensor, given: EncodedRows, first_row: int) -> NDArray[np.float64]:
+    """Return new rows, (n, d), of encoded ones, (n, k), with their given values. Raises SamplingDiverged."""
+    encoded = z.cpu().numpy()
+    broken = np.flatnonzero(~(np.isfinite(encoded) | given.absent.cpu().numpy()).all(axis=1))
     if len(broken):
         raise SamplingDiverged(
             f"Samples should be finite, but row {first_row + broken[0]} (rows count from 0) is not: take more "
             "evaluations or another sampler; if that does not help, fit again with a `training` of lower "
             "learning_rate."
         )
+    return np.where(np.isnan(given.values), decode_rows(model, encoded, new=True, given=given.values), given.values)
 
 
-def decode_rows(model: DiffusionModel, z: NDArray[np.float64], *, new: bool = False) -> NDArray[np.float64]:
-    """Decode rows, (n, k), into the user's units, (n, d); `new` rows are kept within their columns' ranges."""
-    rows = model.codec.decode(z)
-    return model.schema.clipped(model.codec.within_range(rows)) if new else rows
+def draw_encoded(model: DiffusionModel, chain: ReverseChain, noise: RowNoise, given: EncodedRows) -> Tensor:
+    """Return encoded rows, (n, k): the levels drawn one after the other, then the numbers by the chain.
+
+    Coordinates that are neither known nor in question are NaN.
+    """
+    rows, known = _draw_dates(model, chain, noise, given)
+    asked, absent = given.in_question, given.absent
+    rows, known = draw_levels(model.denoiser, model.codec, rows, known, noise=noise, asked=asked)
+    rows = rows.where(~(known & rows.isnan()), 0.0)  # a known number at one of its atoms has no coordinate
+    numbers = torch.from_numpy(model.codec.numbers).to(rows.device)
+    is_known = (known | absent)[:, numbers]
+    if not bool(is_known.all()):
+        denoiser = numbers_given(chain.denoiser, model.codec, rows, known, absent)
+        x_0 = last_state(walk_rows(denoiser, chain.schedule, chain.solver, len(numbers), noise=noise)).x_t
+        rows[:, numbers] = torch.where(is_known, rows[:, numbers], x_0)
+    return rows.masked_fill(absent, math.nan)
+
+
+def _draw_dates(
+    model: DiffusionModel, chain: ReverseChain, noise: RowNoise, given: EncodedRows
+) -> tuple[Tensor, Tensor]:
+    """Return encoded rows, (n, k), with dates drawn that are in question, rounded to their grids; and what is known."""
+    codec, rows, known = model.codec, given.rows, given.known
+    coordinates = torch.from_numpy(codec.dates).to(rows.device)
+    asked = given.in_question[:, coordinates]
+    is_known = ~asked
+    if not bool(asked.any()):
+        return rows, known
+    absent = ~known
+    absent[:, coordinates] &= ~asked
+    denoiser = numbers_given(chain.denoiser, codec, rows, known, absent, coordinates)
+    of_dates = replace(noise, stream=noise.stream.child("dates"))
+    x_0 = last_state(walk_rows(denoiser, chain.schedule, chain.solver, len(coordinates), noise=of_dates)).x_t
+    rows, known = rows.clone(), known.clone()
+    for x, coordinate, is_kept in zip(x_0.T, codec.dates.tolist(), is_known.T, strict=True):
+        column = codec.columns[codec.column_of(coordinate)]
+        z = column.encode(column.within_range(column.decode(x.double().cpu().numpy()[:, None])))[:, 0]
+        rows[:, coordinate] = torch.where(is_kept, rows[:, coordinate], torch.from_numpy(z).to(rows))
+    known[:, coordinates] |= asked
+    return rows, known
+
+
+def decode_rows(
+    model: DiffusionModel, z: NDArray[np.float64], *, new: bool = False, given: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Decode rows, (n, k), into the user's units, (n, d).
+
+    `new` rows are kept within their columns' ranges. What rules determine of them follows from `given` values, (n, d),
+    where these are not NaN.
+    """
+    if not new:
+        return model.codec.decode(z)
+    given = np.full((len(z), model.codec.n_columns), np.nan) if given is None else given
+    return model.schema.clipped(model.codec.decode_new(z, given))
 
 
 def gather_rows(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[np.float64]:
@@ -159,16 +211,18 @@ def walk(
     numbers = torch.from_numpy(model.codec.numbers).to(model.denoiser.device)
     if not len(numbers):
         raise InvalidInput("A chain should have numbers, but all columns have levels: sample() draws them at once.")
-    rows, known = _draw_before_numbers(model, chain, noise)
-    is_known = known[:, numbers]
+    nothing = _nothing_known(model, len(noise.numbers))
+    rows, known = _draw_before_numbers(model, chain, noise, nothing)
+    absent = nothing.absent
+    is_known = (known | absent)[:, numbers]
 
     def with_numbers(others: Tensor, x: Tensor) -> Tensor:
         """Return `others`, (n, k), with the numbers x of the chain in their places."""
         z = others.clone()
         z[:, numbers] = torch.where(is_known, z[:, numbers], x.to(z))
-        return z
+        return z.masked_fill(absent, math.nan)
 
-    denoiser = numbers_given(chain.denoiser, model.codec, rows, known)
+    denoiser = numbers_given(chain.denoiser, model.codec, rows, known, absent)
     for state in walk_rows(denoiser, chain.schedule, chain.solver, len(numbers), noise=noise):
         yield replace(
             state,
@@ -179,16 +233,18 @@ def walk(
         )
 
 
-def _draw_before_numbers(model: DiffusionModel, chain: ReverseChain, noise: RowNoise) -> tuple[Tensor, Tensor]:
+def _draw_before_numbers(
+    model: DiffusionModel, chain: ReverseChain, noise: RowNoise, nothing: EncodedRows
+) -> tuple[Tensor, Tensor]:
     """Return encoded rows, (n, k), with dates and all levels drawn, and their mask `known`."""
-    rows, known = _draw_dates(model, chain, noise, *_no_rows(model, len(noise.numbers)))
-    return draw_levels(model.denoiser, model.codec.blocks, rows, known, noise=noise)
+    rows, known = _draw_dates(model, chain, noise, nothing)
+    asked = nothing.in_question
+    return draw_levels(model.denoiser, model.codec, rows, known, noise=noise, asked=asked)
 
 
-def _no_rows(model: DiffusionModel, n: int) -> tuple[Tensor, Tensor]:
-    """Return encoded rows, (n, k), of which nothing is known, and their mask `known`."""
-    rows = torch.full((n, model.codec.n_encoded), math.nan, dtype=torch.float32, device=model.denoiser.device)
-    return rows, torch.zeros_like(rows, dtype=torch.bool)
+def _nothing_known(model: DiffusionModel, n: int) -> EncodedRows:
+    """Return encoded rows, (n, k), of which nothing is known."""
+    return encode_given(model, np.full((1, model.codec.n_columns), np.nan)).take(np.zeros(n, dtype=np.intp))
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,8 +310,11 @@ def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
 def _fit_times(model: DiffusionModel, sampler: Sampler, n_evaluations: int) -> list[int]:
     """Fit the visited times to the denoiser; in a table with levels, to that of the numbers given drawn levels."""
     noise = RowNoise(Stream(0).child("pilot levels"), np.arange(N_PILOT))
-    rows, known = draw_levels(model.denoiser, model.codec.blocks, *_no_rows(model, N_PILOT), noise=noise)
-    denoiser = numbers_given(model.denoiser, model.codec, rows, known)
+    nothing = _nothing_known(model, N_PILOT)
+    rows, known = draw_levels(
+        model.denoiser, model.codec, nothing.rows, nothing.known, noise=noise, asked=nothing.in_question
+    )
+    denoiser = numbers_given(model.denoiser, model.codec, rows, known, nothing.absent)
     x_N = Stream(0).child("pilot").normal(0, N_PILOT, len(model.codec.numbers), torch.float32).to(denoiser.device)
     solver = make_solver(model, sampler, [model.schedule.n_steps])
     return fit_times(denoiser, model.schedule, solver, n_evaluations, x_N)

@@ -104,6 +104,9 @@ def as_given(
 ) -> Given:
     """Return rows of given values, (m, d), as conditions. Raises InvalidInput as `read_given` does."""
     refuse_fractions(model.schema, values, "given")
+    for rule, is_broken in model.codec.rules_broken(values, model.schema.names).items():
+        at = "" if len(values) == 1 else f" in row {is_broken.argmax()} (rows count from 0)"
+        raise InvalidInput(f"given should obey the rules of the model, but breaks {rule}{at}: give other values.")
     every = range(model.codec.n_columns)
     cells = check_unseen(model, values, given=every, unseen=unseen, name="given") + count_beyond(model, values)
     for condition in allowed:

@@ -7,6 +7,7 @@ most probable level of a label. Observed cells stay as they are.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -95,10 +96,14 @@ def _estimates(
     stream: Stream,
     sampler: Sampler | str | None,
 ) -> Array:
-    """Return rows with gaps, (n, d), filled; row i has the number `numbers[i]` in the stream."""
-    codec, schema = model.codec, model.schema
-    rows, gaps, given = values.copy(), np.isnan(values), encode_given(model, values)
-    pending: NDArray[np.bool_] = np.asarray(gaps.any(axis=0))
+    """Return rows with gaps, (n, d), filled; row i has the number `numbers[i]` in the stream.
+
+    Cells that rules determine are computed from estimates of the others. A row whose estimates break a rule has those
+    of one draw.
+    """
+    codec, schema, given = model.codec, model.schema, encode_given(model, values)
+    cells, is_asked = codec.cells(values), given.asked_cells(codec)
+    pending: NDArray[np.bool_] = np.asarray(is_asked.any(axis=0))
     for i, block in enumerate(codec.blocks):
         j = block.column
         if not pending[j] or block.number is not None:
@@ -107,33 +112,40 @@ def _estimates(
             schema.label(j), schema.taken([j]), block.values, probabilities_of_levels(model, given, i)
         )
         is_named = schema.labels[j] is not None or schema.is_boolean(j)
-        rows[gaps[:, j], j] = (of_levels.most_probable if is_named else _of(of_levels, statistic))[gaps[:, j]]
+        estimates = of_levels.most_probable if is_named else _of(of_levels, statistic)
+        cells[is_asked[:, j], j] = estimates[is_asked[:, j]]
         pending[j] = False
-    linear = np.array([column.is_linear for column in codec.columns]) & (statistic == "mean")
+    linear = np.array([column.is_linear for column in codec.all_columns]) & (statistic == "mean")
     if (pending & linear).any():
-        rows = np.where(gaps & linear, means_of_numbers(model, given), rows)
+        cells = np.where(is_asked & linear, means_of_numbers(model, given), cells)
         pending &= ~linear
     by_quadrature = [j for j in np.flatnonzero(pending).tolist() if statistic == "mean" and has_mean(model, j)]
     for j in by_quadrature:
-        at = np.flatnonzero(gaps[:, j])
-        rows[at, j] = mean_of_number(model, given.take(at), j)
+        at = np.flatnonzero(is_asked[:, j])
+        cells[at, j] = mean_of_number(model, given.take(at), j)
         pending[j] = False
+    draw = partial(sample_candidates, model, stream=stream, sampler=sampler)
     if pending.any():
-        still = np.flatnonzero((gaps & pending).any(axis=1))
+        still = np.flatnonzero((is_asked & pending).any(axis=1))
         at_once = max(_DRAWS_AT_ONCE // n_draws, 1)
         take: Callable[..., Array] = np.mean if statistic == "mean" else np.median
         for first in range(0, len(still), at_once):
             part = still[first : first + at_once]
-            of_part = encode_given(model, values[part])
-            drawn = sample_candidates(model, numbers[part], n_draws, stream=stream, given=of_part, sampler=sampler)
-            rows[part] = np.where(gaps[part] & pending, take(drawn, axis=1), rows[part])
-    return np.where(gaps, _nearest_values(codec, rows), rows)
+            drawn = draw(numbers[part], n_draws, given=given.take(part))
+            of_draws = codec.cells(drawn.reshape(-1, codec.n_columns)).reshape(*drawn.shape[:2], -1)
+            cells[part] = np.where(is_asked[part] & pending, take(of_draws, axis=1), cells[part])
+    rows = codec.rows_of_cells(np.where(is_asked, _nearest_values(codec, cells), cells))
+    broken = np.flatnonzero(~codec.obeys_rules(rows))
+    if len(broken):
+        drawn = draw(numbers[broken], 1, given=given.take(broken))[:, 0]
+        rows[broken] = np.where(np.isnan(values[broken]), drawn, rows[broken])
+    return rows
 
 
-def _nearest_values(codec: Codec, rows: Array) -> Array:
-    """Return rows, (n, d), with the nearest level, step or atom in the columns that have levels or steps."""
-    nearest = rows.copy()
-    for column, x in zip(codec.columns, nearest.T, strict=True):
+def _nearest_values(codec: Codec, cells: Array) -> Array:
+    """Return cells, (n, D), with the nearest level, step or atom in those that have levels or steps."""
+    nearest = cells.copy()
+    for column, x in zip(codec.all_columns, nearest.T, strict=True):
         x[:] = column.nearest(x)
     return nearest
 

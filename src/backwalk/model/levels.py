@@ -11,7 +11,7 @@ Source: Hoogeboom et al. 2022 (any-order autoregressive diffusion).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, cast
 
@@ -26,29 +26,32 @@ from backwalk.errors import SamplingDiverged
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.rows import EncodedRows, map_tiles
 from backwalk.sampling import RowNoise
-from backwalk.table import Block
+from backwalk.table import Block, Codec
 
 _LEVELS_AT_ONCE = 2**22  # whose probabilities are computed together: 32 MiB in float64
 
 
 def draw_levels(
     denoiser: Denoiser,
-    blocks: Sequence[Block],
+    codec: Codec,
     rows: Tensor,
     known: Tensor,
     *,
     noise: RowNoise,
+    asked: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return encoded rows, (n, k), with all levels drawn that are not known, and the new `known`, (n, k).
 
-    `noise` has the draws of these rows.
+    `noise` has the draws of these rows. Of the levels only those `asked` for, (n, k), are drawn, by default all.
     """
-    rows, known = rows.clone(), known.clone()
+    rows, known, blocks = rows.clone(), known.clone(), codec.blocks
     if not blocks:
         return rows, known
-    state = levels_given(denoiser, blocks, rows, known)
+    state = levels_given(denoiser, codec, rows, known)
     for i, block in enumerate(blocks):
         unknown = ~known[:, block.coordinates.start]
+        if asked is not None:
+            unknown &= asked[:, block.coordinates.start]
         if not bool(unknown.any()):
             continue
         u = noise.uniform("level", i).to(rows.device)
@@ -59,13 +62,13 @@ def draw_levels(
         state.give(i, drawn, unknown)
         codes = torch.as_tensor(block.codes, device=rows.device).to(rows)[drawn]
         rows[:, block.coordinates] = torch.where(unknown[:, None], codes, rows[:, block.coordinates])
-        known[:, block.coordinates] = True
+        known[:, block.coordinates] |= unknown[:, None]
     return rows, known
 
 
 def score_levels(
     denoiser: Denoiser,
-    blocks: Sequence[Block],
+    codec: Codec,
     rows: Tensor,
     known: Tensor,
     scored: Tensor,
@@ -76,8 +79,9 @@ def score_levels(
     rows, known and scored are (n, k); entry j is that of block j, 0 where it is not scored. Blocks are taken in the
     given order, by default the codec's; those neither known nor scored are absent.
     """
+    blocks = codec.blocks
     log_probs = rows.new_zeros(len(rows), len(blocks), dtype=torch.float64)
-    state = levels_given(denoiser, blocks, rows, known)
+    state = levels_given(denoiser, codec, rows, known)
     for i in range(len(blocks)) if order is None else order:
         asked = scored[:, blocks[i].coordinates.start]
         if not bool(asked.any()):
@@ -99,20 +103,20 @@ def level_of(block: Block, rows: Tensor) -> Tensor:
     return (x @ codes.T - 0.5 * codes.square().sum(dim=1)).argmax(dim=1)
 
 
-def level_log_probs(denoiser: Denoiser, blocks: Sequence[Block], rows: Tensor, known: Tensor, block: int) -> Tensor:
+def level_log_probs(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Tensor, block: int) -> Tensor:
     """Return ln P(level | known) of a block, (n, L), for encoded rows, (n, k): all that is not known is absent."""
-    state = levels_given(denoiser, blocks, rows, known)
-    return torch.cat([_refuse_nan(state.level_log_probs(block, piece)) for piece in _pieces(len(rows), blocks[block])])
+    state, pieces = levels_given(denoiser, codec, rows, known), _pieces(len(rows), codec.blocks[block])
+    return torch.cat([_refuse_nan(state.level_log_probs(block, piece)) for piece in pieces])
 
 
 def probabilities_of_levels(model: DiffusionModel, given: EncodedRows, block: int) -> NDArray[np.float64]:
     """Return P(level | given) of a block's levels, (n, L), in one evaluation."""
-    denoiser, blocks = model.denoiser, model.codec.blocks
+    denoiser, codec = model.denoiser, model.codec
 
     def tile(rows: Tensor, known: Tensor) -> Tensor:
-        return level_log_probs(denoiser, blocks, rows, known, block).double().softmax(dim=1)
+        return level_log_probs(denoiser, codec, rows, known, block).double().softmax(dim=1)
 
-    return map_tiles(tile, given.rows, given.known, width=blocks[block].n_levels).numpy()
+    return map_tiles(tile, given.rows, given.known, width=codec.blocks[block].n_levels).numpy()
 
 
 def _refuse_nan(log_p: Tensor) -> Tensor:
@@ -137,15 +141,60 @@ class LevelsGiven(Protocol):
         ...
 
 
-def levels_given(denoiser: Denoiser, blocks: Sequence[Block], rows: Tensor, known: Tensor) -> LevelsGiven:
+def levels_given(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Tensor) -> LevelsGiven:
     """Return encoded rows, (n, k), with the `known` coordinates given and all others absent.
 
-    A known number that is NaN does not apply: its level is known, and an atom.
+    A known number that is NaN does not apply: its level is known, and an atom. Levels that the codec's rules exclude,
+    by a known level of another column, have the probability 0.
     """
     rows = rows.nan_to_num()
+    state: LevelsGiven
     if isinstance(denoiser, TableDenoiser):
-        return denoiser.given_levels(rows, known)
-    return _ByDenoiser(cast("LevelsDenoiser", denoiser), blocks, rows.masked_fill(~known, 0.0), known.clone())
+        state = denoiser.given_levels(rows, known)
+    else:
+        of_levels = cast("LevelsDenoiser", denoiser)
+        state = _ByDenoiser(of_levels, codec.blocks, rows.masked_fill(~known, 0.0), known.clone())
+    return _Allowed.of(state, codec, rows, known) if codec.allowed_levels else state
+
+
+@dataclass(eq=False)
+class _Allowed:
+    """Given levels of which some exclude levels of other columns.
+
+    `allowed` are those of `Codec.allowed_levels`, and `levels`, (n, B), the levels that are given, -1 where none is.
+    """
+
+    state: LevelsGiven
+    allowed: Mapping[int, Mapping[int, Tensor]]
+    levels: Tensor
+
+    @classmethod
+    def of(cls, state: LevelsGiven, codec: Codec, rows: Tensor, known: Tensor) -> _Allowed:
+        """Return the levels given of encoded rows, (n, k), of which some coordinates are known."""
+        allowed = {
+            i: {j: torch.from_numpy(mask).to(rows.device) for j, mask in others.items()}
+            for i, others in codec.allowed_levels.items()
+        }
+        levels = torch.full((len(rows), len(codec.blocks)), -1, device=rows.device)
+        for i in allowed:
+            block = codec.blocks[i]
+            levels[:, i] = level_of(block, rows).where(known[:, block.coordinates.start], -1)
+        return cls(state, allowed, levels)
+
+    def level_log_probs(self, block: int, piece: slice = slice(None)) -> Tensor:
+        log_p = self.state.level_log_probs(block, piece)
+        if block not in self.allowed:
+            return log_p
+        may_be = torch.ones_like(log_p, dtype=torch.bool)
+        for other, pairs in self.allowed[block].items():
+            level = self.levels[piece, other]
+            may_be &= pairs.T[level.clamp(min=0)] | (level < 0)[:, None]
+        may_be |= ~may_be.any(dim=1, keepdim=True)  # of rows whose given levels exclude each other
+        return log_p.masked_fill(~may_be, -math.inf).log_softmax(dim=1)
+
+    def give(self, block: int, level: Tensor, rows: Tensor) -> None:
+        self.state.give(block, level, rows)
+        self.levels[:, block] = torch.where(rows, level, self.levels[:, block])
 
 
 @dataclass(eq=False)

@@ -25,13 +25,16 @@ def possible_rows(
 ) -> NDArray[np.bool_]:
     """Return which rows (n, d) the model can make: see `Codec.supports`. Only the columns named are looked at.
 
+    Rows that break a rule between these columns are impossible as well.
+
     Given cells may hold any values: see `settle_given`.
     """
     is_possible = model.codec.supports(values, model.schema.dtypes)
     is_possible[:, list(given)] = True
     if columns is not None:
         is_possible = is_possible[:, list(columns)]
-    return np.asarray(is_possible.all(axis=1))
+        values = np.where(np.isin(np.arange(values.shape[1]), [*given, *columns]), values, np.nan)
+    return np.asarray(is_possible.all(axis=1) & model.codec.obeys_rules(values))
 
 
 def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> str | None:
@@ -42,7 +45,7 @@ def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: s
     is_possible = model.codec.supports(values, model.schema.dtypes)
     impossible = np.flatnonzero(~is_possible.all(axis=1))
     if not len(impossible):
-        return None
+        return _broken_words(model, values, name)
     row = int(impossible[0])
     j = int(is_possible[row].argmin())
     others = len(impossible) - 1
@@ -51,6 +54,15 @@ def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: s
         f"{name} should hold values that the model can make, but got {user_terms(model.schema, j, values[row, j])} at "
         f"row {row} (rows count from 0) in {model.schema.label(j)}, which is {model.codec.columns[j].description}{more}"
     )
+
+
+def _broken_words(model: DiffusionModel, values: NDArray[np.float64], name: str) -> str | None:
+    """Describe the first rule that rows, (n, d), break; None if they break none."""
+    for rule, is_broken in model.codec.rules_broken(values, model.schema.names).items():
+        row, n = int(is_broken.argmax()), int(is_broken.sum())
+        others = f", and {n - 1:,} more break{'s' if n == 2 else ''} it" if n > 1 else ""
+        return f"{name} should obey the rule {rule}, but row {row} (rows count from 0) does not{others}"
+    return None
 
 
 def refuse_impossible(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> None:

@@ -194,9 +194,9 @@ def _number_of(model: DiffusionModel, column: int) -> NumberColumn:
 
 
 def _known_columns(model: DiffusionModel, given: EncodedRows) -> NDArray[np.bool_]:
-    """Return which columns of rows are known, (n, d); constant ones are not."""
-    known = np.zeros(given.values.shape, dtype=bool)
-    for j, coordinates in enumerate(model.codec.slices):
-        if model.codec.columns[j].width:
+    """Return which columns of rows are known, (n, d)."""
+    known = ~np.isnan(given.values)
+    for j, coordinates in enumerate(model.codec.slices[: known.shape[1]]):
+        if j in model.codec.missing_levels:
             known[:, j] = given.known[:, coordinates.start].cpu().numpy()
     return known

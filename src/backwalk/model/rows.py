@@ -1,13 +1,14 @@
 """Encoded rows and what is known of them, and the denoiser of their numbers.
 
 Each coordinate of an encoded row is *known*, *in question* or *absent*. Known ones are given, those in question are
-scored, and absent ones are integrated out, or drawn. A missing cell is absent.
+scored or drawn, and absent ones are integrated out. A missing cell is absent, and so are, where there are rules
+between columns, the cells that follow from others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,25 +33,34 @@ class EncodedRows:
     """Encoded rows, (n, k), of which some coordinates are `known` and some `in_question`; the others are absent.
 
     Coordinates are NaN where a cell is missing, or where a number does not apply at its atom. `values`, (n, d), are the
-    known cells in the user's units, and NaN elsewhere.
+    known values in the user's units, and NaN elsewhere; `cells`, (n, D), are those in question (`Codec.cells`).
     """
 
     rows: Tensor
     known: Tensor
     in_question: Tensor
     values: NDArray[np.float64]
+    cells: NDArray[np.float64]
 
     @property
     def absent(self) -> Tensor:
         """Which coordinates are neither known nor in question, (n, k)."""
         return ~(self.known | self.in_question)
 
+    def asked_cells(self, codec: Codec) -> NDArray[np.bool_]:
+        """Return which cells are in question, (n, D); constant ones are not."""
+        asked = np.zeros((len(self.rows), len(codec.all_columns)), dtype=bool)
+        for j, (column, coordinates) in enumerate(zip(codec.all_columns, codec.slices, strict=True)):
+            if column.width:
+                asked[:, j] = self.in_question[:, coordinates.start].cpu().numpy()
+        return asked
+
     @on_one_thread
     def take(self, places: NDArray[np.intp]) -> EncodedRows:
         """Return the rows at some places; places beyond the ends are those of the ends."""
         places = places.clip(0, len(self.values) - 1)
         at = torch.from_numpy(places).to(self.rows.device)
-        return EncodedRows(self.rows[at], self.known[at], self.in_question[at], self.values[places])
+        return EncodedRows(self.rows[at], self.known[at], self.in_question[at], self.values[places], self.cells[places])
 
 
 def encode_given(
@@ -58,13 +68,16 @@ def encode_given(
 ) -> EncodedRows:
     """Encode rows, (n, d), of which some cells are known, to draw the others. By default those without NaN are known.
 
+    Coordinates are in question where a cell is drawn. What rules determine is computed from the drawn cells later.
+
     Known values that the fit did not see are settled (`unseen.py`). Raises InvalidInput for patterns for which the
     model was not trained, and as `_encode`.
     """
     values, known = settle_given(model, values, ~np.isnan(values) if known is None else known)
     for pattern in np.unique(known, axis=0) if model.conditions != "any" else ():
         model.check_pattern(np.flatnonzero(pattern).tolist())
-    return _encode(model, np.where(known, values, np.nan), known, np.zeros_like(known))
+    encoded, drawn = _encode(model, np.where(known, values, np.nan), known, ~known)
+    return replace(encoded, in_question=torch.from_numpy(model.codec.expand_mask(drawn)).to(encoded.rows.device))
 
 
 def encode_to_score(
@@ -86,7 +99,8 @@ def encode_to_score(
     model.check_pattern(
         given, left_out=np.flatnonzero(left_out).tolist(), missing=np.flatnonzero(missing.any(axis=0)).tolist()
     )
-    return _encode(model, values, known, in_question)
+    is_asked = np.broadcast_to(in_question, values.shape)
+    return _encode(model, np.where(known | is_asked, values, np.nan), known, is_asked)[0]
 
 
 def in_question_of(
@@ -99,25 +113,28 @@ def in_question_of(
 
 def _encode(
     model: DiffusionModel, values: NDArray[np.float64], known: NDArray[np.bool_], in_question: NDArray[np.bool_]
-) -> EncodedRows:
-    """Encode rows, (n, d), of which cells, (n, d), or whole columns, (d,), are known and in question.
+) -> tuple[EncodedRows, NDArray[np.bool_]]:
+    """Encode rows, (n, d), of which cells, (n, d), are known and in question, and NaN if neither.
 
-    Raises InvalidInput for rows beyond the network's range.
+    Return also which cells, (n, D), are scored or drawn. Raises InvalidInput for rows beyond the network's range.
     """
     codec, device = model.codec, model.denoiser.device
-    z = encode_in_range(codec, values)
-    has_value = _has_value(codec, values)
-    return EncodedRows(
+    cells = codec.cells(values)
+    z, has_value = encode_in_range(codec, cells), _has_value(codec, cells)
+    of_known, asked = codec.cell_masks(known, in_question, has_value)
+    encoded = EncodedRows(
         torch.from_numpy(z.astype(np.float32)).to(device),
-        torch.from_numpy(codec.expand_mask(has_value & known)).to(device),
-        torch.from_numpy(codec.expand_mask(has_value & in_question) & ~np.isnan(z)).to(device),
+        torch.from_numpy(codec.expand_mask(has_value & of_known)).to(device),
+        torch.from_numpy(codec.expand_mask(has_value & asked) & ~np.isnan(z)).to(device),
         np.where(known, values, np.nan),
+        np.where(asked, cells, np.nan),
     )
+    return encoded, asked
 
 
-def _has_value(codec: Codec, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return which cells of rows, (n, d), are not missing; a missing value that is generated is a level."""
-    return np.asarray(~np.isnan(values) | np.isin(np.arange(codec.n_columns), codec.missing_levels))
+def _has_value(codec: Codec, cells: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which cells of rows, (n, d) or (n, D), are not missing; a missing value that is generated is a level."""
+    return np.asarray(~np.isnan(cells) | np.isin(np.arange(cells.shape[1]), codec.missing_levels))
 
 
 def encode_complete(model: DiffusionModel, values: NDArray[np.float64]) -> Tensor:
@@ -200,11 +217,12 @@ def given_all_levels(denoiser: Denoiser, codec: Codec, z: Tensor) -> tuple[Denoi
 
     Rows to which all numbers apply are taken, if there are 20; of others, numbers that do not apply are absent.
     """
-    numbers = torch.from_numpy(codec.numbers).to(z.device)
+    numbers = torch.from_numpy(codec.drawn_numbers).to(z.device)
     with_all_numbers = z[~z[:, numbers].isnan().any(dim=1)]
-    rows = with_all_numbers if len(with_all_numbers) >= _FEWEST_ROWS else z
+    rows = (with_all_numbers if len(with_all_numbers) >= _FEWEST_ROWS else z).clone()
+    rows[:, ~torch.from_numpy(codec.drawn_coordinates)] = torch.nan
     known = torch.zeros_like(rows, dtype=torch.bool)
-    return numbers_given(denoiser, codec, rows, known, rows.isnan()), rows[:, numbers].nan_to_num()
+    return numbers_given(denoiser, codec, rows, known, rows.isnan(), numbers), rows[:, numbers].nan_to_num()
 
 
 def map_tiles(

@@ -116,7 +116,12 @@ def _rarest(model: DiffusionModel, conditions: Given, given: EncodedRows) -> Res
 
     Raises InvalidInput where one has a probability below 1e-15.
     """
-    columns = [allowed for allowed in conditions.allowed if model.codec.columns[allowed.column].width]
+    is_computed = np.logical_and.reduce(~np.isnan(model.codec.cells(given.values)), axis=0)  # from what is known
+    columns = [
+        allowed
+        for allowed in conditions.allowed
+        if model.codec.columns[allowed.column].width and not is_computed[allowed.column]
+    ]
     restrictions = [restrict(model, allowed, given) for allowed in columns]
     for each in restrictions:
         if (least := float(each.probability.min())) < LEAST_PROBABILITY:
@@ -180,6 +185,7 @@ def _first_accepted(
         known = given.take(at) if restriction is None else restriction.draw(noise, at)
         candidates = _draw_numbered(model, chain, noise, known).reshape(len(pending), n_each, -1)
         is_met = conditions.holds(candidates)
+        is_met &= ~model.codec.breaks_rules(candidates.reshape(-1, candidates.shape[-1])).reshape(is_met.shape)
         has_one, first = is_met.any(axis=1), is_met.argmax(axis=1)
         rows[pending[has_one]] = candidates[has_one, first[has_one]]
         pending, n_tried = pending[~has_one], n_tried + n_each

@@ -30,7 +30,6 @@ from backwalk.model.rows import (
     EncodedRows,
     encode_in_range,
     encode_to_score,
-    in_question_of,
     map_tiles,
     numbers_given,
     refuse_no_numbers,
@@ -92,7 +91,6 @@ def log_density(
     is_possible = torch.from_numpy(possible_rows(model, values, given, columns))
     values = _with_possible_values(model, values, given)
     encoded = encode_to_score(model, values, given, columns)
-    asked = np.where(in_question_of(model, given, columns), values, np.nan)
 
     def of_numbers(encoded: EncodedRows, asked: NDArray[np.float64], watch: Callable[[int], object]) -> LogDensity:
         if codec.n_uniforms:
@@ -101,11 +99,11 @@ def log_density(
 
     if len(codec.dates):
         dates, encoded = _divided(encoded, torch.from_numpy(codec.dates))
-        is_date = np.isin(np.arange(codec.n_columns), codec.date_columns)
-        first = of_numbers(dates, np.where(is_date, asked, np.nan), lambda _: None)
-        result = _product(first, of_numbers(encoded, np.where(is_date, np.nan, asked), watch))
+        is_date = np.isin(np.arange(len(codec.all_columns)), codec.date_columns)
+        first = of_numbers(dates, np.where(is_date, encoded.cells, np.nan), lambda _: None)
+        result = _product(first, of_numbers(encoded, np.where(is_date, np.nan, encoded.cells), watch))
     else:
-        result = of_numbers(encoded, asked, watch)
+        result = of_numbers(encoded, encoded.cells, watch)
     log_prob = result.log_prob
     if codec.blocks:
         log_prob = log_prob + log_prob_of_levels(model, encoded)
@@ -137,7 +135,7 @@ def log_prob_of_levels(model: DiffusionModel, encoded: EncodedRows, order: Seque
     """
 
     def tile(rows: Tensor, known: Tensor, in_question: Tensor) -> Tensor:
-        log_p = score_levels(model.denoiser, model.codec.blocks, rows, known, in_question, order)
+        log_p = score_levels(model.denoiser, model.codec, rows, known, in_question, order)
         return log_p.sum(dim=1, keepdim=True)
 
     log_p = map_tiles(tile, encoded.rows, encoded.known, encoded.in_question, width=1)[:, 0]
@@ -171,7 +169,7 @@ class _NumbersDensity:
     ) -> LogDensity:
         """Return the log-density of the numbers in question of rows, given the known numbers and all levels.
 
-        `values` are the rows in the user's units, (n, d), with NaN in columns that are not in question. `seeds`,
+        `values` are the cells in question in the user's units, (n, D), and NaN elsewhere. `seeds`,
         (n, k), are the encoded rows that seed the probes.
         """
         parts = (encoded.rows, encoded.known, encoded.in_question, seeds)
@@ -216,7 +214,7 @@ def _score_cells(
     for first in range(0, len(values), n_rows):
         piece = values[first : first + n_rows]
         places, log_r = places_in_cells(codec, piece, n_places, stream=density.stream)
-        places = places.reshape(-1, codec.n_columns)
+        places = places.reshape(-1, len(codec.all_columns))
         centres = encoded.take(first + np.repeat(np.arange(len(piece)), n_places))
         z = torch.from_numpy(encode_in_range(codec, places)).to(centres.rows)
         rows = torch.where(centres.in_question, z, centres.rows)

@@ -24,6 +24,7 @@ UnseenCells = Counter[tuple[str, str]]
 
 _NEAREST, _MISSING = "count as the nearest ones", "count as missing"
 _IMPOSSIBLE, _BEYOND = "give a log-density of -inf", "lie beyond the fitted range"
+_BROKEN = "break"
 
 
 def check_unseen(
@@ -36,6 +37,8 @@ def check_unseen(
     name: str = "X",
 ) -> UnseenCells:
     """Count the cells of rows, (n, d), with values that the fit did not see, in columns that are given or scored.
+
+    Rows that break a rule between such columns are counted by the rule.
 
     Raises InvalidInput, which calls the rows `name`, for any such cell if `unseen` is "error".
     """
@@ -53,6 +56,9 @@ def check_unseen(
             cells.update({(_NEAREST, label): n - n_missing, (_MISSING, label): n_missing})
         elif j in scored:
             cells[_IMPOSSIBLE, label] += n
+    is_used = np.isin(np.arange(model.codec.n_columns), [*given, *scored])
+    broken = model.codec.rules_broken(np.where(is_used, values, np.nan), model.schema.names)
+    cells.update({(_BROKEN, rule): int(is_broken.sum()) for rule, is_broken in broken.items()})
     return +cells
 
 
@@ -70,11 +76,16 @@ def warn_of_unseen(cells: UnseenCells, name: str = "X") -> None:
     """Warn of cells with values that the fit did not see, if there are any, of rows that are called `name`."""
     if not cells:
         return
+    broken = [f"{rule} ({n:,} row{'s' * (n != 1)})" for (what, rule), n in cells.items() if what == _BROKEN]
+    if broken:
+        warn_caller(f"{name} has rows that break the rules of the model: {listed(broken)}.", UnseenValuesWarning)
     parts = []
     for effect in (_NEAREST, _MISSING, _IMPOSSIBLE, _BEYOND):
         columns = [f"{label} ({n:,} cell{'s' * (n != 1)})" for (what, label), n in cells.items() if what == effect]
         if columns:
             parts.append(f"{effect} in {listed(columns)}")
+    if not parts:
+        return
     remedy = "" if all(what == _BEYOND for what, _ in cells) else ' unseen="error" (--unseen error) refuses them.'
     warn_caller(
         f"{name} has values that the fit did not see: they {'; they '.join(parts)}.{remedy}", UnseenValuesWarning

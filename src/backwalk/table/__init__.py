@@ -32,6 +32,8 @@ from backwalk.table.reading import (
 )
 from backwalk.table.rewriting import fill_rows, read_labels, split_table, write_filled, write_labelled
 from backwalk.table.row_ranges import BLOCK_ROWS, FileOfRows, files_of_rows, names_in, row_blocks
+from backwalk.table.rule_system import RuleSystem
+from backwalk.table.rules import Combinations, Computed, Order, Rule, Total, parse_rule
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
 from backwalk.table.sources import Watch
@@ -51,6 +53,8 @@ __all__ = [
     "Boundary",
     "Codec",
     "Column",
+    "Combinations",
+    "Computed",
     "ConstantColumn",
     "FileOfRows",
     "Grid",
@@ -59,8 +63,11 @@ __all__ = [
     "Number",
     "NumberColumn",
     "Option",
+    "Order",
     "Redraw",
     "RowsThatFit",
+    "Rule",
+    "RuleSystem",
     "Schema",
     "Selection",
     "Spline",
@@ -68,6 +75,7 @@ __all__ = [
     "Table",
     "TextOptions",
     "TextPath",
+    "Total",
     "Watch",
     "WholeTable",
     "as_table",
@@ -88,6 +96,7 @@ __all__ = [
     "nearest_index",
     "off_atoms",
     "only_numbers",
+    "parse_rule",
     "priorities_of",
     "read_labels",
     "read_part",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -15,13 +15,15 @@ from backwalk.table.choose_atoms import find_atoms, frequent_values
 from backwalk.table.choose_bounds import end_at_bounds
 from backwalk.table.choose_levels import choose_levels
 from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number, rows_looked_at
+from backwalk.table.choose_rules import choose_rules, with_gaps
 from backwalk.table.choose_splines import choose_splines
 from backwalk.table.codec import Codec
 from backwalk.table.column_options import Levels, Number, Option, column_options
 from backwalk.table.columns import Column, ConstantColumn
 from backwalk.table.frame import Table
 from backwalk.table.number_column import NumberColumn
-from backwalk.table.schema import FloatArray
+from backwalk.table.rules import Rule
+from backwalk.table.schema import FloatArray, shown
 from backwalk.table.whole import WholeTable, facts_of_rows
 
 Missing = Literal["absent", "generate"]
@@ -36,6 +38,7 @@ def fit_codec(
     missing: Missing = "absent",
     weights: npt.ArrayLike | None = None,
     whole: WholeTable | None = None,
+    rules: Sequence[Rule] = (),
 ) -> Codec:
     """Return the codec that gives each number of a table's rows mean 0 and variance 1.
 
@@ -51,8 +54,9 @@ def fit_codec(
     `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
     `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the
     level "missing". `weights`, (n,), are those of the rows in moments and frequencies. Where the rows of
-    `table` are some of a larger one, `whole` has the facts of all rows. Raises InvalidInput for a single row, a
-    column without values, if no column varies, and for a spread too small for float64.
+    `table` are some of a larger one, `whole` has the facts of all rows. `rules` hold between columns, in all rows.
+    Raises InvalidInput for a single row, a column without values, if no column varies, for a spread too small for
+    float64, and for a rule that rows break.
 
     >>> from backwalk.table import as_table
     >>> table = as_table([[1.0, 7.0], [3.0, 7.0]])
@@ -66,6 +70,43 @@ def fit_codec(
     if missing not in ("absent", "generate"):
         raise InvalidInput(f'missing should be "absent" or "generate", but got {missing!r}.')
     options = column_options(columns, table.schema)
+    generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
+    chosen_rules = choose_rules(rules, table, generated=generated) if rules else None
+    if chosen_rules is None:
+        return Codec(_fit_columns(table, scale=scale, options=options, missing=missing, weights=weights, whole=whole))
+    cells = chosen_rules.with_gaps(table)
+    for j in sorted(chosen_rules.numbers & set(options)):
+        if options[j] != "integer" and not isinstance(options[j], Number):
+            raise InvalidInput(
+                f"{table.schema.label(j)} should be a number, as rules compute with it, but its kind is "
+                f"{shown(options[j])}: leave the kind or the rules out."
+            )
+    fitted = _fit_columns(
+        cells,
+        scale=scale,
+        options=options,
+        missing=missing,
+        weights=weights,
+        whole=None if whole is None else with_gaps(whole, cells),
+        numbers=chosen_rules.numbers,
+    )
+    d = table.schema.n_columns
+    codec = Codec(fitted)
+    system = chosen_rules.with_pairs(table, {block.column: block for block in codec.blocks})
+    return Codec(fitted[:d], fitted[d:], system)
+
+
+def _fit_columns(
+    table: Table,
+    *,
+    scale: bool,
+    options: Mapping[int, Option],
+    missing: Missing,
+    weights: npt.ArrayLike | None,
+    whole: WholeTable | None,
+    numbers: Collection[int] = (),
+) -> tuple[Column, ...]:
+    """Return the columns of a table; those of `numbers`, by number, are no levels."""
     x, weights = _weighed(table.values, weights)
     if len(x) == 1:
         raise InvalidInput("At least 2 rows are needed to scale columns, but got 1 sample: give more rows.")
@@ -86,7 +127,7 @@ def fit_codec(
                 f"A constant column should have one value, but {table.schema.label(j)} has {least[j]:g} and "
                 f"{largest[j]:g}{' and gaps' if has_gaps else ''}: leave out its kind."
             )
-        if _has_levels(table, j, whole, option) or is_constant:
+        if (j not in numbers and _has_levels(table, j, whole, option)) or is_constant:
             wish = option if isinstance(option, Levels) else Levels()
             chosen[j] = choose_levels(whole, table.schema, j, wish, generate=generate)
             continue
@@ -94,7 +135,7 @@ def fit_codec(
         if generate:
             atoms[j] = np.append(atoms[j], np.nan)
     chosen |= _choose_numbers(table, x, weights, whole, atoms, options, scale=scale)
-    return Codec(tuple(chosen[j] for j in range(x.shape[1])))
+    return tuple(chosen[j] for j in range(x.shape[1]))
 
 
 def _choose_numbers(

@@ -4,6 +4,10 @@ Column j of the table has the coordinates `slices[j]` of an encoded row: none if
 code of its level for a column with levels. `columns.py` lists the kinds. NaN marks a missing value, in the user's rows
 and in all coordinates of its column. At an atom, the coordinate of the column's number alone is NaN: it does not apply.
 
+Where there are rules between columns (`rule_system.py`), rows have further cells, the *gaps* of orders, which have
+coordinates behind those of the columns. The coordinates of a row are then redundant: `cell_masks` says which of them
+stand for what is known, and which are drawn or scored. The others are absent, NaN in drawn rows, and computed.
+
 The density p of dequantised integers, integrated over a cell, is the probability P of the integer. The mean of
 ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
 """
@@ -25,6 +29,7 @@ from backwalk.table.columns import Block, Column
 from backwalk.table.dequantisation import place_in_cell
 from backwalk.table.maps import Affine, BoolArray, Chain
 from backwalk.table.records import column_from_record, to_record
+from backwalk.table.rule_system import RuleSystem, closed_pairs
 from backwalk.table.schema import FloatArray, Schema
 
 _TILE_ROWS = 4_096  # whose columns stay in a processor's cache
@@ -33,20 +38,37 @@ _AS_IT_IS = Chain((Affine(0.0, 1.0),))
 
 @dataclass(frozen=True)
 class Codec:
-    """The map between rows in the user's units (n, d) and encoded rows (n, k), k the sum of the columns' widths."""
+    """The map between rows in the user's units (n, d) and encoded rows (n, k), k the sum of the columns' widths.
+
+    - `columns`: those of the user's table.
+    - `rules`: the rules between them, if there are any, and `gaps` the columns of their gaps.
+    """
 
     columns: tuple[Column, ...]
+    gaps: tuple[Column, ...] = ()
+    rules: RuleSystem | None = None
 
     def __post_init__(self) -> None:
         if not self.n_encoded:
             raise InvalidInput(
                 f"At least one column should vary, but all {len(self.columns)} are constant: give rows that differ."
             )
+        if (
+            (self.n_columns, len(self.gaps)) != (self.n_columns, 0)
+            if self.rules is None
+            else ((self.rules.n_columns, self.rules.n_gaps) != (self.n_columns, len(self.gaps)))
+        ):
+            raise InvalidInput("Rules should be between the columns of the codec: fit it again.")
 
     @property
     def n_columns(self) -> int:
         """The number of columns in the user's rows, d."""
         return len(self.columns)
+
+    @cached_property
+    def all_columns(self) -> tuple[Column, ...]:
+        """The columns of all cells of a row, D: those of the user's table, and the gaps."""
+        return (*self.columns, *self.gaps)
 
     @property
     def n_encoded(self) -> int:
@@ -55,9 +77,29 @@ class Codec:
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """The coordinates of each column."""
-        ends = accumulate((column.width for column in self.columns), initial=0)
+        """The coordinates of each cell: those of the columns, and then of the gaps."""
+        ends = accumulate((column.width for column in self.all_columns), initial=0)
         return tuple(slice(start, stop) for start, stop in pairwise(ends))
+
+    @property
+    def without_rules(self) -> Codec:
+        """The codec of the columns alone."""
+        return self if self.rules is None else Codec(self.columns)
+
+    @cached_property
+    def drawn_cells(self) -> BoolArray:
+        """Which cells are drawn and scored where nothing is known, (D,): all but those that the rules determine."""
+        return np.ones(len(self.all_columns), dtype=bool) if self.rules is None else self.rules.drawn
+
+    @cached_property
+    def drawn_coordinates(self) -> BoolArray:
+        """Which coordinates are those of the `drawn_cells`, (k,)."""
+        return np.asarray(self.expand_mask(self.drawn_cells[None])[0])
+
+    @cached_property
+    def drawn_numbers(self) -> npt.NDArray[np.intp]:
+        """Those of the `numbers` that are among the `drawn_coordinates`."""
+        return np.asarray(self.numbers[self.drawn_coordinates[self.numbers]])
 
     @cached_property
     def varying(self) -> tuple[int, ...]:
@@ -68,7 +110,8 @@ class Codec:
     def plottable(self) -> tuple[int, ...]:
         """The indices of the numeric columns, or of all varying ones if none is numeric."""
         with_levels = {block.column for block in self.blocks if block.number is None}
-        return tuple(j for j in self.varying if j not in with_levels) or self.varying
+        numbers = tuple(j for j in self.varying if j not in with_levels)
+        return tuple(j for j in numbers if self.drawn_cells[j]) or numbers or self.varying
 
     @cached_property
     def continuous(self) -> tuple[int, ...]:
@@ -79,7 +122,7 @@ class Codec:
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
         """The levels of each column that has some, in the order of the columns."""
-        blocks = (column.block(j, at) for j, (column, at) in enumerate(zip(self.columns, self.slices, strict=True)))
+        blocks = (column.block(j, at) for j, (column, at) in enumerate(zip(self.all_columns, self.slices, strict=True)))
         return tuple(block for block in blocks if block is not None)
 
     @cached_property
@@ -112,7 +155,7 @@ class Codec:
     @cached_property
     def date_columns(self) -> tuple[int, ...]:
         """The columns of numbers with periods, which are drawn before all others; not of those with atoms."""
-        return tuple(j for j, column in enumerate(self.columns) if column.comes_first)
+        return tuple(j for j, column in enumerate(self.columns) if column.comes_first and self.drawn_cells[j])
 
     @cached_property
     def dates(self) -> npt.NDArray[np.intp]:
@@ -125,8 +168,61 @@ class Codec:
         return np.sort(np.array([*self.numbers, *(block.coordinates.start for block in self.blocks)], dtype=np.intp))
 
     def column_of(self, coordinate: int) -> int:
-        """Return the number of the column that has a coordinate."""
+        """Return the number of the column that has a coordinate; those of gaps follow the user's."""
         return int(self._columns_of[coordinate])
+
+    def breaks_rules(self, values: FloatArray, given: FloatArray | None = None) -> BoolArray:
+        """Return which rows, (n, d), break a rule between numbers: (n,). Missing values break none.
+
+        With `given` values, (n, d), NaN where there is none, so do rows in which rules compute another value beyond the
+        range of its column.
+        """
+        is_broken = np.zeros(len(values), dtype=bool)
+        if self.rules is None:
+            return is_broken
+        is_broken |= self.rules.is_broken(values).any(axis=1)
+        if given is not None:
+            for j in (j for j in self.rules.preference if j < self.n_columns):
+                least, largest = self.columns[j].value_range
+                with np.errstate(invalid="ignore"):
+                    is_broken |= np.isnan(given[:, j]) & ((values[:, j] < least) | (values[:, j] > largest))
+        return is_broken
+
+    def rules_broken(self, values: FloatArray, names: Sequence[str]) -> dict[str, BoolArray]:
+        """Return which rows, (n, d), break each rule, (n,), of those that one breaks, by the text of the rule.
+
+        Missing values break none. A gap that the fit did not see counts as a rule of its own, as no row has it.
+        """
+        if self.rules is None:
+            return {}
+        cells, stated = self.cells(values), list(map(str, self.rules.stated(names)))
+        of_numbers = self.rules.is_broken(values).T
+        broken = dict(zip(stated, of_numbers, strict=False))
+        for text, pairs in zip(stated[len(of_numbers) :], self.rules.level_pairs, strict=True):
+            one, other = (self.blocks[self.block_numbers[j]] for j in pairs.columns)
+            is_missing = np.isnan(values[:, list(pairs.columns)]).any(axis=1)
+            places = (block.places(values[:, block.column]) for block in (one, other))
+            broken[text] = ~(pairs.allowed((one.n_levels, other.n_levels))[tuple(places)] | is_missing)
+        for i, (gap, (low, high)) in enumerate(zip(self.gaps, self.rules.orders, strict=False), start=self.n_columns):
+            is_new = ~(np.isnan(cells[:, i]) | gap.supports(cells[:, i], None))
+            broken[f"{names[high]} - {names[low]} within its fitted range"] = is_new
+        return {text: is_broken for text, is_broken in broken.items() if is_broken.any()}
+
+    def obeys_rules(self, values: FloatArray) -> BoolArray:
+        """Return which rows, (n, d), a model can make as far as rules go: (n,). Missing values break none."""
+        obeys = np.ones(len(values), dtype=bool)
+        for is_broken in self.rules_broken(values, [str(j) for j in range(self.n_columns)]).values():
+            obeys &= ~is_broken
+        return obeys
+
+    @cached_property
+    def allowed_levels(self) -> dict[int, dict[int, BoolArray]]:
+        """The pairs of levels that may occur, (L_i, L_j), of those of the `blocks` i and j that rules bind."""
+        pairs = () if self.rules is None else self.rules.level_pairs
+        of_blocks = ((each, tuple(self.block_numbers[j] for j in each.columns)) for each in pairs)
+        return closed_pairs(
+            {(i, j): each.allowed((self.blocks[i].n_levels, self.blocks[j].n_levels)) for each, (i, j) in of_blocks}
+        )
 
     @property
     def is_scaled(self) -> bool:
@@ -134,32 +230,52 @@ class Codec:
         return any(self.columns[j].chain != _AS_IT_IS for j in self.varying)
 
     def expand_mask(self, cells: BoolArray) -> BoolArray:
-        """Return a mask of cells, (n, d), repeated over each column's coordinates: (n, k)."""
-        return np.repeat(cells, [column.width for column in self.columns], axis=1)
+        """Return a mask of cells, (n, D), repeated over each one's coordinates: (n, k)."""
+        return np.repeat(cells, self._widths, axis=1)
+
+    def cells(self, values: npt.ArrayLike) -> FloatArray:
+        """Return the cells of rows, (n, D): values, (n, d), with those filled that rules determine, and the gaps."""
+        x = self._rows(values, self.n_columns, "values")
+        return x if self.rules is None else self.rules.cells(x, self._on_grid)
+
+    def cell_masks(
+        self, known: BoolArray, in_question: BoolArray, has_value: BoolArray | None = None
+    ) -> tuple[BoolArray, BoolArray]:
+        """Return which cells, (n, D), stand for the known columns, (n, d), and which for those in question.
+
+        `has_value`, (n, D), says which cells have a value that can be known, by default all.
+        """
+        if self.rules is None:
+            return known, in_question
+        no_gaps = np.zeros((len(known), len(self.gaps)), dtype=bool)
+        cells = (np.column_stack([mask, no_gaps]) for mask in (known, in_question))
+        return self.rules.basis(*cells, has_value=has_value)
 
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None, first_row: int = 0) -> FloatArray:
         """Return encoded rows.
 
         Rounded numbers are dequantised if a `stream` is given, of which row i takes the draws of row `first_row` + i,
-        and otherwise encoded as the centres of their cells. `values` is (n, d) in the user's units; all coordinates of
-        a missing value are NaN, and at an atom that of the number. Returns (n, k). Raises InvalidInput for another
-        shape, for a value that is no level of a column with levels, and for one so large that a coordinate overflows.
+        and otherwise encoded as the centres of their cells. `values` is (n, d) in the user's units, or the cells,
+        (n, D); all coordinates of a missing value are NaN, and at an atom that of the number. Returns (n, k). Raises
+        InvalidInput for another shape, for a value that is no level of a column with levels, and for one so large that
+        a coordinate overflows.
         """
-        x = self._rows(values, self.n_columns, "values")
+        x = self._as_cells(values, "values")
         z = np.empty((len(x), self.n_encoded))  # in row order: the bits of a row's sums depend on it
         for rows in _tiles(len(x)):
             places = dict[int, FloatArray]()
             if stream is not None:
                 v = stream.uniform(first_row + rows.start, first_row + rows.stop, self.n_uniforms).numpy()
                 places = self._places(v)
-            for j in self.varying:
-                z[rows, self.slices[j]] = self.columns[j].encode(x[rows, j], places.get(j))
+            for j, column in enumerate(self.all_columns):
+                if column.width:
+                    z[rows, self.slices[j]] = column.encode(x[rows, j], places.get(j))
         far = np.isinf(z)
         if far.any():
             row, i = divmod(int(far.argmax()), self.n_encoded)
-            j = self.column_of(i)
+            column = self.all_columns[j := self.column_of(i)]
             raise InvalidInput(
-                f"Values should {self.columns[j].requirement}, but got {x[row, j]} at row {first_row + row}, column "
+                f"Values should {column.requirement}, but got {x[row, j]} at row {first_row + row}, column "
                 f"{j} (rows count from 0): drop the row."
             )
         return z
@@ -174,22 +290,23 @@ class Codec:
         if not self._dequantised:
             return None
         coordinates = np.concatenate([np.arange(self.n_encoded)[self.slices[j]] for j in self._dequantised])
-        columns = tuple((values[:, j].copy(), self.columns[j]) for j in self._dequantised)
+        cells = self._as_cells(values, "values")
+        columns = tuple((cells[:, j].copy(), self.all_columns[j]) for j in self._dequantised)
         return Redraw(coordinates, columns, self._cosine)
 
     def dequantise(self, values: npt.ArrayLike, *, stream: Stream) -> FloatArray:
-        """Return rows, (n, d) in the user's units, with random places in the cells of rounded numbers."""
-        rows = self._rows(values, self.n_columns, "values")
+        """Return the cells of rows, (n, D) in the user's units, at random places in the cells of rounded numbers."""
+        rows = self._as_cells(values, "values")
         return self.dequantised_at(rows, stream.uniform(0, len(rows), self.n_uniforms).numpy())
 
     def dequantised_at(self, values: npt.ArrayLike, v: FloatArray, *, sharpness: float = 1.0) -> FloatArray:
-        """Return rows as `dequantise` does, with the places given by uniforms v in (0, 1), (n, `n_uniforms`).
+        """Return cells as `dequantise` does, with the places given by uniforms v in (0, 1), (n, `n_uniforms`).
 
         A `sharpness` below 1 gives wider densities than q: see `Cells.log_density`.
         """
-        rows = self._rows(values, self.n_columns, "values").copy()
+        rows = self._as_cells(values, "values").copy()
         for j, place in self._places(v, sharpness).items():
-            rows[:, j] = self.columns[j].dequantise(rows[:, j], place, sharpness)
+            rows[:, j] = self.all_columns[j].dequantise(rows[:, j], place, sharpness)
         return rows
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
@@ -198,12 +315,16 @@ class Codec:
         `z` is (n, k). Returns (n, d); numbers beyond the range of float64 are clipped. Raises InvalidInput for another
         shape.
         """
-        encoded = self._rows(z, self.n_encoded, "z")
-        x = np.empty((len(encoded), self.n_columns))
-        for rows in _tiles(len(x)):
-            for j, (column, coordinates) in enumerate(zip(self.columns, self.slices, strict=True)):
-                x[rows, j] = column.decode(encoded[rows, coordinates])
-        return x
+        return self.rows_of_cells(self._decode_cells(z))
+
+    def decode_new(self, z: npt.ArrayLike, given: FloatArray) -> FloatArray:
+        """Return new rows, (n, d), as `decode` does, within the bounds of their columns.
+
+        The cells of `given` rows, (n, d), that are not NaN stay as they are.
+        """
+        cells = self._moved(self._decode_cells(z), lambda column, x: column.within_range(x))
+        known = self.cells(given)  # exactly, also what follows from it
+        return self.rows_of_cells(np.where(np.isnan(known), cells, known))
 
     def within_range(self, rows: FloatArray) -> FloatArray:
         """Return new rows, (n, d) in the user's units, within the bounds of their columns.
@@ -213,26 +334,26 @@ class Codec:
         return self._moved(rows, lambda column, x: column.within_range(x))
 
     def log_abs_det_jacobian(self, values: npt.ArrayLike) -> FloatArray:
-        """Return log |det dz/dx| of rows, (n, d), over the numbers of each row: (n,), nats.
+        """Return log |det dz/dx| of rows, (n, d), or of cells, (n, D), over the numbers of each row: (n,), nats.
 
         Missing values, levels and atoms count as 0.
         """
-        x = self._rows(values, self.n_columns, "values")
+        x = self._as_cells(values, "values")
         total = np.zeros(len(x))
         for j in self._with_numbers:
-            total += np.where(np.isnan(x[:, j]), 0.0, self.columns[j].log_slope(x[:, j]))
+            total += np.where(np.isnan(x[:, j]), 0.0, self.all_columns[j].log_slope(x[:, j]))
         return total
 
     def log_dequantisation(self, places: npt.ArrayLike, values: npt.ArrayLike, *, sharpness: float = 1.0) -> FloatArray:
-        """Return ln q of places in the cells of rows `values`, both (n, d): (n,), nats; see `Cells.log_density`.
+        """Return ln q of places in the cells of rows `values`, both (n, D): (n,), nats; see `Cells.log_density`.
 
         It is 0 for the uniform density of integers within their range. `integers.py` of `model` uses it to estimate
         probabilities of integers.
         """
-        at, x = self._rows(places, self.n_columns, "places"), self._rows(values, self.n_columns, "values")
+        at, x = self._as_cells(places, "places"), self._as_cells(values, "values")
         total = np.zeros(len(x))
         for j in self._dequantised:
-            log_q = self.columns[j].log_dequantisation(at[:, j], x[:, j], sharpness)
+            log_q = self.all_columns[j].log_dequantisation(at[:, j], x[:, j], sharpness)
             total += np.where(np.isnan(x[:, j]), 0.0, log_q)
         return total
 
@@ -241,7 +362,7 @@ class Codec:
         encoded, deviations = self._rows(z, self.n_encoded, "z"), self._rows(deviation, self.n_encoded, "deviation")
         x = np.zeros((len(encoded), self.n_columns))
         for rows in _tiles(len(x)):
-            for j in self._with_numbers:
+            for j in filter(lambda j: j < self.n_columns, self._with_numbers):
                 at = rows, self.slices[j]
                 x[rows, j] = self.columns[j].deviation_in_user_units(deviations[at], encoded[at])
         return x
@@ -251,13 +372,13 @@ class Codec:
 
         It is False for another value than the fitted one in a constant column, and for other numbers than integers in a
         column of integers, and for values that are no level. Rows with such values have a log-density of -inf. Missing
-        values are True. `dtypes` are those in which the columns were fitted: numbers that round to a constant in
-        float32 equal it.
+        values are True, and so are all values of columns that rules compute. `dtypes` are those in which the columns
+        were fitted: numbers that round to a constant in float32 equal it.
         """
         x = self._rows(values, self.n_columns, "values")
         can_be = np.isnan(x)
         for j, column in enumerate(self.columns):
-            can_be[:, j] |= column.supports(x[:, j], None if dtypes is None else dtypes[j])
+            can_be[:, j] |= column.supports(x[:, j], None if dtypes is None else dtypes[j]) | ~self.drawn_cells[j]
         return can_be
 
     def check_schema(self, schema: Schema) -> None:
@@ -277,45 +398,86 @@ class Codec:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the codec as plain JSON values, exactly."""
-        return {"columns": list(map(to_record, self.columns))}
+        record: dict[str, Any] = {"columns": list(map(to_record, self.columns))}
+        if self.rules is not None:
+            record |= {"gaps": list(map(to_record, self.gaps)), "rules": self.rules.to_dict()}
+        return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Codec:
         """Return the codec that `to_dict` wrote. Raises InvalidInput for any other record."""
-        if not isinstance(record, Mapping) or set(record) != {"columns"} or not isinstance(record["columns"], list):
-            raise InvalidInput("A codec should have one key, columns, with a list of columns.")
-        return cls(tuple(map(column_from_record, record["columns"])))
+        has_rules = isinstance(record, Mapping) and "rules" in record
+        keys = {"columns", "gaps", "rules"} if has_rules else {"columns"}
+        if not isinstance(record, Mapping) or set(record) != keys or not isinstance(record["columns"], list):
+            raise InvalidInput("A codec should have columns, a list, and with rules their gaps, and no other keys.")
+        columns = tuple(map(column_from_record, record["columns"]))
+        if not has_rules:
+            return cls(columns)
+        return cls(
+            columns, tuple(map(column_from_record, record["gaps"])), RuleSystem.from_dict(len(columns), record["rules"])
+        )
+
+    def _as_cells(self, values: npt.ArrayLike, name: str) -> FloatArray:
+        """Return the cells, (n, D), of rows, (n, d), or cells as they are."""
+        rows = np.asarray(values, dtype=np.float64)
+        if rows.ndim == 2 and rows.shape[1] == len(self.all_columns):
+            return rows
+        return self.cells(self._rows(values, self.n_columns, name))
+
+    def _decode_cells(self, z: npt.ArrayLike) -> FloatArray:
+        """Return the cells, (n, D), of encoded rows, (n, k)."""
+        encoded = self._rows(z, self.n_encoded, "z")
+        x = np.empty((len(encoded), len(self.all_columns)))
+        for rows in _tiles(len(x)):
+            for j, (column, coordinates) in enumerate(zip(self.all_columns, self.slices, strict=True)):
+                x[rows, j] = column.decode(encoded[rows, coordinates])
+        return x
+
+    def rows_of_cells(self, cells: FloatArray) -> FloatArray:
+        """Return the rows, (n, d), of cells, (n, D), with those computed that are NaN and follow from others."""
+        return cells if self.rules is None else self.rules.solve(cells, self._on_grid)[:, : self.n_columns]
+
+    def _on_grid(self, j: int, x: FloatArray) -> FloatArray:
+        """Return numbers of a cell, (n,), rounded to its grid, which may go on beyond the fitted range."""
+        number = self.all_columns[j].number_column
+        if number is None or number.grid is None:
+            return x
+        return number.grid.values(np.rint(number.grid.places(x)))
+
+    @cached_property
+    def _widths(self) -> list[int]:
+        return [column.width for column in self.all_columns]
 
     @cached_property
     def _columns_of(self) -> npt.NDArray[np.intp]:
-        """The number of the column of each coordinate, (k,)."""
-        return np.repeat(np.arange(self.n_columns), [column.width for column in self.columns])
+        """The number of the cell of each coordinate, (k,)."""
+        return np.repeat(np.arange(len(self.all_columns)), self._widths)
 
     @cached_property
     def _with_numbers(self) -> tuple[int, ...]:
         """The numbers of the columns that hold numbers, of which some may equal atoms."""
-        return tuple(j for j, column in enumerate(self.columns) if column.chain is not None)
+        return tuple(j for j, column in enumerate(self.all_columns) if column.chain is not None)
 
     @cached_property
     def _dequantised(self) -> tuple[int, ...]:
         """The numbers of the columns whose encoding takes a uniform draw."""
-        return tuple(j for j, column in enumerate(self.columns) if column.cosine_weight is not None)
+        return tuple(j for j, column in enumerate(self.all_columns) if column.cosine_weight is not None)
 
     @cached_property
     def _cosine(self) -> FloatArray:
         """The weight of the cosine in the density of each dequantised column, (`n_uniforms`,)."""
-        return np.array([self.columns[j].cosine_weight for j in self._dequantised], dtype=np.float64)
+        return np.array([self.all_columns[j].cosine_weight for j in self._dequantised], dtype=np.float64)
 
     def _places(self, v: FloatArray, sharpness: float = 1.0) -> dict[int, FloatArray]:
         """Return the places in cells, (n,), of each dequantised column, given uniforms v, (n, `n_uniforms`)."""
         return dict(zip(self._dequantised, place_in_cell(v, sharpness * self._cosine).T, strict=True))
 
     def _moved(self, values: FloatArray, move: Callable[[Column, FloatArray], FloatArray]) -> FloatArray:
-        """Return rows, (n, d), whose numbers are moved column by column."""
+        """Return rows, (n, d) or (n, D), whose numbers are moved column by column."""
         x = values.copy()
         for rows in _tiles(len(x)):
-            for j in self._with_numbers:
-                x[rows, j] = move(self.columns[j], values[rows, j])
+            for j in filter(lambda j: j < values.shape[1], self._with_numbers):
+                x[rows, j] = move(self.all_columns[j], values[rows, j])
         return x
 
     @staticmethod

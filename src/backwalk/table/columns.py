@@ -74,6 +74,11 @@ class Block:
         """The code of each level, (L, w). Those of one-hot codes are L^2 numbers, made when they are asked for."""
         return np.eye(self.n_levels) if self.listed_codes is None else self.listed_codes
 
+    def places(self, levels: FloatArray) -> NDArray[np.intp]:
+        """Return the numbers of levels by their values, (n,), which should be some of `values`."""
+        order = np.argsort(self.values)
+        return np.asarray(order[np.searchsorted(self.values[order], levels).clip(max=self.n_levels - 1)])
+
     def nearest_level(self, z: FloatArray) -> NDArray[np.intp]:
         """Return the number of the level whose code is nearest in encoded rows, (n, k): (n,)."""
         return nearest_code(z[:, self.coordinates], self.listed_codes)

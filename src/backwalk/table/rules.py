@@ -91,18 +91,24 @@ class Computed:
 
     column: str
     formula: str
-    function: str = field(init=False, repr=False)
-    of: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        match = re.fullmatch(r"\s*(\w+)\s*\((.*)\)\s*", self.formula)
-        if match is None or match[1] not in FUNCTIONS:
+        if not self.of or self.function not in FUNCTIONS:
             raise InvalidInput(
                 f"A formula should be a function of one column, such as log(wage), but got {shown(self.formula)}: "
-                f"there are {listed(FUNCTIONS)}."
+                f"the functions are {listed(FUNCTIONS)}."
             )
-        object.__setattr__(self, "function", match[1])
-        object.__setattr__(self, "of", match[2].strip().strip("`"))
+
+    @property
+    def function(self) -> str:
+        """The name of the function."""
+        return self.formula.partition("(")[0].strip()
+
+    @property
+    def of(self) -> str:
+        """The name of the other column."""
+        inside = self.formula.strip().partition("(")[2]
+        return inside[:-1].strip().strip("`") if inside.endswith(")") else ""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -61,11 +61,11 @@ def tied_numbers(codec: Codec, values: FloatArray) -> tuple[int, ...]:
     Repeated rows count once, and at most 10,000 random rows are looked at: among more values than these show, waves
     could not tell one from the next. Missing values and atoms do not count.
     """
-    some, tied = distinct_rows(_some_rows(values, "ties")), []
+    some, tied = codec.cells(distinct_rows(_some_rows(values, "ties"))), []
     for coordinate in codec.numbers.tolist():
         j = codec.column_of(coordinate)
         x = some[~np.isnan(some[:, j]), j]
-        if is_tied(x[~np.isin(x, list(codec.columns[j].atom_shares))]):
+        if is_tied(x[~np.isin(x, list(codec.all_columns[j].atom_shares))]):
             tied.append(coordinate)
     return tuple(tied)
 

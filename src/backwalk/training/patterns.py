@@ -17,6 +17,8 @@ In "mixed" and "regression" sixteen rows in a row have the same parts given.
 Dates (`Codec.dates`) are drawn before all other parts: in "numbers" and "chain" they are given, and in a third of the
 "joint" rows all other parts are absent.
 
+Where there are rules between columns, parts that follow from others are absent in the end, and have no loss.
+
 A number with atoms is given only where its level is, and otherwise shares the level's state. A missing cell is absent
 in all patterns, and has no loss. "mixed" and "regression" serve conditions on any columns;
 without conditions only the first three occur.
@@ -40,7 +42,7 @@ from torch import Tensor
 
 from backwalk.denoiser import WIDE
 from backwalk.streams import Stream
-from backwalk.table import Codec
+from backwalk.table import Codec, RuleSystem
 
 NOISY, GIVEN, ABSENT = 0, 1, 2
 _MOST_PROBABILITIES = 2**20
@@ -86,6 +88,9 @@ class Patterns:
     """The part, and the number of levels, of each column of more than `WIDE` levels."""
     dates: tuple[int, ...] = ()
     """The parts of dates."""
+    rules: RuleSystem | None = None
+    parts_of_cells: tuple[tuple[int, int], ...] = ()
+    """The parts of the level and of the number of each cell between which there are rules; one part counts as both."""
 
     @classmethod
     def of(
@@ -106,7 +111,11 @@ class Patterns:
         wide = tuple((int(part[b.coordinates.start]), b.n_levels) for b in codec.blocks if b.n_levels > WIDE)
         dates = tuple(part[codec.dates].tolist())
         of_parts = tuple(part.tolist()), tuple(is_code.tolist()), tuple(level.tolist())
-        return cls(*of_parts, shares, given=sets, wide=wide, dates=dates)
+        ends = [(s.start, s.stop - 1) if s.stop > s.start else (0, 0) for s in codec.slices]
+        parts_of_cells = tuple((int(part[start]), int(part[last])) for start, last in ends)
+        return cls(
+            *of_parts, shares, given=sets, wide=wide, dates=dates, rules=codec.rules, parts_of_cells=parts_of_cells
+        )
 
     def draw(self, rows: int, *, stream: Stream) -> Tensor:
         """Return the state of each part, NOISY, GIVEN or ABSENT, in the rows of a batch: (rows, J), int8."""
@@ -177,7 +186,7 @@ class Patterns:
         device = x_0.device
         seen = ~x_0.isnan()
         first_of_level = torch.tensor([self._first[i] for i in self.level], device=device)
-        states = states.to(device).masked_fill(~seen[..., first_of_level], ABSENT)
+        states, determined = self._obeying_rules(states.to(device).masked_fill(~seen[..., first_of_level], ABSENT))
         states = states[..., torch.tensor(self.part, device=device)]
         levels = log_snr.unsqueeze(-1).expand(states.shape).masked_fill(states == GIVEN, math.inf)
         levels = levels.masked_fill(states == ABSENT, -math.inf)
@@ -186,6 +195,7 @@ class Patterns:
         )  # the v-loss's at SNR 0
         is_code = torch.tensor(self.is_code, device=device)
         weights = of_numbers.masked_fill(is_code, self.level_weight).masked_fill((states == GIVEN) | ~seen, 0.0)
+        weights = weights.masked_fill(determined[..., torch.tensor(self.part, device=device)], 0.0)
         for place, n_levels in self.wide:
             every = -(-weights.shape[-2] * n_levels // _MOST_PROBABILITIES)
             of_column = torch.tensor(self.part, device=device) == place
@@ -193,6 +203,34 @@ class Patterns:
             counted = torch.arange(weights.shape[-2], device=device) % every == 0
             weights = weights.masked_fill(of_column & ~counted[:, None], 0.0)
         return levels, weights
+
+    def _obeying_rules(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states of parts, with those absent that follow from others by rules, and these: (..., J) each.
+
+        So a network never sees a number, given or noisy, beside all that determines it (`RuleSystem.basis`).
+        """
+        nothing = torch.zeros_like(states, dtype=torch.bool)
+        if self.rules is None or not self.rules.equations:
+            return states, nothing
+        members = np.array(self.rules.preference)
+        level, number = np.array(self.parts_of_cells)[members].T
+        flat: np.ndarray = states.cpu().numpy().reshape(-1, states.shape[-1]).copy()
+        of_numbers, of_levels = flat[:, number], flat[:, level]
+        known, asked = np.zeros((2, len(flat), self.rules.n_cells), dtype=bool)
+        known[:, members], asked[:, members] = of_numbers == GIVEN, of_numbers == NOISY
+        known, asked = (mask[:, members] for mask in self.rules.basis(known, asked, only_asked=True))
+        after = np.where(known, GIVEN, np.where(asked, NOISY, ABSENT))
+        is_dropped = (after == ABSENT) & (of_numbers != ABSENT)
+        # The level of a number with atoms is given before its number is drawn, if it is drawn at all.
+        is_level_alone = (of_numbers == ABSENT) & (of_levels == GIVEN) & self.rules.drawn[members] & (after == ABSENT)
+        is_first = asked & (of_levels == GIVEN)
+        flat[:, level] = np.where(is_level_alone | is_first, GIVEN, after)
+        flat[:, number] = after
+        determined = np.zeros_like(flat, dtype=bool)
+        determined[:, level] |= is_dropped
+        determined[:, number] |= is_dropped
+        back = (torch.from_numpy(part.reshape(states.shape)).to(states.device) for part in (flat, determined))
+        return next(back), next(back)
 
     def _prefix(self, n_given: np.ndarray) -> np.ndarray:
         rank = np.cumsum(self._has_levels) - 1
@@ -205,7 +243,10 @@ class Patterns:
 
     @cached_property
     def _has_levels(self) -> np.ndarray:
-        return np.array(self.is_code)[self._first]
+        has_levels = np.array(self.is_code)[self._first]
+        if self.rules is not None:  # levels of numbers that rules compute are not drawn
+            has_levels[[self.parts_of_cells[j][0] for j in np.flatnonzero(~self.rules.drawn)]] = False
+        return has_levels
 
 
 def filled(x_0: Tensor, eps: Tensor) -> Tensor:

@@ -182,12 +182,13 @@ def predict_levels(model: DiffusionModel, rows: Rows, block: int) -> Rows:
 
     It is the probability given that the cell is not missing, as the level of a missing cell is left out.
     """
-    codec = model.codec
-    z = torch.from_numpy(codec.encode(rows)).float().to(model.denoiser.device)
-    known = ~z.isnan()
-    known[:, codec.slices[codec.blocks[block].column]] = False
+    codec, others = model.codec, rows.copy()
+    others[:, codec.blocks[block].column] = np.nan
+    z = torch.from_numpy(codec.encode(others)).float().to(model.denoiser.device)
+    is_known = ~np.isnan(others)
+    known = ~z.isnan() & torch.from_numpy(codec.expand_mask(codec.cell_masks(is_known, ~is_known)[0])).to(z.device)
     with torch.no_grad():
-        log_p = level_log_probs(model.denoiser, codec.blocks, z, known, block)
+        log_p = level_log_probs(model.denoiser, codec, z, known, block)
     known_levels = torch.from_numpy(~np.isnan(codec.blocks[block].values))
     return np.asarray(log_p.double().cpu()[:, known_levels].softmax(dim=1).numpy())
 

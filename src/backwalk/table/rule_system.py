@@ -1,0 +1,349 @@
+"""Rules between columns, as equations of the cells of a row: what they determine, what is drawn, and which rows hold.
+
+A row has d cells, one for each of the user's columns, and one more for each *gap*, high - low >= 0 of an order. Each
+total, each function and each gap is an equation, which determines its last unknown cell where all others are known. So
+of the cells of the rules only some are drawn and scored, the *basis*. The others are computed from it at the end, and
+until then the network does not see them.
+
+    known cells:  the first of what is known, in an order of preference, until the rest of it is determined;
+    drawn cells:  the first of all others, until everything is determined.
+
+Gaps are preferred, then parts, then totals and functions of others. What is drawn therefore obeys a <= b as a gap is
+never negative. Rules that drawn cells may break, such as an order that closes a circle or a total that leaves too
+little for its last part, are checked, and such rows are drawn again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.errors import InvalidInput
+from backwalk.table.functions import FUNCTIONS
+from backwalk.table.maps import BoolArray, check_floats
+from backwalk.table.rules import Combinations, Computed, Order, Rule, Total
+from backwalk.table.schema import FloatArray
+
+OnGrid = Callable[[int, FloatArray], FloatArray]
+"""Rounds computed values, (n,), of a column, by its number, to its grid."""
+
+
+@dataclass(frozen=True)
+class Equation:
+    """An equation between cells, by their numbers: sum_j factors_j x_j = constant, or x_0 = f(x_1) of its columns.
+
+    `slack` is the most by which both sides may differ. A function whose result was rounded is not `is_invertible`.
+    """
+
+    columns: tuple[int, ...]
+    factors: tuple[float, ...] = ()
+    constant: float = 0.0
+    function: str | None = None
+    is_invertible: bool = True
+    slack: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_floats({"constant": self.constant, "slack": self.slack})
+        check_floats({f"factor {i}": factor for i, factor in enumerate(self.factors)})
+        is_complete = self.function in FUNCTIONS and len(self.columns) == 2
+        if not (is_complete if self.function is not None else len(self.factors) == len(self.columns) > 0):
+            raise InvalidInput("An equation should have factors or a function: fit the codec again.")
+
+    def residual(self, cells: FloatArray) -> FloatArray:
+        """Return by how much the sides differ in rows of cells, (n, D): (n,), NaN where a cell is unknown."""
+        x = cells[:, list(self.columns)]
+        if self.function is not None:
+            return np.asarray(x[:, 0] - FUNCTIONS[self.function].of(x[:, 1]))
+        return np.asarray(x @ np.array(self.factors) - self.constant)
+
+    def scale(self, cells: FloatArray) -> float:
+        """Return the greatest size of a term in rows of cells, (n, D)."""
+        x = np.abs(cells[:, list(self.columns)])
+        terms = x[:, 0] if self.function is not None else (x * np.abs(self.factors)).max(axis=1)
+        return float(np.nanmax(terms, initial=abs(self.constant)))
+
+    def determined(self, has: BoolArray) -> list[tuple[int, BoolArray]]:
+        """Return the cells that follow, each with the rows in which it does, where rows `has`, (n, D), some cells."""
+        of = has[:, list(self.columns)]
+        if self.function is not None:
+            y, x = self.columns
+            ways = [(y, ~of[:, 0] & of[:, 1])]
+            return [*ways, (x, of[:, 0] & ~of[:, 1])] if self._inverse else ways
+        is_last = of.sum(axis=1) == len(self.columns) - 1
+        return [(column, is_last & ~of[:, i]) for i, column in enumerate(self.columns)]
+
+    def compute(self, column: int, cells: FloatArray) -> FloatArray:
+        """Return a cell of rows of cells, (n, D), from the others: (n,)."""
+        if self.function is not None:
+            y, x = self.columns
+            function = FUNCTIONS[self.function].of if column == y else self._inverse
+            assert function is not None
+            return function(cells[:, x if column == y else y])
+        place = self.columns.index(column)
+        total = np.full(len(cells), self.constant)
+        for other, factor in zip(self.columns, self.factors, strict=True):
+            if other != column:
+                total -= factor * cells[:, other]
+        return total / self.factors[place]
+
+    @property
+    def _inverse(self) -> Callable[[FloatArray], FloatArray] | None:
+        assert self.function is not None
+        return FUNCTIONS[self.function].inverse if self.is_invertible else None
+
+
+@dataclass(frozen=True)
+class LevelPairs:
+    """The pairs of levels of two columns, by the columns' numbers, that do not occur, or that alone do.
+
+    `pairs` are the places of the levels in the columns' `Block`s.
+    """
+
+    columns: tuple[int, int]
+    pairs: tuple[tuple[int, int], ...]
+    are_excluded: bool = True
+
+    def allowed(self, n_levels: tuple[int, int]) -> BoolArray:
+        """Return which pairs may occur, (L_1, L_2), of columns of `n_levels`."""
+        marked = np.zeros(n_levels, dtype=bool)
+        one, other = np.array(self.pairs, dtype=np.intp).reshape(-1, 2).T
+        marked[one, other] = True
+        return ~marked if self.are_excluded else marked
+
+
+def closed_pairs(allowed: Mapping[tuple[int, int], BoolArray]) -> dict[int, dict[int, BoolArray]]:
+    """Return which pairs of levels of two columns may occur, (L_i, L_j), for each i and j that rules bind.
+
+    `allowed` are the pairs by the rules themselves. A pair that goes with no level of a third column is left out, so
+    that each of levels that are drawn one after the other finds one that goes with all before.
+    """
+    pairs = dict[int, dict[int, BoolArray]]()
+    for (i, j), mask in allowed.items():
+        mask = mask & pairs.get(i, {}).get(j, True)
+        pairs.setdefault(i, {})[j], pairs.setdefault(j, {})[i] = mask, mask.T
+    is_new = True
+    while is_new:
+        is_new = False
+        for middle in pairs:
+            for i, j in combinations(sorted(pairs[middle]), 2):
+                through = (pairs[i][middle].astype(np.float32) @ pairs[middle][j].astype(np.float32)) > 0.0
+                before = pairs[i].get(j)
+                after = through if before is None else before & through
+                if after.all() if before is None else (after == before).all():
+                    continue
+                pairs[i][j], pairs[j][i], is_new = after, after.T, True
+    return pairs
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Cells, in their order of preference, and the equations between them, whose columns are places among the cells."""
+
+    cells: tuple[int, ...]
+    equations: tuple[Equation, ...]
+
+    def basis(
+        self, known: BoolArray, asked: BoolArray, has_value: BoolArray, *, only_asked: bool
+    ) -> tuple[BoolArray, BoolArray]:
+        """Return the basis of the known cells and of those asked for, (n, m) each: see `RuleSystem.basis`."""
+        of_known, covered = self._choose(self.closure(known) & has_value, np.zeros_like(known))
+        of_asked, _ = self._choose(asked if only_asked else self.closure(covered | asked), covered)
+        return of_known, of_asked
+
+    def _choose(self, candidates: BoolArray, covered: BoolArray) -> tuple[BoolArray, BoolArray]:
+        """Return the candidates, (n, m), that do not follow from those before or are covered, and all then covered."""
+        chosen = np.zeros_like(candidates)
+        for j in range(len(self.cells)):
+            chosen[:, j] = candidates[:, j] & ~covered[:, j]
+            if chosen[:, j].any():
+                covered = covered.copy()
+                covered[:, j] |= chosen[:, j]
+                covered = self.closure(covered)
+        return chosen, covered
+
+    def closure(self, has: BoolArray) -> BoolArray:
+        """Return which cells, (n, m), follow from those that rows have, these among them."""
+        has, n, n_before = has.copy(), int(has.sum()), -1
+        while n > n_before:
+            for equation in self.equations:
+                for column, at in equation.determined(has):
+                    has[:, column] |= at
+            n, n_before = int(has.sum()), n
+        return has
+
+
+def _distinct(states: BoolArray) -> tuple[BoolArray, NDArray[np.intp]]:
+    """Return the distinct rows of states, (n, m), and the place of each row among them."""
+    packed = np.ascontiguousarray(np.packbits(states, axis=1))
+    codes: NDArray[Any] = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
+    if packed.shape[1] <= 8:  # integers are sorted faster
+        codes = np.column_stack([packed, np.zeros((len(packed), 8 - packed.shape[1]), np.uint8)]).view(np.uint64)[:, 0]
+    _, first, of_row = np.unique(codes, return_index=True, return_inverse=True)
+    return states[first], of_row
+
+
+@dataclass(frozen=True)
+class RuleSystem:
+    """The rules between the `n_columns` columns of a table, by their numbers.
+
+    - `relations`: the equations of totals and functions.
+    - `orders`: pairs (low, high). The first `n_gaps` of them have gaps: cell n_columns + i is that of order i.
+    - `level_pairs`: the combinations of levels.
+    """
+
+    n_columns: int
+    relations: tuple[Equation, ...] = ()
+    orders: tuple[tuple[int, int], ...] = ()
+    n_gaps: int = 0
+    level_pairs: tuple[LevelPairs, ...] = ()
+
+    def __post_init__(self) -> None:
+        columns = {j for equation in self.relations for j in equation.columns}
+        columns |= {j for pair in (*self.orders, *(each.columns for each in self.level_pairs)) for j in pair}
+        if not columns <= set(range(self.n_columns)) or not 0 <= self.n_gaps <= len(self.orders):
+            raise InvalidInput(f"Rules should be between {self.n_columns} columns: fit the codec again.")
+
+    @property
+    def n_cells(self) -> int:
+        """The number of cells of a row, D."""
+        return self.n_columns + self.n_gaps
+
+    @cached_property
+    def equations(self) -> tuple[Equation, ...]:
+        """All equations: the relations, and high - low - gap = 0 of each gap."""
+        gaps = (
+            Equation((high, low, self.n_columns + i), (1.0, -1.0, -1.0))
+            for i, (low, high) in enumerate(self.orders[: self.n_gaps])
+        )
+        return (*self.relations, *gaps)
+
+    @cached_property
+    def preference(self) -> tuple[int, ...]:
+        """The cells of the equations, those first that are drawn rather than computed."""
+        results = {equation.columns[0] for equation in self.relations}
+        members = sorted({j for equation in self.equations for j in equation.columns})
+        return tuple(sorted(members, key=lambda j: (j < self.n_columns, j in results, j)))
+
+    @cached_property
+    def drawn(self) -> BoolArray:
+        """Which cells are drawn where nothing is known, (D,)."""
+        every = np.ones((1, self.n_cells), dtype=bool)
+        drawn: BoolArray = self.basis(~every, every)[1][0]
+        return drawn
+
+    def cells(self, values: FloatArray, on_grid: OnGrid) -> FloatArray:
+        """Return the cells, (n, D), of rows, (n, d), with those filled that rules determine.
+
+        The gap of an order that a row breaks is NaN.
+        """
+        cells = self.solve(np.column_stack([values, np.full((len(values), self.n_gaps), np.nan)]), on_grid)
+        gaps = cells[:, self.n_columns :]
+        gaps[gaps < 0.0] = np.nan
+        return cells
+
+    def solve(self, cells: FloatArray, on_grid: OnGrid) -> FloatArray:
+        """Return cells, (n, D), with those filled that are NaN and follow from others."""
+        cells, is_new = cells.copy(), True
+        while is_new:
+            is_new = False
+            for equation in self.equations:
+                for column, at in equation.determined(~np.isnan(cells)):
+                    if at.any():
+                        cells[at, column] = on_grid(column, equation.compute(column, cells[at]))
+                        is_new |= bool((~np.isnan(cells[at, column])).any())
+        return cells
+
+    def basis(
+        self, known: BoolArray, asked: BoolArray, *, has_value: BoolArray | None = None, only_asked: bool = False
+    ) -> tuple[BoolArray, BoolArray]:
+        """Return which cells, (n, D), stand for the known ones, and which are drawn or scored for those asked for.
+
+        Known cells are taken where rows have a value, by default everywhere. With `only_asked`, no cell is drawn but
+        those asked for.
+        """
+        of_known, of_asked = known.copy(), asked & ~known
+        has_value = np.ones_like(known) if has_value is None else has_value
+        for part in self.parts:
+            at = list(part.cells)
+            states = np.concatenate([known[:, at], asked[:, at], has_value[:, at]], axis=1)
+            patterns, of_row = _distinct(states)
+            of_patterns = np.split(patterns, 3, axis=1)
+            chosen = part.basis(of_patterns[0], of_patterns[1], of_patterns[2], only_asked=only_asked)
+            of_known[:, at], of_asked[:, at] = (each[of_row] for each in chosen)
+        return of_known, of_asked
+
+    @cached_property
+    def parts(self) -> tuple[_Part, ...]:
+        """The equations in parts that have no cells in common."""
+        groups: list[set[int]] = []
+        for equation in self.equations:
+            joined = set(equation.columns).union(*(group for group in groups if group & set(equation.columns)))
+            groups = [*(group for group in groups if not group & joined), joined]
+        return tuple(
+            _Part(
+                cells := tuple(j for j in self.preference if j in group),
+                tuple(
+                    replace(each, columns=tuple(cells.index(j) for j in each.columns))
+                    for each in self.equations
+                    if set(each.columns) <= group
+                ),
+            )
+            for group in groups
+        )
+
+    def is_broken(self, values: FloatArray) -> BoolArray:
+        """Return which relations and orders, in this order, rows, (n, d), break: (n, r). Missing values break none."""
+        with np.errstate(invalid="ignore"):
+            parts = [np.abs(each.residual(values)) > each.slack for each in self.relations]
+            parts += [values[:, low] > values[:, high] for low, high in self.orders]
+        return np.stack(parts, axis=1) if parts else np.zeros((len(values), 0), dtype=bool)
+
+    def stated(self, names: Sequence[str]) -> tuple[Rule, ...]:
+        """Return the rules of columns of these names: those of `is_broken` and then the combinations."""
+        rules: list[Rule] = []
+        for each in self.relations:
+            first, *others = (names[j] for j in each.columns)
+            if each.function is not None:
+                rules.append(Computed(first, f"{each.function}({others[0]})"))
+            else:
+                scale = each.factors[0]
+                factors = [-factor / scale + 0.0 for factor in each.factors[1:]]
+                rules.append(Total(first, others, factors, each.constant / scale))
+        rules += [Order(names[low], names[high]) for low, high in self.orders]
+        return (*rules, *(Combinations(names[one], names[other]) for one, other in self._columns_of_pairs))
+
+    @property
+    def _columns_of_pairs(self) -> list[tuple[int, int]]:
+        return [each.columns for each in self.level_pairs]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the rules as plain JSON values."""
+        return {
+            "relations": [asdict(each) | {"columns": list(each.columns)} for each in self.relations],
+            "orders": [list(pair) for pair in self.orders],
+            "n_gaps": self.n_gaps,
+            "level_pairs": [asdict(each) for each in self.level_pairs],
+        }
+
+    @classmethod
+    def from_dict(cls, n_columns: int, record: Any) -> RuleSystem:
+        """Return the rules that `to_dict` wrote. Raises InvalidInput for any other record."""
+        try:
+            relations = tuple(
+                Equation(**each | {"columns": tuple(each["columns"]), "factors": tuple(each["factors"])})
+                for each in record["relations"]
+            )
+            pairs = tuple(
+                LevelPairs(tuple(each["columns"]), tuple(map(tuple, each["pairs"])), bool(each["are_excluded"]))
+                for each in record["level_pairs"]
+            )
+            orders = tuple((int(low), int(high)) for low, high in record["orders"])
+            return cls(n_columns, relations, orders, int(record["n_gaps"]), pairs)
+        except (KeyError, TypeError, ValueError) as error:
+            raise InvalidInput("Rules should be those of a saved model, but got another record.") from error
