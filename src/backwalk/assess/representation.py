@@ -46,8 +46,8 @@ class Representation:
         """Return the representation of rows of a model's table; training rows, if there are any, give the scales."""
         scales = unseen if training is None else training
         if model.codec.blocks or np.isnan(unseen).any() or np.isnan(scales).any():
-            return cls.of_table(model.codec, scales)
-        return cls.of_numbers(refit_codec(model.codec, Table(scales, model.schema)))
+            return cls.of_table(model.codec.without_rules, scales)
+        return cls.of_numbers(refit_codec(model.codec.without_rules, Table(scales, model.schema)))
 
     @classmethod
     def of_numbers(cls, codec: Codec) -> Representation:

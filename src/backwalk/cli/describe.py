@@ -14,7 +14,7 @@ from backwalk.estimator import Diffusion
 from backwalk.fit import ChosenColumns, check_settings, choose_columns, choose_within, read_rows
 from backwalk.model import DiffusionModel, blur_words, student_words, training_words
 from backwalk.model_file import is_model, load
-from backwalk.table import Selection, StrPath, facts_of_columns, find_doubts, is_read_at_once, read_part
+from backwalk.table import Codec, Schema, Selection, StrPath, facts_of_columns, find_doubts, is_read_at_once, read_part
 from backwalk.table.column_facts import facts_of_codec
 
 MODEL_SUFFIXES = (".backwalk", ".safetensors")  # of files that are called models even if they are damaged
@@ -37,6 +37,7 @@ def _describe_model(path: str) -> dict[str, Any]:
         "model": path,
         "columns": facts_of_codec(model.schema, model.codec),
         **({"set_aside": list(model.schema.set_aside)} if model.schema.set_aside else {}),
+        **_rules(model.codec, model.schema),
         **_tied(model),
         "missing": "generated" if model.codec.missing_levels else "absent",
         "conditions": _conditions(model),
@@ -82,6 +83,12 @@ def _describe_table(path: StrPath) -> dict[str, Any]:
     return {**facts, "columns": [{**each, **kinds.get(each["name"], {})} for each in columns], **doubts}
 
 
+def _rules(codec: Codec, schema: Schema) -> dict[str, list[str]]:
+    """Return the rules between columns, if there are any."""
+    rules = codec.stated_rules(schema.names)
+    return {"rules": rules} if rules else {}
+
+
 def _tied(model: DiffusionModel) -> dict[str, Any]:
     """Return the columns of tied numbers, if there are any (`table/ties.py`)."""
     tied = model.denoiser.layout.tied if isinstance(model.denoiser, TableDenoiser) else ()
@@ -102,6 +109,7 @@ def _describe_files(path: StrPath) -> dict[str, Any]:
         "rows": rows.n_rows,
         "n_columns": rows.table.schema.n_columns,
         "columns": [{**facts, **aside}[name] for name in rows.table.schema.names],
+        **_rules(chosen.codec, chosen.table.schema),
         **_doubts(chosen),
     }
 
@@ -118,7 +126,7 @@ def _kinds(path: StrPath, unfit: Sequence[str]) -> tuple[dict[str, dict[str, Any
         **{each["name"]: {key: each[key] for key in ("kind", "encoded_as")} for each in kinds},
         **{name: {"set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()},
     }
-    return by_name, _doubts(chosen)
+    return by_name, {**_rules(chosen.codec, chosen.table.schema), **_doubts(chosen)}
 
 
 def _doubts(chosen: ChosenColumns) -> dict[str, list[str]]:

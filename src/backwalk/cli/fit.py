@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from backwalk.cli.console import Console
+from backwalk.cli.console import Console, on_one_line
 from backwalk.cli.options import (
     device_option,
     drop_options,
@@ -108,6 +108,15 @@ def _memory(text: str) -> int:
     help="Columns that may be given to sample, score and impute: any, none, or one of some sets, such as "
     '"species;species,sex".',
 )
+@click.option(
+    "--rule",
+    "rules",
+    multiple=True,
+    metavar="RULE",
+    help="Rule between columns that each row obeys, in place of those that are found: 'start <= end', "
+    "'total = a + b', 'y = log(x)' or, of labels, 'species ~ island'; repeat the option for more rules.",
+)
+@click.option("--no-rules", is_flag=True, help="Look for no rules between columns.")
 @training_options
 @device_option
 @rows_option
@@ -140,6 +149,8 @@ def fit(
     data: str,
     output: Path | None,
     column: tuple[tuple[str, Option], ...],
+    rules: tuple[str, ...],
+    no_rules: bool,
     ddpm: bool,
     epochs: int | None,
     rows: int | None,
@@ -159,7 +170,8 @@ def fit(
     a built-in density. Files may be larger than memory: see --memory.
 
     The columns may hold numbers, texts, true and false, dates and times, and gaps. Their kinds follow from the data and
-    are printed before training; identifiers and free text are set aside. docs/tables.md says more.
+    are printed before training, with the rules between columns that hold in all rows; identifiers and free text are
+    set aside. docs/tables.md says more.
 
     During training the state is saved in OUTPUT.checkpoint. After an interruption, the same command with --resume
     continues from there and gives the same model, bit for bit, as an uninterrupted fit (except with --max-time). With
@@ -185,7 +197,10 @@ def fit(
         raise IncompatibleArguments("--max-steps goes with the default settings: with --ddpm, give --epochs.")
     if epochs is not None and not ddpm:
         raise IncompatibleArguments("--epochs goes with --ddpm: with the default settings, give --max-steps.")
+    if rules and no_rules:
+        raise IncompatibleArguments("--rule and --no-rules exclude each other: leave one out.")
     settings |= {"columns": dict(column) or None, "random_state": seed, "verbose": not console.quiet}
+    settings["rules"] = None if no_rules else list(rules) or "auto"
     if epochs is not None:
         settings["n_epochs"] = epochs
     estimator = Diffusion.ddpm(**settings) if ddpm else Diffusion(**settings)
@@ -285,6 +300,11 @@ def _say_columns(console: Console, data: str, chosen: ChosenColumns) -> None:
         console.message(f"columns of {data}:")
         for line in lines_of(facts_of_codec(chosen.table.schema, chosen.codec, chosen.gaps), chosen.set_aside):
             console.message(line)
+        stated = chosen.codec.stated_rules(chosen.table.schema.names)
+        if stated:
+            console.message("rules between them, which each new row obeys (--no-rules leaves them out):")
+        for rule in stated:
+            console.message(f"  {on_one_line(rule)}")
 
 
 def _load_same_fit(path: Path, estimator: Diffusion, table: Table) -> Diffusion | None:

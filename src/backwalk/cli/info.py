@@ -38,8 +38,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each fact as a label and a text, both on one line."""
     for name, value in facts.items():
         label = name.replace("_", " ")
-        if name == "doubts":
-            yield from (("but", on_one_line(text)) for text in value)
+        if name in ("doubts", "rules"):
+            yield from (("but" if name == "doubts" else "rule", on_one_line(text)) for text in value)
             continue
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for item in value:

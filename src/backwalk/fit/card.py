@@ -127,7 +127,10 @@ def parameters_from(
     for name in _LEFT_OUT:
         if name in record:
             raise InvalidInput(f"a file should not set {name}, but this one does.")
-    return {name: schedule if value == _AS_FITTED else _revived(value, network) for name, value in record.items()}
+    revived = {name: schedule if value == _AS_FITTED else _revived(value, network) for name, value in record.items()}
+    if isinstance(rules := revived.get("rules"), list):
+        revived["rules"] = [_revived(rule, None) for rule in rules]
+    return revived
 
 
 def _plain(value: Any) -> Any:
@@ -156,8 +159,6 @@ def _plain(value: Any) -> Any:
 
 
 def _revived(value: Any, network: nn.Module | None) -> Any:
-    if isinstance(value, list):
-        return [_revived(each, None) for each in value]
     if not isinstance(value, Mapping):
         return value
     fields = dict(value)

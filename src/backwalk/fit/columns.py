@@ -142,7 +142,7 @@ def _codec(
         missing=settings.missing,
         weights=weights,
         whole=whole,
-        rules=() if settings.rules == "auto" else settings.rules,
+        rules=settings.rules,
     )
 
 

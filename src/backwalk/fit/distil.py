@@ -71,6 +71,8 @@ def distil_model(
             f"A student should learn numbers that are drawn together, but {dates} is drawn first: leave it out of the "
             "fit, or sample with fewer evaluations."
         )
+    if model.codec.rules is not None:
+        raise InvalidInput("A student should learn numbers without rules between them: fit with rules=None.")
     if model.codec.blocks:
         columns = listed(model.schema.label(block.column) for block in model.codec.blocks)
         raise InvalidInput(

@@ -137,9 +137,8 @@ def _estimates(
     rows = codec.rows_of_cells(np.where(is_asked, _nearest_values(codec, cells), cells))
     broken = np.flatnonzero(~codec.obeys_rules(rows))
     if len(broken):
-        drawn = draw(numbers[broken], 1, given=given.take(broken))[:, 0]
-        rows[broken] = np.where(np.isnan(values[broken]), drawn, rows[broken])
-    return rows
+        rows[broken] = draw(numbers[broken], 1, given=given.take(broken))[:, 0]
+    return np.where(np.isnan(values), rows, values)
 
 
 def _nearest_values(codec: Codec, cells: Array) -> Array:

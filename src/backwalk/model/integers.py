@@ -45,7 +45,7 @@ _MOST_SOBOL_COLUMNS = qmc.Sobol.MAXDIM
 def places_in_cells(
     codec: Codec, values: NDArray[np.float64], n_places: int, *, stream: Stream
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return rows (n, d) at `n_places` places in their cells, (n, n_places, d), and ln r there, (n, n_places)."""
+    """Return rows (n, D) at `n_places` places in their cells, (n, n_places, D), and ln r there, (n, n_places)."""
     shifts, points = stream.child("places"), _points(codec.n_uniforms, n_places)
 
     @cache  # equal rows have equal places
@@ -81,10 +81,11 @@ def log_prob_of_rows(
 
     `log_density` is a model's log-density of dequantised rows, in the user's units.
     """
+    cells = np.where(codec.drawn_cells, codec.cells(values), np.nan)
     if not codec.n_uniforms:
-        return log_density(values)
-    places, log_r = places_in_cells(codec, values, N_PLACES, stream=stream)
-    at_places = log_density(places.reshape(-1, values.shape[1])).reshape(log_r.shape)
+        return log_density(cells)
+    places, log_r = places_in_cells(codec, cells, N_PLACES, stream=stream)
+    at_places = log_density(places.reshape(-1, cells.shape[1])).reshape(log_r.shape)
     return np.asarray(log_mean(torch.from_numpy(at_places - log_r))[0])
 
 

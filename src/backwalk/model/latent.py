@@ -142,13 +142,15 @@ class _InFloat64(WrappedDenoiser):
 
 
 def _refuse_levels(model: DiffusionModel) -> None:
-    """Raise InvalidInput for a model with columns of levels, which no ODE maps to noise, or of dates."""
+    """Raise InvalidInput for a model with columns of levels, which no ODE maps to noise, of dates, or with rules."""
     if model.codec.date_columns:
         dates = listed(map(model.schema.label, model.codec.date_columns))
         raise InvalidInput(
             f"Latents should be of numbers that are drawn together, but {dates} is drawn first: leave it out of the "
             "fit."
         )
+    if model.codec.rules is not None:
+        raise InvalidInput("Latents should be of numbers without rules between them: fit with rules=None.")
     if model.codec.blocks:
         columns = listed(model.schema.label(block.column) for block in model.codec.blocks)
         raise InvalidInput(

@@ -30,6 +30,7 @@ from backwalk.model.rows import (
     EncodedRows,
     encode_in_range,
     encode_to_score,
+    in_question_of,
     map_tiles,
     numbers_given,
     refuse_no_numbers,
@@ -104,7 +105,8 @@ def log_density(
         result = _product(first, of_numbers(encoded, np.where(is_date, np.nan, encoded.cells), watch))
     else:
         result = of_numbers(encoded, encoded.cells, watch)
-    log_prob = result.log_prob
+    in_question = in_question_of(model, given, columns)
+    log_prob = result.log_prob + torch.from_numpy(codec.log_change(in_question, values, encoded.cells))
     if codec.blocks:
         log_prob = log_prob + log_prob_of_levels(model, encoded)
     return replace(result, log_prob=log_prob.where(is_possible, -torch.inf))

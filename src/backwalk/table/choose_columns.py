@@ -20,9 +20,10 @@ from backwalk.table.choose_splines import choose_splines
 from backwalk.table.codec import Codec
 from backwalk.table.column_options import Levels, Number, Option, column_options
 from backwalk.table.columns import Column, ConstantColumn
+from backwalk.table.find_rules import find_rules
 from backwalk.table.frame import Table
 from backwalk.table.number_column import NumberColumn
-from backwalk.table.rules import Rule
+from backwalk.table.rules import Combinations, Rule
 from backwalk.table.schema import FloatArray, shown
 from backwalk.table.whole import WholeTable, facts_of_rows
 
@@ -38,7 +39,7 @@ def fit_codec(
     missing: Missing = "absent",
     weights: npt.ArrayLike | None = None,
     whole: WholeTable | None = None,
-    rules: Sequence[Rule] = (),
+    rules: Sequence[Rule] | Literal["auto"] = (),
 ) -> Codec:
     """Return the codec that gives each number of a table's rows mean 0 and variance 1.
 
@@ -54,7 +55,8 @@ def fit_codec(
     `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
     `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the
     level "missing". `weights`, (n,), are those of the rows in moments and frequencies. Where the rows of
-    `table` are some of a larger one, `whole` has the facts of all rows. `rules` hold between columns, in all rows.
+    `table` are some of a larger one, `whole` has the facts of all rows. `rules` hold between columns, in all rows;
+    "auto" are those that are found in a table (`find_rules`).
     Raises InvalidInput for a single row, a column without values, if no column varies, for a spread too small for
     float64, and for a rule that rows break.
 
@@ -71,6 +73,8 @@ def fit_codec(
         raise InvalidInput(f'missing should be "absent" or "generate", but got {missing!r}.')
     options = column_options(columns, table.schema)
     generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
+    if rules == "auto":
+        rules = _find_rules(table, whole, options) if scale and _is_table(table) else ()
     chosen_rules = choose_rules(rules, table, generated=generated) if rules else None
     if chosen_rules is None:
         return Codec(_fit_columns(table, scale=scale, options=options, missing=missing, weights=weights, whole=whole))
@@ -94,6 +98,19 @@ def fit_codec(
     codec = Codec(fitted)
     system = chosen_rules.with_pairs(table, {block.column: block for block in codec.blocks})
     return Codec(fitted[:d], fitted[d:], system)
+
+
+def _find_rules(table: Table, whole: WholeTable | None, options: Mapping[int, Option]) -> tuple[Rule, ...]:
+    """Return the rules that hold in a table, of those that go with the kinds that its user asks for."""
+    whole = whole or facts_of_rows(table.values, table.schema.dtypes)
+    every = range(table.schema.n_columns)
+    levels = [j for j in every if _has_levels(table, j, whole, options.get(j))]
+    fixed = {table.schema.names[j] for j, option in options.items() if isinstance(option, Levels)}
+    return tuple(
+        rule
+        for rule in find_rules(table, levels=levels)
+        if isinstance(rule, Combinations) or not fixed.intersection(rule.columns)
+    )
 
 
 def _fit_columns(
@@ -191,16 +208,20 @@ def refit_codec(codec: Codec, table: Table, *, asinh: bool = True) -> Codec:
     constant in one of the two tables.
     """
 
+    cells = codec.cells(table.values)
+
     def refit(j: int, column: Column) -> Column:
-        x = table.values[:, j].copy()
+        x = cells[:, j].copy()
         ends = float(np.fmin.reduce(x)), float(np.fmax.reduce(x))
         if not isinstance(column, NumberColumn) or ends[0] == ends[1]:
             return column
         bounds = column.least, column.largest
-        plan = NumberPlan(table.schema.label(j), ends, column.grid, bounds, dequantisation=column.dequantisation)
+        label = table.schema.label(j) if j < codec.n_columns else "a gap"
+        plan = NumberPlan(label, ends, column.grid, bounds, dequantisation=column.dequantisation)
         return choose_number(x, plan, asinh=asinh)
 
-    return Codec(tuple(refit(j, column) for j, column in enumerate(codec.columns)))
+    columns = tuple(refit(j, column) for j, column in enumerate(codec.all_columns))
+    return Codec(columns[: codec.n_columns], columns[codec.n_columns :], codec.rules)
 
 
 def _weighed(x: FloatArray, weights: npt.ArrayLike | None) -> tuple[FloatArray, FloatArray | None]:

@@ -188,6 +188,10 @@ class Codec:
                     is_broken |= np.isnan(given[:, j]) & ((values[:, j] < least) | (values[:, j] > largest))
         return is_broken
 
+    def stated_rules(self, names: Sequence[str]) -> list[str]:
+        """Return the texts of the rules between columns of these names."""
+        return [] if self.rules is None else list(map(str, self.rules.stated(names)))
+
     def rules_broken(self, values: FloatArray, names: Sequence[str]) -> dict[str, BoolArray]:
         """Return which rows, (n, d), break each rule, (n,), of those that one breaks, by the text of the rule.
 
@@ -195,7 +199,7 @@ class Codec:
         """
         if self.rules is None:
             return {}
-        cells, stated = self.cells(values), list(map(str, self.rules.stated(names)))
+        cells, stated = self.cells(values), self.stated_rules(names)
         of_numbers = self.rules.is_broken(values).T
         broken = dict(zip(stated, of_numbers, strict=False))
         for text, pairs in zip(stated[len(of_numbers) :], self.rules.level_pairs, strict=True):
@@ -207,6 +211,20 @@ class Codec:
             is_new = ~(np.isnan(cells[:, i]) | gap.supports(cells[:, i], None))
             broken[f"{names[high]} - {names[low]} within its fitted range"] = is_new
         return {text: is_broken for text, is_broken in broken.items() if is_broken.any()}
+
+    def log_change(self, asked: BoolArray, values: FloatArray, scored: FloatArray) -> FloatArray:
+        """Return what turns the log-density of scored cells, (n, D), into that of the columns asked for, (d,): (n,).
+
+        `values` are the rows, (n, d), and `scored` is NaN in cells that are not scored.
+        """
+        if self.rules is None or not self.rules.equations:
+            return np.zeros(len(values))
+        has_density = np.array([column.chain is not None and not column.cell_width for column in self.all_columns])
+        is_asked, cells = asked & ~np.isnan(values), self.cells(values)
+        at_atom = np.column_stack(
+            [np.isin(x, list(c.atom_shares)) for c, x in zip(self.all_columns, cells.T, strict=True)]
+        )
+        return self.rules.log_change(is_asked, ~np.isnan(scored) & ~at_atom, cells, has_density)
 
     def obeys_rules(self, values: FloatArray) -> BoolArray:
         """Return which rows, (n, d), a model can make as far as rules go: (n,). Missing values break none."""

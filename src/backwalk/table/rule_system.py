@@ -15,6 +15,7 @@ little for its last part, are checked, and such rows are drawn again.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -177,6 +178,26 @@ class _Part:
             n, n_before = int(has.sum()), n
         return has
 
+    def log_change(self, asked: BoolArray, scored: BoolArray, cells: FloatArray) -> FloatArray:
+        """Return ln |det| of the change from scored cells, (m,), to as many that are asked for: (n,), nats.
+
+        Each equation gives one of them from another: d scored / d asked.
+        """
+        total, asked, scored = np.zeros(len(cells)), asked.copy(), scored.copy()
+        for equation in self.equations:
+            ends = [next((j for j in equation.columns if which[j]), None) for which in (asked, scored)]
+            if None in ends:
+                continue
+            new, old = (int(j) for j in ends if j is not None)
+            asked[new] = scored[old] = False
+            if equation.function is None:
+                factors = dict(zip(equation.columns, equation.factors, strict=True))
+                total += math.log(abs(factors[new] / factors[old]))
+            else:
+                log_slope = FUNCTIONS[equation.function].log_slope(cells[:, equation.columns[1]])
+                total += log_slope if old == equation.columns[0] else -log_slope
+        return total
+
 
 def _distinct(states: BoolArray) -> tuple[BoolArray, NDArray[np.intp]]:
     """Return the distinct rows of states, (n, m), and the place of each row among them."""
@@ -296,6 +317,23 @@ class RuleSystem:
             )
             for group in groups
         )
+
+    def log_change(self, asked: BoolArray, scored: BoolArray, cells: FloatArray, continuous: BoolArray) -> FloatArray:
+        """Return ln |det| of the change from the cells that columns are scored by to these columns: (n,), nats.
+
+        `asked`, (n, d), are the columns in question, `scored`, (n, D), the cells that stand for them, and `continuous`,
+        (D,), those with a density: a probability does not change.
+        """
+        total = np.zeros(len(cells))
+        asked = np.column_stack([asked, np.zeros((len(asked), self.n_gaps), dtype=bool)])
+        for part in self.parts:
+            at = list(part.cells)
+            patterns, of_row = _distinct(np.concatenate([asked[:, at], scored[:, at]], axis=1))
+            for i, pattern in enumerate(patterns):
+                rows = np.flatnonzero(of_row == i)
+                of_asked, of_scored = np.split(pattern & np.tile(continuous[at], 2), 2)
+                total[rows] += part.log_change(of_asked & ~of_scored, of_scored & ~of_asked, cells[rows][:, at])
+        return total
 
     def is_broken(self, values: FloatArray) -> BoolArray:
         """Return which relations and orders, in this order, rows, (n, d), break: (n, r). Missing values break none."""

@@ -46,7 +46,7 @@ class FittedDensity:
 
 @dataclass(frozen=True, eq=False)
 class FeatureMap:
-    """The map between a table's rows in the user's units and rows of features."""
+    """The map between a table's rows in the user's units and rows of features: those of the cells that are drawn."""
 
     codec: Codec
 
@@ -63,7 +63,7 @@ class FeatureMap:
         return tuple(features)
 
     def encode(self, values: Rows, *, stream: Stream | None = None) -> Rows:
-        """Return rows of features (n, k) of the user's rows (n, d); a `stream` dequantises integers."""
+        """Return rows of features (n, k) of rows (n, d), or of cells (n, D); a `stream` dequantises integers."""
         z, columns = self.codec.encode(values, stream=stream), list[Rows]()
         for column, block, number in self._parts():
             if block is not None:
@@ -74,7 +74,7 @@ class FeatureMap:
 
     def decode(self, rows: Rows) -> Rows:
         """Return the rows of the user's table, (n, d), that complete rows of features (n, k) stand for."""
-        z, feature = np.empty((len(rows), self.codec.n_encoded)), 0
+        z, feature = np.full((len(rows), self.codec.n_encoded), np.nan), 0
         for _, block, number in self._parts():
             if block is not None:
                 z[:, block.coordinates] = block.codes[rows[:, feature].astype(np.intp)]
@@ -82,12 +82,14 @@ class FeatureMap:
             if number is not None:
                 z[:, number] = rows[:, feature]
                 feature += 1
-        return np.asarray(self.codec.within_range(self.codec.decode(z)))
+        return self.codec.decode_new(z, np.full((len(z), self.codec.n_columns), np.nan))
 
     def _parts(self) -> Iterator[tuple[int, Block | None, int | None]]:
-        """Yield each column that varies, its block of levels and the coordinate of its number."""
+        """Yield each drawn cell that varies, its block of levels and the coordinate of its number."""
         blocks = {block.column: block for block in self.codec.blocks}
-        for j in self.codec.varying:
+        for j in np.flatnonzero(self.codec.drawn_cells).tolist():
+            if not self.codec.all_columns[j].width:
+                continue
             block = blocks.get(j)
             yield j, block, self.codec.slices[j].start if block is None else block.number
 

@@ -119,7 +119,9 @@ def score_likelihood(
     n_scored = len(rows) + (0 if of_fit is None else len(of_fit))
     watch(0.0, "the bound of the chain")
     terms = bound(model, rows, stream=stream.child("bound"))
-    truth = None if density is None else log_prob_of_rows(density.log_prob, model.codec, rows, stream=draws)
+    truth = (
+        None if density is None else log_prob_of_rows(density.log_prob, model.codec.without_rules, rows, stream=draws)
+    )
     watch(0.2, "the bounds of other chains")
     other_chains = tuple(bound_other_chains(model, rows, truth, stream.child("bound")))
     n_done = 0

@@ -89,7 +89,7 @@ def measure_training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, st
     """
     sets = draw_equally_many(trained, unseen, stream, most=_MOST_ROWS)
     times, noise = Sampler("ancestral", _N_STEPS).times(model.schedule), stream.child("noise")
-    if model.codec.blocks or np.isnan(trained).any() or np.isnan(unseen).any():
+    if model.codec.blocks or model.codec.rules is not None or np.isnan(trained).any() or np.isnan(unseen).any():
         terms = [bound(model, rows, stream=noise, steps=times) for rows in sets]
     else:
         schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)

@@ -1,0 +1,169 @@
+"""Rules between columns hold in draws, under any conditions and in imputations; probabilities still sum to 1."""
+
+import itertools
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backwalk import Diffusion
+from backwalk.errors import InvalidInput, UnseenValuesWarning
+
+RULES = ["low <= middle", "middle <= high", "all = some + rest", "log_w = log(w)", "kind ~ place"]
+
+
+def make_table(n=600):
+    generator = np.random.default_rng(0)
+    low = generator.poisson(20, n)
+    middle = low + np.where(generator.random(n) < 0.3, 0, generator.poisson(5, n))
+    some, rest, w = generator.poisson(8, n), generator.poisson(30, n), np.exp(generator.normal(3.0, 0.4, n))
+    kind = generator.choice(list("xyz"), n, p=[0.5, 0.3, 0.2])
+    place = np.where(kind == "x", "P", np.where((kind == "z") & (generator.random(n) < 0.5), "R", "Q"))
+    return pd.DataFrame(
+        {
+            "low": low,
+            "middle": middle,
+            "high": middle + generator.poisson(4, n),
+            "some": some,
+            "rest": rest,
+            "all": some + rest,
+            "w": w,
+            "log_w": np.log(w),
+            "kind": kind,
+            "place": place,
+        }
+    )
+
+
+TABLE = make_table()
+
+
+def assert_rules_hold(rows):
+    assert (rows["low"] <= rows["middle"]).all()
+    assert (rows["middle"] <= rows["high"]).all()
+    assert (rows["all"] == rows["some"] + rows["rest"]).all()
+    np.testing.assert_allclose(rows["log_w"], np.log(rows["w"]), rtol=1e-7)
+    assert set(zip(rows["kind"], rows["place"], strict=True)) <= set(zip(TABLE["kind"], TABLE["place"], strict=True))
+
+
+@pytest.fixture(scope="module")
+def model():
+    return Diffusion(max_steps=30, random_state=0, rules=RULES, verbose=False).fit(TABLE)
+
+
+def test_rules_hold_in_new_rows_and_also_from_a_file(model, tmp_path):
+    rows = model.sample(2000, random_state=1)
+    assert_rules_hold(rows)
+    model.save(tmp_path / "model.backwalk")
+    loaded = Diffusion.load(tmp_path / "model.backwalk")
+    pd.testing.assert_frame_equal(loaded.sample(50, random_state=1), rows[:50])
+
+
+GIVEN = [
+    *({name: TABLE[name].iloc[3]} for name in TABLE),
+    *({a: TABLE[a].iloc[5], b: TABLE[b].iloc[5]} for a, b in itertools.combinations(TABLE.columns[:3], 2)),
+    *({a: TABLE[a].iloc[5], b: TABLE[b].iloc[5]} for a, b in itertools.combinations(TABLE.columns[3:6], 2)),
+    {"w": 20.0, "log_w": np.log(20.0)},
+    {"low": (20, None)},
+    {"high": (None, 22)},
+    {"all": (45, None)},
+    {"log_w": (3.5, None)},
+    {"place": {"Q", "R"}},
+    {"low": 20, "middle": (None, 22)},
+    {"low": (22, None), "high": (None, 28)},
+    {"some": {5, 6, 7}, "all": (30, 40)},
+]
+
+
+@pytest.mark.parametrize("given", GIVEN, ids=str)
+def test_rules_hold_under_conditions_on_their_columns(model, given):
+    rows = model.sample(64, random_state=2, given=given)
+    assert_rules_hold(rows)
+    for name, value in given.items():
+        if isinstance(value, tuple):
+            low, high = (-np.inf if value[0] is None else value[0]), (np.inf if value[1] is None else value[1])
+            assert rows[name].between(low, high).all()
+        else:
+            assert rows[name].isin(value if isinstance(value, set) else [value]).all()
+
+
+def test_what_rules_determine_of_gaps_is_filled_by_the_rules_and_the_rest_obeys_them(model):
+    generator = np.random.default_rng(3)
+    whole = TABLE[:200].astype(dict.fromkeys(TABLE.columns[:8], float))
+    gaps = whole.mask(generator.random(whole.shape) < 0.2)
+    for filled in (model.impute(gaps, random_state=0), model.impute(gaps, statistic="mean")):
+        assert_rules_hold(filled)
+        pd.testing.assert_frame_equal(filled.where(gaps.notna()), gaps)
+        at = gaps["all"].isna() & gaps["some"].notna() & gaps["rest"].notna()
+        assert (filled["all"][at] == whole["all"][at]).all()
+        at = gaps["log_w"].notna()
+        np.testing.assert_allclose(filled["w"][at], whole["w"][at], rtol=1e-7)
+
+
+def test_rows_that_break_a_rule_score_minus_infinity_and_are_told(model):
+    rows = TABLE[:5].copy()
+    rows.loc[0, "low"], rows.loc[1, "all"], rows.loc[2, "log_w"] = 99, 1, 9.0
+    rows.loc[3, "place"] = "P" if rows.loc[3, "kind"] != "x" else "Q"
+    with pytest.warns(UnseenValuesWarning, match="low <= middle.*1 row"):
+        scores = model.score_samples(rows)
+    assert np.isneginf(scores[:4]).all()
+    assert np.isfinite(scores[4])
+    with pytest.raises(InvalidInput, match="low <= middle"):
+        model.sample(3, given={"low": 30, "middle": 20})
+    with pytest.raises(InvalidInput, match="kind ~ place"):
+        model.sample(3, given={"kind": "x", "place": "Q"})
+
+
+def test_the_mean_of_a_computed_number_lies_where_the_rule_allows(model):
+    rows = TABLE[:20]
+    of_total = model.conditional(rows, "all", given=["some"])
+    assert (of_total.mean > rows["some"]).all()
+    assert (model.conditional(rows, "middle", given=["low"]).quantile(0.01) >= rows["low"]).all()
+
+
+def test_probabilities_of_all_pairs_of_levels_sum_to_one_with_excluded_pairs():
+    pairs = TABLE[["kind", "place"]]
+    model = Diffusion(max_steps=20, random_state=0, rules=["kind ~ place"], verbose=False).fit(pairs)
+    every = pd.DataFrame(itertools.product("xyz", "PQR"), columns=["kind", "place"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenValuesWarning)
+        scores = model.score_samples(every)
+    assert np.isneginf(scores).sum() == 9 - len(pairs.drop_duplicates())
+    assert np.exp(scores).sum() == pytest.approx(1.0, abs=1e-6)
+
+
+def test_densities_of_computed_numbers_are_those_of_the_numbers_they_are_computed_from():
+    generator = np.random.default_rng(4)
+    celsius, low = generator.normal(10.0, 8.0, size=(2, 300))
+    table = pd.DataFrame({"celsius": celsius, "fahrenheit": 1.8 * celsius + 32.0, "low": low})
+    table["high"] = low + generator.exponential(size=300)
+    rules = ["fahrenheit = 1.8 * celsius + 32", "low <= high", "root = exp(celsius)"]
+    table["root"] = np.exp(celsius)
+    model = Diffusion(max_steps=5, random_state=0, rules=rules, conditions="any", verbose=False).fit(table)
+    rows = table[:8]
+
+    def density(*columns, given=()):
+        return model.score_samples(rows[[*columns, *given]], given=given, columns=columns)
+
+    np.testing.assert_allclose(density("fahrenheit"), density("celsius") - np.log(1.8), atol=1e-5)
+    np.testing.assert_allclose(density("root"), density("celsius") - rows["celsius"], atol=1e-5)
+    np.testing.assert_allclose(model.score_samples(rows), density("celsius", "low", "high"), atol=1e-5)
+
+
+def test_a_declared_rule_that_rows_break_is_an_error_with_the_row():
+    rows = TABLE.copy()
+    rows.loc[7, "middle"] = 0
+    with pytest.raises(InvalidInput, match=r"low <= middle.*row 7"):
+        Diffusion(max_steps=1, rules=["low <= middle"], verbose=False).fit(rows)
+    with pytest.raises(InvalidInput, match="medium"):
+        Diffusion(max_steps=1, rules=["low <= medium"], verbose=False).fit(rows)
+    with pytest.raises(InvalidInput, match="kind"):
+        Diffusion(max_steps=1, rules=["low <= kind"], verbose=False).fit(rows)
+
+
+def test_rules_of_a_table_are_found_unless_they_are_refused():
+    found = Diffusion(max_steps=1, random_state=0, verbose=False).fit(TABLE).model_
+    assert set(found.codec.stated_rules(found.schema.names)) >= {"all = some + rest", "log_w = log(w)"}
+    refused = Diffusion(max_steps=1, random_state=0, rules=None, verbose=False).fit(TABLE).model_
+    assert refused.codec.rules is None
