@@ -50,7 +50,7 @@ def test_a_total_may_be_a_rounded_function_and_then_does_not_determine_its_argum
     known = np.array([[False, True]])
     assert codec.cell_masks(known, ~known)[1].tolist() == [[True, False]]
     assert not codec.breaks_rules(table.values).any()
-    assert codec.breaks_rules(table.values + [[0.0, 0.01]]).all()
+    assert codec.breaks_rules(np.add(table.values, [[0.0, 0.01]])).all()
 
 
 @pytest.mark.parametrize(

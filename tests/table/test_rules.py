@@ -29,7 +29,7 @@ def test_a_rule_is_read_from_its_text_and_written_as_it(text, rule):
     ["", "a", "a <=", "a = ", "a == b", "a = b c", "a = 2 *", "a = f(b)", "a < b", "a = log(b) + c", "a ~ b ~ c"],
 )
 def test_other_texts_are_refused_with_the_text(text):
-    with pytest.raises(InvalidInput, match="rule|formula"):
+    with pytest.raises(InvalidInput, match=r"rule|formula"):
         parse_rule(text)
 
 

@@ -102,7 +102,7 @@ def _estimates(
     of one draw.
     """
     codec, schema, given = model.codec, model.schema, encode_given(model, values)
-    cells, is_asked = codec.cells(values), given.asked_cells(codec)
+    cells, is_asked = codec.cells(values).copy(), given.asked_cells(codec)
     pending: NDArray[np.bool_] = np.asarray(is_asked.any(axis=0))
     for i, block in enumerate(codec.blocks):
         j = block.column
