@@ -124,9 +124,9 @@ def test_rows_go_to_the_device_of_the_denoiser(monkeypatch):
     model, seen = with_generated_gaps(), []
     monkeypatch.setattr(type(model.denoiser), "device", property(lambda _: torch.device("meta")))
 
-    def levels(_denoiser, blocks, z, known, block):
+    def levels(_denoiser, codec, z, known, block):
         seen.extend([z.device.type, known.device.type])
-        return torch.zeros(len(z), blocks[block].n_levels)
+        return torch.zeros(len(z), codec.blocks[block].n_levels)
 
     monkeypatch.setattr(conditionals, "level_log_probs", levels)
     rows = values(model, 20, 1, ("rating",))
