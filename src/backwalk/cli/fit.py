@@ -110,7 +110,6 @@ def _memory(text: str) -> int:
 )
 @click.option(
     "--rule",
-    "rules",
     multiple=True,
     metavar="RULE",
     help="Rule between columns that each row obeys, in place of those that are found: 'start <= end', "
@@ -149,7 +148,7 @@ def fit(
     data: str,
     output: Path | None,
     column: tuple[tuple[str, Option], ...],
-    rules: tuple[str, ...],
+    rule: tuple[str, ...],
     no_rules: bool,
     ddpm: bool,
     epochs: int | None,
@@ -197,10 +196,10 @@ def fit(
         raise IncompatibleArguments("--max-steps goes with the default settings: with --ddpm, give --epochs.")
     if epochs is not None and not ddpm:
         raise IncompatibleArguments("--epochs goes with --ddpm: with the default settings, give --max-steps.")
-    if rules and no_rules:
+    if rule and no_rules:
         raise IncompatibleArguments("--rule and --no-rules exclude each other: leave one out.")
     settings |= {"columns": dict(column) or None, "random_state": seed, "verbose": not console.quiet}
-    settings["rules"] = None if no_rules else list(rules) or "auto"
+    settings["rules"] = None if no_rules else list(rule) or "auto"
     if epochs is not None:
         settings["n_epochs"] = epochs
     estimator = Diffusion.ddpm(**settings) if ddpm else Diffusion(**settings)
