@@ -11,7 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from backwalk.assess import assess
 from backwalk.assess.representation import Representation, kinds_of
 from backwalk.assess.topics import closeness, conditionals, likelihood
-from backwalk.assess.topics.conditionals import predict_levels
+from backwalk.assess.topics.conditionals import predict_levels, score_levels
 from backwalk.assess.topics.memorisation import measure_training_gain
 from backwalk.model import log_density
 from backwalk.streams import Stream
@@ -100,6 +100,18 @@ def test_an_exact_model_is_calibrated_and_agrees_with_itself():
     prediction = assessed().prediction
     assert prediction.target == 2
     assert abs(prediction.excess.value) < 5.8 * prediction.excess.standard_error + 0.05
+
+
+def test_levels_of_training_rows_are_scored_as_those_of_unseen_ones():
+    for scores in assessed().conditionals.levels:
+        gain = scores.training_gain
+        assert gain.n == len(TRAINING) + len(UNSEEN)
+        assert abs(gain.value) < 5.8 * gain.standard_error  # the exact model remembers nothing
+    for scores in score_levels(model(), UNSEEN, UNSEEN, None, Stream(0)):
+        assert scores.training_gain.value == pytest.approx(0.0, abs=1e-12)
+        assert scores.training_gain.standard_error == pytest.approx(2**0.5 * scores.loss.standard_error)
+    (first, *_) = score_levels(model(), UNSEEN, None, None, Stream(0))
+    assert first.on_training is first.training_gain is None
 
 
 def test_panels_hold_rows_given_a_level():
