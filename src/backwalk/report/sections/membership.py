@@ -33,14 +33,16 @@ def membership_section(context: Context) -> Section | None:
         gain = level.training_gain
         if gain is not None:
             matters = sign_that_matters(gain.value, gain.standard_error, LEVEL_LOSS_MARGIN)
-            cell = Cell(estimate_text(level.on_training), signed(estimate_text(gain)), bool(matters))
+            difference = signed(with_error(-gain.value, gain.standard_error))
+            cell = Cell(estimate_text(level.on_training), difference, bool(matters))
             rows.append(Row(context.name(level.column), [Cell(estimate_text(level.loss)), cell]))
     if rows:
         blocks += [
             Heading("One column, given all others"),
             Text(
                 "Whoever also knows the other columns of a row can ask for the probability of its level. The second "
-                "column holds the loss on training rows, and below it what it is smaller by."
+                "column holds the loss on training rows, and below it the difference from that on unseen rows: below 0 "
+                "where the model remembers levels."
             ),
             Table(("Column", "−ln P(level) of unseen rows, nats", "Of training rows"), rows),
         ]
