@@ -9,6 +9,7 @@ from backwalk.table import Schema
 @pytest.mark.parametrize(
     ("value", "error", "text"),
     [
+        (0.09999999999999995, 4e-17, "0.1"),
         (0.5, 0.0312, "0.50 ± 0.03"),
         (0.5, 0.0096, "0.500 ± 0.010"),
         (-0.0004, 0.003, "0.000 ± 0.003"),

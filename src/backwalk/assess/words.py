@@ -12,6 +12,7 @@ from backwalk.table import Schema
 from backwalk.table.values import arrow_column
 
 _LARGE = 1e9  # from here on an exponent is easier to read than digits
+_ROUNDING = 1e-12  # an error that is smaller beside its value is that of arithmetic
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -25,7 +26,7 @@ def with_error(value: float, error: float, *, percent: bool = False) -> str:
     value, error = value * factor, error * factor
     if not math.isfinite(value):
         return "infinite" if value > 0 else "none"
-    if not math.isfinite(error) or error == 0.0:
+    if not math.isfinite(error) or error <= _ROUNDING * abs(value):
         return f"{significant(value)}{unit}"
     exponent = math.floor(math.log10(error))
     decimals = max(0, -exponent + (error / 10.0**exponent < 1.95))
