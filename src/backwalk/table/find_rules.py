@@ -21,9 +21,10 @@ from backwalk.table.schema import FloatArray
 
 _LOG_RATE = math.log(1e-6)
 _ROWS_LOOKED_AT = 300  # for candidates, which all rows have to confirm
-_LEAST_SHARE = 0.01  # of random pairs that break an order
+_LEAST_SHARE, _LEAST_SHARE_OF_COUNTS = 0.05, 0.01  # of random pairs that break an order
 _SMALLEST = 0.1  # of the gaps of an order, which are extrapolated
-_BEYOND, _NONE_BEYOND = 5.0, 0.05  # rows
+_SHARE_BEYOND, _FEWEST_BEYOND = 0.05, 5.0  # of the smallest gaps, and in rows, where there is an end
+_NONE_BEYOND = 0.05  # rows
 _FEWEST_VALUES = 5  # of a function's argument; fewer lie on a line
 _FUNCTIONS = ("round", "log", "log10", "log1p", "square", "reciprocal", "exp", "sqrt")  # the more usual ones first
 
@@ -132,17 +133,17 @@ def _is_order(low: FloatArray, high: FloatArray, step: float, log_chance: float)
     share = 1.0 - np.searchsorted(np.sort(low), high, side="right").mean() / n
     taken = np.arange(n)
     n_larger = n - np.searchsorted(ordered, np.sort(low)[::-1])
-    if share < _LEAST_SHARE or np.log((n_larger - taken) / (n - taken)).sum() > log_chance:
+    if share < _LEAST_SHARE_OF_COUNTS or np.log((n_larger - taken) / (n - taken)).sum() > log_chance:
         return False
-    could_break = low > ordered[0]
-    gaps = np.sort((high - low)[could_break])
+    gaps = np.sort((high - low)[low > ordered[0]])  # of rows that could break it
     k = int(_SMALLEST * len(gaps))
     if not k:
         return False
     mean = float((gaps[k] - gaps[:k]).mean())
     n_beyond = k * math.exp(-gaps[k] / mean) if mean else float(k if not gaps[k] else 0.0)
-    are_counts = step == 1.0 and low.min() >= 0.0
-    return n_beyond > _BEYOND or (are_counts and n_beyond < _NONE_BEYOND)
+    if share >= _LEAST_SHARE and n_beyond >= max(_SHARE_BEYOND * k, _FEWEST_BEYOND):
+        return True
+    return step == 1.0 and bool(low.min() >= 0.0) and n_beyond < _NONE_BEYOND
 
 
 def _follow_from_totals(table: Table, totals: Sequence[Total]) -> BoolArray:
