@@ -18,7 +18,11 @@ from backwalk.table.maps import BoolArray
 from backwalk.table.rules import Combinations, Order, Rule, Total
 from backwalk.table.schema import FloatArray
 
-_PRECISION, _SINGLE_PRECISION = 1e-7, 1e-6  # of the size of numbers: as exactly as files have floats
+_EXACT, _SINGLE = 1e-13, 2e-7  # of the size of numbers: errors of sums in float64 and in float32
+_PRINTED = 1e-13  # of the size of numbers: errors of numbers that are written with 15 digits
+_LARGEST_SINGLE = 2.0**24  # whole numbers up to here are exact in float32
+_DIGITS = range(6, 12)  # of numbers that were printed with fewer than a float has
+_VALUES_LOOKED_AT = 1_000
 _LARGEST_STEP = 1e-3  # standard deviations: a function that holds up to coarser digits is no evidence
 _MOST_DENOMINATOR = 1_000
 
@@ -42,7 +46,7 @@ def still_hold(rules: Iterable[Rule], table: Table) -> tuple[Rule, ...]:
 def broken_rows(rule: Rule, table: Table) -> BoolArray:
     """Return which rows of a table break a rule, (n,)."""
     at = [table.schema.names.index(name) for name in rule.columns]
-    x = table.values[:, at]
+    dtypes, x = [table.schema.dtypes[j] for j in at], table.values[:, at]
     if isinstance(rule, Order):
         return np.asarray(x[:, 0] > x[:, 1])
     if isinstance(rule, Combinations):
@@ -50,17 +54,29 @@ def broken_rows(rule: Rule, table: Table) -> BoolArray:
     x_observed = x[~np.isnan(x).any(axis=1)]
     if not len(x_observed):
         return np.zeros(len(x), dtype=bool)
-    steps = [printed_step(column, table.schema.dtypes[j]) for column, j in zip(x_observed.T, at, strict=True)]
-    precision = max(precision_of(table.schema.dtypes[j]) for j in at)
-    if isinstance(rule, Total):
-        slack = slack_of_total(rule, x, steps, precision)
-        return np.asarray(np.abs(residuals(rule, x)) > slack)
-    return breaks_function(rule.function, x[:, 1], x[:, 0], steps[0], precision)
+    steps = [printed_step(column, dtype) for column, dtype in zip(x_observed.T, dtypes, strict=True)]
+    precision = max(map(precision_of, x_observed.T, steps, dtypes))
+    with np.errstate(all="ignore"):
+        if isinstance(rule, Total):
+            return np.asarray(np.abs(residuals(rule, x)) > slack_of_total(rule, x, steps, precision))
+        return breaks_function(rule.function, x[:, 1], x[:, 0], steps[0], precision)
 
 
-def precision_of(dtype: str) -> float:
-    """Return how exactly a column has its numbers, relative to their size."""
-    return _SINGLE_PRECISION if numpy_dtype(dtype) in ("float16", "float32") else _PRECISION
+def precision_of(x: FloatArray, step: float, dtype: str) -> float:
+    """Return how exactly observed numbers, (n,), are known, relative to their size; those with a step are exact."""
+    some = x[x != 0.0][:_VALUES_LOOKED_AT]
+    if step and np.abs(some).max(initial=0.0) < _LARGEST_SINGLE * step:
+        return _EXACT
+    is_single = np.abs(some.astype(np.float32) - some) <= _PRINTED * np.abs(some)
+    if numpy_dtype(dtype) in ("float16", "float32") or is_single.all():
+        return _SINGLE
+    if step:
+        return _EXACT
+    for digits in _DIGITS:
+        unit = 10.0 ** (np.floor(np.log10(np.abs(some))) + 1.0 - digits)
+        if (np.abs(some - np.rint(some / unit) * unit) <= _PRINTED * np.abs(some)).all():
+            return 10.0 ** (1 - digits)
+    return _EXACT
 
 
 def printed_step(x: FloatArray, dtype: str) -> float:
@@ -80,8 +96,7 @@ def log_chance(x: FloatArray) -> float:
 def residuals(rule: Total, x: FloatArray) -> FloatArray:
     """Return by how much the totals, the first column of x, (n, 1 + parts), exceed what the parts give: (n,)."""
     assert rule.factors is not None
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(x[:, 0] - x[:, 1:] @ np.array(rule.factors) - rule.constant)
+    return np.asarray(x[:, 0] - x[:, 1:] @ np.array(rule.factors) - rule.constant)
 
 
 def slack_of_total(rule: Total, x: FloatArray, steps: list[float], precision: float) -> FloatArray:
@@ -90,8 +105,7 @@ def slack_of_total(rule: Total, x: FloatArray, steps: list[float], precision: fl
     Printed numbers times fractions have a least possible difference, so that their totals are exact.
     """
     assert rule.factors is not None
-    with np.errstate(over="ignore"):
-        size = np.abs(x) @ np.abs([1.0, *rule.factors]) + abs(rule.constant)
+    size = np.abs(x) @ np.abs([1.0, *rule.factors]) + abs(rule.constant)
     slack = precision * (size + np.nanmean(size))
     fractions = [Fraction(factor).limit_denominator(_MOST_DENOMINATOR) for factor in rule.factors]
     least = min(steps) / math.lcm(*(each.denominator for each in fractions))

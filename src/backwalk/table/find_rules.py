@@ -44,9 +44,13 @@ def find_rules(table: Table, *, levels: Collection[int]) -> tuple[Rule, ...]:
     ...     print(rule)
     bikers = casual + registered
     """
+    with np.errstate(all="ignore"):
+        return _find_rules(table, levels)
+
+
+def _find_rules(table: Table, levels: Collection[int]) -> tuple[Rule, ...]:
     schema, values = table.schema, table.values
-    with np.errstate(invalid="ignore"):
-        varies = [j for j in range(schema.n_columns) if np.fmin.reduce(values[:, j]) < np.fmax.reduce(values[:, j])]
+    varies = [j for j in range(schema.n_columns) if np.fmin.reduce(values[:, j]) < np.fmax.reduce(values[:, j])]
     some = values
     if len(values) > _ROWS_LOOKED_AT:
         some = values[Stream(0).child("rules").permutation(len(values))[:_ROWS_LOOKED_AT]]
@@ -69,13 +73,14 @@ def _find_computed(table: Table, some: FloatArray, steps: Mapping[int, float], s
     """
     names, dtypes, x = table.schema.names, table.schema.dtypes, table.values
     least_evidence = math.log(len(_FUNCTIONS) * max(len(steps), 1) ** 2) - _LOG_RATE
-    of_step, precision = np.array(list(steps.values())), np.array([precision_of(dtypes[j]) for j in steps])
+    of_step = np.array(list(steps.values()))
+    precision = np.array([precision_of(some[~np.isnan(some[:, j]), j], steps[j], dtypes[j]) for j in steps])
     candidates = list[tuple[bool, int, int, int]]()
     for rank, function in enumerate(_FUNCTIONS):
-        for of in steps:
+        for at, of in enumerate(steps):
             if len(np.unique(some[:, of])) < _FEWEST_VALUES or (function == "round" and steps[of] == 1.0):
                 continue
-            widest = np.maximum(precision, precision_of(dtypes[of]))
+            widest = np.maximum(precision, precision[at])
             breaks = breaks_function(function, some[:, of], some[:, list(steps)], of_step, widest).any(axis=0)
             for j in np.array(list(steps))[~breaks].tolist():
                 if j != of and not (function == "round" and steps[j] != 1.0):

@@ -12,7 +12,7 @@ the number of sets of as many columns and of fractions.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -28,9 +28,10 @@ from backwalk.table.schema import FloatArray
 
 _MOST_PARTS = 5
 _ROWS_LOOKED_AT = 2_000  # for candidates, which all rows have to confirm
+_ROWS_WITH_GAPS = 20_000  # to find such rows in
 _ORDERS = 100  # in which columns are eliminated
-_NULL = 1e-6  # of a standard deviation, in the null space
-_ZERO = 1e-5  # of the largest coefficient
+_LEAST_NULL, _LARGEST_NULL = 1e-10, 1e-5  # standard deviations, in the null space
+_ZERO = 10.0  # times as large is no coefficient
 _DENOMINATORS = (1, 10, 100, 1_000)
 _LARGEST_NUMERATOR = 100_000
 _CLOSE = 1e-5  # of a coefficient, to a fraction; all rows have to confirm it
@@ -41,20 +42,26 @@ def find_totals(table: Table, members: Sequence[int], log_rate: float) -> list[T
 
     The total of a relation is the column that is a sum of the others with factors above 0, if there is one.
     """
-    spread, found = np.nanstd(table.values[:, members], axis=0), list[Total]()
-    basis = np.zeros((0, len(members)))
-    for rows, columns in _complete_parts(table.values, members):
-        x = table.values[rows][:, columns]
-        scale = x.std(axis=0)
-        for coefficients in _sparse_relations((x - x.mean(axis=0)) / scale):
-            vector = np.zeros(table.values.shape[1])
-            vector[columns] = coefficients / scale
-            own = vector[members] * spread
-            wider = np.vstack([basis, own / np.abs(own).max()])
-            if np.linalg.matrix_rank(wider, tol=_ZERO) == len(wider):
-                total = _confirmed(table, vector, len(members), log_rate)
+    values, dtypes, found = table.values, table.schema.dtypes, list[Total]()
+    steps = {j: printed_step(values[~np.isnan(values[:, j]), j], dtypes[j]) for j in members}
+    basis = list[FloatArray]()  # orthonormal, of the relations so far
+    size = np.nanmax(np.abs(values), axis=0, initial=0.0)
+    for rows, columns in _complete_parts(values, members):
+        precision = [precision_of(values[rows, j], steps[j], dtypes[j]) for j in columns]
+        x = values[rows][:, columns] / size[columns]
+        spread = x.std(axis=0)
+        null = float(np.clip(3.0 * (precision / spread).max(), _LEAST_NULL, _LARGEST_NULL))
+        for coefficients in _sparse_relations((x - x.mean(axis=0)) / spread, null):
+            vector = np.zeros(len(size))
+            vector[columns] = coefficients / spread
+            vector /= np.linalg.norm(vector)
+            rest = vector - sum((vector @ each) * each for each in basis)
+            if np.linalg.norm(rest) > _ZERO * null:
+                vector[columns] /= size[columns]
+                total = _confirmed(table, vector, steps, log_rate)
                 if total is not None:
-                    basis, found = wider, [*found, total]
+                    found.append(total)
+                    basis.append(rest / np.linalg.norm(rest))
     return found
 
 
@@ -63,31 +70,32 @@ def _complete_parts(values: FloatArray, members: Sequence[int]) -> Iterator[tupl
 
     Columns with gaps are put with those that are observed in the same rows, and with others while enough rows are left.
     """
-    missing = np.isnan(values[:, list(members)])
-    seen = set[tuple[int, ...]]()
-    for gaps in np.unique(missing, axis=1).T if missing.any() else missing.T[:1]:
+    order = Stream(0).child("totals").permutation(len(values))[:_ROWS_WITH_GAPS]
+    missing, seen = np.isnan(values[order][:, members]), set[tuple[int, ...]]()
+    for gaps in {gaps.tobytes(): gaps for gaps in missing.T}.values():
         is_left, taken = ~gaps, list[int]()
         for i in np.argsort(missing[is_left].sum(axis=0), kind="stable"):
             fewer = is_left & ~missing[:, i]
             if fewer.sum() == is_left.sum() or fewer.sum() >= 50 + 5 * len(taken):
                 is_left, taken = fewer, [*taken, members[i]]
-        rows = np.flatnonzero(is_left)
-        if len(rows) > _ROWS_LOOKED_AT:
-            rows = rows[Stream(0).child("totals").permutation(len(rows))[:_ROWS_LOOKED_AT]]
+        rows = order[is_left][:_ROWS_LOOKED_AT]
         columns = [j for j in sorted(taken) if len(rows) and np.ptp(values[rows, j]) > 0.0]
         if tuple(columns) not in seen and len(rows) >= len(columns) + 10 and len(columns) > 1:
             seen.add(tuple(columns))
             yield rows, columns
 
 
-def _sparse_relations(z: FloatArray) -> list[FloatArray]:
-    """Return coefficients, (d,) each, of relations of few columns in standardised rows, (n, d); the shortest first."""
+def _sparse_relations(z: FloatArray, least: float) -> list[FloatArray]:
+    """Return coefficients, (d,) each, of relations of few columns in standardised rows, (n, d); the shortest first.
+
+    Their standard deviation is at most `least`.
+    """
     _, sizes, directions = np.linalg.svd(np.linalg.qr(z, mode="r"))
-    null = directions[len(directions) - int((sizes <= _NULL * math.sqrt(len(z))).sum()) :]
+    null = directions[len(directions) - int((sizes <= least * math.sqrt(len(z))).sum()) :]
     generator, found = Stream(0).child("orders of totals").generator(), dict[tuple[int, ...], FloatArray]()
     if not len(null):
         return []
-    _, of_column = connected_components(np.abs(null.T @ null) > _ZERO)
+    _, of_column = connected_components(np.abs(null.T @ null) > _ZERO * least)
     for component in np.unique(of_column):
         at = np.flatnonzero(of_column == component)
         _, own_sizes, own = np.linalg.svd(null[:, at], full_matrices=False)
@@ -96,7 +104,7 @@ def _sparse_relations(z: FloatArray) -> list[FloatArray]:
             weights = np.exp(3.0 * generator.normal(size=len(at)))
             *_, order = scipy.linalg.qr(own * weights, pivoting=True, mode="economic")
             reduced = np.linalg.solve(own[:, order[: len(own)]], own)
-            reduced[np.abs(reduced) < _ZERO * np.abs(reduced).max(axis=1, keepdims=True)] = 0.0
+            reduced[np.abs(reduced) < _ZERO * least * np.abs(reduced).max(axis=1, keepdims=True)] = 0.0
             for vector in reduced:
                 members = tuple(at[np.flatnonzero(vector)].tolist())
                 if 2 <= len(members) <= _MOST_PARTS + 1 and members not in found:
@@ -105,36 +113,35 @@ def _sparse_relations(z: FloatArray) -> list[FloatArray]:
     return [found[members] for members in sorted(found, key=lambda members: (len(members), members))]
 
 
-def _confirmed(table: Table, coefficients: FloatArray, n_columns: int, log_rate: float) -> Total | None:
-    """Return the total of coefficients, (d,), that sum to a constant, or None unless it holds in all rows."""
-    at = np.flatnonzero(coefficients).tolist()
-    x = table.values[:, at]
+def _confirmed(table: Table, coefficients: FloatArray, steps: Mapping[int, float], log_rate: float) -> Total | None:
+    """Return the total of coefficients, (d,), that sum to a constant, or None unless it holds in all rows.
+
+    `steps` are the printed steps of the columns that may be members.
+    """
+    names, dtypes, members = table.schema.names, table.schema.dtypes, np.flatnonzero(coefficients).tolist()
+    x = table.values[:, members]
     x = x[~np.isnan(x).any(axis=1)]
-    n_trials = math.log(math.comb(n_columns, len(at))) + len(at) * math.log(_LARGEST_NUMERATOR * _DENOMINATORS[-1])
+    n_trials = math.log(math.comb(len(steps), len(members)))
+    n_trials += len(members) * math.log(_LARGEST_NUMERATOR * _DENOMINATORS[-1])
     if max(map(log_chance, x.T)) > log_rate - n_trials:
         return None
-    dtypes = [table.schema.dtypes[j] for j in at]
-    steps = [printed_step(column, dtype) for column, dtype in zip(x.T, dtypes, strict=True)]
+    precision = max(precision_of(column, steps[j], dtypes[j]) for column, j in zip(x.T, members, strict=True))
     stated = []
-    for i in range(len(at)):
-        order = [i, *(k for k in range(len(at)) if k != i)]
-        ratios = [_as_fraction(-coefficients[at[k]] / coefficients[at[i]]) for k in order[1:]]
-        factors = [ratio for ratio in ratios if ratio is not None]
-        if len(factors) < len(ratios):
+    for i, total in enumerate(members):
+        others = [j for j in members if j != total]
+        factors = [_as_fraction(-coefficients[j] / coefficients[total]) for j in others]
+        if None in factors:
             continue
-        names = [table.schema.names[at[k]] for k in order]
-        rule = Total(names[0], names[1:], tuple(map(float, factors)))
-        rest, own_steps = residuals(rule, x[:, order]), [steps[k] for k in order]
-        constant = _constant(rest, slack_of_total(rule, x[:, order], own_steps, max(map(precision_of, dtypes))))
-        if constant is None:
-            continue
-        rule = Total(names[0], names[1:], rule.factors, float(constant))
-        slack = slack_of_total(rule, x[:, order], own_steps, max(map(precision_of, dtypes)))
-        if (np.abs(residuals(rule, x[:, order])) <= slack).all():
-            n_negative = sum(factor < 0 for factor in factors)
-            digits = math.prod(each.denominator for each in (*factors, constant))
-            sizes = math.prod(abs(each.numerator) for each in factors)
-            stated.append(((n_negative, digits, sizes, -i), rule))
+        ordered = np.column_stack([x[:, i], np.delete(x, i, axis=1)])
+        rule = Total(names[total], [names[j] for j in others], [float(factor) for factor in factors if factor])
+        slack = slack_of_total(rule, ordered, [steps[j] for j in (total, *others)], precision)
+        constant = _constant(residuals(rule, ordered), slack)
+        if constant is not None:
+            n_negative = sum(factor < 0 for factor in factors if factor)
+            digits = math.prod(each.denominator for each in (*factors, constant) if each)
+            sizes = math.prod(abs(factor.numerator) for factor in factors if factor)
+            rank = n_negative, digits, sizes, -i
+            stated.append((rank, Total(rule.total, rule.parts, rule.factors, float(constant))))
     return min(stated, key=lambda each: each[0])[1] if stated else None
 
 
