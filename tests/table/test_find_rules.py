@@ -141,3 +141,61 @@ def test_rows_reach_the_end_that_an_order_sets():
     ends = pd.DataFrame({"low": low, "high": low + np.abs(rng.normal(0.0, 0.1, size=2_000))})
     assert found(ends) == (Order("low", "high"),)
     assert found(ends.assign(high=low + rng.normal(0.5, 0.1, size=2_000))) == ()
+
+
+def relations(n=500):
+    """Columns and, by its text, the rule between the last of them."""
+    rng = np.random.default_rng(0)
+    net = rng.lognormal(8.0, 2.0, size=n).round(2)
+    tax = (0.19 * net).round(2)
+    x = (50.0 + 9.0 * rng.normal(size=n)).round(1)
+    single = rng.normal(size=(2, n)).astype(np.float32)
+    age = rng.integers(18, 90, size=n)
+    months = {f"m{i}": rng.poisson(20.0, size=n) for i in range(12)}
+    return {
+        "gross = net + tax": {"net": net, "tax": tax, "gross": (net + tax).round(2)},
+        "rest = - x + 100": {"x": x, "rest": (100.0 - x).round(1)},
+        "both = one + other": {"one": single[0], "other": single[1], "both": single[0] + single[1]},
+        "square = square(age)": {"age": age, "square": age**2},
+        "rounded = round(x)": {"x": x, "rounded": np.rint(x)},
+        "log = log(x)": {"x": x, "log": np.log(x).round(4)},
+        "inverse = reciprocal(x)": {"x": x, "inverse": 1.0 / x},
+        f"year = {' + '.join(months)}": months | {"year": sum(months.values())},
+    }
+
+
+@pytest.mark.parametrize("text", relations())
+def test_relations_are_found_in_the_form_that_a_reader_expects(text):
+    assert [str(rule) for rule in found(pd.DataFrame(relations()[text]))] == [text]
+
+
+def test_a_standardised_column_is_a_multiple():
+    x = np.random.default_rng(0).normal(50.0, 9.0, size=500).round(1)
+    (rule,) = found(pd.DataFrame({"x": x, "z": (x - x.mean()) / x.std()}))
+    assert rule.total == "z"
+    assert rule.factors[0] == pytest.approx(1.0 / x.std(), rel=1e-12)
+
+
+def test_times_that_differ_by_seconds_are_not_equal():
+    rng = np.random.default_rng(0)
+    start = 1.6e9 + 1e7 * rng.random(size=3_000)
+    assert found(pd.DataFrame({"start": start, "end": start + 60.0 * rng.random(size=3_000)})) == (
+        Order("start", "end"),
+    )
+
+
+def test_numbers_of_any_size_are_looked_at():
+    a, b = np.random.default_rng(0).normal(size=(2, 500))
+    table = pd.DataFrame({"large": 1e300 * a, "larger": 1e300 * b, "small": 1e-300 * a, "smaller": 1e-300 * b})
+    assert found(table) == ()
+    assert found(table.assign(sum=table.large + table.larger)[["large", "larger", "sum"]]) != ()
+
+
+def test_pairs_that_dependence_alone_avoids_are_not_excluded():
+    # normal numbers with a correlation of -0.7, of which each level is an end: (1, 1) is expected 90 times without it
+    rng = np.random.default_rng(0)
+    x = rng.multivariate_normal([0.0, 0.0], [[1.0, -0.7], [-0.7, 1.0]], size=10_000)
+    ends = x > np.quantile(x, [0.92, 0.88], axis=0)[[0, 1], [0, 1]]
+    table = as_table(pd.DataFrame(ends, columns=["one", "other"]))
+    assert not ends.all(axis=1).any()
+    assert find_rules(table, levels=(0, 1)) == ()

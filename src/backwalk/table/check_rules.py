@@ -116,7 +116,8 @@ def breaks_function(
     function: str, x: FloatArray, y: FloatArray, step: FloatArray | float, precision: FloatArray | float
 ) -> BoolArray:
     """Return where y, printed in a step or in floats (0), is not the function of x; both are (n,), or y is (n, d)."""
-    spread = np.nanstd(y, axis=0)
+    size = np.nanmax(np.abs(y), axis=0, initial=0.0)
+    spread = size * np.nanstd(y / size, axis=0)
     slack = precision * (np.abs(y) + spread)
     has_digits = (step <= 2.0 * _LARGEST_STEP * spread) | (function == "round")
     slack = np.maximum(slack, np.where(has_digits, (0.5 + precision) * step, 0.0))

@@ -26,7 +26,7 @@ from backwalk.table.frame import Table
 from backwalk.table.rules import Total
 from backwalk.table.schema import FloatArray
 
-_MOST_PARTS = 5
+_MOST_PARTS, _MOST_WITH_FACTORS = 12, 5
 _ROWS_LOOKED_AT = 2_000  # for candidates, which all rows have to confirm
 _ROWS_WITH_GAPS = 20_000  # to find such rows in
 _ORDERS = 100  # in which columns are eliminated
@@ -34,6 +34,7 @@ _LEAST_NULL, _LARGEST_NULL = 1e-10, 1e-5  # standard deviations, in the null spa
 _ZERO = 10.0  # times as large is no coefficient
 _DENOMINATORS = (1, 10, 100, 1_000)
 _LARGEST_NUMERATOR = 100_000
+_MANY_DIGITS = 10**9  # of all factors together, which are not simple any more
 _CLOSE = 1e-5  # of a coefficient, to a fraction; all rows have to confirm it
 
 
@@ -129,25 +130,33 @@ def _confirmed(table: Table, coefficients: FloatArray, steps: Mapping[int, float
     stated = []
     for i, total in enumerate(members):
         others = [j for j in members if j != total]
-        factors = [_as_fraction(-coefficients[j] / coefficients[total]) for j in others]
-        if None in factors:
-            continue
-        ordered = np.column_stack([x[:, i], np.delete(x, i, axis=1)])
-        rule = Total(names[total], [names[j] for j in others], [float(factor) for factor in factors if factor])
-        slack = slack_of_total(rule, ordered, [steps[j] for j in (total, *others)], precision)
-        constant = _constant(residuals(rule, ordered), slack)
-        if constant is not None:
-            n_negative = sum(factor < 0 for factor in factors if factor)
-            digits = math.prod(each.denominator for each in (*factors, constant) if each)
-            sizes = math.prod(abs(factor.numerator) for factor in factors if factor)
-            rank = n_negative, digits, sizes, -i
-            stated.append((rank, Total(rule.total, rule.parts, rule.factors, float(constant))))
+        ratios = [-coefficients[j] / coefficients[total] for j in others]
+        ordered, own_steps = np.column_stack([x[:, i], np.delete(x, i, axis=1)]), [steps[j] for j in (total, *others)]
+        for factors in _possible_factors(ratios):
+            rule = Total(names[total], [names[j] for j in others], [float(factor) for factor in factors])
+            constant = _constant(residuals(rule, ordered), slack_of_total(rule, ordered, own_steps, precision))
+            if constant is not None:
+                n_negative = sum(factor < 0 for factor in factors)
+                digits = math.prod(each.denominator for each in (*factors, constant))
+                sizes = math.prod(abs(factor.numerator) for factor in factors)
+                rank = n_negative, min(digits, _MANY_DIGITS), steps[total] if digits > _MANY_DIGITS else sizes, -i
+                stated.append((rank, Total(rule.total, rule.parts, rule.factors, float(constant))))
+                break
     return min(stated, key=lambda each: each[0])[1] if stated else None
+
+
+def _possible_factors(ratios: Sequence[float]) -> Iterator[list[Fraction]]:
+    """Yield the simple factors that are close to numbers; of a single one also itself, as of standardised columns."""
+    factors = [factor for ratio in ratios if (factor := _as_fraction(ratio)) is not None]
+    if len(factors) == len(ratios) and (len(ratios) <= _MOST_WITH_FACTORS or {abs(each) for each in factors} == {1}):
+        yield factors
+    if len(ratios) == 1 and 1.0 / _LARGEST_NUMERATOR < abs(ratios[0]) < _LARGEST_NUMERATOR:
+        yield [Fraction(ratios[0])]
 
 
 def _as_fraction(x: float) -> Fraction | None:
     """Return a simple fraction very close to x, if there is one."""
-    for most in _DENOMINATORS:
+    for most in _DENOMINATORS if np.isfinite(x) else ():
         fraction = Fraction(x).limit_denominator(most)
         if fraction and abs(fraction - x) <= _CLOSE * abs(x) and abs(fraction.numerator) <= _LARGEST_NUMERATOR:
             return fraction
@@ -155,10 +164,9 @@ def _as_fraction(x: float) -> Fraction | None:
 
 
 def _constant(rest: FloatArray, slack: FloatArray) -> Fraction | None:
-    """Return the simple number that all residuals, (n,), are, up to the slack of their rows."""
-    middle = float(np.median(rest))
-    for most in _DENOMINATORS:
-        constant = Fraction(middle).limit_denominator(most)
+    """Return the number that all residuals, (n,), are, up to the slack of their rows; a simple one if there is."""
+    middle = Fraction(float(np.median(rest)))
+    for constant in (*(middle.limit_denominator(most) for most in _DENOMINATORS), middle):
         if (np.abs(rest - float(constant)) <= slack).all():
             return constant
     return None
