@@ -84,8 +84,8 @@ class RowChecks:
             yield (
                 f"{self.n_impossible:,} of {self.n_impossible + self.n_unseen:,} unseen rows hold a value that the "
                 "model cannot make, such as a label that the fit did not see: in "
-                f"{listed(self.impossible_columns)}. Their log-density is −∞, and no score but the test of training rows "
-                "counts them. Include such rows in the fit, or drop the column."
+                f"{listed(self.impossible_columns)}. Their log-density is −∞, and no score but the test of training "
+                "rows counts them. Include such rows in the fit, or drop the column."
             )
         if self.repeated:
             yield (
