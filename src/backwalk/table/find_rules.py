@@ -98,6 +98,8 @@ def _find_computed(table: Table, some: FloatArray, steps: Mapping[int, float], s
     rules = list[Computed]()
     for _, rank, of, j in sorted(candidates):
         rule = Computed(names[j], f"{_FUNCTIONS[rank]}({names[of]})")
+        if rule.of != names[of]:  # a formula cannot name it
+            continue
         observed = x[~np.isnan(x[:, [of, j]]).any(axis=1), j]
         if groups[of] != groups[j] and -log_chance(observed) > least_evidence and still_hold([rule], table):
             join(of, j)
