@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
@@ -24,7 +25,7 @@ from backwalk.table.find_rules import find_rules
 from backwalk.table.frame import Table
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.rules import Combinations, Rule
-from backwalk.table.schema import FloatArray, shown
+from backwalk.table.schema import FloatArray, Schema, shown
 from backwalk.table.whole import WholeTable, facts_of_rows
 
 Missing = Literal["absent", "generate"]
@@ -73,6 +74,7 @@ def fit_codec(
         raise InvalidInput(f'missing should be "absent" or "generate", but got {missing!r}.')
     options = column_options(columns, table.schema)
     generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
+    is_found = rules == "auto"
     if rules == "auto":
         rules = _find_rules(table, whole, options) if scale and _is_table(table) else ()
     chosen_rules = choose_rules(rules, table, generated=generated) if rules else None
@@ -97,20 +99,51 @@ def fit_codec(
     d = table.schema.n_columns
     codec = Codec(fitted)
     system = chosen_rules.with_pairs(table, {block.column: block for block in codec.blocks})
-    return Codec(fitted[:d], fitted[d:], system)
+    codec = Codec(fitted[:d], fitted[d:], system)
+    broken = _broken_elsewhere(codec, table.schema, whole)
+    if not broken:
+        return codec
+    if not is_found:
+        rule, n = next(iter(broken.items()))
+        raise InvalidInput(
+            f"The rule {rule} should hold in all rows, but {n:,} that do not fit into memory break it: mend these "
+            "rows, or leave the rule out."
+        )
+    left = [rule for rule in rules if str(rule) not in broken]
+    return fit_codec(table, scale=scale, columns=columns, missing=missing, weights=weights, whole=whole, rules=left)
+
+
+def _broken_elsewhere(codec: Codec, schema: Schema, whole: WholeTable | None) -> dict[str, int]:
+    """Return the rules that some of all rows of a larger table break, with their number, by the rules' texts."""
+    broken = Counter[str]()
+    if codec.rules is None or whole is None or whole.rows_of is None:
+        return broken
+    at = sorted({j for j in codec.rules.preference if j < codec.n_columns} | codec.rules.columns_of_levels)
+    stated = codec.stated_rules(schema.names)
+    for rows in whole.rows_of([schema.names[j] for j in at]):
+        values = np.full((len(rows), codec.n_columns), np.nan)
+        values[:, at] = rows
+        for rule, is_broken in codec.rules_broken(values, schema.names).items():
+            if rule in stated:
+                broken[rule] += int(is_broken.sum())
+    return broken
 
 
 def _find_rules(table: Table, whole: WholeTable | None, options: Mapping[int, Option]) -> tuple[Rule, ...]:
-    """Return the rules that hold in a table, of those that go with the kinds that its user asks for."""
+    """Return the rules that hold in a table, of those that go with the kinds of its columns.
+
+    Columns of two values keep their levels, and so do those that the user gives levels: no numbers are computed from
+    them. Of columns that become numbers by a rule no combinations are looked for.
+    """
     whole = whole or facts_of_rows(table.values, table.schema.dtypes)
-    every = range(table.schema.n_columns)
+    every, names = range(table.schema.n_columns), table.schema.names
     levels = [j for j in every if _has_levels(table, j, whole, options.get(j))]
-    fixed = {table.schema.names[j] for j, option in options.items() if isinstance(option, Levels)}
-    return tuple(
-        rule
-        for rule in find_rules(table, levels=levels)
-        if isinstance(rule, Combinations) or not fixed.intersection(rule.columns)
-    )
+    fixed = {names[j] for j in levels if isinstance(options.get(j), Levels) or whole.has_two_values(j)}
+    rules = find_rules(table, levels=levels)
+    of_numbers = [r for r in rules if not (isinstance(r, Combinations) or fixed.intersection(r.columns))]
+    numbers = {name for rule in of_numbers for name in rule.columns}
+    of_levels = (r for r in rules if isinstance(r, Combinations) and not numbers.intersection(r.columns))
+    return (*of_numbers, *of_levels)
 
 
 def _fit_columns(

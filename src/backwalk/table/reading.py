@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from backwalk.table.aside import is_unnamed, numbers_rows
 from backwalk.table.dtypes import is_text
 from backwalk.table.files import SourceFile, faults_of, files_of, read_npy, table_files
 from backwalk.table.frame import Table, as_table, table_of_arrow
+from backwalk.table.matching import match_columns
 from backwalk.table.schema import PER_DAY, FloatArray, Schema, shown, unescaped_cell
 from backwalk.table.selection import (
     Selection,
@@ -399,7 +401,10 @@ class _Pass:
                     )
         refuse_many_levels(sum(len(labels or ()) for labels in all_labels))
         schema = replace(schema, labels=tuple(all_labels), units=tuple(self._units))
-        whole = WholeTable(self._n_rows, schema.names, schema.dtypes, tuple(self._columns), self._again)
+        rows_of = partial(self._rows_of, schema)
+        whole = WholeTable(
+            self._n_rows, schema.names, schema.dtypes, tuple(self._columns), self._again, rows_of=rows_of
+        )
         return Table(values, schema), whole
 
     def _refuse_unnamed(self, table: Table) -> None:
@@ -410,6 +415,19 @@ class _Pass:
                     f"Columns should have names, but got {shown(name)}, which does not number the rows: name it, or "
                     f"leave it out (on the command line by --drop {shown(name)})."
                 )
+
+    def _rows_of(self, schema: Schema, names: Sequence[str]) -> Iterator[FloatArray]:
+        """Yield all rows of some columns, (m, c) at a time, in the codes and units of a schema."""
+        wanted = [name for name in self._source.names if name in names or self._selection.complete]
+        seen = watched(self._watch, "checking rules", self._files)
+        places = [schema.names.index(name) for name in names]
+        for block in _blocks(self._source, wanted, self._selection, seen):
+            if block.table is not None:
+                at = [wanted.index(name) for name in names]
+                some = Table(block.table.values[:, at], block.table.schema.taken(at))
+                yield match_columns(some, schema.taken(places), name="the table").values
+        for file in self._files:
+            file.refuse_changed()
 
     def _again(self, columns: Mapping[str, RunningNumbers]) -> None:
         """Read some columns of numbers again, and add their rows to the facts of each."""

@@ -354,11 +354,15 @@ class RuleSystem:
                 factors = [-factor / scale + 0.0 for factor in each.factors[1:]]
                 rules.append(Total(first, others, factors, each.constant / scale))
         rules += [Order(names[low], names[high]) for low, high in self.orders]
-        return (*rules, *(Combinations(names[one], names[other]) for one, other in self._columns_of_pairs))
+        return (
+            *rules,
+            *(Combinations(names[one], names[other]) for one, other in (each.columns for each in self.level_pairs)),
+        )
 
     @property
-    def _columns_of_pairs(self) -> list[tuple[int, int]]:
-        return [each.columns for each in self.level_pairs]
+    def columns_of_levels(self) -> set[int]:
+        """The numbers of the columns whose levels are bound to others."""
+        return {j for each in self.level_pairs for j in each.columns}
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rules as plain JSON values."""

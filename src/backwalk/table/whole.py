@@ -8,7 +8,7 @@ files that were read once, and for rows in memory (`facts_of_rows`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -195,6 +195,8 @@ class RunningLabels:
 
 Again = Callable[[Mapping[str, RunningNumbers]], object]
 """Gives all rows of some columns, by name, to fresh facts of each."""
+RowsOf = Callable[[Sequence[str]], Iterator[FloatArray]]
+"""Yields all rows of some columns, by name, (m, c) at a time, with the codes that their labels have in all rows."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +204,8 @@ class WholeTable:
     """Facts of all rows of a table, by the number of the column.
 
     `n_rows` is their number, and `columns` has the facts of each column at the end of a pass over all rows. `again`
-    goes over the rows once more, for numbers without their atoms. Of rows `in_memory` any values are counted.
+    goes over the rows once more, for numbers without their atoms, and so does `rows_of`, for rules between columns. Of
+    rows `in_memory` any values are counted.
     """
 
     n_rows: int
@@ -211,6 +214,7 @@ class WholeTable:
     columns: tuple[RunningNumbers | RunningLabels, ...]
     again: Again
     in_memory: bool = False
+    rows_of: RowsOf | None = None
     _without_atoms: dict[str, RunningNumbers] = field(default_factory=dict)
 
     def taken(self, columns: Sequence[int]) -> WholeTable:
@@ -222,6 +226,7 @@ class WholeTable:
             tuple(self.columns[j] for j in columns),
             self.again,
             self.in_memory,
+            self.rows_of,
         )
 
     @property
@@ -249,6 +254,11 @@ class WholeTable:
         column = self._numbers(j)
         most = max(2.0, min(MOST_VALUES, column.n_observed / ROWS_PER_VALUE))
         return column.values is not None and len(column.values) <= most
+
+    def has_two_values(self, j: int) -> bool:
+        """Return whether a number has two distinct values; labels are no numbers."""
+        column = self.columns[j]
+        return isinstance(column, RunningNumbers) and column.values is not None and len(column.values) == 2
 
     def few_values(self, j: int) -> tuple[FloatArray, FloatArray]:
         """Return a number's few values, increasing, and in how many rows of mean weight each is."""
