@@ -1,11 +1,12 @@
 """The answers for somebody who decides follow from the figures, whatever these are."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from backwalk.assess.answers import answer
+from backwalk.assess.answers import answer, what_rules_hold
 from backwalk.assess.statistics import Figure
 from backwalk.assess.statistics.membership import Found
 from backwalk.assess.statistics.memorisation import RareCopies
@@ -13,6 +14,7 @@ from backwalk.assess.topics.closeness import C2ST, CORRELATIONS, COVERAGE, ENERG
 from backwalk.assess.topics.columns import AssociationScores, ColumnScores
 from backwalk.assess.topics.membership import MembershipScores, MembershipTest
 from backwalk.assess.topics.memorisation import MemorisationScores
+from backwalk.assess.topics.rows import Impossible
 from backwalk.estimates import Estimate
 
 from .moons import assessed, fitted
@@ -100,6 +102,20 @@ def test_a_use_fails_where_its_figure_s_difference_matters(name, difference, pur
     for change in ({name: -difference}, {name: difference / 30}):
         assert answers(differences=change)[GOOD].startswith("Yes")
     assert answers(differences={name: difference}, error=0.0125)[GOOD].startswith("Yes")
+
+
+def test_rules_are_said_to_hold_and_unseen_rows_that_break_them_are_counted():
+    codec = SimpleNamespace(stated_rules=lambda _: ["a <= b", "c = a + b"])
+    model = SimpleNamespace(codec=codec, schema=SimpleNamespace(names=("a", "b", "c")))
+    fidelity = assessed()
+    words = what_rules_hold(fidelity, model).text
+    assert words == f"Yes: every new row obeys a <= b, c = a + b. So do all {fidelity.checks.n_unseen:,} unseen rows."
+    broken = replace(fidelity.checks, impossible=Impossible(2, (), ("a <= b (2)",)))
+    words = what_rules_hold(replace(fidelity, checks=broken), model).text
+    assert words.endswith(f"Unseen rows do not always: a <= b (2) of {fidelity.checks.n_unseen + 2:,} rows.")
+    assert any("rules=None" in text for text in broken.warnings())
+    codec.stated_rules = lambda _: []
+    assert what_rules_hold(fidelity, model) is None
 
 
 def test_rows_and_columns_that_both_fail_are_not_good_enough():

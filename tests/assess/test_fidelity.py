@@ -11,7 +11,7 @@ from backwalk.assess.topics.closeness import C2ST
 from backwalk.assess.topics.columns import ColumnScores
 from backwalk.assess.topics.likelihood import LikelihoodScores
 from backwalk.assess.topics.memorisation import MemorisationScores
-from backwalk.assess.topics.rows import RowChecks
+from backwalk.assess.topics.rows import Impossible, RowChecks
 from backwalk.diffusion import NoiseSchedule
 from backwalk.estimates import Estimate
 
@@ -55,7 +55,7 @@ def collected(*, of=None, columns=(), share=NO_COPIES, gain=NO_GAIN, **checks):
         ({"is_of_fit": True}, "the rows that the model was fitted to"),
         ({"is_of_fit": True, "copied_share": 1.0}, "the rows that the model was fitted to"),
         ({"copied_share": 0.25}, "25%"),
-        ({"n_impossible": 3}, "3 of 10,003 unseen rows"),
+        ({"impossible": Impossible(3, ("s (3)",))}, "3 of 10,003 unseen rows"),
         ({"is_other_training": True}, "are not the rows of the fit"),
         ({"repeated": ("rain (0 in 62%)",)}, r"rain \(0 in 62%\)"),
         (
@@ -73,7 +73,7 @@ def test_each_warning_has_its_cause(change, words):
     "change",
     [
         {},
-        {"n_impossible": 0},
+        {"impossible": Impossible()},
         {"of": model(0.009)},
         {"of": model(stopped_by="steps", usual_steps=1200)},
         {"of": model(stopped_by="time limit", usual_steps=800)},

@@ -47,6 +47,8 @@ def test_what_stands_for_known_and_asked_cells_determines_them_and_nothing_twice
 
 
 def test_gaps_and_parts_are_drawn_and_totals_follow():
+    upside_down = RuleSystem(3, orders=((1, 0), (2, 1)), n_gaps=2)
+    assert upside_down.drawn.tolist() == [False, False, True, True, True]  # the least, and sums from it
     assert SYSTEM.drawn.tolist() == [True, True, False, True, False, False, True, False, True, True]
     cases = {(): (0, 1, 3, 6, 8, 9), (2,): (0, 3, 6, 8, 9), (5,): (0, 1, 6, 8, 9), (3, 4, 7): (0, 1, 9)}
     for known, drawn in cases.items():

@@ -91,6 +91,20 @@ def what_it_is_for(fidelity: Fidelity, model: DiffusionModel) -> Answer | None:
     return Answer("For what?", " ".join(words))
 
 
+def what_rules_hold(fidelity: Fidelity, model: DiffusionModel) -> Answer | None:
+    """Say which rules between columns each new row obeys, and how many unseen rows do not."""
+    rules, broken = model.codec.stated_rules(model.schema.names), fidelity.checks.impossible.rules
+    if not rules:
+        return None
+    n = fidelity.checks.n_unseen + fidelity.checks.n_impossible
+    words = f"Yes: every new row obeys {listed(rules)}. "
+    if broken:
+        words += f"Unseen rows do not always: {listed(broken)} of {n:,} rows."
+    else:
+        words += f"So do all {n:,} unseen rows."
+    return Answer("Do rules between columns hold?", words)
+
+
 def what_it_reveals(fidelity: Fidelity, _: DiffusionModel) -> Answer:
     """Say whether the model repeats training rows, and whether these can be recognised."""
     question = "Does it give its training rows away?"
@@ -142,6 +156,7 @@ def what_to_do(fidelity: Fidelity, model: DiffusionModel) -> Answer:
 ANSWERS: tuple[Callable[[Fidelity, DiffusionModel], Answer | None], ...] = (
     is_good_enough,
     what_it_is_for,
+    what_rules_hold,
     what_it_reveals,
     what_to_do,
 )

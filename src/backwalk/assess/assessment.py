@@ -87,7 +87,7 @@ def assess(
     if not isinstance(model, DiffusionModel):
         raise InvalidInput(f"model should be a fitted model, but got {type(model).__name__}: give model.model_.")
     d = model.schema.n_columns
-    rows, n_impossible, impossible_columns = rows_to_score(unseen, model, "unseen")
+    rows, impossible = rows_to_score(unseen, model, "unseen")
     training_rows = None if training is None else matched_rows(training, model, "training")
     check_set_size(n_rows)
     if density is not None and density.d != d:
@@ -100,7 +100,7 @@ def assess(
     target_column = None if target is None else column_numbers(model.schema, [target])[0]
 
     watch(0.0, "drawing rows")
-    checks, is_trained = check_rows(model, rows, n_impossible, impossible_columns, training_rows)
+    checks, is_trained = check_rows(model, rows, impossible, training_rows)
     representation = Representation.of(model, rows, training_rows)
     real, pairs, origin = draw_real_pairs(rows, representation, density, n_pairs, n_rows, stream.child("real"))
     draw = partial(sample_rows, model, 0, pairs.n_generated, stream=stream.child("generated"))

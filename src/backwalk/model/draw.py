@@ -43,6 +43,7 @@ from backwalk.torch_state import in_initial_torch_state
 
 _TIMES_LOCK = Lock()
 _MOST_ATTEMPTS, _REDRAWN_AT_ONCE = 1_000, 256  # for rows that break a rule
+_MOST_FOR_RANGES = 30  # attempts, for computed values within the ranges of their columns
 
 
 @in_initial_torch_state
@@ -63,53 +64,48 @@ def draw_tiles(
     @torch.inference_mode()
     def tile(first: int, last: int) -> Tensor:
         row_numbers = np.arange(first, last)
-        return draw_encoded(model, chain, noise_of(row_numbers), given.take(row_numbers - start)).double()
+        of_tile, noise = given.take(row_numbers - start), noise_of(row_numbers)
+        z = draw_encoded(model, chain, noise, of_tile).double()
+        return z if model.codec.rules is None else _redraw_broken(model, chain, noise, of_tile, z)
 
     first = start
     for piece in over_tiles(tile, start, stop, width=model.codec.n_encoded, device=model.denoiser.device):
-        numbers = np.arange(first, first + len(piece))
-        of_piece = given.take(numbers - start)
-        rows = _decode_new(model, piece, of_piece, first)
-        if model.codec.rules is not None:
-            _redraw_broken(model, chain, noise_of, numbers, of_piece, rows)
+        of_piece = given.take(np.arange(first, first + len(piece)) - start)
+        yield _decode_new(model, piece, of_piece, first)
         first += len(piece)
-        yield rows
 
 
 def _redraw_broken(
-    model: DiffusionModel,
-    chain: ReverseChain,
-    noise_of: Callable[[NDArray[np.intp]], RowNoise],
-    numbers: NDArray[np.intp],
-    given: EncodedRows,
-    rows: NDArray[np.float64],
-) -> None:
-    """Draw those of the rows, (n, d), again that break a rule, in place, until they do not.
+    model: DiffusionModel, chain: ReverseChain, noise: RowNoise, given: EncodedRows, z: Tensor
+) -> Tensor:
+    """Return encoded rows of a tile, (n, k), of which those that break a rule are drawn again until they do not.
 
-    Rows whose given values break one alone stay as they are. Raises InvalidInput where a row breaks rules 1,000 times.
+    So are, 30 times at most, rows in which a computed value lies beyond the range of its column. Rows whose given
+    values alone break a rule stay as they are. Raises InvalidInput where a row breaks rules 1,000 times.
     """
-    pending = np.flatnonzero(model.codec.breaks_rules(rows) & ~model.codec.breaks_rules(given.values))
+    codec = model.codec
+    assert codec.rules is not None
+    known, rows = codec.cells(given.values)[:, : codec.n_columns], _decode_new(model, z, given)
+    pending = np.flatnonzero(codec.breaks_rules(rows, known) & ~codec.breaks_rules(known))
     for attempt in range(1, _MOST_ATTEMPTS):
-        for some in np.split(pending, range(_REDRAWN_AT_ONCE, len(pending), _REDRAWN_AT_ONCE)):
-            at = np.resize(some, _REDRAWN_AT_ONCE) if len(some) else some  # the bits depend on the number of rows
-            if len(some):
-                noise = noise_of(numbers[at])
-                noise = replace(noise, stream=noise.stream.child("again", attempt))
-                with torch.inference_mode():
-                    z = draw_encoded(model, chain, noise, given.take(at)).double()[: len(some)]
-                rows[some] = _decode_new(model, z, given.take(some), int(numbers[some[0]]))
-        pending = pending[model.codec.breaks_rules(rows[pending])]
         if not len(pending):
-            return
-    assert model.codec.rules is not None
-    broken = int(model.codec.rules.is_broken(rows[pending[:1]])[0].argmax())
+            return z
+        for some in np.split(pending, range(_REDRAWN_AT_ONCE, len(pending), _REDRAWN_AT_ONCE)):
+            at = np.resize(some, _REDRAWN_AT_ONCE)  # products of one shape
+            candidates = None if noise.candidates is None else noise.candidates[at]
+            again = RowNoise(noise.stream.child("again", attempt), noise.numbers[at], candidates)
+            z[some] = draw_encoded(model, chain, again, given.take(at)).double()[: len(some)]
+            rows[some] = _decode_new(model, z[some], given.take(some))
+        within = known[pending] if attempt < _MOST_FOR_RANGES else None
+        pending = pending[codec.breaks_rules(rows[pending], within)]
+    broken = int(codec.rules.is_broken(rows[pending[:1]])[0].argmax())
     raise InvalidInput(
-        f"Draws should obey the rule {model.codec.rules.stated(model.schema.names)[broken]}, but none of "
-        f"{_MOST_ATTEMPTS:,} for row {numbers[pending[0]]} does: check the given values, or fit with rules=None."
+        f"Draws should obey the rule {codec.rules.stated(model.schema.names)[broken]}, but none of "
+        f"{_MOST_ATTEMPTS:,} for row {noise.numbers[pending[0]]} does: check the given values, or fit with rules=None."
     )
 
 
-def _decode_new(model: DiffusionModel, z: Tensor, given: EncodedRows, first_row: int) -> NDArray[np.float64]:
+def _decode_new(model: DiffusionModel, z: Tensor, given: EncodedRows, first_row: int = 0) -> NDArray[np.float64]:
     """Return new rows, (n, d), of encoded ones, (n, k), with their given values. Raises SamplingDiverged."""
     encoded = z.cpu().numpy()
     broken = np.flatnonzero(~(np.isfinite(encoded) | given.absent.cpu().numpy()).all(axis=1))

@@ -72,11 +72,16 @@ def count_beyond(model: DiffusionModel, values: NDArray[np.float64]) -> UnseenCe
     return +cells
 
 
+def broken_rules(cells: UnseenCells) -> dict[str, int]:
+    """Return the number of rows that break each rule between columns, by its text."""
+    return {rule: n for (what, rule), n in cells.items() if what == _BROKEN}
+
+
 def warn_of_unseen(cells: UnseenCells, name: str = "X") -> None:
     """Warn of cells with values that the fit did not see, if there are any, of rows that are called `name`."""
     if not cells:
         return
-    broken = [f"{rule} ({n:,} row{'s' * (n != 1)})" for (what, rule), n in cells.items() if what == _BROKEN]
+    broken = [f"{rule} ({n:,} row{'s' * (n != 1)})" for rule, n in broken_rules(cells).items()]
     if broken:
         warn_caller(f"{name} has rows that break the rules of the model: {listed(broken)}.", UnseenValuesWarning)
     parts = []

@@ -77,7 +77,7 @@ def fit_codec(
     is_found = rules == "auto"
     if rules == "auto":
         rules = _find_rules(table, whole, options) if scale and _is_table(table) else ()
-    chosen_rules = choose_rules(rules, table, generated=generated) if rules else None
+    chosen_rules = choose_rules(rules, table, generated=generated, are_found=is_found) if rules else None
     if chosen_rules is None:
         return Codec(_fit_columns(table, scale=scale, options=options, missing=missing, weights=weights, whole=whole))
     cells = chosen_rules.with_gaps(table)

@@ -79,8 +79,12 @@ class RulesOfTable:
         return replace(self.system, level_pairs=tuple(pair for pair in pairs if pair.pairs))
 
 
-def choose_rules(rules: Sequence[Rule], table: Table, *, generated: Sequence[int] = ()) -> RulesOfTable | None:
+def choose_rules(
+    rules: Sequence[Rule], table: Table, *, generated: Sequence[int] = (), are_found: bool = False
+) -> RulesOfTable | None:
     """Return rules as those of a table's columns, or None where there are none.
+
+    Those that `are_found` in these rows hold in them: their sides may differ by as much as they do there.
 
     Rules between columns whose missing values are `generated`, by number, are left out. Raises InvalidInput for columns
     that the table does not have or that hold texts, and for a rule that one of its rows breaks.
@@ -103,6 +107,11 @@ def choose_rules(rules: Sequence[Rule], table: Table, *, generated: Sequence[int
             relations.append(_function(rule, at, table))
         else:
             relations.append(_sum(rule, at, table))
+        if are_found:
+            if not isinstance(rule, Order):
+                most = float(_sizes(relations[-1], table).max(initial=0.0))
+                relations[-1] = replace(relations[-1], slack=max(relations[-1].slack, 2.0 * most))
+            continue
         _refuse_broken(rule, RuleSystem(table.schema.n_columns, tuple(relations), tuple(orders)), table)
     if not (relations or orders or combinations):
         return None

@@ -246,10 +246,18 @@ class RuleSystem:
 
     @cached_property
     def preference(self) -> tuple[int, ...]:
-        """The cells of the equations, those first that are drawn rather than computed."""
+        """The cells of the equations, those first that are drawn rather than computed.
+
+        These are gaps, then parts, then totals and functions; of an order the lower one, which no sum makes too small.
+        """
         results = {equation.columns[0] for equation in self.relations}
         members = sorted({j for equation in self.equations for j in equation.columns})
-        return tuple(sorted(members, key=lambda j: (j < self.n_columns, j in results, j)))
+        height = dict.fromkeys(members, 0)
+        for _ in self.orders:
+            for low, high in self.orders:
+                if low in height and high in height:
+                    height[high] = min(max(height[high], height[low] + 1), len(members))
+        return tuple(sorted(members, key=lambda j: (j < self.n_columns, j in results, height[j], j)))
 
     @cached_property
     def drawn(self) -> BoolArray:

@@ -18,7 +18,7 @@ from backwalk.estimates import Rows, as_rows, random_rows
 from backwalk.fit import is_of_the_fit, trained_rows
 from backwalk.formatting import listed
 from backwalk.limits import Unseen, is_whole
-from backwalk.model import DiffusionModel, check_unseen, possible_rows, refuse_gaps, refuse_impossible
+from backwalk.model import DiffusionModel, broken_rules, check_unseen, possible_rows, refuse_gaps, refuse_impossible
 from backwalk.streams import Stream
 from backwalk.table import as_table, match_columns, repeated_values
 
@@ -30,11 +30,22 @@ _FEW_ROWS = 500
 
 
 @dataclass(frozen=True)
+class Impossible:
+    """Unseen rows that the model cannot make: `n_rows` of them, with `columns` and `rules` and how often each.
+
+    `columns` are those with values that no row of the fit has, and `rules` those that rows break.
+    """
+
+    n_rows: int = 0
+    columns: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class RowChecks:
     """Checks of the scored rows, and of the rows given as training rows.
 
-    `n_unseen` rows were scored; `n_impossible` more hold values that the model cannot make, and were left out;
-    `impossible_columns` names the columns of these, with numbers of cells.
+    `n_unseen` rows were scored; those that are `impossible` for the model were left out.
     `is_of_fit` says that the scored rows are the table of the fit. `copied_share` is the share of scored rows that are
     training rows, minus the share of training rows that equal other training rows. Of the `n_given` training rows
     `n_training` were trained on, and the others were held out to choose the weights (both are None without training
@@ -43,8 +54,7 @@ class RowChecks:
     """
 
     n_unseen: int
-    n_impossible: int = 0
-    impossible_columns: tuple[str, ...] = ()
+    impossible: Impossible = Impossible()
     is_of_fit: bool = False
     copied_share: float = 0.0
     n_training: int | None = None
@@ -56,6 +66,11 @@ class RowChecks:
     def share_of_fit(self) -> float:
         """The share of the scored rows that are rows of the fit."""
         return 1.0 if self.is_of_fit else self.copied_share
+
+    @property
+    def n_impossible(self) -> int:
+        """The number of unseen rows that the model cannot make."""
+        return self.impossible.n_rows
 
     @property
     def are_of_fit(self) -> bool:
@@ -80,11 +95,17 @@ class RowChecks:
                 "the baselines were fitted to other rows than the model, and copies of the model's training rows may "
                 "go unnoticed: give the table that was fitted."
             )
-        if self.n_impossible:
+        if self.impossible.rules:
+            yield (
+                "Unseen rows break rules between columns that all rows of the fit obey: "
+                f"{listed(self.impossible.rules)}. The model cannot make such rows, and their log-density is −∞. If "
+                "they are right, fit with rules=None (--no-rules), or declare the rules that hold."
+            )
+        if self.impossible.columns:
             yield (
                 f"{self.n_impossible:,} of {self.n_impossible + self.n_unseen:,} unseen rows hold a value that the "
                 "model cannot make, such as a label that the fit did not see: in "
-                f"{listed(self.impossible_columns)}. Their log-density is −∞, and no score but the test of training "
+                f"{listed(self.impossible.columns)}. Their log-density is −∞, and no score but the test of training "
                 "rows counts them. Include such rows in the fit, or drop the column."
             )
         if self.repeated:
@@ -134,10 +155,8 @@ def matched_rows(x: Any, model: DiffusionModel, name: str, unseen: Unseen = "err
     return as_rows(table.values, name, at_least=FEWEST_ROWS, allow_gaps=True)
 
 
-def rows_to_score(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, int, tuple[str, ...]]:
-    """Return the rows of `matched_rows` that the model can make, the number of the others, and the columns of these.
-
-    The columns are those with values that the model cannot make, each with the number of its cells.
+def rows_to_score(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, Impossible]:
+    """Return the rows of `matched_rows` that the model can make, and what is wrong with the others.
 
     Raises InvalidInput, as `refuse_impossible` does, if fewer than 20 are left.
     """
@@ -146,14 +165,16 @@ def rows_to_score(x: Any, model: DiffusionModel, name: str) -> tuple[Rows, int, 
     if possible.sum() < FEWEST_ROWS:
         refuse_impossible(model, rows, name)
     cells = check_unseen(model, rows, scored=range(rows.shape[1]), unseen="nearest", name=name)
-    return rows[possible], int((~possible).sum()), tuple(f"{column} ({n:,})" for (_, column), n in cells.items())
+    broken = broken_rules(cells)
+    columns = tuple(f"{column} ({n:,})" for (_, column), n in cells.items() if column not in broken)
+    rules = tuple(f"{rule} ({n:,})" for rule, n in broken.items())
+    return rows[possible], Impossible(int((~possible).sum()), columns, rules)
 
 
 def check_rows(
     model: DiffusionModel,
     unseen: Rows,
-    n_impossible: int,
-    impossible_columns: tuple[str, ...],
+    impossible: Impossible,
     training: Rows | None,
 ) -> tuple[RowChecks, NDArray[np.bool_] | None]:
     """Compare the scored rows with those of the fit; return also which training rows, (n,), were trained on."""
@@ -163,12 +184,11 @@ def check_rows(
     )
     is_of_fit = is_of_the_fit(model.card, unseen)
     if training is None:
-        return RowChecks(len(unseen), n_impossible, impossible_columns, is_of_fit, repeated=words), None
+        return RowChecks(len(unseen), impossible, is_of_fit, repeated=words), None
     is_trained = trained_rows(model.card, training)
     checks = RowChecks(
         len(unseen),
-        n_impossible,
-        impossible_columns,
+        impossible,
         is_of_fit,
         copied_share=copied_share(unseen, training),
         n_training=int(is_trained.sum()),
