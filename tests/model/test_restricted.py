@@ -14,11 +14,12 @@ from scipy import stats
 
 from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule
+from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.fit.oracle import oracle_model
 from backwalk.model import encode_given, read_given, sample_rows
 from backwalk.model.given import Allowed, Given
-from backwalk.model.restricted import restrict
+from backwalk.model.restricted import log_prob_of_allowed, restrict
 from backwalk.streams import Stream
 
 WEIGHTS, MEANS = np.array([0.4, 0.6]), np.array([[-1.2, 0.0, 0.0], [0.8, 1.0, -1.0]])
@@ -126,3 +127,28 @@ def test_the_probabilities_of_all_whole_numbers_sum_to_one(rain):
     ]
     assert sum(of_parts) == pytest.approx(1.0, abs=1e-3)
     assert (np.array(p) <= np.array(of_parts) + 1e-6).all()
+
+
+def test_the_probability_of_a_range_is_scored_given_each_row_and_adds_up(rain):
+    rows = rain.sample(40, random_state=3)
+    name, others, nothing = "days", ["rain", "sky"], rows[:1]
+    low, high = rows[name].quantile([0.3, 0.7]).round()
+    parts = [rain.score_samples(rows[others], columns={name: ends}) for ends in ((None, low - 1), (low, None))]
+    np.testing.assert_allclose(np.exp(parts).sum(axis=0), 1.0, atol=1e-3)
+    alone = rain.score_samples(nothing, given=[], columns={name: (low, high)})
+    assert np.exp(alone[0]) == pytest.approx(rows[name].between(low, high).mean(), abs=0.45)
+    for columns in ({name: 1.0}, {name: (low, high), others[0]: (0, 1)}, {}):
+        with pytest.raises(InvalidInput, match="one column"):
+            rain.score_samples(rows, columns=columns)
+    with pytest.raises(InvalidInput, match="differ"):
+        rain.score_samples(rows, given=[name], columns={name: (low, high)})
+    whole = Diffusion(max_steps=1, verbose=False).fit(np.random.default_rng(0).normal(size=(50, 2)))
+    with pytest.raises(InvalidInput, match='conditions="any"'):
+        whole.score_samples(np.zeros((1, 2)), given=[], columns={0: (0.0, 1.0)})
+
+
+def test_a_model_states_the_probability_of_a_range_as_the_truth_is(mixture):
+    values = np.array([[np.nan, 1.0, np.nan], [np.nan, np.nan, np.nan]])
+    found = np.exp(log_prob_of_allowed(mixture, values, Allowed(0, 1.0)))
+    assert found[1] == pytest.approx(above(1.0), rel=0.01)
+    assert found[0] == pytest.approx(restricted(mixture, values[:1], Allowed(0, 1.0)).probability[0], rel=1e-6)

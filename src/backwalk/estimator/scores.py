@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,9 +23,12 @@ from backwalk.model import (
     column_numbers,
     impossible_words,
     log_density,
+    log_prob_of_allowed,
     rank_scores,
+    read_allowed,
 )
 from backwalk.streams import RandomState, as_stream
+from backwalk.table import as_table
 
 if TYPE_CHECKING:
     from backwalk.assess import Fidelity
@@ -36,7 +39,7 @@ class Scores(Fitted):
     """Scores rows, and assesses the model."""
 
     def score_samples(
-        self, X: Any, *, given: Columns | None = None, columns: Columns | None = None
+        self, X: Any, *, given: Columns | None = None, columns: Columns | Mapping[str | int, Any] | None = None
     ) -> NDArray[np.float64]:
         """Return the log-density of each row by the probability-flow ODE: the `log_prob` of `log_density`.
 
@@ -45,7 +48,9 @@ class Scores(Fitted):
         X : array or table, (n, d)
             A missing value is integrated out.
         given, columns : list of columns, default=None
-            See `log_density`.
+            See `log_density`. A mapping from one column to a range `(low, high)` or a set asks for ln of the
+            probability that the column lies in it, given the columns `given` of each row, by default all others that
+            X has. It takes a model that may be given any columns.
 
         Returns
         -------
@@ -64,8 +69,31 @@ class Scores(Fitted):
         >>> model = Diffusion(max_steps=20, conditions="any", random_state=0).fit(X)
         >>> model.score_samples(X[:3], columns=[0]).shape, model.score_samples(X[:3], given=[0]).shape
         ((3,), (3,))
+        >>> bool((model.score_samples(X[:3], given=[0], columns={1: (None, 0.0)}) < 0.0).all())
+        True
         """
+        if isinstance(columns, Mapping):
+            return self._log_prob_of_range(X, given, columns)
         return self.log_density(X, given=given, columns=columns).log_prob.numpy()
+
+    def _log_prob_of_range(
+        self, X: Any, given: Columns | None, columns: Mapping[str | int, Any]
+    ) -> NDArray[np.float64]:
+        """Return ln P(a column in a range or set | given), (n,)."""
+        check_is_fitted(self)
+        schema = self.model_.schema
+        allowed = read_allowed(self.model_, columns)
+        table = as_table(X)
+        if given is None:
+            names = schema.names if table.columns is None else table.columns
+            known = [j for j, name in enumerate(schema.names) if name in names and j != allowed.column]
+        else:
+            known = column_numbers(schema, given)
+        if allowed.column in known:
+            raise InvalidInput(f"given and columns should differ, but both have {schema.label(allowed.column)}.")
+        values = self._read(table, given=known, columns=known, gaps=True).values
+        is_known = np.isin(np.arange(schema.n_columns), known)
+        return log_prob_of_allowed(self.model_, np.where(is_known, values, np.nan), allowed)
 
     def score_ranks(self, X: Any, reference: Any) -> NDArray[np.float64]:
         """Return the share of reference rows whose log-density is no higher than that of each row.

@@ -30,7 +30,7 @@ from backwalk.model.diffusion_model import (
     training_words,
 )
 from backwalk.model.draw import gather_rows, visited_times, walk
-from backwalk.model.given import Given, as_given, read_given
+from backwalk.model.given import Given, as_given, read_allowed, read_given
 from backwalk.model.impute import estimate_rows, impute_rows
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.levels import level_log_probs, level_of
@@ -42,6 +42,7 @@ from backwalk.model.possible import (
     refuse_impossible,
     refuse_not_made,
 )
+from backwalk.model.restricted import log_prob_of_allowed
 from backwalk.model.rows import encode_complete, encode_given, encode_to_score, given_all_levels
 from backwalk.model.sample import sample_numbered, sample_pieces, sample_rows
 from backwalk.model.score import MOST_EXACT_COLUMNS, log_density, log_prob_of_levels, rank_scores
@@ -85,12 +86,14 @@ __all__ = [
     "level_log_probs",
     "level_of",
     "log_density",
+    "log_prob_of_allowed",
     "log_prob_of_levels",
     "log_prob_of_rows",
     "measure_denoising_error",
     "mismatch_warning",
     "possible_rows",
     "rank_scores",
+    "read_allowed",
     "read_cells",
     "read_given",
     "read_given_table",

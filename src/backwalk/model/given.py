@@ -99,6 +99,17 @@ def read_given(model: DiffusionModel, given: Any, n: int, unseen: Unseen = "near
     return as_given(model, values, unseen, allowed)
 
 
+def read_allowed(model: DiffusionModel, columns: Mapping[Any, Any]) -> Allowed:
+    """Return the range or the set of a column as `read_given` does, of a mapping with one. Raises InvalidInput."""
+    _, allowed = _read_mapping(model, columns, "error")
+    if len(columns) != 1 or len(allowed) != 1:
+        raise InvalidInput(
+            f"columns should be a list, or a mapping from one column to its range (low, high) or set, but got "
+            f"{shown(dict(columns))}: ask for one column at a time."
+        )
+    return allowed[0]
+
+
 def as_given(
     model: DiffusionModel, values: NDArray[np.float64], unseen: Unseen, allowed: tuple[Allowed, ...] = ()
 ) -> Given:

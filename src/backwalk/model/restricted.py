@@ -25,6 +25,7 @@ from scipy.interpolate import PchipInterpolator
 from torch import Tensor
 
 from backwalk.diffusion import integrate_ode
+from backwalk.errors import InvalidInput
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.given import Allowed
 from backwalk.model.levels import probabilities_of_levels
@@ -122,6 +123,30 @@ def restrict(model: DiffusionModel, allowed: Allowed, given: EncodedRows) -> Res
         ends = _ends_of_noise(model, allowed, given)
         shares[:, -1] *= _masses(ends).sum(axis=1)
     return Restriction(model, allowed, given, shares, ends)
+
+
+@in_initial_torch_state
+def log_prob_of_allowed(model: DiffusionModel, values: Array, allowed: Allowed) -> Array:
+    """Return ln P(allowed | known) of a column for rows, (n, d), of which all cells without NaN are known: (n,), nats.
+
+    Where rules compute the column from what is known, it is 0 or -inf. Raises InvalidInput for a model that does not
+    know any column given any others.
+    """
+    if model.conditions != "any":
+        raise InvalidInput(
+            "The probability of a range should be of a model that takes any condition, but this one does not: fit with "
+            'conditions="any".'
+        )
+    others = np.where(np.arange(model.codec.n_columns) == allowed.column, np.nan, values)
+    computed = model.codec.cells(others)[:, allowed.column]
+    if not model.codec.columns[allowed.column].width:
+        computed = model.codec.decode(np.zeros((len(others), model.codec.n_encoded)))[:, allowed.column]
+    with np.errstate(divide="ignore"):
+        log_p = np.log(np.where(allowed.contains(computed), 1.0, 0.0))
+        at = np.flatnonzero(np.isnan(computed))
+        if len(at):
+            log_p[at] = np.log(restrict(model, allowed, encode_given(model, others[at])).probability)
+    return log_p
 
 
 def _ends_of_noise(model: DiffusionModel, allowed: Allowed, given: EncodedRows) -> Array:
