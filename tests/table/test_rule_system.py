@@ -106,3 +106,10 @@ def test_records_of_rules_are_read_back_and_others_refused():
             RuleSystem.from_dict(8, record)
     with pytest.raises(InvalidInput):
         RuleSystem(2, SYSTEM.relations)
+
+
+def test_of_a_column_and_an_invertible_function_of_it_only_one_is_ever_seen():
+    assert SYSTEM.stand_ins == {7}
+    generator = np.random.default_rng(5)
+    known = generator.random((200, D)) < 0.4
+    assert not any(chosen[:, 7].any() for chosen in SYSTEM.basis(known, ~known))

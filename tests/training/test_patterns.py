@@ -3,13 +3,14 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from backwalk.denoiser import Residual, TableLayout, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
-from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn
+from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn, as_table, fit_codec, parse_rule
 from backwalk.training import Patterns, Shares
 from backwalk.training.patterns import ABSENT, GIVEN, NOISY
 from backwalk.training.validation import Validation
@@ -146,3 +147,33 @@ def test_numbers_are_trained_given_all_levels_and_some_numbers():
     given = (states[:, ~np.array(HAS_LEVELS)] == GIVEN).sum(axis=1)
     assert 0.2 < ((given > 0) & (given < 3)).mean() < 0.5
     assert (given == 0).mean() > 0.5
+
+
+def test_a_network_never_sees_a_number_beside_all_that_determine_it():
+    """A total with atoms, its parts, an order and a constant column, in any pattern that occurs."""
+    rng = np.random.default_rng(0)
+    low, some, rest = rng.poisson(20, 400), np.where(rng.random(400) < 0.4, 0, rng.poisson(9, 400)), rng.poisson(9, 400)
+    table = {"low": low, "high": low + rng.poisson(3, 400), "some": some, "rest": rest, "all": some + rest}
+    frame = pd.DataFrame({**table, "same": 3, "kind": rng.choice(["a", "b"], 400)})
+    rules = [parse_rule(text) for text in ("low <= high", "all = some + rest", "same <= high")]
+    codec = fit_codec(as_table(frame), rules=rules)
+    patterns = Patterns.of(codec, Shares(0.2, 0.2, 0.2, 0.2, 0.2), "any")
+    z = torch.from_numpy(codec.encode(frame.assign(kind=(frame["kind"] == "b") * 1.0).to_numpy(dtype=float))).float()
+    states = patterns.draw(len(z), stream=Stream(0))
+    levels, weight = patterns.by_coordinate(z, torch.zeros(len(z)), torch.ones(len(z)), states)
+    seen = np.stack(
+        [
+            levels[:, s.stop - 1].numpy() > -math.inf if s.stop > s.start else levels[:, 0].numpy() > math.inf
+            for s in codec.slices
+        ],
+        axis=1,
+    )
+    assert codec.rules is not None
+    for j in codec.rules.preference:
+        others = seen & (np.arange(seen.shape[1]) != j)
+        part = next(part for part in codec.rules.parts if j in part.cells)
+        follows = part.closure(others[:, list(part.cells)])[:, part.cells.index(j)]
+        assert not (follows & seen[:, j]).any()
+    assert (weight >= 0.0).all()
+    assert codec.rules.stand_ins == frozenset()
+    assert seen[:, :5].mean(axis=0).min() > 0.05  # each column is sometimes given or noisy

@@ -288,6 +288,15 @@ class RuleSystem:
                         is_new |= bool((~np.isnan(cells[at, column])).any())
         return cells
 
+    @cached_property
+    def stand_ins(self) -> frozenset[int]:
+        """The cells that never stand for anything, as they alone determine one that is preferred, and it them."""
+        found = set[int]()
+        for part in self.parts:
+            follows = part.closure(np.eye(len(part.cells), dtype=bool))
+            found |= {j for i, j in enumerate(part.cells) if (follows[i, :i] & follows[:i, i]).any()}
+        return frozenset(found)
+
     def basis(
         self, known: BoolArray, asked: BoolArray, *, has_value: BoolArray | None = None, only_asked: bool = False
     ) -> tuple[BoolArray, BoolArray]:

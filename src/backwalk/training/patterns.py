@@ -17,7 +17,9 @@ In "mixed" and "regression" sixteen rows in a row have the same parts given.
 Dates (`Codec.dates`) are drawn before all other parts: in "numbers" and "chain" they are given, and in a third of the
 "joint" rows all other parts are absent.
 
-Where there are rules between columns, parts that follow from others are absent in the end, and have no loss.
+Where there are rules between columns, parts that follow from others are absent in the end, and have no loss. In two
+rows of three all columns that rules compute are absent, as if the table had only the others. In the third, half of
+these others are absent, so that what rules compute is seen as well.
 
 A number with atoms is given only where its level is, and otherwise shares the level's state. A missing cell is absent
 in all patterns, and has no loss. "mixed" and "regression" serve conditions on any columns;
@@ -90,7 +92,7 @@ class Patterns:
     """The parts of dates."""
     rules: RuleSystem | None = None
     parts_of_cells: tuple[tuple[int, int], ...] = ()
-    """The parts of the level and of the number of each cell between which there are rules; one part counts as both."""
+    """The parts of the level and of the number of each cell; one part counts as both, and -1 for a constant cell."""
 
     @classmethod
     def of(
@@ -111,8 +113,9 @@ class Patterns:
         wide = tuple((int(part[b.coordinates.start]), b.n_levels) for b in codec.blocks if b.n_levels > WIDE)
         dates = tuple(part[codec.dates].tolist())
         of_parts = tuple(part.tolist()), tuple(is_code.tolist()), tuple(level.tolist())
-        ends = [(s.start, s.stop - 1) if s.stop > s.start else (0, 0) for s in codec.slices]
-        parts_of_cells = tuple((int(part[start]), int(part[last])) for start, last in ends)
+        parts_of_cells = tuple(
+            (int(part[s.start]), int(part[s.stop - 1])) if s.stop > s.start else (-1, -1) for s in codec.slices
+        )
         return cls(
             *of_parts, shares, given=sets, wide=wide, dates=dates, rules=codec.rules, parts_of_cells=parts_of_cells
         )
@@ -120,7 +123,8 @@ class Patterns:
     def draw(self, rows: int, *, stream: Stream) -> Tensor:
         """Return the state of each part, NOISY, GIVEN or ABSENT, in the rows of a batch: (rows, J), int8."""
         levels, n_parts, of_level = self._has_levels, len(self._first), list(self.level)
-        v = stream.uniform(0, rows, 4 + 2 * n_parts).numpy()
+        n_ruled = len(self._ruled_parts)
+        v = stream.uniform(0, rows, 4 + 2 * n_parts + n_ruled).numpy()
         # Shares of a batch are exact, and each pattern meets all noise levels, which are sorted within a batch.
         place = (np.arange(rows) * _GOLDEN + v[0, 0]) % 1.0
         kind = np.searchsorted(np.cumsum(self.shares.in_order)[:-1], place, side="right")
@@ -137,7 +141,7 @@ class Patterns:
                 sets[i, list(parts)] = True
             is_given = sets[np.floor(v[:, 2] * len(sets)).astype(int)]
         is_given = is_given & is_given[:, of_level]
-        is_absent = v[:, 4 + n_parts :] < np.maximum(2.0 * v[:, 3] - 1.0, 0.0)[:, None]
+        is_absent = v[:, 4 + n_parts : 4 + 2 * n_parts] < np.maximum(2.0 * v[:, 3] - 1.0, 0.0)[:, None]
         is_absent = np.where(is_given[:, of_level], is_absent, is_absent[:, of_level])
         if self.given is not None:  # whole rows, given a set
             is_absent[:] = False
@@ -154,6 +158,13 @@ class Patterns:
         states = np.where((kind == 4)[:, None], np.where(is_given, GIVEN, ABSENT), states)
         for place, _ in self.wide:
             states[states[:, place] == NOISY, place] = ABSENT
+        if n_ruled:
+            is_usual = row % 3 > 0
+            for (cell, parts), of_cell in zip(self._ruled_parts.items(), v[:, -n_ruled:].T, strict=True):
+                is_left_out = is_usual if cell in self._computed else ~is_usual & (of_cell < 0.5)
+                if cell in self._without_computed:
+                    is_left_out = np.full(rows, cell in self._computed)
+                states[np.ix_(is_left_out, np.isin(np.arange(n_parts), parts))] = ABSENT
         return torch.from_numpy(states.astype(np.int8))
 
     def chain(self, place: Tensor) -> Tensor:
@@ -212,11 +223,13 @@ class Patterns:
         nothing = torch.zeros_like(states, dtype=torch.bool)
         if self.rules is None or not self.rules.equations:
             return states, nothing
-        members = np.array(self.rules.preference)
-        level, number = np.array(self.parts_of_cells)[members].T
+        of_cells = np.array(self.parts_of_cells)
+        members = np.array([j for j in self.rules.preference if of_cells[j, 0] >= 0])
+        level, number = of_cells[members].T
         flat: np.ndarray = states.cpu().numpy().reshape(-1, states.shape[-1]).copy()
         of_numbers, of_levels = flat[:, number], flat[:, level]
         known, asked = np.zeros((2, len(flat), self.rules.n_cells), dtype=bool)
+        asked[:, of_cells[:, 0] < 0] = True  # constants, which are drawn as they are
         known[:, members], asked[:, members] = of_numbers == GIVEN, of_numbers == NOISY
         known, asked = (mask[:, members] for mask in self.rules.basis(known, asked, only_asked=True))
         after = np.where(known, GIVEN, np.where(asked, NOISY, ABSENT))
@@ -242,10 +255,28 @@ class Patterns:
         return [int(i) for i in np.unique(np.array(self.part), return_index=True)[1]]
 
     @cached_property
+    def _computed(self) -> frozenset[int]:
+        """The cells that rules compute where nothing is known."""
+        return frozenset() if self.rules is None else frozenset(np.flatnonzero(~self.rules.drawn).tolist())
+
+    @cached_property
+    def _ruled_parts(self) -> dict[int, tuple[int, int]]:
+        """The parts of each cell, but constants, between which there are rules of numbers."""
+        members = () if self.rules is None else self.rules.preference
+        return {j: self.parts_of_cells[j] for j in members if self.parts_of_cells[j][0] >= 0}
+
+    @cached_property
+    def _without_computed(self) -> frozenset[int]:
+        """The cells beside which no network needs to see what rules compute: it stands for nothing."""
+        parts = () if self.rules is None else self.rules.parts
+        stand_ins = frozenset() if self.rules is None else self.rules.stand_ins
+        return frozenset(j for part in parts for j in part.cells if self._computed & set(part.cells) <= stand_ins)
+
+    @cached_property
     def _has_levels(self) -> np.ndarray:
         has_levels = np.array(self.is_code)[self._first]
         if self.rules is not None:  # levels of numbers that rules compute are not drawn
-            has_levels[[self.parts_of_cells[j][0] for j in np.flatnonzero(~self.rules.drawn)]] = False
+            has_levels[[self.parts_of_cells[j][0] for j in self._computed if j in self._ruled_parts]] = False
         return has_levels
 
 
