@@ -16,6 +16,7 @@ from backwalk.assess.topics.membership import MembershipScores, MembershipTest
 from backwalk.assess.topics.memorisation import MemorisationScores
 from backwalk.assess.topics.rows import Impossible
 from backwalk.estimates import Estimate
+from backwalk.table.rule_system import Equation, RuleSystem
 
 from .moons import assessed, fitted
 
@@ -105,16 +106,16 @@ def test_a_use_fails_where_its_figure_s_difference_matters(name, difference, pur
 
 
 def test_rules_are_said_to_hold_and_unseen_rows_that_break_them_are_counted():
-    codec = SimpleNamespace(stated_rules=lambda _: ["a <= b", "c = a + b"])
-    model = SimpleNamespace(codec=codec, schema=SimpleNamespace(names=("a", "b", "c")))
+    rules = RuleSystem(3, (Equation((2, 0, 1), (1.0, -1.0, -1.0)),), ((0, 1),), 1)
+    model = SimpleNamespace(codec=SimpleNamespace(rules=rules), schema=SimpleNamespace(names=("a", "b", "c")))
     fidelity = assessed()
     words = what_rules_hold(fidelity, model).text
-    assert words == f"Yes: every new row obeys a <= b, c = a + b. So do all {fidelity.checks.n_unseen:,} unseen rows."
+    assert words == f"Yes: every new row obeys c = a + b, a <= b. So do all {fidelity.checks.n_unseen:,} unseen rows."
     broken = replace(fidelity.checks, impossible=Impossible(2, (), ("a <= b (2)",)))
     words = what_rules_hold(replace(fidelity, checks=broken), model).text
     assert words.endswith(f"Unseen rows do not always: a <= b (2) of {fidelity.checks.n_unseen + 2:,} rows.")
     assert any("rules=None" in text for text in broken.warnings())
-    codec.stated_rules = lambda _: []
+    model.codec.rules = None
     assert what_rules_hold(fidelity, model) is None
 
 

@@ -8,6 +8,7 @@ from backwalk import Diffusion
 from backwalk.errors import InvalidInput
 from backwalk.fit import check_settings, choose_within, read_rows
 from backwalk.limits import LEAST_MEMORY
+from backwalk.table.codec_rules import stated_rules
 
 SETTINGS = check_settings(Diffusion().get_params(deep=False))
 
@@ -28,12 +29,12 @@ def test_rules_of_files_larger_than_memory_are_confirmed_in_all_rows(tmp_path):
     names, found = chosen.table.schema.names, {"all = some + rest", "place ~ side"}
     assert rows.whole is not None
     assert len(chosen.table.values) < n
-    assert found <= set(chosen.codec.stated_rules(names))
+    assert found <= set(stated_rules(chosen.codec, names))
     elsewhere = np.setdiff1d(frame["number"], rows.table.values[:, 0]).astype(int)
     frame.loc[elsewhere[0], "all"] += 1
     frame.loc[elsewhere[1], "side"] = "a" if frame.loc[elsewhere[1], "place"] != "p" else "b"
     broken, _ = choose(frame, tmp_path / "broken.parquet")
-    assert not found & set(broken.codec.stated_rules(names))
+    assert not found & set(stated_rules(broken.codec, names))
     declared = check_settings(Diffusion(rules=["all = some + rest"]).get_params(deep=False))
     with pytest.raises(InvalidInput, match=r"all = some \+ rest.*1 that"):
         choose(frame, tmp_path / "broken.parquet", declared)

@@ -9,6 +9,7 @@ import pytest
 
 from backwalk import Diffusion
 from backwalk.errors import InvalidInput, UnseenValuesWarning
+from backwalk.table.codec_rules import stated_rules
 
 RULES = ["low <= middle", "middle <= high", "all = some + rest", "log_w = log(w)", "kind ~ place"]
 
@@ -115,6 +116,13 @@ def test_rows_that_break_a_rule_score_minus_infinity_and_are_told(model):
         model.sample(3, given={"kind": "x", "place": "Q"})
 
 
+def test_a_label_that_the_fit_did_not_see_breaks_no_rule_and_counts_as_missing(model):
+    given = pd.DataFrame({"kind": ["x", "w"], "place": ["P", "P"]})
+    with pytest.warns(UnseenValuesWarning, match="missing"):
+        rows = model.sample(2, given=given, random_state=0)
+    assert rows["place"].tolist() == ["P", "P"]
+
+
 def test_the_mean_of_a_computed_number_lies_where_the_rule_allows(model):
     rows = TABLE[:20]
     of_total = model.conditional(rows, "all", given=["some"])
@@ -164,6 +172,6 @@ def test_a_declared_rule_that_rows_break_is_an_error_with_the_row():
 
 def test_rules_of_a_table_are_found_unless_they_are_refused():
     found = Diffusion(max_steps=1, random_state=0, verbose=False).fit(TABLE).model_
-    assert set(found.codec.stated_rules(found.schema.names)) >= {"all = some + rest", "log_w = log(w)"}
+    assert set(stated_rules(found.codec, found.schema.names)) >= {"all = some + rest", "log_w = log(w)"}
     refused = Diffusion(max_steps=1, random_state=0, rules=None, verbose=False).fit(TABLE).model_
     assert refused.codec.rules is None

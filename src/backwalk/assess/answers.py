@@ -29,6 +29,7 @@ from backwalk.assess.verdict import best_of, compare_densities, decide
 from backwalk.assess.words import column_name, figure_texts, signed, with_error
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel
+from backwalk.table.codec_rules import stated_rules
 
 _SINGLE, _TOGETHER, _ROWS, _RARE = (
     "single columns",
@@ -93,7 +94,7 @@ def what_it_is_for(fidelity: Fidelity, model: DiffusionModel) -> Answer | None:
 
 def what_rules_hold(fidelity: Fidelity, model: DiffusionModel) -> Answer | None:
     """Say which rules between columns each new row obeys, and how many unseen rows do not."""
-    rules, broken = model.codec.stated_rules(model.schema.names), fidelity.checks.impossible.rules
+    rules, broken = stated_rules(model.codec, model.schema.names), fidelity.checks.impossible.rules
     if not rules:
         return None
     n = fidelity.checks.n_unseen + fidelity.checks.n_impossible

@@ -15,6 +15,7 @@ from backwalk.fit import ChosenColumns, check_settings, choose_columns, choose_w
 from backwalk.model import DiffusionModel, blur_words, student_words, training_words
 from backwalk.model_file import is_model, load
 from backwalk.table import Codec, Schema, Selection, StrPath, facts_of_columns, find_doubts, is_read_at_once, read_part
+from backwalk.table.codec_rules import stated_rules
 from backwalk.table.column_facts import facts_of_codec
 
 MODEL_SUFFIXES = (".backwalk", ".safetensors")  # of files that are called models even if they are damaged
@@ -85,7 +86,7 @@ def _describe_table(path: StrPath) -> dict[str, Any]:
 
 def _rules(codec: Codec, schema: Schema) -> dict[str, list[str]]:
     """Return the rules between columns, if there are any."""
-    rules = codec.stated_rules(schema.names)
+    rules = stated_rules(codec, schema.names)
     return {"rules": rules} if rules else {}
 
 

@@ -293,13 +293,14 @@ def _say_what_was_read(console: Console, data: str, chosen: ChosenColumns, memor
 
 
 def _say_columns(console: Console, data: str, chosen: ChosenColumns) -> None:
+    from backwalk.table.codec_rules import stated_rules
     from backwalk.table.column_facts import facts_of_codec, lines_of
 
     if chosen.table.columns is not None:
         console.message(f"columns of {data}:")
         for line in lines_of(facts_of_codec(chosen.table.schema, chosen.codec, chosen.gaps), chosen.set_aside):
             console.message(line)
-        stated = chosen.codec.stated_rules(chosen.table.schema.names)
+        stated = stated_rules(chosen.codec, chosen.table.schema.names)
         if stated:
             console.message("rules between them, which each new row obeys (--no-rules leaves them out):")
         for rule in stated:

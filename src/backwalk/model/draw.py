@@ -39,6 +39,7 @@ from backwalk.sampling import (
     walk_rows,
 )
 from backwalk.streams import Stream
+from backwalk.table.codec_rules import breaks_rules
 from backwalk.torch_state import in_initial_torch_state
 
 _TIMES_LOCK = Lock()
@@ -86,7 +87,7 @@ def _redraw_broken(
     codec = model.codec
     assert codec.rules is not None
     known, rows = codec.cells(given.values)[:, : codec.n_columns], _decode_new(model, z, given)
-    pending = np.flatnonzero(codec.breaks_rules(rows, known) & ~codec.breaks_rules(known))
+    pending = np.flatnonzero(breaks_rules(codec, rows, known) & ~breaks_rules(codec, known))
     for attempt in range(1, _MOST_ATTEMPTS):
         if not len(pending):
             return z
@@ -97,7 +98,7 @@ def _redraw_broken(
             z[some] = draw_encoded(model, chain, again, given.take(at)).double()[: len(some)]
             rows[some] = _decode_new(model, z[some], given.take(some))
         within = known[pending] if attempt < _MOST_FOR_RANGES else None
-        pending = pending[codec.breaks_rules(rows[pending], within)]
+        pending = pending[breaks_rules(codec, rows[pending], within)]
     broken = int(codec.rules.is_broken(rows[pending[:1]])[0].argmax())
     raise InvalidInput(
         f"Draws should obey the rule {codec.rules.stated(model.schema.names)[broken]}, but none of "

@@ -29,6 +29,7 @@ from backwalk.model.possible import refuse_fractions, refuse_not_made
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
 from backwalk.model.unseen import UnseenCells, check_unseen, count_beyond
 from backwalk.table import Schema, nearest_index
+from backwalk.table.codec_rules import rules_broken
 from backwalk.table.schema import shown
 
 
@@ -115,7 +116,7 @@ def as_given(
 ) -> Given:
     """Return rows of given values, (m, d), as conditions. Raises InvalidInput as `read_given` does."""
     refuse_fractions(model.schema, values, "given")
-    for rule, is_broken in model.codec.rules_broken(values, model.schema.names).items():
+    for rule, is_broken in rules_broken(model.codec, values, model.schema.names).items():
         at = "" if len(values) == 1 else f" in row {is_broken.argmax()} (rows count from 0)"
         raise InvalidInput(f"given should obey the rules of the model, but breaks {rule}{at}: give other values.")
     every = range(model.codec.n_columns)

@@ -22,6 +22,7 @@ from backwalk.model.sample import sample_candidates, sample_numbered
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import BLOCK_ROWS, Codec
+from backwalk.table.codec_rules import obeys_rules
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
@@ -135,7 +136,7 @@ def _estimates(
             of_draws = codec.cells(drawn.reshape(-1, codec.n_columns)).reshape(*drawn.shape[:2], -1)
             cells[part] = np.where(is_asked[part] & pending, take(of_draws, axis=1), cells[part])
     rows = codec.rows_of_cells(np.where(is_asked, _nearest_values(codec, cells), cells))
-    broken = np.flatnonzero(~codec.obeys_rules(rows))
+    broken = np.flatnonzero(~obeys_rules(codec, rows))
     if len(broken):
         rows[broken] = draw(numbers[broken], 1, given=given.take(broken))[:, 0]
     return np.where(np.isnan(values), rows, values)

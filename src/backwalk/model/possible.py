@@ -15,6 +15,7 @@ from backwalk.errors import InvalidInput
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.terms import user_terms
 from backwalk.table import FILL_GAPS, Column, Schema, Table, complete, label_words
+from backwalk.table.codec_rules import obeys_rules, rules_broken
 
 
 def possible_rows(
@@ -34,7 +35,7 @@ def possible_rows(
     if columns is not None:
         is_possible = is_possible[:, list(columns)]
         values = np.where(np.isin(np.arange(values.shape[1]), [*given, *columns]), values, np.nan)
-    return np.asarray(is_possible.all(axis=1) & model.codec.obeys_rules(values))
+    return np.asarray(is_possible.all(axis=1) & obeys_rules(model.codec, values))
 
 
 def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: str = "X") -> str | None:
@@ -58,7 +59,7 @@ def impossible_words(model: DiffusionModel, values: NDArray[np.float64], name: s
 
 def _broken_words(model: DiffusionModel, values: NDArray[np.float64], name: str) -> str | None:
     """Describe the first rule that rows, (n, d), break; None if they break none."""
-    for rule, is_broken in model.codec.rules_broken(values, model.schema.names).items():
+    for rule, is_broken in rules_broken(model.codec, values, model.schema.names).items():
         row, n = int(is_broken.argmax()), int(is_broken.sum())
         others = f", and {n - 1:,} more break{'s' if n == 2 else ''} it" if n > 1 else ""
         return f"{name} should obey the rule {rule}, but row {row} (rows count from 0) does not{others}"

@@ -23,6 +23,7 @@ from backwalk.model.restricted import Restriction, restrict
 from backwalk.model.rows import EncodedRows, encode_given
 from backwalk.sampling import TILE_ROWS, RowNoise, Sampler
 from backwalk.streams import Stream
+from backwalk.table.codec_rules import breaks_rules
 
 MOST_CANDIDATES = 4 * TILE_ROWS  # of a row; and as many are drawn before too small a share is given up
 LEAST_SHARE = 1e-3  # of candidates that meet the conditions
@@ -185,7 +186,7 @@ def _first_accepted(
         known = given.take(at) if restriction is None else restriction.draw(noise, at)
         candidates = _draw_numbered(model, chain, noise, known).reshape(len(pending), n_each, -1)
         is_met = conditions.holds(candidates)
-        is_met &= ~model.codec.breaks_rules(candidates.reshape(-1, candidates.shape[-1])).reshape(is_met.shape)
+        is_met &= ~breaks_rules(model.codec, candidates.reshape(-1, candidates.shape[-1])).reshape(is_met.shape)
         has_one, first = is_met.any(axis=1), is_met.argmax(axis=1)
         rows[pending[has_one]] = candidates[has_one, first[has_one]]
         pending, n_tried = pending[~has_one], n_tried + n_each

@@ -36,6 +36,7 @@ from backwalk.model.rows import (
     refuse_no_numbers,
 )
 from backwalk.streams import Stream
+from backwalk.table.codec_rules import log_change
 from backwalk.threads import on_one_thread
 from backwalk.torch_state import in_initial_torch_state
 
@@ -106,7 +107,7 @@ def log_density(
     else:
         result = of_numbers(encoded, encoded.cells, watch)
     in_question = in_question_of(model, given, columns)
-    log_prob = result.log_prob + torch.from_numpy(codec.log_change(in_question, values, encoded.cells))
+    log_prob = result.log_prob + torch.from_numpy(log_change(codec, in_question, values, encoded.cells))
     if codec.blocks:
         log_prob = log_prob + log_prob_of_levels(model, encoded)
     return replace(result, log_prob=log_prob.where(is_possible, -torch.inf))

@@ -18,6 +18,7 @@ from backwalk.formatting import listed
 from backwalk.limits import UNSEEN, Unseen
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.possible import impossible_words
+from backwalk.table.codec_rules import rules_broken
 
 UnseenCells = Counter[tuple[str, str]]
 """The number of cells with unseen values, by what becomes of them and by column."""
@@ -57,7 +58,7 @@ def check_unseen(
         elif j in scored:
             cells[_IMPOSSIBLE, label] += n
     is_used = np.isin(np.arange(model.codec.n_columns), [*given, *scored])
-    broken = model.codec.rules_broken(np.where(is_used, values, np.nan), model.schema.names)
+    broken = rules_broken(model.codec, np.where(is_used, values, np.nan), model.schema.names)
     cells.update({(_BROKEN, rule): int(is_broken.sum()) for rule, is_broken in broken.items()})
     return +cells
 

@@ -19,6 +19,7 @@ from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number
 from backwalk.table.choose_rules import choose_rules, with_gaps
 from backwalk.table.choose_splines import choose_splines
 from backwalk.table.codec import Codec
+from backwalk.table.codec_rules import rules_broken, stated_rules
 from backwalk.table.column_options import Levels, Number, Option, column_options
 from backwalk.table.columns import Column, ConstantColumn
 from backwalk.table.find_rules import find_rules
@@ -119,11 +120,11 @@ def _broken_elsewhere(codec: Codec, schema: Schema, whole: WholeTable | None) ->
     if codec.rules is None or whole is None or whole.rows_of is None:
         return broken
     at = sorted({j for j in codec.rules.preference if j < codec.n_columns} | codec.rules.columns_of_levels)
-    stated = codec.stated_rules(schema.names)
+    stated = stated_rules(codec, schema.names)
     for rows in whole.rows_of([schema.names[j] for j in at]):
         values = np.full((len(rows), codec.n_columns), np.nan)
         values[:, at] = rows
-        for rule, is_broken in codec.rules_broken(values, schema.names).items():
+        for rule, is_broken in rules_broken(codec, values, schema.names).items():
             if rule in stated:
                 broken[rule] += int(is_broken.sum())
     return broken

@@ -171,68 +171,6 @@ class Codec:
         """Return the number of the column that has a coordinate; those of gaps follow the user's."""
         return int(self._columns_of[coordinate])
 
-    def breaks_rules(self, values: FloatArray, given: FloatArray | None = None) -> BoolArray:
-        """Return which rows, (n, d), break a rule between numbers: (n,). Missing values break none.
-
-        With `given` values, (n, d), NaN where there is none, so do rows in which rules compute another value beyond the
-        range of its column.
-        """
-        is_broken = np.zeros(len(values), dtype=bool)
-        if self.rules is None:
-            return is_broken
-        is_broken |= self.rules.is_broken(values).any(axis=1)
-        if given is not None:
-            for j in (j for j in self.rules.preference if j < self.n_columns):
-                least, largest = self.columns[j].value_range
-                with np.errstate(invalid="ignore"):
-                    is_broken |= np.isnan(given[:, j]) & ((values[:, j] < least) | (values[:, j] > largest))
-        return is_broken
-
-    def stated_rules(self, names: Sequence[str]) -> list[str]:
-        """Return the texts of the rules between columns of these names."""
-        return [] if self.rules is None else list(map(str, self.rules.stated(names)))
-
-    def rules_broken(self, values: FloatArray, names: Sequence[str]) -> dict[str, BoolArray]:
-        """Return which rows, (n, d), break each rule, (n,), of those that one breaks, by the text of the rule.
-
-        Missing values break none. A gap that the fit did not see counts as a rule of its own, as no row has it.
-        """
-        if self.rules is None:
-            return {}
-        cells, stated = self.cells(values), self.stated_rules(names)
-        of_numbers = self.rules.is_broken(values).T
-        broken = dict(zip(stated, of_numbers, strict=False))
-        for text, pairs in zip(stated[len(of_numbers) :], self.rules.level_pairs, strict=True):
-            one, other = (self.blocks[self.block_numbers[j]] for j in pairs.columns)
-            is_missing = np.isnan(values[:, list(pairs.columns)]).any(axis=1)
-            places = (block.places(values[:, block.column]) for block in (one, other))
-            broken[text] = ~(pairs.allowed((one.n_levels, other.n_levels))[tuple(places)] | is_missing)
-        for i, (gap, (low, high)) in enumerate(zip(self.gaps, self.rules.orders, strict=False), start=self.n_columns):
-            is_new = ~(np.isnan(cells[:, i]) | gap.supports(cells[:, i], None))
-            broken[f"{names[high]} - {names[low]} within its fitted range"] = is_new
-        return {text: is_broken for text, is_broken in broken.items() if is_broken.any()}
-
-    def log_change(self, asked: BoolArray, values: FloatArray, scored: FloatArray) -> FloatArray:
-        """Return what turns the log-density of scored cells, (n, D), into that of the columns asked for, (d,): (n,).
-
-        `values` are the rows, (n, d), and `scored` is NaN in cells that are not scored.
-        """
-        if self.rules is None or not self.rules.equations:
-            return np.zeros(len(values))
-        has_density = np.array([column.chain is not None and not column.cell_width for column in self.all_columns])
-        is_asked, cells = asked & ~np.isnan(values), self.cells(values)
-        at_atom = np.column_stack(
-            [np.isin(x, list(c.atom_shares)) for c, x in zip(self.all_columns, cells.T, strict=True)]
-        )
-        return self.rules.log_change(is_asked, ~np.isnan(scored) & ~at_atom, cells, has_density)
-
-    def obeys_rules(self, values: FloatArray) -> BoolArray:
-        """Return which rows, (n, d), a model can make as far as rules go: (n,). Missing values break none."""
-        obeys = np.ones(len(values), dtype=bool)
-        for is_broken in self.rules_broken(values, [str(j) for j in range(self.n_columns)]).values():
-            obeys &= ~is_broken
-        return obeys
-
     @cached_property
     def allowed_levels(self) -> dict[int, dict[int, BoolArray]]:
         """The pairs of levels that may occur, (L_i, L_j), of those of the `blocks` i and j that rules bind."""
