@@ -197,7 +197,9 @@ class Patterns:
         device = x_0.device
         seen = ~x_0.isnan()
         first_of_level = torch.tensor([self._first[i] for i in self.level], device=device)
-        states, determined = self._obeying_rules(states.to(device).masked_fill(~seen[..., first_of_level], ABSENT))
+        states, determined = states.to(device).masked_fill(~seen[..., first_of_level], ABSENT), None
+        if self._ruled_parts:
+            states, determined = self._obeying_rules(states)
         states = states[..., torch.tensor(self.part, device=device)]
         levels = log_snr.unsqueeze(-1).expand(states.shape).masked_fill(states == GIVEN, math.inf)
         levels = levels.masked_fill(states == ABSENT, -math.inf)
@@ -206,7 +208,8 @@ class Patterns:
         )  # the v-loss's at SNR 0
         is_code = torch.tensor(self.is_code, device=device)
         weights = of_numbers.masked_fill(is_code, self.level_weight).masked_fill((states == GIVEN) | ~seen, 0.0)
-        weights = weights.masked_fill(determined[..., torch.tensor(self.part, device=device)], 0.0)
+        if determined is not None:
+            weights = weights.masked_fill(determined[..., torch.tensor(self.part, device=device)], 0.0)
         for place, n_levels in self.wide:
             every = -(-weights.shape[-2] * n_levels // _MOST_PROBABILITIES)
             of_column = torch.tensor(self.part, device=device) == place
@@ -220,11 +223,8 @@ class Patterns:
 
         So a network never sees a number, given or noisy, beside all that determines it (`RuleSystem.basis`).
         """
-        nothing = torch.zeros_like(states, dtype=torch.bool)
-        if self.rules is None or not self.rules.equations:
-            return states, nothing
-        of_cells = np.array(self.parts_of_cells)
-        members = np.array([j for j in self.rules.preference if of_cells[j, 0] >= 0])
+        assert self.rules is not None
+        of_cells, members = np.array(self.parts_of_cells), np.array(list(self._ruled_parts))
         level, number = of_cells[members].T
         flat: np.ndarray = states.cpu().numpy().reshape(-1, states.shape[-1]).copy()
         of_numbers, of_levels = flat[:, number], flat[:, level]
