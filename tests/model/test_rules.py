@@ -123,6 +123,20 @@ def test_a_label_that_the_fit_did_not_see_breaks_no_rule_and_counts_as_missing(m
     assert rows["place"].tolist() == ["P", "P"]
 
 
+def test_a_level_seen_only_beside_gaps_may_have_any_level_of_the_other_column():
+    number = np.repeat([1.0, 2.0, 3.0, np.nan], 60)
+    rows = pd.DataFrame({"name": np.repeat(["one", "two", "three", "none"], 60), "number": number})
+    model = Diffusion(
+        max_steps=2, columns={"number": "levels"}, rules=["name ~ number"], random_state=0, verbose=False
+    ).fit(rows)
+    drawn = model.sample(400, random_state=1)
+    expected = drawn["name"].map({"one": 1.0, "two": 2.0, "three": 3.0})
+    is_named = drawn["name"] != "none"
+    assert is_named.sum() > 200
+    assert (drawn["number"] == expected)[is_named].all()
+    assert np.isfinite(model.score_samples(drawn)).all()  # fails if "none" beside a number broke a rule
+
+
 def test_the_mean_of_a_computed_number_lies_where_the_rule_allows(model):
     rows = TABLE[:20]
     of_total = model.conditional(rows, "all", given=["some"])

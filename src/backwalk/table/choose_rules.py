@@ -233,6 +233,8 @@ def _level_pairs(rule: Combinations, table: Table, blocks: Mapping[int, Block]) 
     occurs[tuple(places)] = True
     if rule.excluded is None:
         excluded = ~occurs
+        # A level that occurs only where the other column is missing may have any of its levels.
+        excluded[~occurs.any(axis=1)] = excluded[:, ~occurs.any(axis=0)] = False
         excluded[np.isnan(blocks[one].values)] = excluded[:, np.isnan(blocks[other].values)] = False
     else:
         excluded = np.zeros_like(occurs)
