@@ -1,0 +1,181 @@
+"""Check a student's function by the laws of its exercise.
+
+A function is called with tensors, and again with NumPy arrays if a law fails with tensors: students may write it for
+either, or as loops over numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from backwalk.course.laws import EXERCISES, Law, WrongResult
+from backwalk.errors import InvalidInput
+from backwalk.formatting import one_line
+
+_TOLERANCE = 1e-4  # relative and absolute: a function may compute in float32
+
+
+@dataclass(frozen=True)
+class Checked:
+    """The outcome of a check: shown in a notebook as text, and true where every law holds.
+
+    `state` is "passed", "failed" or "unwritten". `holding` are the laws that hold, in words. `fault` says which law
+    fails first, where, and gives a hint; it is empty where all hold.
+    """
+
+    name: str
+    state: str
+    holding: tuple[str, ...]
+    fault: str = ""
+
+    def __bool__(self) -> bool:
+        """Return whether every law holds."""
+        return self.state == "passed"
+
+    def __repr__(self) -> str:
+        """Return the outcome in lines of text."""
+        if self.state == "unwritten":
+            return f"{self.name}: not written yet. Replace the line `raise NotImplementedError` by your lines."
+        n = len(EXERCISES[self.name].laws)
+        head = f"{self.name}: " + (
+            f"right, all {n} laws hold." if self else f"not yet, law {len(self.holding) + 1} of {n} fails."
+        )
+        return "\n".join([head, *(f"  holds: {law}" for law in self.holding), *([self.fault] if self.fault else [])])
+
+
+def check(name: str, mine: Callable[..., Any]) -> Checked:
+    """Check a function that solves an exercise of the course.
+
+    Parameters
+    ----------
+    name : str
+        The exercise: a key of `EXERCISES`.
+    mine : callable
+        Your function, with the arguments that the exercise states. It may be written for tensors, for NumPy arrays,
+        or as loops over numbers.
+
+    Returns
+    -------
+    Checked
+        True where every law holds. Its text names the law that fails, with a counterexample and a hint.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no exercise of this name, or `mine` cannot be called.
+
+    Examples
+    --------
+    >>> from backwalk.course import check
+    >>> def snr(t, alpha_bar):
+    ...     return (1 - alpha_bar[t]) / alpha_bar[t]
+    >>> check("snr", snr)
+    snr: not yet, law 2 of 2 fails.
+      holds: Where signal and noise have the same variance, the ratio is 1.
+      fails: The ratio is that of the variances of signal and noise, for data of variance 1.
+        alpha_bar_t = 0.8: yours is 0.25, it should be 4.
+        Hint: x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps. Which variance belongs above the line?
+    """
+    if name not in EXERCISES:
+        raise InvalidInput(f"name should be one of {', '.join(EXERCISES)}, but got {name!r}: take the exercise's name.")
+    if not callable(mine):
+        raise InvalidInput(f"mine should be your function, but got {type(mine).__name__}: leave out the brackets.")
+    with_tensors = _check_with(name, mine, _as_tensor)
+    if with_tensors.state != "failed":
+        return with_tensors
+    with_arrays = _check_with(name, mine, np.copy)
+    return max(with_tensors, with_arrays, key=lambda checked: (bool(checked), len(checked.holding)))
+
+
+def _check_with(name: str, mine: Callable[..., Any], convert: Callable[..., Any]) -> Checked:
+    """Return the outcome for arguments of one kind."""
+    holding: list[str] = []
+    for law in EXERCISES[name].laws:
+        try:
+            _try_law(law, mine, convert)
+        except NotImplementedError:
+            return Checked(name, "unwritten", ())
+        except WrongResult as wrong:
+            fault = f"  fails: {law.says}\n    {wrong}\n    Hint: {law.hint}"
+            return Checked(name, "failed", tuple(holding), fault)
+        holding.append(law.says)
+    return Checked(name, "passed", tuple(holding))
+
+
+def _try_law(law: Law, mine: Callable[..., Any], convert: Callable[..., Any]) -> None:
+    """Raise WrongResult at the first case of a law that does not hold."""
+
+    def call(*arguments: Any) -> Any:
+        given = [convert(value) if isinstance(value, np.ndarray) else value for value in arguments]
+        try:
+            result = mine(*given)
+        except NotImplementedError:
+            raise
+        except Exception as error:  # whatever a student's function raises
+            raise WrongResult(f"Your function raised {type(error).__name__}: {one_line(error)}.") from error
+        for before, after in zip(arguments, given, strict=True):
+            if isinstance(before, np.ndarray) and not np.array_equal(before, _as_array(after)):
+                raise WrongResult(
+                    "Your function changed one of its arguments in place: write x = x + 1 instead of x += 1."
+                )
+        if result is None:
+            raise WrongResult("Your function returned nothing: does it end with `return`?")
+        return tuple(map(_as_array, result)) if isinstance(result, tuple) else _as_array(result)
+
+    for case in law.cases(call):
+        _compare(case.words, np.asarray(case.got), np.asarray(case.wanted, dtype=float))
+
+
+def _compare(words: str, got: NDArray[Any], wanted: NDArray[np.float64]) -> None:
+    """Raise WrongResult where a result is of another shape, or differs by more than rounding."""
+    if not np.issubdtype(got.dtype, np.number):
+        raise WrongResult(f"{words}: yours is {got.tolist()!r}, which is no number.")
+    if wanted.ndim == 0 and got.size == 1:
+        got = got.reshape(())
+    if got.shape != wanted.shape:
+        raise WrongResult(f"{words}: yours has the shape {_shape(got)}, it should have {_shape(wanted)}.")
+    differs = ~np.isclose(got, wanted, rtol=_TOLERANCE, atol=_TOLERANCE)
+    if differs.any():
+        if wanted.ndim == 0:
+            place = ""
+        else:  # the first row that differs says enough
+            row = int(differs.reshape(len(wanted), -1).any(1).argmax())
+            place, got, wanted = (
+                f"entry {row} of yours" if wanted.ndim == 1 else f"row {row} of yours",
+                got[row],
+                wanted[row],
+            )
+        raise WrongResult(f"{words}: {place or 'yours'} is {_numbers(got)}, it should be {_numbers(wanted)}.")
+
+
+def _as_tensor(array: NDArray[Any]) -> torch.Tensor:
+    return torch.from_numpy(array.copy())
+
+
+def _as_array(value: Any) -> NDArray[Any]:
+    """Return a result as an array: of tensors, arrays, numbers, and lists of these."""
+    if isinstance(value, torch.Tensor):
+        return np.asarray(value.detach().cpu())
+    if isinstance(value, list | tuple):
+        try:
+            return np.asarray([_as_array(item) for item in value])
+        except ValueError as error:
+            raise WrongResult("Your function returned a list of rows of different lengths.") from error
+    return np.asarray(value)
+
+
+def _shape(array: NDArray[Any]) -> str:
+    return f"({', '.join(map(str, array.shape))}{',' * (array.ndim == 1)})" if array.ndim else "() of a single number"
+
+
+def _numbers(values: NDArray[Any]) -> str:
+    """Return numbers with six digits, as a vector in brackets."""
+    texts = [f"{value:.6g}" if math.isfinite(value) else str(value) for value in np.ravel(values).tolist()]
+    return texts[0] if np.ndim(values) == 0 else f"({', '.join(texts)})"
