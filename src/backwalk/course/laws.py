@@ -541,13 +541,12 @@ def _(prior_term: Callable[..., Any]) -> Iterator[Case]:
 def posterior_mean(x_t: Array, x_0: Array, t: int) -> Array:
     """Return the mean of q(x_{t-1} | x_t, x_0) on the chain of the cases. Source: Ho et al. 2020, Eq. 7."""
     (a_s, b_s), (_, b_t) = signal_and_noise(t - 1), signal_and_noise(t)
-    mean: Array = (a_s * BETA[t] * x_0 + math.sqrt(1.0 - BETA[t]) * b_s**2 * x_t) / b_t**2
-    return mean
+    return np.asarray((a_s * BETA[t] * x_0 + math.sqrt(1.0 - BETA[t]) * b_s**2 * x_t) / b_t**2)
 
 
 def _sigma_sq() -> Array:
     """Return reverse variances that are neither beta nor beta_tilde, so that neither can stand for them."""
-    return 0.5 * (BETA + BETA_TILDE)
+    return np.asarray(0.5 * (BETA + BETA_TILDE))
 
 
 def _pair(result: Any) -> tuple[Any, float]:
@@ -575,5 +574,5 @@ def _log_normal(x: Array, mean: Array, variance: float) -> Array:
     """Return ln N(x; mean, variance I): (n,), nats. It is NaN for a variance that is not above 0."""
     if not variance > 0:
         return np.full(len(x), math.nan)
-    squares: Array = ((x - mean) ** 2).sum(1)
-    return -0.5 * (squares / variance + x.shape[1] * math.log(2.0 * math.pi * variance))
+    squares = ((x - mean) ** 2).sum(1)
+    return np.asarray(-0.5 * (squares / variance + x.shape[1] * math.log(2.0 * math.pi * variance)))
