@@ -133,6 +133,14 @@ def test_beyond_32_columns_sixteen_probes_take_the_place_of_the_exact_divergence
         assert torch.equal(usual.log_prob, log_density(model, x, n_intervals=2, n_probes=16).log_prob) is not exact
 
 
+def test_numbers_that_are_given_do_not_count_among_the_32():
+    model, x = wide(34), STREAM.child("x").normal(0, 1, 34).numpy()
+    some = log_density(model, x, given=range(2, 34), n_intervals=2)
+    assert float(some.standard_error) == 0.0
+    assert torch.equal(some.log_prob, log_density(model, x, given=range(2, 34), columns=[0, 1], n_intervals=2).log_prob)
+    assert float(log_density(model, x, given=[0], n_intervals=2).standard_error) > 0.0
+
+
 def test_the_errors_of_different_rows_are_independent():
     """Probes that all rows shared would err alike: the mean's error would be a row's own, and not less by sqrt(n)."""
     model, x = oracle_model(DENOISERS[0], ROWS, SCHEDULE), ROWS.numpy()

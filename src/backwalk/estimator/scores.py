@@ -154,7 +154,7 @@ class Scores(Fitted):
             large, and smaller than the error in one row of a hundred.
         n_probes : int, default=None
             Random probes per row that estimate the divergence, for the mean over many rows: the error of one row may be
-            nats. None computes it exactly up to 32 columns that vary, and takes 16 probes beyond.
+            nats. None computes it exactly up to 32 numbers in question, and takes 16 probes beyond.
         n_places : int, default=16
             Places in the joint cell of a row's integers; time is proportional to them. Unused without integers.
         random_state : int, numpy.random.Generator or RandomState, default=0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -69,13 +69,13 @@ def log_density(
     (`integers.py`). The estimate is biased downwards by about half of its squared standard error where that is well
     below 1. Where it is 1 or more, a few places dominate, and the bias is about as large as the standard error.
 
-    The divergence is exact up to 32 numbers, at the cost of one evaluation for each of them and one more each time.
-    Beyond, or if `n_probes` is given, it is estimated by that many random sign vectors per row (by default 16). All
-    places of a row share these: their error is then nearly the same at all places, and the mean of exp(log p) does not
-    turn it into a bias. Probes and places depend only on `stream` (by default a fixed one) and the row's content: a
-    row's result does not depend on the other rows, and equal rows have equal results, up to rounding: their number
-    decides how many are computed together. Draws of different rows are independent, so that their errors average out.
-    `standard_error` is that of places and probes together.
+    The divergence is exact up to 32 numbers in question, at the cost of one evaluation for each of them and one more
+    each time. Beyond, or if `n_probes` is given, it is estimated by that many random sign vectors per row (by default
+    16). All places of a row share these: their error is then nearly the same at all places, and the mean of exp(log p)
+    does not turn it into a bias. Probes and places depend only on `stream` (by default a fixed one) and the row's
+    content: a row's result does not depend on the other rows, and equal rows have equal results, up to rounding: their
+    number decides how many are computed together. Draws of different rows are independent, so that their errors average
+    out. `standard_error` is that of places and probes together.
 
     Rows are integrated in tiles; `watch` is called with the number of rows of each. The density is blurred by
     `model.blur`. Rows that the model cannot make have -inf (`Codec.supports`). Raises SamplingDiverged if the network
@@ -85,8 +85,10 @@ def log_density(
         raise InvalidInput(f"n_probes should be an integer >= 1 or None, but got {n_probes!r}: 16 is usual.")
     if not is_whole(n_places) or n_places < 1:
         raise InvalidInput(f"n_places should be an integer >= 1, but got {n_places!r}: {N_PLACES} is usual.")
-    codec = model.codec
-    if n_probes is None and len(codec.numbers) > MOST_EXACT_COLUMNS:
+    codec, in_question = model.codec, in_question_of(model, given, columns)
+    asked = np.append(in_question, np.ones(len(codec.gaps), dtype=bool))
+    n_numbers = int(codec.expand_mask(asked[None])[0, codec.numbers].sum())
+    if n_probes is None and n_numbers > MOST_EXACT_COLUMNS:
         n_probes = DEFAULT_PROBES
     density = _NumbersDensity(model, n_intervals, n_probes, Stream(0) if stream is None else stream)
     values = np.asarray(values)
@@ -106,7 +108,6 @@ def log_density(
         result = _product(first, of_numbers(encoded, np.where(is_date, np.nan, encoded.cells), watch))
     else:
         result = of_numbers(encoded, encoded.cells, watch)
-    in_question = in_question_of(model, given, columns)
     log_prob = result.log_prob + torch.from_numpy(log_change(codec, in_question, values, encoded.cells))
     if codec.blocks:
         log_prob = log_prob + log_prob_of_levels(model, encoded)
@@ -175,21 +176,24 @@ class _NumbersDensity:
         `values` are the cells in question in the user's units, (n, D), and NaN elsewhere. `seeds`,
         (n, k), are the encoded rows that seed the probes.
         """
+        is_scored = encoded.in_question[:, self.model.codec.numbers].any(dim=0).cpu().numpy()
+        numbers = torch.from_numpy(self.model.codec.numbers[is_scored]).to(encoded.rows.device)
         parts = (encoded.rows, encoded.known, encoded.in_question, seeds)
-        result = map_tiles(self._score_tile, *parts, width=3, most_rows=_MOST_ROWS, watch=watch)
+        tile = partial(self._score_tile, numbers)
+        result = map_tiles(tile, *parts, width=3, most_rows=_MOST_ROWS, watch=watch)
         refuse_no_numbers(result[:, 0], "Log-densities")
         log_volume = torch.from_numpy(self.model.codec.log_abs_det_jacobian(values))
         return LogDensity(result[:, 0] + log_volume, result[:, 1], result[:, 2])
 
-    def _score_tile(self, rows: Tensor, known: Tensor, in_question: Tensor, seeds: Tensor) -> Tensor:
-        """Return the log-density of a tile's numbers in encoded units, the solver's and the probes' error: (n, 3)."""
+    def _score_tile(self, numbers: Tensor, rows: Tensor, known: Tensor, in_question: Tensor, seeds: Tensor) -> Tensor:
+        """Return the log-density of a tile's `numbers` in encoded units, the solver's and the probes' error: (n, 3)."""
         schedule = self.model.schedule
         low, high = float(schedule.noise_level[1]), float(schedule.noise_level[-1])
-        numbers = torch.from_numpy(self.model.codec.numbers).to(rows.device)
         is_scored = in_question[:, numbers]
         if not bool(is_scored.any()):
             return torch.zeros(len(rows), 3, dtype=torch.float64)
-        denoiser = numbers_given(self.model.denoiser, self.model.codec, rows, known, ~(known | in_question))
+        absent = ~(known | in_question)
+        denoiser = numbers_given(self.model.denoiser, self.model.codec, rows, known, absent, numbers)
         signs = None if self.n_probes is None else _draw_signs(self.stream, seeds.nan_to_num(), self.n_probes)
         result = log_density_of_points(
             denoiser,
