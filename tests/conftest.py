@@ -55,19 +55,6 @@ def cheap_scores():
         yield
 
 
-@pytest.fixture(scope="module")
-def small_tiles():
-    """Draw in smaller tiles, as most tests ask for few rows, and a row takes a whole tile.
-
-    `sampling/test_tiles.py` and the tests of bits in any batch try the library's own.
-    """
-    from backwalk.sampling import over_tiles
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("backwalk.model.draw.over_tiles", partial(over_tiles, tile_rows=256))
-        yield
-
-
 @pytest.fixture
 def undrawn(monkeypatch):
     """Make the figures of a report and do not draw them, as `tests/report` does."""

@@ -20,7 +20,7 @@ from backwalk.table.rule_system import Equation, RuleSystem
 
 from .moons import assessed, fitted
 
-pytestmark = pytest.mark.usefixtures("cheap_scores", "small_tiles")
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 
 GOOD, FOR, REVEALS, NEXT = (
     "Is it good enough?",

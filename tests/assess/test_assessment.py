@@ -15,7 +15,7 @@ from backwalk.streams import Stream
 
 from .moons import MOONS, SOME, TRAINING, UNSEEN, assessed, fitted
 
-pytestmark = pytest.mark.usefixtures("cheap_scores", "small_tiles")
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 
 
 def test_all_models_are_compared_with_the_same_nulls():

@@ -23,7 +23,7 @@ TRAINING, UNSEEN = table(400, 1), table(160, 2)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def cheap(small_tiles):
+def cheap():
     """Few draws, coarse log-densities, and a distance for the classifiers, which tests of the evaluation try."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(closeness, "c2st", lambda x, y, **_: 0.5 + abs(float(np.nanmean(x) - np.nanmean(y))))

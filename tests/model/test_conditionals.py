@@ -15,7 +15,6 @@ from backwalk.model import Conditional, conditional
 from backwalk.streams import Stream
 from backwalk.table import Asinh, Codec, NumberColumn, Schema
 
-pytestmark = pytest.mark.usefixtures("small_tiles")
 SCHEMA = Schema(("x",), ("float64",), "pandas")
 
 

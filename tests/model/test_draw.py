@@ -4,12 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from backwalk.model import (
-    sample_pieces,
-    sample_rows,
-    walk,
-)
-from backwalk.sampling import TILE_ROWS, Sampler, StochasticMultistep, Visit
+from backwalk.model import encode_given, sample_pieces, sample_rows, walk
+from backwalk.model.draw import draw_tiles, make_chain
+from backwalk.sampling import TILE_ROWS, RowNoise, Sampler, StochasticMultistep, Visit
 from backwalk.streams import Stream
 
 STREAM = Stream(11)
@@ -30,7 +27,15 @@ def long_sample(fitted):
 
 @pytest.mark.parametrize(
     ("start", "stop"),
-    [(0, 1), (0, 100), (TILE_ROWS - 50, TILE_ROWS + 50), (TILE_ROWS - 1, TILE_ROWS + 1), (TILE_ROWS, 3000), (7, 7)],
+    [
+        (0, 1),
+        (0, 300),
+        (200, 1100),
+        (TILE_ROWS - 50, TILE_ROWS + 50),
+        (TILE_ROWS - 1, TILE_ROWS + 1),
+        (TILE_ROWS, 3000),
+        (7, 7),
+    ],
 )
 def test_a_row_is_the_same_in_whatever_range_it_is_drawn(model, long_sample, n_threads, start, stop):
     rows = sample_rows(model, start, stop, stream=STREAM, sampler=FEW)
@@ -49,8 +54,20 @@ def test_every_solver_draws_rows_by_their_numbers(model, solver):
 
 def test_pieces_are_the_rows_in_order(model, long_sample):
     pieces = list(sample_pieces(model, 900, 2500, stream=STREAM, sampler=FEW))
-    assert max(map(len, pieces)) <= TILE_ROWS
+    assert [len(piece) for piece in pieces] == [TILE_ROWS - 900, 2500 - TILE_ROWS]
     np.testing.assert_array_equal(np.concatenate(pieces), long_sample[900:2500])
+
+
+def test_a_few_rows_do_not_take_the_evaluations_of_many(model):
+    drawn = []
+
+    def noise_of(numbers):
+        drawn.append(len(numbers))
+        return RowNoise(STREAM, numbers)
+
+    given = encode_given(model, np.full((1, model.codec.n_columns), np.nan))
+    (rows,) = draw_tiles(model, make_chain(model, FEW), 0, 10, noise_of, given)
+    assert (len(rows), drawn) == (10, [256])
 
 
 def test_the_walk_ends_at_the_sample_and_keeps_no_gradients_to_itself(model, long_sample):

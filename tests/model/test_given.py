@@ -14,8 +14,6 @@ from backwalk.estimator import Diffusion
 from backwalk.model import read_given, user_terms
 from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
 
-pytestmark = pytest.mark.usefixtures("small_tiles")
-
 
 @pytest.mark.parametrize(
     ("given", "words"),

@@ -10,9 +10,6 @@ from backwalk import Diffusion
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 
-pytestmark = pytest.mark.usefixtures("small_tiles")
-
-
 GAPS = [(0, "x"), (1, "species"), (2, "y"), (2, "sex"), (3, "species"), (3, "x")]
 
 

@@ -16,8 +16,6 @@ from backwalk.estimator import Diffusion
 from backwalk.model import encode_given, read_given, sample_numbered, sample_rows
 from backwalk.streams import Stream
 
-pytestmark = pytest.mark.usefixtures("small_tiles")
-
 
 def test_given_values_come_back_and_the_others_follow_their_conditional(penguins, penguins_density):
     """By the conditional distribution functions: a false alarm in 1e8."""

@@ -26,8 +26,6 @@ B = LevelsColumn((-1.0, 4.0), tuple(TABLE.sum(0).tolist()), "value")
 CODEC = Codec((A, NumberColumn(0.0, 1.0), B, NumberColumn(3.0, 2.0)))
 BLUR = 1e-3
 
-pytestmark = pytest.mark.usefixtures("small_tiles")
-
 
 @pytest.fixture(scope="module")
 def model():

@@ -14,8 +14,6 @@ from backwalk.table import Codec, ConstantColumn, LevelsColumn, NumberColumn, Sc
 from backwalk.table.grids import Grid
 from backwalk.table.maps import Boundary
 
-pytestmark = pytest.mark.usefixtures("small_tiles")
-
 
 @pytest.fixture
 def birds(penguins):

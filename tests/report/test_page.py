@@ -64,7 +64,7 @@ def context(of=None, **changed):
     return Context(replace(fidelity(), **changed), of or model(), Stream(1))
 
 
-pytestmark = pytest.mark.usefixtures("cheap_scores", "small_tiles")
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 
 
 class Elements(HTMLParser):

@@ -14,7 +14,7 @@ import torch
 from backwalk import sampling
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.sampling import TILE_ROWS, Ancestral, Ddim, StochasticMultistep, padded_tile, walk_back
+from backwalk.sampling import TILE_ROWS, Ancestral, Ddim, StochasticMultistep, padded_tile, tile_of, walk_back
 from backwalk.sampling.chain import TILES_AHEAD
 
 SCHEDULE = NoiseSchedule.linear(7)
@@ -106,7 +106,20 @@ def test_of_wide_rows_fewer_tiles_wait(n_threads):
 
 def test_more_rows_than_a_list_can_have_are_begun():
     """Found by review: an OverflowError."""
-    assert len(next(over_tiles(rows, 0, 10**30))) == TILE_ROWS
+    assert len(next(over_tiles(rows, 0, 10**30, TILE_ROWS))) == TILE_ROWS
+
+
+@pytest.mark.parametrize(("device", "first"), [("cpu", 256), ("meta", TILE_ROWS)])
+def test_the_tiles_of_a_sample_follow_from_row_numbers_and_the_first_are_small(device, first):
+    starts, row = [], 0
+    while row < 3 * TILE_ROWS:
+        start, stop = tile_of(row, torch.device(device))
+        assert (start, stop) == tile_of(stop - 1, torch.device(device))
+        assert row == start < stop <= start + TILE_ROWS
+        starts.append(start)
+        row = stop
+    assert starts[1] == first
+    assert {0, TILE_ROWS, 2 * TILE_ROWS} <= set(starts)
 
 
 def test_between_two_results_the_caller_has_his_threads(n_threads):

@@ -128,7 +128,7 @@ def make_pairs(
         states = walk(model, first, last, stream=stream, sampler=sampler)
         return torch.cat([next(states).x_t, last_state(states).x_t], dim=1)
 
-    tiles = over_tiles(tile, start, stop, width=2 * model.codec.n_encoded, device=model.denoiser.device)
+    tiles = over_tiles(tile, start, stop, TILE_ROWS, width=2 * model.codec.n_encoded, device=model.denoiser.device)
     both = torch.cat(list(tiles))
     if not bool(both.isfinite().all()):
         raise SamplingDiverged(

@@ -55,8 +55,9 @@ def draw_tiles(
     stop: int,
     noise_of: Callable[[NDArray[np.intp]], RowNoise],
     given: EncodedRows,
+    tile_rows: int | None = None,
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield rows start..stop-1, in the user's units, in pieces of at most 2,048 rows.
+    """Yield rows start..stop-1, in the user's units, tile by tile: see `over_tiles`.
 
     `noise_of` returns the noise of rows by their numbers, of which some are outside start..stop-1, as tiles are drawn
     whole. `given` has the known cells: of one row for all, or of each. Raises SamplingDiverged if rows are not finite.
@@ -70,7 +71,7 @@ def draw_tiles(
         return z if model.codec.rules is None else _redraw_broken(model, chain, noise, of_tile, z)
 
     first = start
-    for piece in over_tiles(tile, start, stop, width=model.codec.n_encoded, device=model.denoiser.device):
+    for piece in over_tiles(tile, start, stop, tile_rows, width=model.codec.n_encoded, device=model.denoiser.device):
         of_piece = given.take(np.arange(first, first + len(piece)) - start)
         yield _decode_new(model, piece, of_piece, first)
         first += len(piece)

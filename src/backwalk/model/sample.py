@@ -21,11 +21,12 @@ from backwalk.model.draw import ReverseChain, draw_tiles, gather_rows, make_chai
 from backwalk.model.given import Given
 from backwalk.model.restricted import Restriction, restrict
 from backwalk.model.rows import EncodedRows, encode_given
-from backwalk.sampling import TILE_ROWS, RowNoise, Sampler
+from backwalk.sampling import TILE_ROWS, RowNoise, Sampler, tile_of
 from backwalk.streams import Stream
 from backwalk.table.codec_rules import breaks_rules
 
 MOST_CANDIDATES = 4 * TILE_ROWS  # of a row; and as many are drawn before too small a share is given up
+_FIRST_CANDIDATES = 8  # of a row, in tiles of the size of its own; later ones are drawn in large tiles
 LEAST_SHARE = 1e-3  # of candidates that meet the conditions
 LEAST_PROBABILITY = 1e-15  # of the allowed values of a column
 
@@ -58,7 +59,7 @@ def sample_pieces(
     sampler: Sampler | str | None = None,
     given: Given | None = None,
 ) -> Iterator[NDArray[np.float64]]:
-    """Return an iterator over the rows of `sample_rows`, in pieces of at most 2,048 rows.
+    """Return an iterator over the rows of `sample_rows`, in pieces that end at multiples of 2,048 rows.
 
     Raises InvalidInput at once for a sampler that the model does not have, or that takes no conditions, for columns
     that may not be given, and for a range or a set with next to no probability. The iterator raises it where fewer than
@@ -69,8 +70,23 @@ def sample_pieces(
     chain = make_chain(model, sampler, encoded)
     if conditions.allowed:
         restriction = _rarest(model, conditions, encoded) if model.conditions == "any" else None
-        return _accepted_tiles(model, chain, start, stop, stream, conditions, encoded, restriction)
-    return draw_tiles(model, chain, start, stop, partial(RowNoise, stream), encoded)
+        tiles = _accepted_tiles(model, chain, start, stop, stream, conditions, encoded, restriction)
+    else:
+        tiles = draw_tiles(model, chain, start, stop, partial(RowNoise, stream), encoded)
+    return _in_pieces(tiles, start)
+
+
+def _in_pieces(tiles: Iterator[NDArray[np.float64]], start: int) -> Iterator[NDArray[np.float64]]:
+    """Yield the rows of tiles, from number `start` on, in pieces that end at multiples of 2,048 rows."""
+    waiting, row = list[NDArray[np.float64]](), start
+    for rows in tiles:
+        waiting.append(rows)
+        row += len(rows)
+        if row % TILE_ROWS == 0:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def sample_numbered(
@@ -134,16 +150,16 @@ def _rarest(model: DiffusionModel, conditions: Given, given: EncodedRows) -> Res
 
 
 def _draw_numbered(
-    model: DiffusionModel, chain: ReverseChain, noise: RowNoise, given: EncodedRows
+    model: DiffusionModel, chain: ReverseChain, noise: RowNoise, given: EncodedRows, tile_rows: int | None = None
 ) -> NDArray[np.float64]:
-    """Return the rows that have the numbers of some noise, (n, d)."""
+    """Return the rows that have the numbers of some noise, (n, d), drawn in tiles: see `over_tiles`."""
     n, candidates = len(noise.numbers), noise.candidates
 
     def noise_of(places: NDArray[np.intp]) -> RowNoise:
         places = places.clip(max=n - 1)  # the last tile is filled up
         return RowNoise(noise.stream, noise.numbers[places], None if candidates is None else candidates[places])
 
-    return gather_rows(draw_tiles(model, chain, 0, n, noise_of, given), n, model.codec.n_columns)
+    return gather_rows(draw_tiles(model, chain, 0, n, noise_of, given, tile_rows), n, model.codec.n_columns)
 
 
 def _accepted_tiles(
@@ -156,9 +172,14 @@ def _accepted_tiles(
     given: EncodedRows,
     restriction: Restriction | None,
 ) -> Iterator[NDArray[np.float64]]:
-    for tile in range(start - start % TILE_ROWS, stop, TILE_ROWS):
-        numbers = np.arange(max(start, tile), min(tile + TILE_ROWS, stop))
-        yield _first_accepted(model, chain, numbers, numbers - start, stream, conditions, given, restriction)
+    row = start
+    while row < stop:
+        first, last = tile_of(row, model.denoiser.device)
+        numbers = np.arange(row, min(last, stop))
+        yield _first_accepted(
+            model, chain, numbers, numbers - start, stream, conditions, given, restriction, last - first
+        )
+        row = last
 
 
 def _first_accepted(
@@ -170,21 +191,26 @@ def _first_accepted(
     conditions: Given,
     given: EncodedRows,
     restriction: Restriction | None,
+    tile_rows: int,
 ) -> NDArray[np.float64]:
     """Return the first candidate of each row that meets the conditions: (m, d).
 
     What is known of the rows stands at their `places` in `given`, (m,). The `restriction` is that of one column.
+    `tile_rows` is the size of the rows' tile.
     """
     rows, pending = np.empty((len(numbers), model.codec.n_columns)), np.arange(len(numbers))
     n_tried = n_drawn = n_met = 0
     is_only_one = restriction is not None and len(conditions.allowed) == 1
     while len(pending):
-        n_each = 1 if is_only_one else max(1, min(TILE_ROWS // len(pending), MOST_CANDIDATES - n_tried))
+        # A candidate's tile follows from the row's number and its own, as its bits depend on the tile's size.
+        is_first = n_tried < _FIRST_CANDIDATES
+        at_once, most = (tile_rows, _FIRST_CANDIDATES) if is_first else (TILE_ROWS, MOST_CANDIDATES)
+        n_each = 1 if is_only_one else max(1, min(at_once // len(pending), most - n_tried))
         which = range(n_tried, n_tried + n_each)
         noise, of_candidates = _noise_of_candidates(stream, numbers[pending], which)
         at = places[pending][of_candidates]
         known = given.take(at) if restriction is None else restriction.draw(noise, at)
-        candidates = _draw_numbered(model, chain, noise, known).reshape(len(pending), n_each, -1)
+        candidates = _draw_numbered(model, chain, noise, known, at_once).reshape(len(pending), n_each, -1)
         is_met = conditions.holds(candidates)
         is_met &= ~breaks_rules(model.codec, candidates.reshape(-1, candidates.shape[-1])).reshape(is_met.shape)
         has_one, first = is_met.any(axis=1), is_met.argmax(axis=1)

@@ -4,7 +4,16 @@
 `fitted_times` the choice of the steps that are visited, and `sampler` the choice of all of these by name.
 """
 
-from backwalk.sampling.chain import TILE_ROWS, ChainState, last_state, over_tiles, padded_tile, walk_back, walk_rows
+from backwalk.sampling.chain import (
+    TILE_ROWS,
+    ChainState,
+    last_state,
+    over_tiles,
+    padded_tile,
+    tile_of,
+    walk_back,
+    walk_rows,
+)
 from backwalk.sampling.fitted_times import N_PILOT, fit_times
 from backwalk.sampling.noise import RowNoise
 from backwalk.sampling.sampler import (
@@ -58,6 +67,7 @@ __all__ = [
     "over_tiles",
     "padded_tile",
     "spread_times",
+    "tile_of",
     "walk_back",
     "walk_rows",
 ]

@@ -1,17 +1,19 @@
 """The reverse chain: the loop from x_N back to x_0, and the tiles in which rows are computed.
 
 A row is a function of the stream and its row number. Noise is drawn by row number (`noise.py`). Networks are evaluated
-in tiles of a fixed size, `TILE_ROWS`, each on one thread, which start at multiples of this size: the bits of a matrix
-product depend on its shape, so a row's bits would otherwise depend on how many rows are drawn. A tile also fits in the
-cache.
+in tiles, each on one thread: the bits of a matrix product depend on its shape, so a row's bits would otherwise depend
+on how many rows are drawn. The tile of a row follows from its number (`tile_of`). Tiles have `TILE_ROWS` rows, which
+fit in the cache; the first ones are smaller, so that a few rows do not take the time of many.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -22,6 +24,7 @@ from backwalk.sampling.solvers import Solver, Visit
 from backwalk.threads import over_threads
 
 TILE_ROWS = 2048
+_FIRST_TILES = (0, 256, 1024, TILE_ROWS)  # on a CPU: where the first tiles begin, and the last of them ends
 TILES_AHEAD = 64  # tiles computed ahead of the caller, at most, which bounds memory
 _NUMBERS_AHEAD = 2**25  # numbers in these tiles, at most
 _NUMBERS_PER_DRAW = 64  # of noise, per row: one draw serves several steps of a chain of few coordinates
@@ -90,31 +93,59 @@ def last_state(states: Iterable[ChainState]) -> ChainState:
     return last
 
 
+def tile_of(row: int, device: torch.device) -> tuple[int, int]:
+    """Return the first row of the tile of a row of a sample, and the row after its last one.
+
+    Tiles start at multiples of 2,048, but on a CPU rows 0..2047 are divided into tiles of 256, 768 and 1,024 rows. A
+    GPU takes as long for one row as for a tile.
+
+    >>> [tile_of(row, torch.device("cpu")) for row in (5, 500, 5000)]
+    [(0, 256), (256, 1024), (4096, 6144)]
+    """
+    if row < TILE_ROWS and device.type == "cpu":
+        place = bisect_right(_FIRST_TILES, row)
+        return _FIRST_TILES[place - 1], _FIRST_TILES[place]
+    return _even_tile(row, TILE_ROWS)
+
+
+def _even_tile(row: int, tile_rows: int) -> tuple[int, int]:
+    first = row - row % tile_rows
+    return first, first + tile_rows
+
+
 def over_tiles(
     function: Callable[[int, int], Tensor],
     start: int,
     stop: int,
-    tile_rows: int = TILE_ROWS,
+    tile_rows: int | None = None,
     *,
     width: int,
     device: torch.device,
 ) -> Iterator[Tensor]:
     """Yield the results of function(tile_start, tile_stop) for rows start..stop-1, in order, cut to those rows.
 
-    `function` is called for whole tiles, which may include rows outside start..stop-1, and returns `tile_rows` rows of
-    `width` numbers. Memory is bounded: at most `TILES_AHEAD` results, fewer of wide rows, but at least one per thread,
-    wait for the caller. On a GPU tiles are computed one after the other in the caller's thread.
+    Tiles are those of a sample (`tile_of`), or with `tile_rows` all of this size. `function` is called for whole tiles,
+    which may include rows outside start..stop-1, and returns their rows of `width` numbers. Memory is bounded: at most
+    `TILES_AHEAD` results, fewer of wide rows, but at least one per thread, wait for the caller. On a GPU tiles are
+    computed one after the other in the caller's thread.
     """
-    n_ahead = max(torch.get_num_threads(), min(TILES_AHEAD, _NUMBERS_AHEAD // (tile_rows * width)))
+    n_ahead = max(torch.get_num_threads(), min(TILES_AHEAD, _NUMBERS_AHEAD // ((tile_rows or TILE_ROWS) * width)))
 
-    def compute(tile_start: int) -> Tensor:
+    def tiles_from(row: int) -> Iterator[tuple[int, int]]:
+        while row < stop:
+            first, row_after = tile_of(row, device) if tile_rows is None else _even_tile(row, tile_rows)
+            yield first, row_after
+            row = row_after
+
+    def compute(tile: tuple[int, int]) -> Tensor:
+        first, last = tile
         with torch.no_grad():
-            rows = function(tile_start, tile_start + tile_rows)
-        return rows[max(start - tile_start, 0) : min(stop - tile_start, tile_rows)]
+            rows = function(first, last)
+        return rows[max(start - first, 0) : min(stop, last) - first]
 
-    for first in range(start - start % tile_rows, stop, n_ahead * tile_rows):
-        tile_starts = range(first, min(first + n_ahead * tile_rows, stop), tile_rows)
-        yield from over_threads(compute, tile_starts, parallel=device.type == "cpu")
+    tiles = tiles_from(start)
+    while some := list(islice(tiles, n_ahead)):
+        yield from over_threads(compute, some, parallel=device.type == "cpu")
 
 
 def padded_tile(rows: Tensor, tile_rows: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, row_steps, visited_times, walk
-from backwalk.sampling import TILE_ROWS, ChainState, Sampler
+from backwalk.sampling import ChainState, Sampler, tile_of
 from backwalk.streams import Stream
 from backwalk.web.models import ModelEntry, choose_sampler_for
 from backwalk.web.plane import Packed, Plane, row_record
@@ -117,9 +117,9 @@ def compute_particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, A
     """
     model, plane = entry.model_for(request.reverse_variance), entry.plane(request.columns)
     sampler, stream = choose_sampler_for(model, request), Stream(request.seed).child("sample")
-    first = request.row - request.row % TILE_ROWS
-    states = _walk_tile(entry, request.reverse_variance, first, sampler, stream)
-    walked = row_steps(model, states, request.row - first, sampler=sampler)
+    tile = tile_of(request.row, model.denoiser.device)
+    states = _walk_tile(entry, request.reverse_variance, tile, sampler, stream)
+    walked = row_steps(model, states, request.row - tile[0], sampler=sampler)
     kept = set(choose_frames(len(walked) + 1, 1))
 
     def shown(vector: Tensor) -> list[float]:
@@ -168,11 +168,11 @@ def compute_particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, A
 
 @lru_cache(maxsize=1)
 def _walk_tile(
-    entry: ModelEntry, reverse_variance: str | None, first: int, sampler: Sampler, stream: Stream
+    entry: ModelEntry, reverse_variance: str | None, tile: tuple[int, int], sampler: Sampler, stream: Stream
 ) -> list[ChainState]:
-    """Return the states of the tile of rows from `first` on, from x_N to x_0; one click is followed by others."""
+    """Return the states of a tile of rows, from x_N to x_0; one click is followed by others."""
     model = entry.model_for(reverse_variance)
-    return list(walk(model, first, first + TILE_ROWS, stream=stream, sampler=sampler))
+    return list(walk(model, *tile, stream=stream, sampler=sampler))
 
 
 def _sampler_record(model: DiffusionModel, sampler: Sampler) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from backwalk.table import as_table, fit_codec, refit_codec
 from ..moons import SOME, UNSEEN, fitted
 from ..tables import model, table
 
-pytestmark = pytest.mark.usefixtures("cheap_scores", "small_tiles")
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 TRAINING_OF_TABLE, UNSEEN_OF_TABLE = table(400, 1), table(160, 2)
 
 

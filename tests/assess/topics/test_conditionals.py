@@ -37,7 +37,7 @@ def frame(n, seed, gaps=()):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def coarse(small_tiles):
+def coarse():
     with pytest.MonkeyPatch.context() as patch:
         for module in (likelihood, conditionals, inference_conditionals):
             patch.setattr(module, "log_density", partial(log_density, n_intervals=4))

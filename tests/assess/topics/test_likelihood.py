@@ -11,7 +11,7 @@ from backwalk.streams import Stream
 
 from ..moons import MOONS, SMALL, UNSEEN, assessed
 
-pytestmark = pytest.mark.usefixtures("cheap_scores", "small_tiles")
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 
 
 def test_nats_add_up():

@@ -17,7 +17,7 @@ from tests.empirical import EmpiricalDenoiser
 
 from ..moons import MOONS, SMALL, TRAINING, UNSEEN, assessed, fitted
 
-pytestmark = pytest.mark.usefixtures("cheap_scores", "small_tiles")
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 
 
 def scored(trained, unseen, score=MOONS.log_prob):

@@ -20,7 +20,7 @@ from tests.empirical import EmpiricalDenoiser
 
 from ..moons import SMALL, TRAINING, UNSEEN, assessed, fitted
 
-pytestmark = pytest.mark.usefixtures("cheap_scores", "small_tiles")
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 
 
 def test_rows_that_only_chose_the_weights_are_left_out_of_memory_s_figures():

@@ -49,7 +49,7 @@ def scores(kind="exact", n_pairs=100):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def coarse_densities(small_tiles):
+def coarse_densities():
     """Densities by a quarter of the solver's intervals: ranks of densities need no more."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conditionals, "log_density", partial(log_density, n_intervals=4))

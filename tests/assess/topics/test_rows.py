@@ -15,7 +15,7 @@ from backwalk.streams import Stream
 
 from ..moons import MOONS, SMALL, SOME, TRAINING, UNSEEN, assessed, fitted
 
-pytestmark = pytest.mark.usefixtures("cheap_scores", "small_tiles")
+pytestmark = pytest.mark.usefixtures("cheap_scores")
 
 
 def test_real_rows_without_a_known_density_are_split_and_give_no_gap():
