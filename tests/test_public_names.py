@@ -10,12 +10,14 @@ from backwalk import errors
 
 NAMES = [
     "BackwalkError",
+    "CNNEmbedding",
     "CheckpointError",
     "ColumnsSetAsideWarning",
     "DegenerateRowsWarning",
     "Diffusion",
     "DiffusionImputer",
     "DoubtfulCellsWarning",
+    "FCEmbedding",
     "FewEffectiveDrawsWarning",
     "ImpossibleRowsWarning",
     "InvalidInput",

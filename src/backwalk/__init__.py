@@ -15,7 +15,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from backwalk.denoiser import Residual, Textbook
+    from backwalk.denoiser import CNNEmbedding, FCEmbedding, Residual, Textbook
     from backwalk.diffusion import NoiseSchedule
     from backwalk.errors import (
         BackwalkError,
@@ -45,12 +45,14 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BackwalkError",
+    "CNNEmbedding",
     "CheckpointError",
     "ColumnsSetAsideWarning",
     "DegenerateRowsWarning",
     "Diffusion",
     "DiffusionImputer",
     "DoubtfulCellsWarning",
+    "FCEmbedding",
     "FewEffectiveDrawsWarning",
     "ImpossibleRowsWarning",
     "InvalidInput",
@@ -76,8 +78,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "CNNEmbedding": "denoiser",
     "Diffusion": "estimator",
     "DiffusionImputer": "estimator",
+    "FCEmbedding": "denoiser",
     "Levels": "table",
     "NoiseSchedule": "diffusion",
     "Number": "table",

@@ -6,10 +6,12 @@
 
 from torch import nn
 
+from backwalk.denoiser.embedding import CNNEmbedding, Embedding, FCEmbedding, build_embedding, embedding_probes
+from backwalk.denoiser.embedding_denoiser import DataColumns, EmbeddingDenoiser
 from backwalk.denoiser.layout import WIDE, TableLayout
 from backwalk.denoiser.levels_start import choose_factors
 from backwalk.denoiser.network import Residual, Textbook, is_low
-from backwalk.denoiser.own_network import NetworkDenoiser, answers, check_answers, checked_copy
+from backwalk.denoiser.own_network import NetworkDenoiser, checked_network, network_probes
 from backwalk.denoiser.preconditioning import (
     EnsembleDenoiser,
     NoiseDenoiser,
@@ -17,6 +19,7 @@ from backwalk.denoiser.preconditioning import (
     ResidualDenoiser,
 )
 from backwalk.denoiser.table_denoiser import TableDenoiser
+from backwalk.denoiser.user_module import Probes, answers, check_answers
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
@@ -27,10 +30,16 @@ Architecture = Textbook | Residual | nn.Module
 __all__ = [
     "WIDE",
     "Architecture",
+    "CNNEmbedding",
+    "DataColumns",
+    "Embedding",
+    "EmbeddingDenoiser",
     "EnsembleDenoiser",
+    "FCEmbedding",
     "NetworkDenoiser",
     "NoiseDenoiser",
     "PreconditionedDenoiser",
+    "Probes",
     "Residual",
     "ResidualDenoiser",
     "TableDenoiser",
@@ -41,7 +50,9 @@ __all__ = [
     "check_answers",
     "choose_factors",
     "described",
+    "embedding_probes",
     "is_low",
+    "network_probes",
 ]
 
 
@@ -53,19 +64,27 @@ def build_denoiser(
     floor: float,
     stream: Stream,
     layout: TableLayout | None = None,
+    embedding: Embedding | None = None,
+    data: DataColumns | None = None,
 ) -> EnsembleDenoiser:
     """Return an untrained denoiser of points in R^d, valid on the log-SNRs of a schedule.
 
     `floor` is the finest structure that the data can show, in encoded units; the textbook network ignores it. `stream`
     gives the initial weights; a user's module is copied with its own. With a `layout` the denoiser is a
-    `TableDenoiser`. Raises InvalidInput for a module that cannot denoise such points.
+    `TableDenoiser`, which with an `embedding` reads the columns of `data` through it. Raises InvalidInput for a module
+    that cannot denoise such points, or embed such data.
     """
     log_snr_range = (float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
     denoiser: EnsembleDenoiser
     match architecture:
         case Residual() if layout is not None:
             network = architecture.build(layout.n_inputs, stream=stream, n_outputs=layout.n_outputs)
-            denoiser = TableDenoiser(network, architecture.n_members, floor, log_snr_range, layout)
+            of_table = network, architecture.n_members, floor, log_snr_range, layout
+            if embedding is not None and data is not None:
+                module = build_embedding(embedding, data.m, stream=stream.child("embedding"))
+                denoiser = EmbeddingDenoiser(*of_table, module, data, stream.child("features"))
+            else:
+                denoiser = TableDenoiser(*of_table)
         case _ if layout is not None:
             raise InvalidInput(
                 "Tables with levels, gaps or conditions take a Residual network, but denoiser is "
@@ -77,11 +96,11 @@ def build_denoiser(
             network = architecture.build(d, stream=stream)
             denoiser = ResidualDenoiser(network, architecture.n_members, floor, log_snr_range)
         case nn.Module():
-            denoiser = NetworkDenoiser(checked_copy(architecture, d), floor, log_snr_range)
+            denoiser = NetworkDenoiser(checked_network(architecture, d), floor, log_snr_range)
     return denoiser.eval()
 
 
-def described(architecture: Architecture) -> str:
+def described(architecture: Architecture | Embedding) -> str:
     """Return an architecture in one line: its sizes, or the class of a user's module and its number of parameters."""
     if not isinstance(architecture, nn.Module):
         return repr(architecture)

@@ -31,16 +31,24 @@ class GivenLevels:
     """Rows, (n, k), whose coordinates `known`, (n, k), are given; all other levels are absent.
 
     It is a denoiser of such rows as well, at log-SNRs that are finite for numbers alone: x_0_hat of a code is x_t. The
-    rows may be repeated, all in the same order.
+    rows may be repeated, all in the same order. `added`, (members, n, width), is added to the first hidden units; it is
+    the same in rows of the same number `which`, (n,).
     """
 
-    def __init__(self, denoiser: TableDenoiser, rows: Tensor, known: Tensor) -> None:
+    def __init__(
+        self,
+        denoiser: TableDenoiser,
+        rows: Tensor,
+        known: Tensor,
+        added: Tensor | None = None,
+        which: Tensor | None = None,
+    ) -> None:
         self._denoiser, self._layout = denoiser, denoiser.layout
         self._rows, self._known = rows.masked_fill(~known, 0.0), known.clone()
         self._parameters = [parameter.detach() for parameter in denoiser.network.in_order]
         weight, bias = self._parameters[:2]
         self._parameters[0] = weight[:, self._layout.n_levels :].contiguous()
-        self._entered = bias.expand(-1, len(rows), -1).clone()
+        self._entered = bias.expand(-1, len(rows), -1).clone() if added is None else bias + added
         self._free = torch.zeros(len(rows), self._layout.n_numbers, dtype=torch.bool, device=rows.device)
         for block, coordinates in enumerate(self._layout.coordinates):
             given = known[:, coordinates.start]
@@ -48,7 +56,8 @@ class GivenLevels:
                 self._enter(block, self._layout.level_of(block, self._rows), given)
         self._sets = torch.zeros(0, dtype=torch.long)
         if self._layout.n_blocks:
-            self._sets = equal_rows(torch.cat([self._rows, known.to(rows)], dim=1))[1]
+            of_rows = [self._rows, known.to(rows)] + ([] if which is None else [which[:, None].to(rows)])
+            self._sets = equal_rows(torch.cat(of_rows, dim=1))[1]
 
     @property
     def log_snr_range(self) -> tuple[float, float]:

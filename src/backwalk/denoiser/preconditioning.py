@@ -17,6 +17,7 @@ Source: Ho et al. 2020, Eq. 15; Karras et al. 2022, Eq. 7; the floor is this lib
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Self
 
@@ -101,6 +102,10 @@ class EnsembleDenoiser(nn.Module, ABC):
         part = deepcopy(self, shared)  # with these in the place of the parameters' copies
         part.n_members = len(range(self.n_members)[first:stop])
         return part
+
+    def gradients_of_all(self, of_parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
+        """Return the gradients by all parameters from those by the parameters of parts of the members, in order."""
+        return [torch.cat(parts) for parts in zip(*of_parts, strict=True)]
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""

@@ -115,7 +115,8 @@ class TableDenoiser(EnsembleDenoiser):
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, k), for x_t, (n, k), at log_snr, (), (n,) or (n, k)."""
-        return self._assembled(*self._means(x_t, log_snr))
+        of_members = [self.network.of_member(k) for k in range(self.n_members)]
+        return self._assembled(*self._means(x_t, log_snr, of_members))
 
     def given_levels(self, rows: Tensor, known: Tensor) -> GivenLevels:
         """Return the denoiser at rows, (n, k), of which the coordinates `known`, (n, k), are given.
@@ -129,8 +130,10 @@ class TableDenoiser(EnsembleDenoiser):
 
         All tensors are (members, rows, k).
         """
-        points = _Points.of(self, x_0, eps, log_snr, weight)
-        log_p, log_p_wide, x_0_hat = self._predictions(points, self.network.in_order, bfloat16)
+        return self._loss(self._points(x_0, eps, log_snr, weight), self.network.in_order, bfloat16)
+
+    def _loss(self, points: _Points, in_order: list[Tensor], bfloat16: bool) -> Tensor:
+        log_p, log_p_wide, x_0_hat = self._predictions(points, in_order, bfloat16)
         total = (points.weight_of_numbers * (points.numbers_0 - x_0_hat).square()).sum()
         total = total - (points.weight_of_levels * log_p).sum()
         for head, log_p_of_head in zip(points.heads, log_p_wide, strict=True):
@@ -143,15 +146,22 @@ class TableDenoiser(EnsembleDenoiser):
         It is the sum of weight (x_0 - x_0_hat)^2 over numbers and of -weight ln p(l_0 | x_t) over blocks of levels,
         whose weight is that of their first coordinate.
         """
-        points = _Points.of(self, *(part.unsqueeze(0) for part in (x_0, eps, log_snr, weight)))
-        of_members = [self._predictions(points, self.network.of_member(k)) for k in range(self.n_members)]
-        log_p, log_p_wide, x_0_hats = zip(*of_members, strict=True)
+        points = self._points(*(part.unsqueeze(0) for part in (x_0, eps, log_snr, weight)))
+        return self._losses(points, [self.network.of_member(k) for k in range(self.n_members)])
+
+    def _losses(self, points: _Points, of_members: list[list[Tensor]]) -> Tensor:
+        """Return the loss of each row for the mean of members with these parameters."""
+        predictions = [self._predictions(points, in_order) for in_order in of_members]
+        log_p, log_p_wide, x_0_hats = zip(*predictions, strict=True)
         x_0_hat = sum(x_0_hats[1:], start=x_0_hats[0]) / self.n_members
         losses: Tensor = (points.weight_of_numbers * (points.numbers_0 - x_0_hat).square()).sum(-1)[0]
         losses -= (points.weight_of_levels * _log_mean(log_p)).sum(-1)[0]
         for head, log_p_of_head in zip(points.heads, zip(*log_p_wide, strict=True), strict=True):
             losses.index_add_(0, head.rows, (head.weight * _log_mean(log_p_of_head))[0, :, 0], alpha=-1)
         return losses
+
+    def _points(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> _Points:
+        return _Points.of(self, x_0, eps, log_snr, weight)
 
     def _predictions(
         self, points: _Points, in_order: list[Tensor], bfloat16: bool = False
@@ -200,25 +210,17 @@ class TableDenoiser(EnsembleDenoiser):
             ratios *= absent[rows][:, layout.block_of_level[:n_levels]]
             log_q.flatten(0, -2)[:, :n_levels].index_add_(0, rows, ratios)
 
-    def _outputs_by_member(self, start: _Start, outputs: slice) -> Iterator[Tensor]:
-        """Yield the network's outputs, (1, n, .), member by member."""
-        for k in range(self.n_members):
-            parameters = self.network.of_member(k)
-            # the last two are the output layer's weight and bias
-            parameters[-2:] = [parameter[..., outputs].contiguous() for parameter in parameters[-2:]]
-            yield network_pass(start.inputs, parameters)[0]
-
-    def _means(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
+    def _means(self, x_t: Tensor, log_snr: Tensor, of_members: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
         """Return the members' mean probabilities, (n, M), and mean x_0_hat of the numbers, (n, I)."""
         x, n_levels = x_t.unsqueeze(0), self.layout.n_levels
         start = self._start(x, _log_snr_of_one_member(x_t, log_snr))
         if start.levels_known:  # then q is one-hot, and the network has nothing to add
-            outputs = self._outputs_by_member(start, slice(n_levels, None))
+            outputs = _outputs(start, of_members, slice(n_levels, None))
             of_numbers = [self._numbers_hat(start, x, f) for f in outputs]
             return start.log_q[0].exp(), sum(of_numbers[1:], start=of_numbers[0])[0] / self.n_members
         parts = [
             (self._log_p(start, f).exp(), self._numbers_hat(start, x, f[..., n_levels:]))
-            for f in self._outputs_by_member(start, slice(None))
+            for f in _outputs(start, of_members, slice(None))
         ]
         p, x_0_hat = (sum(each[1:], start=each[0])[0] / self.n_members for each in zip(*parts, strict=True))
         return p, x_0_hat
@@ -235,6 +237,14 @@ class TableDenoiser(EnsembleDenoiser):
         x_0_hat = self.layout.expected_codes(p)
         x_0_hat[..., self.layout.numbers] = numbers.expand(*x_0_hat.shape[:-1], -1)
         return x_0_hat
+
+
+def _outputs(start: _Start, of_members: list[list[Tensor]], outputs: slice) -> Iterator[Tensor]:
+    """Yield the network's outputs, (1, n, .), for each member's parameters."""
+    for in_order in of_members:
+        # the last two are the output layer's weight and bias
+        last = [parameter[..., outputs].contiguous() for parameter in in_order[-2:]]
+        yield network_pass(start.inputs, [*in_order[:-2], *last])[0]
 
 
 def _log_mean(log_p: Sequence[Tensor]) -> Tensor:

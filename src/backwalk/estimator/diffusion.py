@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
 from backwalk import model_file
-from backwalk.denoiser import Architecture, EnsembleDenoiser, Textbook
+from backwalk.denoiser import Architecture, Embedding, EnsembleDenoiser, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
 from backwalk.estimator.conditionals import Conditionals
@@ -65,6 +65,10 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         Sizes of the network; or your own network, a module that maps points, (n, d), and noise levels, (n,), to (n, d),
         of which a copy is trained (see `backwalk.denoiser.own_network`). None follows from the numbers of rows and
         columns.
+    embedding : CNNEmbedding, FCEmbedding or torch.nn.Module, default=None
+        Network from the data columns, (n, m), to features of them, (n, k), which is trained together with the denoiser;
+        the data columns are the only set of `conditions`. For series and other data of many columns: see
+        docs/inference.md. The model then answers for the other columns given all of these alone.
     training : Training, default=None
         Training plan; None follows from the numbers of rows and columns.
     reverse_variance : {"optimal", "beta", "beta_tilde"}, default="optimal"
@@ -144,6 +148,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         *,
         schedule: NoiseSchedule | None = None,
         denoiser: Architecture | None = None,
+        embedding: Embedding | None = None,
         training: Training | None = None,
         reverse_variance: str = "optimal",
         sampler: Sampler | str | None = None,
@@ -170,6 +175,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         self.n_steps = n_steps
         self.schedule = schedule
         self.denoiser = denoiser
+        self.embedding = embedding
         self.training = training
         self.reverse_variance = reverse_variance
         self.sampler = sampler
@@ -395,7 +401,14 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         model_file.save(self.model_, path, overwrite=overwrite)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", denoiser: nn.Module | None = None) -> Diffusion:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        denoiser: nn.Module | None = None,
+        embedding: nn.Module | None = None,
+    ) -> Diffusion:
         """Return the model that `save` wrote. No code in the file is run.
 
         The parameters are those of the fit, except `callbacks` and `device`. A `random_state` that was not an integer
@@ -408,6 +421,8 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         denoiser : torch.nn.Module, default=None
             For a model with your own network, whose code the file does not hold: an instance of the same class. The
             weights are loaded into a copy of it.
+        embedding : torch.nn.Module, default=None
+            The same for a model with your own embedding.
 
         Returns
         -------
@@ -419,10 +434,10 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             There is no model, or it is incomplete, altered, or has another network.
         """
         place = choose_device(device)
-        model = model_file.load(path, denoiser)
-        estimator = cls(device=device)
+        model = model_file.load(path, denoiser, embedding)
+        estimator, modules = cls(device=device), {"denoiser": denoiser, "embedding": embedding}
         try:
-            estimator.set_params(**parameters_from(model.card["parameters"], model.schedule, denoiser))
+            estimator.set_params(**parameters_from(model.card["parameters"], model.schedule, modules))
             check_settings(estimator.get_params(deep=False))
             estimator._adopt(model)
         except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:

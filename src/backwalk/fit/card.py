@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import backwalk
-from backwalk.denoiser import Residual, Textbook
+from backwalk.denoiser import CNNEmbedding, FCEmbedding, Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.fit.plan import Plan
@@ -28,7 +28,8 @@ from backwalk.training import History, Training, split_rows
 
 _LEFT_OUT = ("callbacks", "device")  # a file holds no functions, and another machine has other devices
 _RULES = (Order, Total, Computed, Combinations)
-_KINDS = {kind.__name__: kind for kind in (Residual, Textbook, Sampler, Training, Levels, Number, *_RULES)}
+_SIZES = (Residual, Textbook, CNNEmbedding, FCEmbedding)
+_KINDS = {kind.__name__: kind for kind in (*_SIZES, Sampler, Training, Levels, Number, *_RULES)}
 _AS_FITTED = "as fitted"
 _OWN = "Module"  # a user's network
 _BY_NAME = "by name"  # kinds of columns
@@ -118,16 +119,19 @@ def parameters_record(settings: Settings) -> dict[str, Any]:
 
 
 def parameters_from(
-    record: Mapping[str, Any], schedule: NoiseSchedule, network: nn.Module | None = None
+    record: Mapping[str, Any], schedule: NoiseSchedule, modules: Mapping[str, nn.Module | None] | None = None
 ) -> dict[str, Any]:
-    """Return the parameters that `parameters_record` wrote; `network` takes the place of a user's network.
+    """Return the parameters that `parameters_record` wrote; `modules` take the places of a user's, by parameter.
 
     Raises InvalidInput or TypeError for values that it cannot have written.
     """
     for name in _LEFT_OUT:
         if name in record:
             raise InvalidInput(f"a file should not set {name}, but this one does.")
-    revived = {name: schedule if value == _AS_FITTED else _revived(value, network) for name, value in record.items()}
+    modules = modules or {}
+    revived = {
+        name: schedule if value == _AS_FITTED else _revived(value, modules.get(name)) for name, value in record.items()
+    }
     if isinstance(rules := revived.get("rules"), list):
         revived["rules"] = [_revived(rule, None) for rule in rules]
     return revived
@@ -137,7 +141,7 @@ def _plain(value: Any) -> Any:
     match value:
         case NoiseSchedule():
             return _AS_FITTED
-        case Residual() | Textbook() | Sampler() | Training() | Levels() | Number():
+        case Residual() | Textbook() | CNNEmbedding() | FCEmbedding() | Sampler() | Training() | Levels() | Number():
             return {"kind": type(value).__name__, **as_json(asdict(value))}
         case Order() | Total() | Computed() | Combinations():
             return {"kind": type(value).__name__, **as_json(asdict(value))}

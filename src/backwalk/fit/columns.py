@@ -12,10 +12,11 @@ from backwalk.errors import InvalidInput
 from backwalk.fit.settings import Settings
 from backwalk.formatting import bytes_of, listed
 from backwalk.limits import MEMORY
-from backwalk.model import DiffusionModel, user_terms
+from backwalk.model import DiffusionModel, column_numbers, user_terms
 from backwalk.table import (
     Codec,
     Levels,
+    Number,
     RowsThatFit,
     Schema,
     Selection,
@@ -135,14 +136,19 @@ def choose_from_files(
 def _codec(
     table: Table, settings: Settings, weights: FloatArray | None = None, *, whole: WholeTable | None = None
 ) -> Codec:
+    columns = settings.columns
+    if settings.embedding is not None:  # reads numbers, of which those of a series are encoded alike
+        (data,) = settings.conditions
+        given = column_numbers(table.schema, data)
+        columns = {table.schema.names[j]: Number(map=False) for j in given} | dict(columns or {})
     return fit_codec(
         table,
         scale=settings.scale,
-        columns=settings.columns,
+        columns=columns,
         missing=settings.missing,
         weights=weights,
         whole=whole,
-        rules=settings.rules,
+        rules=settings.rules if settings.embedding is None else (),
     )
 
 

@@ -217,6 +217,7 @@ def _make_model(
         codec=plan.codec,
         schema=plan.chosen.table.schema,
         conditions=plan.conditions,
+        embedding=plan.settings.embedding,
         gaps=plan.gaps,
         reverse_variance=reverse_variance,
         denoising_error=error,

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from backwalk.denoiser import (
     Architecture,
+    DataColumns,
     EnsembleDenoiser,
     TableDenoiser,
     TableLayout,
@@ -39,6 +40,7 @@ from backwalk.fit.rules import (
 from backwalk.fit.settings import Settings, check_length, choose_device
 from backwalk.fit.structure import LAST_LEVEL, complete_cases, default_schedule, finest_scale
 from backwalk.fit.table_rules import default_evaluations, default_shares, table_rules
+from backwalk.formatting import listed
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.model import (
     N_MEASURED_LEVELS,
@@ -150,6 +152,8 @@ def plan_fit(
     has_rules = codec.rules is not None and len(codec.rules.equations) > 0
     has_patterns = has_patterns or len(codec.dates) > 0 or has_rules
     conditions = settings.conditions_for(has_patterns=has_patterns, schema=chosen.table.schema)
+    data = _embedded(chosen, conditions) if settings.embedding is not None else None
+    made, of_made = (codec, slice(None)) if data is None else (data.codec, data.kept.numpy())  # by the network
     is_table = bool(codec.blocks) or bool(np.isnan(z).any()) or conditions is not None or has_rules
     device = torch.device(choose_device(settings.device))
     held_out, trained = split_rows(n, _n_held_out(n, k, settings), stream=split)
@@ -162,11 +166,12 @@ def plan_fit(
         redraw=None if redraw is None else redraw.take(trained),
     )
 
-    from_noise = z[:, codec.drawn_numbers] if is_table else z  # the coordinates that the chain makes from noise
+    # the coordinates that the chain makes from noise
+    from_noise = z[:, codec.drawn_numbers] if is_table else z
     from_noise = from_noise.astype(np.float64, copy=False)
     floor = finest_scale(complete_cases(from_noise), stream=stream.child("floor"))
     if is_table:
-        start, mean, covariance = _fit_start(z, trained, codec, row_weights, stream.child("start"))
+        start, mean, covariance = _fit_start(z[:, of_made], trained, made, row_weights, stream.child("start"))
     else:
         mean, covariance = moments(torch.from_numpy(z))
     schedule = settings.schedule or default_schedule(mean, covariance, floor, settings.n_steps)
@@ -177,21 +182,29 @@ def plan_fit(
             _refuse_wide(z)
 
     has_patience = len(held_out) >= _FEWEST_FOR_PATIENCE
-    rules = table_rules(codec, len(trained), conditions if has_patience else None) if is_table else fit_rules(k)
+    rules = table_rules(made, len(trained), conditions if has_patience else None) if is_table else fit_rules(k)
     if not has_patience:
         rules = replace(rules, patience=None, patient_steps=0)
     max_steps, max_time = settings.max_steps, settings.max_time
     architecture = settings.denoiser or (None if previous_model is None else previous_model.architecture)
+    d = made.n_encoded
     if architecture is None:
-        architecture = default_architecture(len(trained), k, max_time, max_steps, slowness=slowness, rules=rules)
+        architecture = default_architecture(len(trained), d, max_time, max_steps, slowness=slowness, rules=rules)
     training = settings.training or default_training(
-        len(trained), k, max_steps, max_time, architecture, device, slowness=slowness, rules=rules
+        len(trained), d, max_steps, max_time, architecture, device, slowness=slowness, rules=rules
     )
     check_length(training, len(trained))
     only_time_ends_it = max_time is not None and max_steps is None and settings.training is None
-    layout = TableLayout(codec, *start, tied=_tied_numbers(chosen, previous_model)) if is_table else None
+    tied = _tied_numbers(chosen, previous_model) if data is None else ()
     denoiser = build_denoiser(
-        architecture, k, schedule=schedule, floor=floor, stream=stream.child("weights"), layout=layout
+        architecture,
+        k,
+        schedule=schedule,
+        floor=floor,
+        stream=stream.child("weights"),
+        layout=TableLayout(made, *start, tied=tied) if is_table else None,
+        embedding=settings.embedding,
+        data=data,
     )
     if previous_model is not None:
         _start_from(denoiser, previous_model)
@@ -204,7 +217,7 @@ def plan_fit(
         split=split,
         slowness=slowness,
         rows=rows,
-        patterns=Patterns.of(codec, default_shares(codec, conditions), conditions) if is_table else None,
+        patterns=_patterns(codec, made, conditions, always_given=data is not None) if is_table else None,
         schedule=schedule,
         noise_levels=_noise_levels(training, schedule, floor),
         covariance=covariance,
@@ -212,7 +225,7 @@ def plan_fit(
         architecture=architecture,
         denoiser=denoiser.to(device),
         training=training,
-        usual_steps=usual_steps(len(trained), k, rules) if only_time_ends_it else training.steps_for(len(trained)),
+        usual_steps=usual_steps(len(trained), d, rules) if only_time_ends_it else training.steps_for(len(trained)),
         sound_steps=rules.sound_steps,
     )
 
@@ -254,6 +267,27 @@ def _fit_start(
     factors = choose_factors(codec, rows, weights=weights, stream=stream.child("factors"))
     start, mean = (JointGaussian.of_moments(of_all), factors), torch.from_numpy(of_all.mean[numbers])
     return start, mean, torch.from_numpy(of_all.covariance[np.ix_(numbers, numbers)])
+
+
+def _embedded(chosen: ChosenColumns, conditions: Conditions) -> DataColumns:
+    """Return the columns of data that an embedding reads, and the parameters. Raises InvalidInput."""
+    assert isinstance(conditions, tuple)
+    codec, label = chosen.codec, chosen.table.schema.label
+    (columns,) = conditions
+    with_gaps = [label(j) for j in columns if chosen.gaps[j]]
+    if with_gaps:
+        raise InvalidInput(
+            f"An embedding reads all data, but {listed(with_gaps)} have gaps: fill them, with a column that says "
+            "where, or fit without an embedding."
+        )
+    if not set(codec.varying) - set(columns):
+        raise InvalidInput("conditions should leave columns that vary, which are the parameters: leave some out.")
+    return DataColumns.of(codec, columns)
+
+
+def _patterns(codec: Codec, made: Codec, conditions: Conditions, *, always_given: bool) -> Patterns:
+    patterns = Patterns.of(codec, default_shares(made, conditions), conditions)
+    return replace(patterns, always_given=always_given)
 
 
 def _of_mean_one(weights: NDArray[np.float64]) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, ValidationInfo, model_validator
 
-from backwalk.denoiser import Architecture
+from backwalk.denoiser import Architecture, Embedding
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.fit.progress import Callback
@@ -138,6 +138,14 @@ class Settings(_Budget):
             "a Residual, a Textbook, a torch.nn.Module or None", lambda value: isinstance(value, Architecture), _FOLLOWS
         ),
     ]
+    embedding: Annotated[
+        Embedding | None,
+        _rule(
+            "a CNNEmbedding, an FCEmbedding, a torch.nn.Module or None",
+            lambda value: isinstance(value, Embedding),
+            "leave it out where data have few columns",
+        ),
+    ]
     training: Annotated[Training | None, _rule("a Training or None", _is_a(Training), _FOLLOWS)]
     sampler: Annotated[
         Sampler | None,
@@ -208,6 +216,13 @@ class Settings(_Budget):
             )
         if self.schedule is not None:
             _check_schedule(self.schedule)
+        if self.embedding is not None and (isinstance(self.conditions, str) or len(self.conditions or ()) != 1):
+            raise InvalidInput(
+                f"conditions should be one list of data columns where embedding is given, but got "
+                f"{self.conditions!r}: name the columns that it reads, conditions=[[...]]."
+            )
+        if self.embedding is not None and self.rules != "auto" and self.rules:
+            raise InvalidInput("rules should be None where embedding is given, as it goes without: leave them out.")
         return self
 
     def conditions_for(self, *, has_patterns: bool, schema: Schema) -> Conditions:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.denoiser import Architecture, Residual, ResidualDenoiser, described
+from backwalk.denoiser import Architecture, Embedding, EmbeddingDenoiser, Residual, ResidualDenoiser, described
 from backwalk.diffusion import (
     Denoiser,
     NoiseSchedule,
@@ -55,7 +55,8 @@ class DiffusionModel:
     the "optimal" reverse variances follow from it. `decoder_variance` is that of p(x_0 | x_1), in squared encoded
     units. `prior_mismatch` is in nats per row, from the moments of the fitted rows. `card` is plain JSON: parameters,
     versions, seed, sizes. `conditions` says for which given columns the denoiser is valid, and `gaps` are the numbers
-    of the columns in which fitted rows had missing cells. `student` serves the sampler "distilled" only. `fit_seconds`
+    of the columns in which fitted rows had missing cells. `student` serves the sampler "distilled" only. Through an
+    `embedding` the denoiser reads the only set of `conditions`, and these have to be given. `fit_seconds`
     is None for a model from a file, which holds no times, so that equal fits are equal files.
     """
 
@@ -74,6 +75,7 @@ class DiffusionModel:
     conditions: Conditions = "any"
     gaps: tuple[int, ...] = ()
     student: Student | None = None
+    embedding: Embedding | None = None
     fit_seconds: float | None = None
 
     @cached_property
@@ -98,6 +100,8 @@ class DiffusionModel:
         """
         if self.conditions == "any":
             return
+        if self.has_embedding:
+            self._check_all_given(given)
         names, given = self.schema.names, [j for j in given if j in self.codec.varying]
         strange = sorted({*left_out, *missing} - set(self.may_be_missing))
         left_out = [j for j in left_out if j in self.codec.varying]
@@ -116,6 +120,25 @@ class DiffusionModel:
         raise InvalidInput(
             f"The model was fitted with conditions on {fitted}, but got {asked}: give all columns of one of these "
             'sets, or fit again with conditions="any".'
+        )
+
+    @property
+    def has_embedding(self) -> bool:
+        """Whether the denoiser reads the given columns through an embedding; then they have to be given."""
+        return isinstance(self.denoiser, EmbeddingDenoiser)
+
+    def _check_all_given(self, given: Sequence[int]) -> None:
+        """Raise InvalidInput unless all columns that the embedding reads are given, and no others."""
+        names, varying = self.schema.names, set(self.codec.varying)
+        columns = self.conditions[0] if isinstance(self.conditions, tuple) else ()
+        if set(given) & varying == set(columns) & varying:
+            return
+        others = [j for j in range(len(names)) if j not in columns]
+        asked = listed(names[j] for j in given) or "nothing"
+        raise InvalidInput(
+            f"The model has an embedding of {listed(names[j] for j in columns)}, so that it answers for "
+            f"{listed(names[j] for j in others)} given all of these alone, but got {asked} given: give them, or fit "
+            "without an embedding."
         )
 
     @property
@@ -139,6 +162,7 @@ class DiffusionModel:
     def __repr__(self) -> str:
         """Return a summary: the network, its training, the reverse variance, the sampler and the blur."""
         network = type(self.denoiser).__name__ if self.architecture is None else described(self.architecture)
+        network += "" if self.embedding is None else f", {described(self.embedding)}"
         trained = f"  training: {training_words(self)};\n" if self.history.n_steps else ""
         return (
             f"DiffusionModel({network}, {self.codec.n_columns} columns, {self.schedule!r},\n{trained}"

@@ -292,10 +292,11 @@ def make_solver(model: DiffusionModel, sampler: Sampler, times: list[int]) -> So
 def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
     """Return the steps of the model's chain that a sampler visits: increasing, ending at n_steps.
 
-    For solvers such as "multistep" they are fitted to the denoiser at first use, and then depend on the model only.
+    For solvers such as "multistep" they are fitted to the denoiser at first use, and then depend on the model only. A
+    model with an embedding has no rows to fit them to.
     """
     n_evaluations, schedule = sampler.n_evaluations, model.schedule
-    has_fitted_times = sampler.solver_class.fits_times and len(model.codec.numbers) > 0
+    has_fitted_times = sampler.solver_class.fits_times and len(model.codec.numbers) > 0 and not model.has_embedding
     if not has_fitted_times or n_evaluations is None or not 1 < n_evaluations < schedule.n_steps:
         return sampler.times(schedule)
     key = (sampler.solver, n_evaluations)

@@ -149,6 +149,8 @@ def _refuse_levels(model: DiffusionModel) -> None:
             f"Latents should be of numbers that are drawn together, but {dates} is drawn first: leave it out of the "
             "fit."
         )
+    if model.has_embedding:
+        raise InvalidInput("Latents should be of whole rows, but the model has an embedding: fit without one.")
     if model.codec.rules is not None:
         raise InvalidInput("Latents should be of numbers without rules between them: fit with rules=None.")
     if model.codec.blocks:

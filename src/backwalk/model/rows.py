@@ -15,7 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from backwalk.denoiser import TableDenoiser
+from backwalk.denoiser import EmbeddingDenoiser, TableDenoiser
 from backwalk.diffusion import Denoiser, RowwiseConditional
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.limits import FARTHEST_TO_SCORE
@@ -215,13 +215,18 @@ def with_levels_given(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Ten
 def given_all_levels(denoiser: Denoiser, codec: Codec, z: Tensor) -> tuple[Denoiser, Tensor]:
     """Return the denoiser of the numbers of encoded rows, (n, k), given all levels, and the numbers: (n, i).
 
-    Rows to which all numbers apply are taken, if there are 20; of others, numbers that do not apply are absent.
+    Rows to which all numbers apply are taken, if there are 20; of others, numbers that do not apply are absent. Data
+    that an embedding reads are given as well, and are not among the numbers.
     """
     numbers = torch.from_numpy(codec.drawn_numbers).to(z.device)
+    if isinstance(denoiser, EmbeddingDenoiser):
+        numbers = numbers[torch.isin(numbers, denoiser.kept)]
     with_all_numbers = z[~z[:, numbers].isnan().any(dim=1)]
     rows = (with_all_numbers if len(with_all_numbers) >= _FEWEST_ROWS else z).clone()
     rows[:, ~torch.from_numpy(codec.drawn_coordinates)] = torch.nan
     known = torch.zeros_like(rows, dtype=torch.bool)
+    if isinstance(denoiser, EmbeddingDenoiser):
+        known[:, denoiser.coordinates] = True
     return numbers_given(denoiser, codec, rows, known, rows.isnan(), numbers), rows[:, numbers].nan_to_num()
 
 

@@ -14,7 +14,13 @@ from torch import Tensor, nn
 
 from backwalk.denoiser import (
     Architecture,
+    CNNEmbedding,
+    DataColumns,
+    Embedding,
+    EmbeddingDenoiser,
     EnsembleDenoiser,
+    FCEmbedding,
+    Probes,
     Residual,
     ResidualDenoiser,
     TableDenoiser,
@@ -23,6 +29,8 @@ from backwalk.denoiser import (
     answers,
     build_denoiser,
     check_answers,
+    embedding_probes,
+    network_probes,
 )
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
@@ -64,6 +72,7 @@ def record_of(model: DiffusionModel) -> Record:
     return Record.model_validate(
         {
             "architecture": _architecture_record(model),
+            "embedding": _embedding_record(model),
             "has_patterns": layout is not None,
             "floor": getattr(model.denoiser, "floor", 0.0),
             "tied": list(layout.tied) if layout is not None else [],
@@ -93,9 +102,21 @@ def _architecture_record(model: DiffusionModel) -> dict[str, Any]:
         )
     if isinstance(architecture, nn.Module):
         assert isinstance(model.denoiser, EnsembleDenoiser)
-        outputs = answers(model.denoiser.network, model.codec.n_encoded)
-        return {"kind": "Module", "name": type(architecture).__name__[:200], "answers": outputs}
+        return _module_record(architecture, model.denoiser.network, network_probes(model.codec.n_encoded))
     return {"kind": type(architecture).__name__, **vars(architecture)}
+
+
+def _embedding_record(model: DiffusionModel) -> dict[str, Any] | None:
+    embedding, denoiser = model.embedding, model.denoiser
+    if not isinstance(denoiser, EmbeddingDenoiser):
+        return None
+    if isinstance(embedding, nn.Module):
+        return _module_record(embedding, denoiser.embedding, embedding_probes(denoiser.m))
+    return {"kind": type(embedding).__name__, **vars(embedding)}
+
+
+def _module_record(module: nn.Module, trained: nn.Module, probes: Probes) -> dict[str, Any]:
+    return {"kind": "Module", "name": type(module).__name__[:200], "answers": answers(trained, probes)}
 
 
 def check_tensors(tensors: dict[str, Tensor]) -> None:
@@ -127,21 +148,32 @@ def _is_finite(tensor: Tensor) -> bool:
     return all(bool(piece.isfinite().all()) for piece in torch.split(tensor.flatten(), 2**20))
 
 
-def model_of(record: Record, tensors: dict[str, Tensor], network: nn.Module | None = None) -> DiffusionModel:
+def model_of(
+    record: Record, tensors: dict[str, Tensor], network: nn.Module | None = None, embedding: nn.Module | None = None
+) -> DiffusionModel:
     """Build a model from its record and tensors; weights are removed from `tensors`, to save memory.
 
-    For a user's network, the weights are loaded into a copy of `network`. Raises ModelFileError, InvalidInput and
-    RuntimeError.
+    For a user's network, the weights are loaded into a copy of `network`, and for a user's embedding into one of
+    `embedding`. Raises ModelFileError, InvalidInput and RuntimeError.
     """
     check_tensors(tensors)
     codec, schema = Codec.from_dict(record.codec), Schema.from_dict(record.data_schema)
     codec.check_schema(schema)
     architecture = _architecture_of(record, network)
     schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
-    d, layout = codec.n_encoded, _layout_of(record, codec)
-    denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors, layout)
+    d, conditions = codec.n_encoded, _conditions_of(record, schema)
+    read, data = _embedding_of(record, embedding), None
+    if read is not None:
+        if not isinstance(conditions, tuple) or len(conditions) != 1 or not record.has_patterns:
+            raise ModelFileError("a model with an embedding should have one set of conditions.")
+        data = DataColumns.of(codec, conditions[0])
+    layout = _layout_of(record, codec if data is None else data.codec)
+    of_data = None if read is None or data is None else (read, data)
+    denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors, layout, of_data)
     if isinstance(record.architecture, OwnNetwork):
-        check_answers(denoiser.network, d, record.architecture.answers)
+        check_answers(denoiser.network, network_probes(d), record.architecture.answers)
+    if isinstance(record.embedding, OwnNetwork) and isinstance(denoiser, EmbeddingDenoiser):
+        check_answers(denoiser.embedding, embedding_probes(denoiser.m), record.embedding.answers)
     history: dict[str, Any] = record.history.model_dump()
     for name in _HISTORY:
         row = tensors[f"history.{name}"]
@@ -159,7 +191,8 @@ def model_of(record: Record, tensors: dict[str, Tensor], network: nn.Module | No
         prior_mismatch=record.prior_mismatch,
         history=History(**history),
         card=record.card.model_dump(exclude_unset=True),
-        conditions=_conditions_of(record, schema),
+        conditions=conditions,
+        embedding=read,
         gaps=tuple(record.gaps),
         student=_student_of(record, tensors, d, schedule),
     )
@@ -169,19 +202,39 @@ def _architecture_of(record: Record, network: nn.Module | None) -> Architecture:
     if not isinstance(record.architecture, OwnNetwork):
         if network is not None:
             raise ModelFileError("the model has a network of this library: leave `denoiser` out.")
-        kinds: dict[str, type[Residual | Textbook]] = {kind.__name__: kind for kind in (Residual, Textbook)}
-        sizes = dict(record.architecture)
-        kind = kinds.get(str(sizes.pop("kind", None)))
-        if kind is None:
-            raise ModelFileError(f"the kind of its architecture should be one of {', '.join(kinds)}.")
-        return _made("architecture", kind, sizes)
-    name = record.architecture.name
-    if network is None:
+        sizes: Residual | Textbook = _sizes_of("architecture", record.architecture, (Residual, Textbook))
+        return sizes
+    return _code_of("denoiser", record.architecture, network)
+
+
+def _embedding_of(record: Record, embedding: nn.Module | None) -> Embedding | None:
+    if isinstance(record.embedding, OwnNetwork):
+        return _code_of("embedding", record.embedding, embedding)
+    if embedding is not None:
+        raise ModelFileError("the model has no embedding of a user's: leave `embedding` out.")
+    if record.embedding is None:
+        return None
+    sizes: CNNEmbedding | FCEmbedding = _sizes_of("embedding", record.embedding, (CNNEmbedding, FCEmbedding))
+    return sizes
+
+
+def _sizes_of(name: str, settings: dict[str, Any], kinds: tuple[type, ...]) -> Any:
+    """Return the record of sizes, of one of these kinds, that a file's settings name."""
+    by_name, sizes = {kind.__name__: kind for kind in kinds}, dict(settings)
+    kind = by_name.get(str(sizes.pop("kind", None)))
+    if kind is None:
+        raise ModelFileError(f"the kind of its {name} should be one of {', '.join(by_name)}.")
+    return _made(name, kind, sizes)
+
+
+def _code_of(parameter: str, module: OwnNetwork, given: nn.Module | None) -> nn.Module:
+    """Return the user's module that is `given` to load, in place of the code that a file does not hold."""
+    if given is None:
         raise ModelFileError(
-            f"it holds the weights of a user's network, {name}, but not its code: load it in Python by "
-            f"Diffusion.load(path, denoiser={name}(...))."
+            f"it holds the weights of a user's network, {module.name}, but not its code: load it in Python by "
+            f"Diffusion.load(path, {parameter}={module.name}(...))."
         )
-    return network
+    return given
 
 
 def _made(name: str, kind: type[_Made], values: dict[str, Any]) -> _Made:
@@ -231,6 +284,7 @@ def _network_of(
     prefix: str,
     tensors: dict[str, Tensor],
     layout: TableLayout | None = None,
+    of_data: tuple[Embedding, DataColumns] | None = None,
 ) -> EnsembleDenoiser:
     """Build a network with the weights whose names begin with `prefix`, and remove these from `tensors`."""
     weights = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
@@ -242,7 +296,17 @@ def _network_of(
         n_needed = architecture.n_parameters(d)
     if n_needed > n_weights:
         raise ModelFileError(f"{prefix}network should have {n_needed} weights, but has {n_weights}.")
-    denoiser = build_denoiser(architecture, d, schedule=schedule, floor=floor, stream=Stream(0), layout=layout)
+    embedding, data = of_data or (None, None)
+    denoiser = build_denoiser(
+        architecture,
+        d,
+        schedule=schedule,
+        floor=floor,
+        stream=Stream(0),
+        layout=layout,
+        embedding=embedding,
+        data=data,
+    )
     # Copied into torch's own memory: the bits of products may depend on the alignment of the weights.
     denoiser.load_state_dict(weights)
     return denoiser

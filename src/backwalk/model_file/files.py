@@ -54,14 +54,15 @@ def check_target(path: str | Path, *, overwrite: bool = False) -> None:
 
 
 @in_initial_torch_state
-def load(path: str | Path, network: nn.Module | None = None) -> DiffusionModel:
+def load(path: str | Path, network: nn.Module | None = None, embedding: nn.Module | None = None) -> DiffusionModel:
     """Load the model in the file `path`.
 
-    For a model of a user's network, `network` is an instance of it; the weights are loaded into a copy. Raises
-    ModelFileError if the file is not a complete and unaltered model, or has another network.
+    For a model of a user's network, `network` is an instance of it, and `embedding` one of a user's embedding; the
+    weights are loaded into copies. Raises ModelFileError if the file is not a complete and unaltered model, or has
+    another network.
     """
     with _errors_named(path, "read"):
-        return model_of(*_read(path), network)
+        return model_of(*_read(path), network, embedding)
 
 
 def is_model(path: str | Path) -> bool:

@@ -23,7 +23,7 @@ _Settings = Annotated[dict[str, Any], Field(max_length=100)]  # checked by the c
 
 
 class OwnNetwork(_Strict):
-    """A user's network: the name of its class, and its output at a few fixed points (`denoiser.answers`)."""
+    """A user's module: the name of its class, and its output at a few fixed points (`denoiser.answers`)."""
 
     kind: Literal["Module"]
     name: Annotated[str, Field(max_length=200)]
@@ -67,6 +67,7 @@ class Record(_Strict):
     """A model without its tensors."""
 
     architecture: OwnNetwork | _Settings
+    embedding: OwnNetwork | _Settings | None = None
     has_patterns: bool
     floor: Annotated[float, Field(ge=0, le=1e6)]
     tied: list[_Count] = []

@@ -98,7 +98,7 @@ class Learner:
         for (members, _), of_shard in zip(pieces_of_step, gradients, strict=True):
             of_members.setdefault(members.start, []).append(of_shard)
         sums = [reduce(_added, of_shards) for of_shards in of_members.values()]
-        whole = list(sums[0]) if len(sums) == 1 else [torch.cat(parts) for parts in zip(*sums, strict=True)]
+        whole = list(sums[0]) if len(sums) == 1 else self._denoiser.gradients_of_all(sums)
         return torch.stack(losses).sum(), whole
 
     def tensors(self) -> dict[str, Tensor]:

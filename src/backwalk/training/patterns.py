@@ -91,6 +91,8 @@ class Patterns:
     dates: tuple[int, ...] = ()
     """The parts of dates."""
     rules: RuleSystem | None = None
+    always_given: bool = False
+    """Whether the only set of `given` parts is given in all rows, as an embedding reads it."""
     parts_of_cells: tuple[tuple[int, int], ...] = ()
     """The parts of the level and of the number of each cell; one part counts as both, and -1 for a constant cell."""
 
@@ -165,6 +167,8 @@ class Patterns:
                 if cell in self._without_computed:
                     is_left_out = np.full(rows, cell in self._computed)
                 states[np.ix_(is_left_out, np.isin(np.arange(n_parts), parts))] = ABSENT
+        if self.always_given and self.given is not None:
+            states[:, list(self.given[0])] = GIVEN
         return torch.from_numpy(states.astype(np.int8))
 
     def chain(self, place: Tensor) -> Tensor:
