@@ -27,7 +27,7 @@ def test_the_first_screen_says_what_it_is_and_how_to_begin():
 @pytest.mark.campaign
 @pytest.mark.parametrize(
     ("text", "n_blocks"),
-    [(README, 5), (SYMBOLS, 2), (INFERENCE, 1), (RUBIN, 1)],
+    [(README, 5), (SYMBOLS, 2), (INFERENCE, 2), (RUBIN, 1)],
     ids=["README", "symbols", "inference", "rubin"],
 )
 def test_the_python_examples_run_in_order(text, n_blocks, tmp_path, monkeypatch):

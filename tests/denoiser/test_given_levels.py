@@ -90,6 +90,21 @@ def test_its_numbers_and_their_derivatives_are_those_of_whole_rows(copies):
             torch.testing.assert_close(derivative, slope, atol=1e-6, rtol=1e-6)
 
 
+def test_autograd_follows_its_numbers_and_their_derivatives():
+    made, (x_0, known) = denoiser(), given_at_random(2)
+    x_0, known = x_0[:4], known[:4]
+    fast = RowwiseConditional(made.given_levels(x_0, known), x_0, known, torch.zeros_like(known), NUMBERS)
+    tangents = Stream(5).normal(0, 8, len(NUMBERS)).reshape(2, 4, -1)
+
+    def values_and_derivatives(x_t):
+        value, push = fast.linearize(x_t, torch.tensor(0.7).double())
+        return fast(x_t, torch.tensor(0.7).double()), value, push(tangents)
+
+    assert torch.autograd.gradcheck(
+        values_and_derivatives, (Stream(4).normal(0, 4, len(NUMBERS)).requires_grad_(),), fast_mode=True
+    )
+
+
 def test_rows_alike_have_one_computation_and_the_same_bits():
     made, (x_0, known) = denoiser(), given_at_random()
     x_0, known = x_0[:1].repeat(300, 1), known[:1].repeat(300, 1)

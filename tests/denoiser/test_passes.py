@@ -64,6 +64,18 @@ def test_tangents_are_those_of_the_formula(network):
         torch.testing.assert_close(found[:, k], expected)
 
 
+def test_autograd_follows_values_and_tangents_back_to_the_points(network):
+    x, parameters = network
+    x, parameters = x.double(), [parameter.detach().double() for parameter in parameters]
+    tangents = drawn("tangents", len(x), 3, 11, 5).double()[..., :4]
+
+    def values_and_tangents(x):
+        passed = forward_pass(x, parameters)
+        return *network_pass(x, parameters), passed.f, pushed(tangents, passed.slopes, parameters)
+
+    assert torch.autograd.gradcheck(values_and_tangents, (x.requires_grad_(),), fast_mode=True)
+
+
 @pytest.mark.parametrize("n_out", [1, 2, 15, 16, 40])
 @pytest.mark.parametrize("members", [1, 3])
 def test_products_for_few_and_for_many_columns_are_products(n_out, members):

@@ -12,6 +12,7 @@ from backwalk.diffusion import (
     integrate_ode,
     log_density,
 )
+from backwalk.diffusion.closed_forms import ClosedForm
 from backwalk.diffusion.ode import angle_grid, dormand_prince, gauss_legendre, log_snr_at_angle
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
@@ -98,6 +99,22 @@ def test_errors_give_rule_value_and_remedy():
     for n in (0, 1, 7, 16.0):
         with pytest.raises(InvalidInput, match=f"n_intervals should be even and at least 2, .* got {n}"):
             integrate_ode(GAUSSIAN, X, 0.1, 1.0, n)
+
+
+@pytest.mark.parametrize("has_linearize", [True, False])
+def test_the_gradient_of_a_log_density_has_a_closed_form(has_linearize):
+    class Plain(ClosedForm):  # a denoiser that autograd differentiates
+        def __call__(self, x_t, log_snr):
+            return GAUSSIAN(x_t, log_snr)
+
+    x, grid = X.clone().requires_grad_(), {"level_min": 0.01, "level_max": 1e4, "n_intervals": 32}
+    log_prob = log_density(GAUSSIAN if has_linearize else Plain(), x, **grid).log_prob
+    (found,) = torch.autograd.grad(log_prob.sum(), x)
+    expected = -torch.linalg.solve(COVARIANCE + 0.01**2 * torch.eye(2), (X - MEAN).T).T
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
+    without = log_density(GAUSSIAN, X, **grid).log_prob
+    assert not without.requires_grad
+    torch.testing.assert_close(log_prob.detach(), without)
 
 
 def test_standard_normal_data_stay_where_they_are():

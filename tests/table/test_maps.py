@@ -60,6 +60,28 @@ def test_the_slope_is_that_of_the_map_and_continuous(each):
 
 
 @EACH
+def test_the_gradient_of_a_density_is_that_of_its_logarithm(each):
+    x, step = np.linspace(-1.97, 5.97, 203) if each not in (JUMPS,) else X[5:-5:7], 1e-6
+    chain = each if isinstance(each, Chain) else Chain((each,))
+
+    def log_p(x):
+        return stats.norm.logpdf(chain.encode(x)) + chain.log_slope(x)
+
+    slope = (log_p(x + step) - log_p(x - step)) / (2.0 * step)
+    found = chain.gradient(x, -chain.encode(x))
+    is_smooth = np.abs(slope - np.gradient(log_p(x), x)) < 10.0
+    np.testing.assert_allclose(found[is_smooth], slope[is_smooth], rtol=1e-3, atol=1e-3)
+    assert is_smooth.mean() > 0.9
+
+
+def test_the_gradient_at_a_bound_is_finite():
+    chain = Chain((Boundary((-1.0, 5.0), (-1.1, 1.2), -2.0, 6.0, 2.0, 1.0),))
+    ends = np.array([-2.0, 6.0])
+    inside = chain.gradient(ends + np.array([1e-9, -1e-9]), np.array([0.3, 0.3]))
+    np.testing.assert_allclose(chain.gradient(ends, np.array([0.3, 0.3])), inside, rtol=1e-3)
+
+
+@EACH
 def test_the_density_of_a_mapped_normal_integrates_to_one(each):
     x = each.decode(np.linspace(-8.0, 8.0, 40_001))
     p = np.exp(stats.norm.logpdf(each.encode(x)) + each.log_slope(x))

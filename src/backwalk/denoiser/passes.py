@@ -31,6 +31,11 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(x, weight)
 
 
+def _add_product(h: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Return h + x W, in the place of h unless autograd may need it."""
+    return torch.baddbmm(h, x, weight) if h.requires_grad or x.requires_grad else h.baddbmm_(x, weight)
+
+
 def _has_few_columns(weight: Tensor) -> bool:
     return weight.shape[2] < 16
 
@@ -38,16 +43,16 @@ def _has_few_columns(weight: Tensor) -> bool:
 def network_pass(x: Tensor, parameters: list[Tensor], bfloat16: bool = False) -> tuple[Tensor, Tensor]:
     """Return F, (members, rows, n_out), and silu(h) after the last block, (members, rows, width).
 
-    x holds points and level, (members, rows, n_in). Where gradients are enabled, autograd differentiates the result
-    once; with `bfloat16` the factors of the blocks' products are then rounded.
+    x holds points and level, (members, rows, n_in). Autograd differentiates the result once by parameters, and as often
+    as you like by x alone. With `bfloat16` the factors of the blocks' products are rounded, if parameters are trained.
     """
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and any(parameter.requires_grad for parameter in parameters):
         return cast("tuple[Tensor, Tensor]", _Pass.apply(x, bfloat16, *parameters))  # type: ignore[no-untyped-call]
     h = torch.baddbmm(parameters[1], x, parameters[0])
     for k in range(2, len(parameters) - 2, 4):
         inner = torch.baddbmm(parameters[k + 1], silu(h), parameters[k])
-        h.baddbmm_(silu(inner, inplace=True), parameters[k + 2]).add_(parameters[k + 3])
-    last = silu(h, inplace=True)
+        h = _add_product(h, silu(inner, inplace=not inner.requires_grad), parameters[k + 2]).add_(parameters[k + 3])
+    last = silu(h, inplace=not h.requires_grad)
     return affine(last, *parameters[-2:]), last
 
 
@@ -65,9 +70,10 @@ class Passed(NamedTuple):
 
 
 def forward_pass(x: Tensor, parameters: list[Tensor], bfloat16: bool = False) -> Passed:
-    """Return F, (members, rows, n_out), and all values and slopes, by operations that autograd does not follow.
+    """Return F, (members, rows, n_out), and all values and slopes.
 
-    With `bfloat16` the blocks' products are of numbers rounded to it; what leaves them is of x's type again.
+    Autograd follows where x alone asks for a gradient. With `bfloat16` the blocks' products are of numbers rounded to
+    it; what leaves them is of x's type again.
     """
     one = torch.ones([], dtype=x.dtype, device=x.device)
     factor = torch.bfloat16 if bfloat16 else x.dtype
@@ -76,6 +82,10 @@ def forward_pass(x: Tensor, parameters: list[Tensor], bfloat16: bool = False) ->
     def activated(y: Tensor, out: Tensor | None = None) -> Tensor:
         # For v = y s with s = sigmoid(y), dv/dy is s + (1 - s) v: 1 mixed with v.
         gate = torch.sigmoid(y)
+        if y.requires_grad:  # autograd needs y and the gate
+            value = y * gate
+            slopes.append(torch.lerp(value, one, gate))
+            return value
         value = torch.mul(y, gate, out=out)
         slopes.append(torch.lerp(value, one, gate, out=gate))
         return value
@@ -92,7 +102,7 @@ def forward_pass(x: Tensor, parameters: list[Tensor], bfloat16: bool = False) ->
         if bfloat16:
             h.add_(torch.bmm(inner, closing.to(factor)).to(x.dtype)).add_(b)
         else:
-            h.baddbmm_(inner, closing).add_(b)
+            h = _add_product(h, inner, closing).add_(b)
         units += [outer, inner]
     last = activated(h, out=h)
     return Passed(affine(last, *parameters[-2:]), last, units, slopes)
@@ -107,7 +117,7 @@ def pushed(tangents: Tensor, slopes: list[Tensor], parameters: list[Tensor]) -> 
         outer_slope, inner_slope = slopes[i // 2 - 1].unsqueeze(1), slopes[i // 2].unsqueeze(1)
         outer = (h.view(by_tangent) * outer_slope).view(flat)
         inner = torch.bmm(outer, parameters[i]).view(by_tangent).mul_(inner_slope).view(flat)
-        h.baddbmm_(inner, parameters[i + 2])
+        h = _add_product(h, inner, parameters[i + 2])
     last = h.view(by_tangent).mul_(slopes[-1].unsqueeze(1)).view(flat)
     return product(last, parameters[-2]).view(by_tangent)
 

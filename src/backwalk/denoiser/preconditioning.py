@@ -195,7 +195,7 @@ class ResidualDenoiser(PreconditionedDenoiser):
         x_t, log_snr = self._for_members(x_t, log_snr)
         a, _, share, level = self._parts(x_t, log_snr)
         parameters = [parameter.detach() for parameter in self.network.in_order]  # the passes work in place
-        passed = forward_pass(torch.cat([x_t.detach(), level], dim=-1), parameters)
+        passed = forward_pass(torch.cat([x_t, level], dim=-1), parameters)
 
         def push(tangents: Tensor) -> Tensor:
             of_members = tangents.expand(self.n_members, *tangents.shape)

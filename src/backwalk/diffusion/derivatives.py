@@ -50,19 +50,22 @@ def linearize(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor,
 def _linearize_by_autograd(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
     """Apply reverse mode twice: u -> u' J is linear, and its derivative along v is J v.
 
-    Unlike forward mode this works for every operation of autograd, and in several threads at once.
+    Unlike forward mode this works for every operation of autograd, and in several threads at once. Where x_t asks for a
+    gradient, autograd follows both results.
     """
+    is_followed = torch.is_grad_enabled() and x_t.requires_grad
     with torch.inference_mode(False), torch.enable_grad():
-        x = x_t.clone().requires_grad_()  # clones, as autograd keeps no tensors of inference mode
+        x = x_t if is_followed else x_t.detach().clone().requires_grad_()  # autograd keeps none of inference mode
         value = denoiser(x, log_snr.clone())
         u = torch.zeros_like(value, requires_grad=True)
         (pulled,) = torch.autograd.grad(value, x, u, create_graph=True, materialize_grads=True)
 
     def push(tangents: Tensor) -> Tensor:
-        along = (torch.autograd.grad(pulled, u, v.clone(), retain_graph=True)[0] for v in tangents)
+        options = {"retain_graph": True, "create_graph": is_followed}
+        along = (torch.autograd.grad(pulled, u, v.clone(), **options)[0] for v in tangents)
         return torch.stack(list(along))
 
-    return value.detach(), push
+    return value if is_followed else value.detach(), push
 
 
 def value_and_jacobian(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:

@@ -131,7 +131,8 @@ def log_density(
     estimate of the trace; the same probes serve the whole path, so that it stays smooth. `n_intervals` is even, with a
     node in each interval; there are 1.5 n_intervals divergences, a third of them for the error estimate, and about
     9 n_intervals evaluations. A row's result does not depend on the other rows; memory grows with n times d (or k), so
-    pass many rows in tiles. The integral is summed in float64 whatever the dtype of x.
+    pass many rows in tiles. The integral is summed in float64 whatever the dtype of x. Where x asks for a gradient,
+    autograd follows `log_prob`, through the steps of the finer grid.
 
     >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> standard = GaussianDenoiser(torch.zeros(2), torch.eye(2))
@@ -169,10 +170,12 @@ def log_density(
         x_N = dormand_prince(slope_at, x_t, [angle, math.atan(level_max)], slope)
         return volume - 0.5 * (in_float64(x_N).square().sum(-1) + d * math.log(2.0 * math.pi)) - d * log_scale
 
+    with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+        fine = log_prob_by_probe(n_intervals)
+        log_prob = fine.mean(0)
     with torch.no_grad():
-        fine, coarse = log_prob_by_probe(n_intervals), log_prob_by_probe(n_intervals // 2)
-    log_prob = fine.mean(0)
-    return LogDensity(log_prob, (log_prob - coarse.mean(0)).abs(), _probe_error(fine, exact=probes is None))
+        solver_error = (log_prob - log_prob_by_probe(n_intervals // 2).mean(0)).abs()
+        return LogDensity(log_prob, solver_error, _probe_error(fine, exact=probes is None))
 
 
 def dormand_prince(slope_at: Slope, x: Tensor, grid: Sequence[float], slope: Tensor | None = None) -> Tensor:

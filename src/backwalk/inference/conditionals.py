@@ -11,7 +11,7 @@ simulation-based inference".
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -24,9 +24,17 @@ from torch.distributions import constraints
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
+from backwalk.inference.gradients import climb
 from backwalk.inference.importance import Weighted, draw_weighted
 from backwalk.inference.values import as_tensor
-from backwalk.model import DiffusionModel, Given, log_density, sample_rows
+from backwalk.model import (
+    DiffusionModel,
+    Given,
+    estimate_scores,
+    log_density,
+    log_density_and_gradient,
+    sample_rows,
+)
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec
@@ -71,15 +79,46 @@ class ParameterConditional:
 
         Missing data are integrated out, as in `draw`, in columns whose gaps are generated, too.
         """
-        values, given = rows.copy(), np.array(self.given, dtype=np.intp)
-        values[:, list(self.parameters)] = theta
-        absent = np.isnan(rows[:, given]) & np.isin(given, self.model.codec.missing_levels)
-        log_p = np.empty(len(rows))
-        for pattern in np.unique(absent, axis=0) if absent.any() else np.zeros((1, len(given)), dtype=bool):
-            at = (absent == pattern).all(axis=1)
-            observed = given[~pattern].tolist()
+        values, log_p = self._joined(theta, rows), np.empty(len(rows))
+        for at, observed in self._observed(rows):
             log_p[at] = log_density(self.model, values[at], given=observed, columns=self.parameters).log_prob.numpy()
         return log_p
+
+    def log_prob_and_gradient(self, theta: Array, rows: Array) -> tuple[Array, Array]:
+        """Return `log_prob_paired`, (n,), and its gradient by theta, (n, k).
+
+        Raises InvalidInput for parameters that are not on a continuous scale.
+        """
+        values, log_p, gradient = self._joined(theta, rows), np.empty(len(rows)), np.empty(theta.shape)
+        for at, observed in self._observed(rows):
+            found = log_density_and_gradient(self.model, values[at], given=observed, columns=self.parameters)
+            log_p[at], gradient[at] = (part.numpy() for part in found)
+        return log_p, gradient
+
+    def scores(self, theta: Array, rows: Array) -> Array:
+        """Return the score of ln p(theta | x) at parameters, (n, k), each given the observation in the same row."""
+        values, found = self._joined(theta, rows), np.empty(theta.shape)
+        for at, observed in self._observed(rows):
+            found[at] = estimate_scores(self.model, values[at], given=observed, columns=self.parameters).numpy()
+        return found
+
+    def highest(self, row: Array, n_draws: int, *, stream: Stream) -> Array:
+        """Return the parameters, (k,), of the largest density given an observation, (1, d), from the best of draws."""
+        theta = self.draw(row, n_draws, stream=stream)[0]
+        best = theta[self.log_prob(theta, row)[:, 0].argmax()]
+        return climb(lambda theta: self.log_prob_and_gradient(theta, row), self._codec, best)
+
+    def _joined(self, theta: Array, rows: Array) -> Array:
+        values = rows.copy()
+        values[:, list(self.parameters)] = theta
+        return values
+
+    def _observed(self, rows: Array) -> Iterator[tuple[NDArray[np.bool_], list[int]]]:
+        """Yield which rows, (n, d), have the same given columns, (n,), and these; gaps that are generated are none."""
+        given = np.array(self.given, dtype=np.intp)
+        absent = np.isnan(rows[:, given]) & np.isin(given, self.model.codec.missing_levels)
+        for pattern in np.unique(absent, axis=0) if absent.any() else np.zeros((1, len(given)), dtype=bool):
+            yield (absent == pattern).all(axis=1), given[~pattern].tolist()
 
     def log_prior(self, theta: Array) -> Array:
         """Return ln p(theta) of parameters, (n, k): (n,); -inf beyond the support of a distribution of torch."""

@@ -21,10 +21,11 @@ from torch import Tensor
 from backwalk.errors import FewEffectiveDrawsWarning, InvalidInput
 from backwalk.formatting import listed
 from backwalk.inference.conditionals import ParameterConditional, Prior
+from backwalk.inference.gradients import attached
 from backwalk.inference.importance import Weighted
-from backwalk.inference.values import as_tensor, read_observations, read_parameters
+from backwalk.inference.values import as_tensor, asks_for_gradient, read_observations, read_parameters
 from backwalk.limits import is_number, is_whole
-from backwalk.model import DiffusionModel, column_numbers
+from backwalk.model import DiffusionModel, column_numbers, refuse_without_gradient
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
 
@@ -231,6 +232,10 @@ class Posterior:
         observations, the normalising constant is that of `weighted_draws`, an estimate; that of the last observations
         is kept, as it takes long.
 
+        Where theta asks for a gradient, autograd goes back through the steps of the ODE, which takes two to three times
+        as long: the gradient is that of the log-density returned, up to rounding, and 0 beyond the bounds. It is
+        differentiated once.
+
         Parameters
         ----------
         theta : tensor or array, (..., k), or table with n rows
@@ -245,20 +250,26 @@ class Posterior:
         Tensor, (...) or (n,)
             Nats, in the units of the parameters.
 
+        Raises
+        ------
+        InvalidInput
+            A ValueError: theta cannot be used; or it asks for a gradient, and there are several observations, or
+            parameters that are not on a continuous scale.
+
         Warns
         -----
         FewEffectiveDrawsWarning
             The normalising constant is that of draws with an effective sample size below 100.
         """
         conditional, rows = self._conditional, self._observed(x)
-        theta = read_parameters(conditional.model, conditional.parameters, theta)
-        points = theta.reshape(-1, theta.shape[-1])
         if len(rows) == 1:
-            log_p = conditional.log_prob(points, rows)[:, 0]
-        else:
-            weighted = self._weighted(rows, random_state)
-            _warn_of_few(weighted, len(rows))
-            log_p = conditional.log_product(points, rows)[0] - weighted.log_integral
+            return self._log_prob_paired(theta, rows)
+        if asks_for_gradient(theta):
+            _refuse_several(rows)
+        theta = read_parameters(conditional.model, conditional.parameters, theta)
+        weighted = self._weighted(rows, random_state)
+        _warn_of_few(weighted, len(rows))
+        log_p = conditional.log_product(theta.reshape(-1, theta.shape[-1]), rows)[0] - weighted.log_integral
         return as_tensor(log_p.reshape(theta.shape[:-1]))
 
     def log_prob_batched(self, theta: Any, x: Any) -> Tensor:
@@ -267,23 +278,105 @@ class Posterior:
         Parameters
         ----------
         theta : tensor or array, (*sample_shape, b, k), or table with b rows
-            Parameters, as `sample_batched` draws them.
+            Parameters, as `sample_batched` draws them. They may ask for a gradient, as in `log_prob`.
         x : tensor or array, (b, k), or table with b rows
 
         Returns
         -------
         Tensor, (*sample_shape, b)
         """
-        conditional, rows = self._conditional, self._observed(x)
-        theta = read_parameters(conditional.model, conditional.parameters, theta)
-        b, k = len(rows), len(self.parameter_names)
-        if theta.shape[-2:] != (b, k):
+        rows, k = self._observed(x), len(self.parameter_names)
+        read = read_parameters(self._conditional.model, self._conditional.parameters, theta)
+        if read.shape[-2:] != (len(rows), k):
             raise InvalidInput(
-                f"theta should be of shape (..., {b}, {k}), but has {theta.shape}: give parameters for each "
+                f"theta should be of shape (..., {len(rows)}, {k}), but has {read.shape}: give parameters for each "
                 "observation."
             )
-        log_p = conditional.log_prob_paired(theta.reshape(-1, k), np.tile(rows, (theta.size // (b * k), 1)))
-        return as_tensor(log_p.reshape(theta.shape[:-1]))
+        return self._log_prob_paired(theta, rows)
+
+    def potential(self, theta: Any, x: Any = None) -> Tensor:
+        """Return `log_prob` of theta given one observation, by the name that samplers of MCMC know.
+
+        That of sbi may lack a constant; this one is normalised. Samplers of Pyro and of sbi call it at a tensor that
+        asks for a gradient: see `log_prob`.
+
+        Parameters
+        ----------
+        theta : tensor or array, (..., k)
+        x : tensor, array, table or mapping, default=None
+            One observation.
+
+        Returns
+        -------
+        Tensor, (...)
+            Nats.
+
+        Examples
+        --------
+        `NUTS(potential_fn=lambda p: -of_theta.potential(p["theta"]))` is a kernel of Pyro, and
+        `MCMCPosterior(lambda theta, x_o: of_theta.potential(theta, x_o), proposal=prior, method="nuts_pyro")` of sbi.
+        """
+        rows = self._observed(x)
+        _refuse_several(rows)
+        return self._log_prob_paired(theta, rows)
+
+    def score(self, theta: Any, x: Any = None) -> Tensor:
+        """Return the score, the gradient by theta of ln p(theta | x), given one observation.
+
+        It is that of the denoiser at the least noise level, from one evaluation of the network: for Langevin steps,
+        Fisher scores and other uses of many gradients. That of `log_prob` takes about a hundred times as long, and is a
+        little more accurate (docs/inference.md).
+
+        Parameters
+        ----------
+        theta : tensor or array, (..., k), or table with n rows
+            Parameters on a continuous scale.
+        x : tensor, array, table or mapping, default=None
+            One observation.
+
+        Returns
+        -------
+        Tensor, (..., k)
+            Nats per unit of each parameter; 0 beyond the declared bounds.
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: there are several observations, or parameters that are not on a continuous scale.
+        """
+        conditional, rows = self._conditional, self._observed(x)
+        _refuse_several(rows)
+        theta = read_parameters(conditional.model, conditional.parameters, theta)
+        points = theta.reshape(-1, theta.shape[-1])
+        return as_tensor(conditional.scores(points, np.repeat(rows, len(points), axis=0)).reshape(theta.shape))
+
+    def map(self, x: Any = None, *, random_state: RandomState = 0) -> Tensor:
+        """Return the parameters where the density given one observation is largest (maximum a posteriori).
+
+        The density is that in the units of the parameters, as `log_prob` returns it: another one, such as that of a
+        parameter's logarithm, has its maximum elsewhere. The best of some draws is improved by L-BFGS in encoded
+        coordinates. Of several maxima the one beside this draw is found. Beside a bound densities are rough, and so are
+        maxima there.
+
+        Parameters
+        ----------
+        x : tensor, array, table or mapping, default=None
+            One observation.
+        random_state : int, numpy.random.Generator or RandomState, default=0
+
+        Returns
+        -------
+        Tensor, (k,)
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: there are several observations, or parameters that are not on a continuous scale.
+        """
+        rows = self._observed(x)
+        _refuse_several(rows)
+        refuse_without_gradient(self._conditional.model, self._conditional.parameters)
+        return as_tensor(self._conditional.highest(rows, _N_EACH, stream=_stream(random_state)))
 
     def weighted_draws(
         self,
@@ -382,6 +475,16 @@ class Posterior:
             raise InvalidInput("x should be given, as there is no default: give it here, or by set_default_x.")
         return self._default_rows
 
+    def _log_prob_paired(self, theta: Any, rows: Array) -> Tensor:
+        """Return ln p(theta | x) of parameters, (..., k), of which each (b, k) belong to observations, (b, d)."""
+        conditional = self._conditional
+        read = read_parameters(conditional.model, conditional.parameters, theta)
+        points, shape = read.reshape(-1, read.shape[-1]), read.shape[:-1]
+        observed = np.tile(rows, (len(points) // len(rows), 1))
+        if asks_for_gradient(theta):
+            return attached(theta, *conditional.log_prob_and_gradient(points, observed)).reshape(shape)
+        return as_tensor(conditional.log_prob_paired(points, observed).reshape(shape))
+
     def _weighted(self, rows: Array, random_state: RandomState) -> Weighted:
         """Return weighted draws given several observations; those of the last ones are kept."""
         key = (rows.tobytes(), random_state) if is_whole(random_state) else None
@@ -390,6 +493,14 @@ class Posterior:
             weighted = self._conditional.draw_weighted(rows, n_each=_N_EACH, least_size=_LEAST_SIZE, stream=stream)
             self._kept = key, weighted
         return self._kept[1]
+
+
+def _refuse_several(rows: Array) -> None:
+    if len(rows) > 1:
+        raise InvalidInput(
+            f"x should be one observation for gradients and maxima, but has {len(rows)} rows: give one, or ask for "
+            "log_prob(theta.detach())."
+        )
 
 
 def _warn_of_few(weighted: Weighted, n_observations: int) -> None:

@@ -26,9 +26,12 @@ def read_observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Ar
     `x` is a tensor or an array, (k,) or (m, k), with the `given` columns in their order; a table that has these columns
     by name, or a pandas Series, which is a row of it; or a mapping from their names to values. A column with labels has
     codes in tensors, its labels elsewhere. A number between two levels counts as the nearest one. Raises
-    InvalidInput for other columns and shapes, and for other values that the model cannot make.
+    InvalidInput for other columns and shapes, for other values that the model cannot make, and for a tensor that asks
+    for a gradient.
     """
     schema = model.schema
+    if asks_for_gradient(x):
+        raise InvalidInput("x should ask for no gradient, as densities have one by theta alone: give x.detach().")
     if isinstance(x, Mapping):
         rows = np.full((1, schema.n_columns), np.nan)
         names = {schema.names[j]: j for j in given}
@@ -60,6 +63,11 @@ def read_parameters(model: DiffusionModel, columns: Sequence[int], theta: Any, *
     if not may_miss and np.isnan(rows).any():
         raise InvalidInput("theta should have no missing values: give all parameters, or another `given`.")
     return rows.reshape(shape) if has_leading_axes else rows
+
+
+def asks_for_gradient(values: Any) -> bool:
+    """Return whether autograd follows a tensor; other values ask for no gradient."""
+    return isinstance(values, Tensor) and values.requires_grad and torch.is_grad_enabled()
 
 
 def as_array(values: Any) -> NDArray[Any]:

@@ -8,8 +8,8 @@ in question (`rows.py`).
   model can make. `unseen.py` has the policy for values that the fit did not see.
 - `sample.py` samples rows under conditions, by `draw.py`: levels one after the other (`levels.py`), then the numbers by
   the reverse chain. `walks.py` shows the chain state by state.
-- `score.py` has log-probabilities of rows, with those of integers (`integers.py`), and `bounds.py` the variational
-  bound.
+- `score.py` has log-probabilities of rows, with those of integers (`integers.py`), `gradients.py` their gradients, and
+  `bounds.py` the variational bound.
 - `conditionals.py` has the distribution of a column given others, and `impute.py` fills gaps.
 """
 
@@ -31,6 +31,7 @@ from backwalk.model.diffusion_model import (
 )
 from backwalk.model.draw import gather_rows, visited_times, walk
 from backwalk.model.given import Given, as_given, read_allowed, read_given
+from backwalk.model.gradients import estimate_scores, log_density_and_gradient, refuse_without_gradient
 from backwalk.model.impute import estimate_rows, impute_rows
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.levels import level_log_probs, level_of
@@ -79,6 +80,7 @@ __all__ = [
     "encode_given",
     "encode_to_score",
     "estimate_rows",
+    "estimate_scores",
     "gather_rows",
     "given_all_levels",
     "impossible_words",
@@ -86,6 +88,7 @@ __all__ = [
     "level_log_probs",
     "level_of",
     "log_density",
+    "log_density_and_gradient",
     "log_prob_of_allowed",
     "log_prob_of_levels",
     "log_prob_of_rows",
@@ -101,6 +104,7 @@ __all__ = [
     "refuse_gaps",
     "refuse_impossible",
     "refuse_not_made",
+    "refuse_without_gradient",
     "reverse_variances",
     "row_steps",
     "sample_numbered",

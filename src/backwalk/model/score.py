@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import cache, partial
+from functools import cache
 
 import numpy as np
 import torch
@@ -42,6 +42,7 @@ from backwalk.torch_state import in_initial_torch_state
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 _MOST_ROWS = 512  # of a tile on a CPU, whose cache holds the slopes of all layers
+_MOST_ROWS_WITH_GRADIENT = 64  # of which autograd keeps the activations of all evaluations
 _PLACES_AT_ONCE = 2**15  # in the cells of integers, scored together
 
 
@@ -86,15 +87,9 @@ def log_density(
     if not is_whole(n_places) or n_places < 1:
         raise InvalidInput(f"n_places should be an integer >= 1, but got {n_places!r}: {N_PLACES} is usual.")
     codec, in_question = model.codec, in_question_of(model, given, columns)
-    asked = np.append(in_question, np.ones(len(codec.gaps), dtype=bool))
-    n_numbers = int(codec.expand_mask(asked[None])[0, codec.numbers].sum())
-    if n_probes is None and n_numbers > MOST_EXACT_COLUMNS:
-        n_probes = DEFAULT_PROBES
-    density = _NumbersDensity(model, n_intervals, n_probes, Stream(0) if stream is None else stream)
-    values = np.asarray(values)
-    is_possible = torch.from_numpy(possible_rows(model, values, given, columns))
-    values = _with_possible_values(model, values, given)
-    encoded = encode_to_score(model, values, given, columns)
+    n_probes = n_probes_of(model, given, columns) if n_probes is None else n_probes
+    density = NumbersDensity(model, n_intervals, n_probes, Stream(0) if stream is None else stream)
+    is_possible, values, encoded = encode_possible(model, np.asarray(values), given, columns)
 
     def of_numbers(encoded: EncodedRows, asked: NDArray[np.float64], watch: Callable[[int], object]) -> LogDensity:
         if codec.n_uniforms:
@@ -112,6 +107,27 @@ def log_density(
     if codec.blocks:
         log_prob = log_prob + log_prob_of_levels(model, encoded)
     return replace(result, log_prob=log_prob.where(is_possible, -torch.inf))
+
+
+def n_probes_of(model: DiffusionModel, given: Sequence[int], columns: Sequence[int] | None) -> int | None:
+    """Return how many random sign vectors estimate a divergence; None, as it is exact, up to 32 numbers in question."""
+    asked = np.append(in_question_of(model, given, columns), np.ones(len(model.codec.gaps), dtype=bool))
+    n_numbers = int(model.codec.expand_mask(asked[None])[0, model.codec.numbers].sum())
+    return DEFAULT_PROBES if n_numbers > MOST_EXACT_COLUMNS else None
+
+
+def encode_possible(
+    model: DiffusionModel, values: NDArray[np.float64], given: Sequence[int], columns: Sequence[int] | None
+) -> tuple[Tensor, NDArray[np.float64], EncodedRows]:
+    """Return which rows, (n, d), the model can make, the rows with others in the place of impossible ones, and encoded.
+
+    Impossible values may have no code.
+    """
+    is_possible = possible_rows(model, values, given, columns)
+    can_be = model.codec.supports(values, model.schema.dtypes)
+    can_be[:, list(given)] = True
+    values = np.where(can_be, values, model.codec.decode(np.zeros((1, model.codec.n_encoded))))
+    return torch.from_numpy(is_possible), values, encode_to_score(model, values, given, columns)
 
 
 def _divided(encoded: EncodedRows, coordinates: Tensor) -> tuple[EncodedRows, EncodedRows]:
@@ -147,17 +163,8 @@ def log_prob_of_levels(model: DiffusionModel, encoded: EncodedRows, order: Seque
     return log_p
 
 
-def _with_possible_values(
-    model: DiffusionModel, values: NDArray[np.float64], given: Sequence[int]
-) -> NDArray[np.float64]:
-    """Return rows, (n, d), with others in place of values that the model cannot make, which may have no code."""
-    is_possible = model.codec.supports(values, model.schema.dtypes)
-    is_possible[:, list(given)] = True
-    return np.where(is_possible, values, model.codec.decode(np.zeros((1, model.codec.n_encoded))))
-
-
 @dataclass(frozen=True, eq=False)
-class _NumbersDensity:
+class NumbersDensity:
     """The density of a model's numbers by the probability-flow ODE, on a grid of `n_intervals`.
 
     The divergence is exact, or estimated by `n_probes` random sign vectors of the stream.
@@ -176,46 +183,71 @@ class _NumbersDensity:
         `values` are the cells in question in the user's units, (n, D), and NaN elsewhere. `seeds`,
         (n, k), are the encoded rows that seed the probes.
         """
-        is_scored = encoded.in_question[:, self.model.codec.numbers].any(dim=0).cpu().numpy()
-        numbers = torch.from_numpy(self.model.codec.numbers[is_scored]).to(encoded.rows.device)
-        parts = (encoded.rows, encoded.known, encoded.in_question, seeds)
-        tile = partial(self._score_tile, numbers)
-        result = map_tiles(tile, *parts, width=3, most_rows=_MOST_ROWS, watch=watch)
-        refuse_no_numbers(result[:, 0], "Log-densities")
-        log_volume = torch.from_numpy(self.model.codec.log_abs_det_jacobian(values))
-        return LogDensity(result[:, 0] + log_volume, result[:, 1], result[:, 2])
+        return self._score(encoded, values, seeds, watch)[0]
 
-    def _score_tile(self, numbers: Tensor, rows: Tensor, known: Tensor, in_question: Tensor, seeds: Tensor) -> Tensor:
-        """Return the log-density of a tile's `numbers` in encoded units, the solver's and the probes' error: (n, 3)."""
-        schedule = self.model.schedule
+    def score_with_gradient(
+        self, encoded: EncodedRows, values: NDArray[np.float64], seeds: Tensor
+    ) -> tuple[LogDensity, Tensor]:
+        """Return `score`, and the gradient of the log-density in encoded units by encoded rows, (n, k)."""
+        return self._score(encoded, values, seeds, with_gradient=True)
+
+    def _score(
+        self,
+        encoded: EncodedRows,
+        values: NDArray[np.float64],
+        seeds: Tensor,
+        watch: Callable[[int], object] = lambda _: None,
+        *,
+        with_gradient: bool = False,
+    ) -> tuple[LogDensity, Tensor]:
+        schedule, codec, n_encoded = self.model.schedule, self.model.codec, encoded.rows.shape[1]
         low, high = float(schedule.noise_level[1]), float(schedule.noise_level[-1])
-        is_scored = in_question[:, numbers]
-        if not bool(is_scored.any()):
-            return torch.zeros(len(rows), 3, dtype=torch.float64)
-        absent = ~(known | in_question)
-        denoiser = numbers_given(self.model.denoiser, self.model.codec, rows, known, absent, numbers)
-        signs = None if self.n_probes is None else _draw_signs(self.stream, seeds.nan_to_num(), self.n_probes)
-        result = log_density_of_points(
-            denoiser,
-            rows[:, numbers].masked_fill(~is_scored, 0.0),
-            level_min=low,
-            level_max=high,
-            n_intervals=self.n_intervals,
-            divergence="exact" if signs is None else signs[..., numbers],
-        )
-        # Other numbers are independent draws of N(0, 1): see RowwiseConditional.
-        rest = denoiser.log_prob_of_rest(low) if isinstance(denoiser, RowwiseConditional) else 0.0
-        return torch.stack([result.log_prob - rest, result.solver_error, result.standard_error], dim=1)
+        numbers = torch.from_numpy(codec.numbers).to(encoded.rows.device)
+        numbers = numbers[encoded.in_question[:, numbers].any(dim=0)]  # others take no part in the divergence
+
+        def score_tile(rows: Tensor, known: Tensor, in_question: Tensor, seeds: Tensor) -> Tensor:
+            """Return the log-density in encoded units, the errors of solver and probes, and the gradient by rows."""
+            if not bool(in_question[:, numbers].any()):
+                return torch.zeros(len(rows), width, dtype=torch.float64)
+            denoiser = numbers_given(self.model.denoiser, codec, rows, known, ~(known | in_question), numbers)
+            signs = None if self.n_probes is None else _draw_signs(self.stream, seeds.nan_to_num(), self.n_probes)
+            points = rows[:, numbers].masked_fill(~in_question[:, numbers], 0.0).requires_grad_(with_gradient)
+            with torch.set_grad_enabled(with_gradient):
+                result = log_density_of_points(
+                    denoiser,
+                    points,
+                    level_min=low,
+                    level_max=high,
+                    n_intervals=self.n_intervals,
+                    divergence="exact" if signs is None else signs[..., numbers],
+                )
+            # Other numbers are independent draws of N(0, 1): see RowwiseConditional.
+            rest = denoiser.log_prob_of_rest(low) if isinstance(denoiser, RowwiseConditional) else 0.0
+            scores = torch.stack([result.log_prob.detach() - rest, result.solver_error, result.standard_error], dim=1)
+            if not with_gradient:
+                return scores
+            gradient = torch.zeros(len(rows), n_encoded, dtype=torch.float64)
+            gradient[:, numbers] = (
+                torch.autograd.grad(result.log_prob, points, torch.ones_like(result.log_prob))[0].double().cpu()
+            )
+            return torch.cat([scores, gradient.masked_fill(~in_question.cpu(), 0.0)], dim=1)
+
+        parts, width = (encoded.rows, encoded.known, encoded.in_question, seeds), 3 + with_gradient * n_encoded
+        most_rows = _MOST_ROWS_WITH_GRADIENT if with_gradient else _MOST_ROWS
+        result = map_tiles(score_tile, *parts, width=width, most_rows=most_rows, watch=watch)
+        refuse_no_numbers(result[:, 0], "Log-densities")
+        log_volume = torch.from_numpy(codec.log_abs_det_jacobian(values))
+        return LogDensity(result[:, 0] + log_volume, result[:, 1], result[:, 2]), result[:, 3:]
 
 
 def _score_cells(
-    density: _NumbersDensity,
+    density: NumbersDensity,
     encoded: EncodedRows,
     values: NDArray[np.float64],
     n_places: int,
     watch: Callable[[int], object],
 ) -> LogDensity:
-    """Return the log-probabilities of rows with integers, from places in their cells: see `_NumbersDensity.score`."""
+    """Return the log-probabilities of rows with integers, from places in their cells: see `NumbersDensity.score`."""
     codec, n_rows = density.model.codec, max(_PLACES_AT_ONCE // n_places, 1)
     pieces = [LogDensity(*[torch.empty(0, dtype=torch.float64)] * 3)]
     for first in range(0, len(values), n_rows):

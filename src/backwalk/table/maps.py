@@ -31,6 +31,7 @@ LARGEST = float(np.finfo(np.float64).max)
 LEAST_SCALE = 4.0 * float(np.finfo(np.float64).tiny)  # below this, numbers lose digits
 _SINH_RANGE = 700.0  # beyond about 710 sinh overflows
 _FLOOR = 1e-3  # of the numbers between a bound and the nearest knot
+_STEP = 1e-5  # in z, of the derivative of a slope
 _ROUNDING = 1e-9  # of the distance of that knot, by which a decoded number may lie beyond the bound
 BoolArray = npt.NDArray[np.bool_]
 
@@ -345,6 +346,16 @@ class Chain(NumberMap):
             x = previous.encode(x)
             log_slope = log_slope + each.log_slope(x)
         return log_slope
+
+    def gradient(self, x: FloatArray, by_z: FloatArray) -> FloatArray:
+        """Return d/dx of f(z(x)) + ln(dz/dx), for `by_z` = df/dz at z(x): both of x's shape.
+
+        The slope of ln(dz/dx) is a central difference over steps of 1e-5 in z, one-sided at the end of its range.
+        """
+        slope = np.exp(self.log_slope(x))
+        low, high = x - _STEP / slope, x + _STEP / slope
+        low, high = (np.where(np.isfinite(self.encode(end)), end, x) for end in (low, high))
+        return np.asarray(by_z * slope + (self.log_slope(high) - self.log_slope(low)) / (high - low))
 
     def deviation_in_user_units(self, deviation: FloatArray, z: FloatArray) -> FloatArray:
         """Return a small deviation of z in the units of x: dx/dz times it, clipped to what float64 holds."""

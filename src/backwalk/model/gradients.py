@@ -1,0 +1,100 @@
+"""Gradients of the log-density of a model's numbers, in the user's units.
+
+`log_density_and_gradient` goes back through the steps of the probability-flow ODE by autograd. `estimate_scores` takes
+the denoiser at the least noise level s, one evaluation: by Tweedie's formula the data blurred by noise of standard
+deviation s have the score (x_0_hat - z) / s^2 in encoded units. With z(x) the map of a column,
+
+    d/dx ln p(x) = d/dz ln p(z) dz/dx + d/dx ln(dz/dx).
+
+Source: Efron 2011, "Tweedie's formula and selection bias"; Song et al. 2021.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk.errors import InvalidInput
+from backwalk.formatting import listed
+from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.rows import EncodedRows, map_tiles, numbers_given, refuse_no_numbers
+from backwalk.model.score import NumbersDensity, encode_possible, n_probes_of
+from backwalk.streams import Stream
+from backwalk.table.codec_rules import stated_rules
+from backwalk.threads import on_one_thread
+from backwalk.torch_state import in_initial_torch_state
+
+Array = NDArray[np.float64]
+
+
+@in_initial_torch_state
+@on_one_thread
+def log_density_and_gradient(
+    model: DiffusionModel, values: Array, *, given: Sequence[int], columns: Sequence[int]
+) -> tuple[Tensor, Tensor]:
+    """Return `log_density` of columns of rows given others, (n,), and its gradient by these columns, (n, i).
+
+    It is the gradient of what is returned, up to rounding, and 0 in rows that the model cannot make. Raises
+    InvalidInput for columns that are not on a continuous scale, and where rules compute numbers.
+    """
+    refuse_without_gradient(model, columns)
+    is_possible, values, encoded = encode_possible(model, values, given, columns)
+    density = NumbersDensity(model, 16, n_probes_of(model, given, columns), Stream(0))
+    result, by_z = density.score_with_gradient(encoded, encoded.cells, encoded.rows)
+    gradient = _in_user_units(model, encoded, by_z, columns)
+    return result.log_prob.where(is_possible, -torch.inf), gradient.where(is_possible[:, None], 0.0)
+
+
+@in_initial_torch_state
+@on_one_thread
+def estimate_scores(model: DiffusionModel, values: Array, *, given: Sequence[int], columns: Sequence[int]) -> Tensor:
+    """Return the score d/dx ln p(x) of columns of rows given others, by the denoiser at the least noise level: (n, i).
+
+    It is 0 in rows that the model cannot make. Raises InvalidInput as `log_density_and_gradient`.
+    """
+    refuse_without_gradient(model, columns)
+    is_possible, values, encoded = encode_possible(model, values, given, columns)
+    level, numbers = float(model.schedule.noise_level[1]), torch.from_numpy(model.codec.numbers)
+
+    def tile(rows: Tensor, known: Tensor, in_question: Tensor) -> Tensor:
+        denoiser = numbers_given(model.denoiser, model.codec, rows, known, ~(known | in_question))
+        z = rows[:, numbers].masked_fill(~in_question[:, numbers], 0.0)
+        x_0_hat = denoiser(z / math.hypot(1.0, level), model.schedule.log_snr[1].to(z))
+        by_z = torch.zeros_like(rows)
+        by_z[:, numbers] = (x_0_hat - z) / level**2
+        return by_z
+
+    by_z = map_tiles(tile, encoded.rows, encoded.known, encoded.in_question, width=encoded.rows.shape[1]).double()
+    refuse_no_numbers(by_z.sum(dim=1), "Scores")
+    return _in_user_units(model, encoded, by_z, columns).where(is_possible[:, None], 0.0)
+
+
+def refuse_without_gradient(model: DiffusionModel, columns: Sequence[int]) -> None:
+    """Raise InvalidInput unless columns are on a continuous scale and no number is computed by rules."""
+    codec, names = model.codec, model.schema.names
+    uneven = [names[j] for j in columns if j not in codec.continuous or j in codec.date_columns]
+    if uneven:
+        verb = "is" if len(uneven) == 1 else "are"
+        raise InvalidInput(
+            f"A gradient needs parameters on a continuous scale, but {listed(uneven)} {verb} not: take theta.detach(), "
+            'or fit them as columns={name: "number"}.'
+        )
+    if codec.rules is not None and (codec.rules.equations or codec.gaps):
+        raise InvalidInput(
+            f"A gradient needs columns without rules, but the model has {listed(stated_rules(codec, names))}: take "
+            "theta.detach(), or fit again with rules=None."
+        )
+
+
+def _in_user_units(model: DiffusionModel, encoded: EncodedRows, by_z: Tensor, columns: Sequence[int]) -> Tensor:
+    """Return gradients by columns, (n, i), from those by encoded rows, (n, k), of the log-density there."""
+    gradient, codec = np.zeros((len(by_z), len(columns))), model.codec
+    for i, j in enumerate(columns):
+        if (chain := codec.columns[j].chain) is not None:
+            gradient[:, i] = chain.gradient(encoded.cells[:, j], by_z[:, codec.slices[j].start].numpy())
+    return torch.from_numpy(gradient)
