@@ -320,8 +320,55 @@ def test_labels_and_tables_are_taken_by_name(penguins):
     torch.testing.assert_close(log_p[1], of_numbers.log_prob([1.2, -0.5], two[1:])[0])
     as_dictionary = of_numbers.to_arviz_dict(by_name, two[1:])
     np.testing.assert_array_equal(as_dictionary["posterior"]["x"], [by_name["x"]])
-    with pytest.raises(InvalidInput, match="continuous"):
-        of_species.weighted_draws(pd.concat([one, one]))
+
+
+def test_labels_among_the_parameters_are_pooled_as_their_closed_form_says(penguins, penguins_density):
+    """p(species, x | y_1, y_2) of a known density, by sums over labels and a grid of numbers."""
+    density, y = penguins_density, np.array([0.3, -0.9])
+    table = density.table[..., 0]
+
+    def log_joint(x, y=None):
+        """Return ln p(species, sex, x, y), or without y: (3, 2, n)."""
+        at = [0] if y is None else [0, 1]
+        values = np.column_stack([x, np.full(len(x), y)])[:, at] if y is not None else x[:, None]
+        each = [
+            [
+                np.log(table[s, f])
+                + stats.multivariate_normal(
+                    density.means[s, f, 0, at], density.covariances[s, f, 0][np.ix_(at, at)]
+                ).logpdf(values)
+                for f in range(2)
+            ]
+            for s in range(3)
+        ]
+        return np.array(each)
+
+    grid = np.linspace(-6.0, 6.0, 601)
+    of_y = [np.logaddexp(*log_joint(grid, value).swapaxes(0, 1)) for value in y]  # sex is a missing datum
+    pooled = np.exp(sum(of_y) - np.logaddexp(*log_joint(grid).swapaxes(0, 1)))
+    share = np.trapezoid(pooled, grid) / np.trapezoid(pooled, grid).sum()
+    rows = pd.DataFrame({"sex": [None, None], "y": y})
+    found = posterior(penguins, given=["sex", "y"]).weighted_draws(
+        rows, n_each=200, effective_sample_size=120.0, random_state=0
+    )
+    w, species = found.log_weights.exp().numpy(), found.theta[:, 0].numpy()
+    assert w.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose([w[species == s].sum() for s in range(3)], share, atol=6.0 * found.standard_error)
+    mean = np.trapezoid(pooled.sum(axis=0) * grid, grid) / np.trapezoid(pooled.sum(axis=0), grid)
+    assert w @ found.theta[:, 1].numpy() == pytest.approx(mean, abs=6.0 / np.sqrt(found.effective_sample_size))
+
+
+def test_labels_alone_have_the_probabilities_of_their_product(penguins):
+    of_species = posterior(penguins, given=["x", "sex", "y"])
+    rows = np.array([[0.4, 1.0, 0.2], [-0.3, 0.0, 0.5], [0.1, 1.0, -0.4]])
+    levels = np.arange(3.0)[:, None]
+    each = torch.stack([of_species.log_prob(levels, row) for row in rows])
+    prior = torch.from_numpy(penguins.model_.codec.blocks[0].frequencies).log()
+    expected = (each.sum(dim=0) - 2.0 * prior).softmax(dim=0)
+    torch.testing.assert_close(of_species.log_prob(levels, rows).exp(), expected, rtol=1e-3, atol=1e-4)
+    drawn = of_species.sample(1_000, rows, random_state=0)[:, 0]
+    counts = [int((drawn == level).sum()) for level in range(3)]
+    np.testing.assert_allclose(counts, 1_000 * expected, atol=1.0)  # draws are systematic
 
 
 def test_a_bounded_prior_has_no_leakage_and_needs_no_rejection():
@@ -362,7 +409,8 @@ def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
                 of_theta.log_abs_det_jacobian(theta.numpy())
             )
 
-    made = posterior(oracle_model(denoiser, codec.decode(z), schedule, codec=codec), given=[1], prior=Prior())
+    model = oracle_model(denoiser, codec.decode(z), schedule, codec=codec)
+    made = posterior(model, given=[1], prior=Prior())
     x = np.array([[-1.0], [-1.2], [-0.8]])  # near the bound, where the map bends
     law = stats.norm(x.sum() / (len(x) + 0.25), np.sqrt(0.25 / (len(x) + 0.25)))
     grid = np.linspace(1e-9, 1.5, 20001)
@@ -382,6 +430,11 @@ def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
     assert float(weighted.theta.min()) >= 0.0
     assert torch.isneginf(made.log_prob([[-0.1]], x)).all()
     assert torch.isneginf(made.log_prob([[-0.1]], x[0])).all()
+
+    vanishing = posterior(model, given=[1], prior=torch.distributions.Gamma(torch.tensor(3.0).double(), 1.0))
+    nearer = np.array([[1e-2], [1e-4], [1e-6], [1e-9]])
+    product, _ = vanishing._conditional.log_product(nearer, np.column_stack([np.full(3, np.nan), x]))
+    assert (np.diff(product) < 0.0).all()  # the product of densities over powers of the prior has its mass at the bound
 
 
 def test_the_normalising_constant_of_the_last_observations_is_kept(model, monkeypatch):

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,6 +97,17 @@ def draw_weighted(
     relative = np.exp(log_w - total) * len(log_w)
     error = float(relative.std() / math.sqrt(len(log_w)))
     return Weighted(points, log_w - total, float(total - math.log(len(log_w))), error)
+
+
+def joined(parts: Sequence[Weighted]) -> Weighted:
+    """Return weighted points of the sum of densities, of weighted points of each."""
+    log_integrals = np.array([part.log_integral for part in parts])
+    total = float(logsumexp(log_integrals)) if len(parts) else -math.inf
+    shares = log_integrals - total if math.isfinite(total) else log_integrals
+    points = np.concatenate([part.points for part in parts])
+    log_weights = np.concatenate([part.log_weights + share for part, share in zip(parts, shares, strict=True)])
+    error = math.hypot(*(math.exp(share) * part.standard_error for part, share in zip(parts, shares, strict=True)))
+    return Weighted(points, log_weights, total, error)
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,7 +30,7 @@ from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
 
 Array = NDArray[np.float64]
-_N_EACH, _LEAST_SIZE = 1_000, 400.0  # weighted draws of a round, and the effective sample size at which rounds end
+_N_EACH, _LEAST_SIZE = 500, 400.0  # weighted draws of a round, and the effective sample size at which rounds end
 _MOST_SIZE, _DRAWS_PER_SIZE = 2_000.0, 4.0  # of `sample`: a quarter of the draws asked for, at most 2,000
 _FEW = 100.0  # effective draws
 
@@ -192,7 +192,11 @@ class Posterior:
         else:
             least_size = min(max(n / _DRAWS_PER_SIZE, _LEAST_SIZE), _MOST_SIZE)
             weighted = self._conditional.draw_weighted(
-                rows, n_each=_N_EACH, least_size=least_size, stream=stream, sampler=sampler
+                rows,
+                n_each=max(_N_EACH, math.ceil(least_size)),
+                least_size=least_size,
+                stream=stream,
+                sampler=sampler,
             )
             _warn_of_few(weighted, len(rows))
             drawn = weighted.points[weighted.resample(n, stream=stream.child("resampled"))]
@@ -398,7 +402,7 @@ class Posterior:
         Parameters
         ----------
         x : tensor or array, (m, k), or table with m rows, default=None
-        n_each : int, default=1000
+        n_each : int, default=500
             Draws of each round, of up to eight. Each takes a log-density for every observation.
         effective_sample_size : float, default=400
             Rounds end where it is reached.
@@ -415,7 +419,7 @@ class Posterior:
             prior; or the prior is neither given nor known to the model, which was fitted without `conditions="any"`.
         """
         if not is_whole(n_each) or n_each < 10:
-            raise InvalidInput(f"n_each should be an integer >= 10, but got {n_each!r}: 1000 is usual.")
+            raise InvalidInput(f"n_each should be an integer >= 10, but got {n_each!r}: {_N_EACH} is usual.")
         if not is_number(effective_sample_size) or not effective_sample_size > 0.0:
             raise InvalidInput(
                 f"effective_sample_size should be a number > 0, but got {effective_sample_size!r}: {_LEAST_SIZE:g} is "
@@ -504,7 +508,7 @@ def _refuse_several(rows: Array) -> None:
 
 
 def _warn_of_few(weighted: Weighted, n_observations: int) -> None:
-    if weighted.effective_sample_size < _FEW:
+    if weighted.effective_sample_size < _FEW and weighted.standard_error:  # 0 where all labels were evaluated
         text = (
             f"Draws given {n_observations} observations have an effective sample size of "
             f"{weighted.effective_sample_size:.0f}: take weighted_draws(x, n_each={10 * _N_EACH}), which has "
