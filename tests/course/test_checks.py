@@ -1,5 +1,8 @@
 """The checks of the exercises: right solutions of every style pass, and no seeded mistake does."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -33,6 +36,15 @@ def test_a_fault_has_the_law_the_place_and_both_numbers():
     assert "t = 1, the variance: yours is 0.02, it should be 0." in checked.fault
     checked = check("ddim_step", MISTAKES["ddim_step"]["noise of t"])
     assert "row 0 of yours is (" in checked.fault
+
+
+def test_the_example_of_the_teachers_page_is_what_a_check_says():
+    page = (Path(__file__).parents[2] / "docs" / "course.md").read_text(encoding="utf-8")
+    code, said = re.search(r"```python\n(.*?)```.*?```text\n(.*?)\n```", page, re.DOTALL).groups()
+    namespace = {}
+    exec(code, namespace)
+    assert repr(eval(code.splitlines()[-1], namespace)) == said
+    assert f"and {sum(map(len, MISTAKES.values()))} wrong ones" in page
 
 
 def test_a_stub_is_not_written_yet():
@@ -78,7 +90,7 @@ def test_checks_neither_draw_nor_change_arguments():
 
 
 def test_what_cannot_be_checked_is_refused():
-    with pytest.raises(InvalidInput, match=r"name should be one of snr, q_sample, .*'q_forward'"):
+    with pytest.raises(InvalidInput, match=r"name should be one of q_sample, snr, .*'q_forward'"):
         check("q_forward", Torch.q_sample)
     with pytest.raises(InvalidInput, match="mine should be your function, but got Tensor"):
         check("q_sample", torch.zeros(2))

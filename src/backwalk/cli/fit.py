@@ -13,6 +13,7 @@ from backwalk.cli.options import (
     device_option,
     drop_options,
     force_option,
+    memory_size,
     reply_options,
     rows_option,
     seed_option,
@@ -20,8 +21,8 @@ from backwalk.cli.options import (
     training_options,
 )
 from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArguments, InvalidInput
-from backwalk.formatting import byte_words, bytes_of
-from backwalk.limits import LEAST_MEMORY, MEMORY
+from backwalk.formatting import byte_words
+from backwalk.limits import MEMORY
 
 if TYPE_CHECKING:
     from backwalk.estimator import Diffusion
@@ -62,16 +63,6 @@ def _conditions(text: str) -> Any:
     if not all(map(all, sets)):
         raise click.BadParameter(f"{text!r} should be any, none, or sets of columns such as 'a;a,b'.")
     return sets
-
-
-def _memory(text: str) -> int:
-    try:
-        n_bytes = bytes_of(text)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}.") from error
-    if n_bytes < LEAST_MEMORY:
-        raise click.BadParameter(f"{text!r} should be at least {byte_words(LEAST_MEMORY)}.")
-    return n_bytes
 
 
 @click.command()
@@ -121,7 +112,7 @@ def _memory(text: str) -> int:
 @rows_option
 @click.option(
     "--memory",
-    type=_memory,
+    type=memory_size,
     default=byte_words(MEMORY).replace(".0 ", ""),
     metavar="SIZE",
     show_default=True,

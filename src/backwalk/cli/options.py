@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import click
 
 from backwalk.cli.console import Console
-from backwalk.limits import UNSEEN
+from backwalk.formatting import byte_words, bytes_of
+from backwalk.limits import LEAST_MEMORY, UNSEEN
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -165,3 +166,14 @@ verbosity_options = _together(
 reply_options = _together(
     click.option("--json", is_flag=True, help="Print one JSON object on stdout."), verbosity_options
 )
+
+
+def memory_size(text: str) -> int:
+    """Return the number of bytes that a text such as 500MB means, as the type of an option."""
+    try:
+        n_bytes = bytes_of(text)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}.") from error
+    if n_bytes < LEAST_MEMORY:
+        raise click.BadParameter(f"{text!r} should be at least {byte_words(LEAST_MEMORY)}.")
+    return n_bytes

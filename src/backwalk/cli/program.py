@@ -12,6 +12,7 @@ import click
 
 from backwalk import __version__, errors
 from backwalk.cli.console import Console, echo
+from backwalk.cli.course import course
 from backwalk.cli.demo import demo
 from backwalk.cli.distil import distil
 from backwalk.cli.fit import fit
@@ -42,7 +43,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, split, fit, sample, score, impute, verify, report, distil, info, web):
+for _command in (demo, split, fit, sample, score, impute, verify, report, distil, info, web, course):
     cli.add_command(_command)
 
 

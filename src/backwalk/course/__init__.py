@@ -7,6 +7,25 @@ docs/course.md is the teacher's page.
 """
 
 from backwalk.course.checks import Checked, check
+from backwalk.course.grading import GradedNotebook, GradedStudent, grade, grade_notebook
 from backwalk.course.laws import EXERCISES
+from backwalk.course.moons import best_eps, draw_moons, moon_centres, moons_log_density
+from backwalk.course.network import train_network
+from backwalk.course.notebooks import LESSONS, write_lessons
 
-__all__ = ["EXERCISES", "Checked", "check"]
+__all__ = [
+    "EXERCISES",
+    "LESSONS",
+    "Checked",
+    "GradedNotebook",
+    "GradedStudent",
+    "best_eps",
+    "check",
+    "draw_moons",
+    "grade",
+    "grade_notebook",
+    "moon_centres",
+    "moons_log_density",
+    "train_network",
+    "write_lessons",
+]

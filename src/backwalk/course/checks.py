@@ -127,7 +127,7 @@ def _try_law(law: Law, mine: Callable[..., Any], convert: Callable[..., Any]) ->
                 )
         if result is None:
             raise WrongResult("Your function returned nothing: does it end with `return`?")
-        return tuple(map(_as_array, result)) if isinstance(result, tuple) else _as_array(result)
+        return tuple(map(_as_numbers, result)) if isinstance(result, tuple) else _as_numbers(result)
 
     for case in law.cases(call):
         _compare(case.words, np.asarray(case.got), np.asarray(case.wanted, dtype=float))
@@ -135,8 +135,6 @@ def _try_law(law: Law, mine: Callable[..., Any], convert: Callable[..., Any]) ->
 
 def _compare(words: str, got: NDArray[Any], wanted: NDArray[np.float64]) -> None:
     """Raise WrongResult where a result is of another shape, or differs by more than rounding."""
-    if not np.issubdtype(got.dtype, np.number):
-        raise WrongResult(f"{words}: yours is {got.tolist()!r}, which is no number.")
     if wanted.ndim == 0 and got.size == 1:
         got = got.reshape(())
     if got.shape != wanted.shape:
@@ -169,6 +167,14 @@ def _as_array(value: Any) -> NDArray[Any]:
         except ValueError as error:
             raise WrongResult("Your function returned a list of rows of different lengths.") from error
     return np.asarray(value)
+
+
+def _as_numbers(value: Any) -> NDArray[Any]:
+    """Return a result as an array of numbers. Raises WrongResult where it holds something else."""
+    array = _as_array(value)
+    if not np.issubdtype(array.dtype, np.number):
+        raise WrongResult(f"Your function returned {value!r}, which is no number.")
+    return array
 
 
 def _shape(array: NDArray[Any]) -> str:

@@ -64,8 +64,8 @@ class Exercise:
 
 
 EXERCISES = {
-    "snr": Exercise(1, "t, alpha_bar"),
     "q_sample": Exercise(1, "x_0, t, eps, alpha_bar"),
+    "snr": Exercise(1, "t, alpha_bar"),
     "cosine_schedule": Exercise(1, "n_steps"),
     "q_posterior": Exercise(2, "x_t, x_0, t, beta, alpha_bar"),
     "eps_to_x0": Exercise(2, "x_t, eps, t, alpha_bar"),
@@ -559,7 +559,7 @@ def _pair(result: Any) -> tuple[Any, float]:
             f"The variance should be a single number, as it depends neither on the point nor on the coordinate, but "
             f"yours has the shape {tuple(np.shape(variance))}."
         )
-    return mean, float(variance)
+    return mean, float(np.asarray(variance).item())
 
 
 def _vector(result: Any, length: int) -> Array:

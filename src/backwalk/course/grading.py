@@ -1,0 +1,199 @@
+"""Grade the notebooks of a class.
+
+Each notebook runs in a process of its own with limits of time and memory. These protect from endless loops and from
+arrays that are too large, not from malice: a notebook can read and change what its reader can. docs/course.md says what
+to do about that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backwalk.course.laws import EXERCISES
+from backwalk.course.notebooks import LESSONS
+from backwalk.errors import InvalidInput
+
+SECONDS = 60.0
+MEMORY = 4 * 2**30
+
+
+@dataclass(frozen=True)
+class GradedNotebook:
+    """What became of one notebook.
+
+    `states` has "passed", "failed" or "unwritten" for each exercise of which it defines a function, and `texts` what
+    the check says. `notes` are errors of its cells, and whether it was stopped.
+    """
+
+    path: Path
+    states: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GradedStudent:
+    """A student's notebooks together: of an exercise that is in several, the best state counts."""
+
+    name: str
+    notebooks: tuple[GradedNotebook, ...]
+
+    @property
+    def states(self) -> dict[str, str]:
+        """The state of each exercise: "passed", "failed", "unwritten", or "missing" where no notebook defines it."""
+        order = ("missing", "unwritten", "failed", "passed")
+        found = [notebook.states for notebook in self.notebooks]
+        return {name: max((states.get(name, "missing") for states in found), key=order.index) for name in EXERCISES}
+
+    @property
+    def n_passed(self) -> int:
+        """The number of exercises that are right."""
+        return list(self.states.values()).count("passed")
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The notes of all notebooks, each with the name of its file."""
+        return tuple(f"{notebook.path.name}: {note}" for notebook in self.notebooks for note in notebook.notes)
+
+
+def grade(
+    paths: Iterable[str | Path],
+    *,
+    seconds: float = SECONDS,
+    memory: int = MEMORY,
+    watch: Callable[[str, float, str], object] = lambda *_: None,
+) -> list[GradedStudent]:
+    """Grade the notebooks of a class, as many at a time as there are processors.
+
+    Parameters
+    ----------
+    paths : iterable of str or Path
+        Notebooks, and folders of a class with a folder or a notebook for each student. A notebook in a folder of a
+        class belongs to the student after whom its folder there is named. Any other belongs to the student whom its
+        file names beside the lesson (2_backward_alice.ipynb, alice.ipynb), or else its folder (alice/2_backward.ipynb).
+    seconds : float, default=60
+        Time for each notebook.
+    memory : int, default=4 GiB
+        Bytes for each notebook.
+    watch : callable, optional
+        Called as watch(activity, share, words) after each notebook.
+
+    Returns
+    -------
+    list of GradedStudent
+        In the order of their names.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no notebook.
+    """
+    students = _notebooks_by_student([Path(path) for path in paths])
+    every = [path for of_student in students.values() for path in of_student]
+    if not every:
+        raise InvalidInput("There should be notebooks to grade, but there is none: name .ipynb files, or their folder.")
+    graded: dict[Path, GradedNotebook] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for notebook in pool.map(lambda path: grade_notebook(path, seconds=seconds, memory=memory), every):
+            graded[notebook.path] = notebook
+            watch("grading", len(graded) / len(every), f"{len(graded)} of {len(every)} notebooks")
+    return [GradedStudent(name, tuple(graded[path] for path in students[name])) for name in sorted(students)]
+
+
+def grade_notebook(path: str | Path, *, seconds: float = SECONDS, memory: int = MEMORY) -> GradedNotebook:
+    """Run a notebook in a process of its own, within limits of time and memory, and check its exercises.
+
+    It runs in an empty folder, without input. What it prints is not kept.
+    """
+    path = Path(path)
+    with tempfile.TemporaryDirectory(prefix="backwalk-grading-") as folder:
+        results, place = Path(folder, "results"), Path(folder, "place")
+        place.mkdir()
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "backwalk.course.run_notebook",
+            str(path.resolve()),
+            str(results),
+            str(memory),
+        ]
+        process = subprocess.Popen(
+            command,
+            cwd=place,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(seconds)
+            stopped = f"stopped with status {status}"
+        except subprocess.TimeoutExpired:
+            stopped = f"stopped after {seconds:g} s"
+        finally:
+            _kill(process)
+        lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
+    return _read_results(path, [json.loads(line) for line in lines if line.endswith("}")], stopped)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a process with those that it started."""
+    with suppress(OSError):  # it may have ended
+        if os.name == "posix":
+            os.killpg(process.pid, signal.SIGKILL)
+        else:
+            process.kill()
+    process.wait()
+
+
+def _read_results(path: Path, entries: list[dict[str, Any]], stopped: str) -> GradedNotebook:
+    """Return what the lines of a file of results say, with how the process ended if it did not reach the end."""
+    outcomes = {entry["exercise"]: entry for entry in entries if "exercise" in entry}  # the last of each
+    notes = [entry["error"] for entry in entries if "error" in entry]
+    cells = [entry["cell"] for entry in entries if "cell" in entry]
+    if not cells:
+        notes.append(f"{stopped} before its first cell: is it a notebook?")
+    elif "done" not in entries[-1]:
+        notes.append(f"{stopped} in cell {cells[-1]}; later cells did not run")
+    states = {name: str(outcome["state"]) for name, outcome in outcomes.items()}
+    return GradedNotebook(
+        path, states, {name: str(outcome["text"]) for name, outcome in outcomes.items()}, tuple(notes)
+    )
+
+
+def _notebooks_by_student(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return the notebooks of each student."""
+    students: dict[str, list[Path]] = {}
+    for path in paths:
+        if not path.exists():
+            raise InvalidInput(f"There should be a notebook or a folder, but {path} is not there: check its name.")
+        if path.is_file():
+            students.setdefault(_student_of(path) or path.absolute().parent.name, []).append(path)
+            continue
+        for notebook in sorted(path.rglob("*.ipynb")):
+            first, *others = notebook.relative_to(path).parts
+            if ".ipynb_checkpoints" not in others:
+                students.setdefault(first if others else _student_of(notebook) or notebook.stem, []).append(notebook)
+    return students
+
+
+def _student_of(path: Path) -> str:
+    """Return what the name of a file says beside the lesson, or an empty text."""
+    name = re.sub(r" ?\(\d+\)$", "", path.stem)  # a browser's mark of a second download
+    for lesson in LESSONS:
+        name = name.replace(lesson, "")
+    return name.strip(" _-.")

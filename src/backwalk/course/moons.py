@@ -1,0 +1,58 @@
+"""The data of the lessons: two moons, whose density and whose best possible network are known in closed form.
+
+A point lies beside one of 200 centres on two half circles, with normal noise of standard deviation `NOISE` in both
+coordinates. Centres are scaled so that each coordinate of the data has mean 0 and variance about 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+NOISE = 0.1
+
+
+def moon_centres() -> Tensor:
+    """Return the centres, (200, 2): first those of the upper moon, then those of the lower one."""
+    angle = torch.linspace(0.0, math.pi, 100)
+    upper = torch.stack([angle.cos(), angle.sin()], dim=1)
+    centres = torch.cat([upper, torch.tensor([1.0, 0.5]) - upper])
+    return (centres - centres.mean(0)) / centres.std(0)
+
+
+def draw_moons(n: int, *, seed: int = 0) -> Tensor:
+    """Return n points of the two moons, (n, 2).
+
+    >>> draw_moons(5).shape
+    torch.Size([5, 2])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    centres = moon_centres()
+    chosen = centres[torch.randint(len(centres), (n,), generator=generator)]
+    return chosen + NOISE * torch.randn(n, 2, generator=generator)
+
+
+def moons_log_density(x: Tensor, alpha_bar_t: float = 1.0) -> Tensor:
+    """Return ln q(x_t) at points (n, 2): (n,), nats. By default it is that of the data, alpha_bar_0 = 1."""
+    variance = alpha_bar_t * NOISE**2 + 1.0 - alpha_bar_t
+    squared = _squared_distances(x, math.sqrt(alpha_bar_t))
+    log_densities = -squared / (2.0 * variance) - math.log(2.0 * math.pi * variance)
+    return torch.logsumexp(log_densities, dim=1) - math.log(squared.shape[1])
+
+
+def best_eps(x_t: Tensor, t: int, alpha_bar: Tensor) -> Tensor:
+    """Return E[eps | x_t], the best answer of any network at step t: (n, 2).
+
+    x_t is a mixture of normal distributions around a m, for centres m, with variance v = a^2 NOISE^2 + b^2. A point
+    weighs the centres by their probabilities: E[eps | x_t] = b (x_t - a sum_m w_m m) / v.
+    """
+    a, variance = float(alpha_bar[t].sqrt()), float(alpha_bar[t] * NOISE**2 + (1.0 - alpha_bar[t]))
+    weights = torch.softmax(-_squared_distances(x_t, a) / (2.0 * variance), dim=1)
+    return float((1.0 - alpha_bar[t]).sqrt()) * (x_t - a * weights @ moon_centres()) / variance
+
+
+def _squared_distances(x: Tensor, scale: float) -> Tensor:
+    """Return the squared distances of points from the scaled centres, (n, 200)."""
+    return torch.cdist(x, scale * moon_centres()).square()
