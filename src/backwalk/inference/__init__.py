@@ -7,5 +7,6 @@ the interface of the package `sbi`: draws and exact log-densities as torch tenso
 
 from backwalk.inference.conditionals import ParameterConditional
 from backwalk.inference.posteriors import Posterior, WeightedDraws, posterior
+from backwalk.inference.truncated import TruncatedPrior
 
-__all__ = ["ParameterConditional", "Posterior", "WeightedDraws", "posterior"]
+__all__ = ["ParameterConditional", "Posterior", "TruncatedPrior", "WeightedDraws", "posterior"]

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any, Protocol
@@ -112,7 +112,7 @@ class ParameterConditional:
         """Return the parameters, (k,), of the largest density given an observation, (1, d), from the best of draws."""
         theta = self.draw(row, n_draws, stream=stream)[0]
         best = theta[self.log_prob(theta, row)[:, 0].argmax()]
-        return climb(lambda theta: self.log_prob_and_gradient(theta, row), self._codec, best)
+        return climb(lambda theta: self.log_prob_and_gradient(theta, row), self.codec, best)
 
     def _joined(self, theta: Array, rows: Array) -> Array:
         values = rows.copy()
@@ -129,7 +129,7 @@ class ParameterConditional:
     def log_prior(self, theta: Array, *, n_intervals: int = 16) -> Array:
         """Return ln p(theta) of parameters, (n, k): (n,); -inf beyond the support of a distribution of torch."""
         if self.prior is not None:
-            return np.asarray(log_prior(self.prior, as_tensor(theta), self._names).numpy())
+            return np.asarray(log_prior(self.prior, as_tensor(theta), self.names).numpy())
         values = np.full((len(theta), self.model.schema.n_columns), np.nan)
         values[:, list(self.parameters)] = theta
         return self._log_density(values, [], n_intervals)
@@ -184,7 +184,7 @@ class ParameterConditional:
             for i, (labels, is_of, share) in enumerate(self._by_labels(theta, log_w)):
                 some = is_of if is_of.sum() >= _FEWEST_FIRST else np.full(len(theta), fill_value=True)
                 of_labels = partial(self._log_product_of_numbers, rows, labels, n_intervals)
-                codec = self._codec
+                codec = self.codec
                 part = draw_weighted(
                     of_labels,
                     codec.encode(theta[some][:, self._numbers]),
@@ -198,7 +198,7 @@ class ParameterConditional:
         if not math.isfinite(weighted.log_integral):
             raise InvalidInput(
                 f"No draw is possible under all {len(rows)} observations and the prior: check that the prior is that "
-                f"of the simulations, with the parameters {listed(self._names)} in this order, and the units of x."
+                f"of the simulations, with the parameters {listed(self.names)} in this order, and the units of x."
             )
         return weighted
 
@@ -209,7 +209,8 @@ class ParameterConditional:
         return found.log_prob.numpy()
 
     @property
-    def _names(self) -> list[str]:
+    def names(self) -> list[str]:
+        """The names of the parameters."""
         return [self.model.schema.names[j] for j in self.parameters]
 
     @cached_property
@@ -222,7 +223,7 @@ class ParameterConditional:
         return [i for i in range(len(self.parameters)) if i not in self._numbers]
 
     @cached_property
-    def _codec(self) -> Codec:
+    def codec(self) -> Codec:
         """The codec of the parameters that are numbers, of which there are some."""
         return Codec(tuple(self.model.codec.columns[self.parameters[i]] for i in self._numbers))
 
@@ -241,14 +242,25 @@ class ParameterConditional:
         return _INTERVALS[1] if is_enough else _INTERVALS[2]
 
     def _log_product_of_numbers(self, rows: Array, labels: Array, n_intervals: int, z: Array) -> Array:
-        """Return the log of the product at encoded numbers, (n, .), and labels, (.,): (n,).
+        """Return the log of the product at encoded numbers, (n, .), and labels, (.,): (n,)."""
+
+        def log_product(numbers: Array) -> Array:
+            return self.log_product(self._with_labels(numbers, labels), rows, n_intervals=n_intervals)[0]
+
+        return self.log_density_encoded(log_product, z)
+
+    def log_density_encoded(self, log_density: Callable[[Array], Array], z: Array) -> Array:
+        """Return a log-density of the parameters that are numbers as that of encoded ones, (n, .): (n,).
 
         It is -inf at z that no number is encoded as: beyond a bound, the codec's inverse is not one to one.
         """
-        numbers = self._codec.decode(z)
-        product, _ = self.log_product(self._with_labels(numbers, labels), rows, n_intervals=n_intervals)
-        is_encoded = (np.abs(self._codec.encode(numbers) - z) < _ROUNDING).all(axis=1)
-        return np.where(is_encoded, product - self._codec.log_abs_det_jacobian(numbers), -np.inf)
+        numbers = self.codec.decode(z)
+        is_encoded = (np.abs(self.codec.encode(numbers) - z) < _ROUNDING).all(axis=1)
+        log_p = np.full(len(z), -np.inf)
+        if is_encoded.any():
+            some = numbers[is_encoded]
+            log_p[is_encoded] = log_density(some) - self.codec.log_abs_det_jacobian(some)
+        return log_p
 
     def _log_divisor(self, theta: Array, log_prior: Array) -> Array:
         """Return the log-density of parameters, (n, k), by which p(theta | x) is divided: (n,).
@@ -259,7 +271,7 @@ class ParameterConditional:
         would have an infinite integral.
         """
         resolved = theta.copy()
-        for i, column in zip(self._numbers, self._codec.columns if self._numbers else (), strict=True):
+        for i, column in zip(self._numbers, self.codec.columns if self._numbers else (), strict=True):
             if self.prior is not None and getattr(column, "bounds", None) is not None:
                 low, high = column.encode(np.array(column.value_range))[:, 0] + (_BESIDE_BOUND, -_BESIDE_BOUND)
                 z = column.encode(theta[:, i])[:, 0]
@@ -269,7 +281,7 @@ class ParameterConditional:
         if moved.any():
             at = [numbers[moved][:, self._numbers] for numbers in (theta, resolved)]
             tail, tail_at_resolved = (
-                self._codec.log_abs_det_jacobian(numbers) - 0.5 * np.square(self._codec.encode(numbers)).sum(axis=1)
+                self.codec.log_abs_det_jacobian(numbers) - 0.5 * np.square(self.codec.encode(numbers)).sum(axis=1)
                 for numbers in at
             )
             divisor[moved] = self.log_prior(resolved[moved]) + tail - tail_at_resolved
@@ -299,7 +311,7 @@ class ParameterConditional:
         with_atoms = {block.column for block in codec.blocks if block.number is not None}
         uneven = [
             name
-            for name, j in zip(self._names, self.parameters, strict=True)
+            for name, j in zip(self.names, self.parameters, strict=True)
             if codec.columns[j].cell_width or j in with_atoms
         ]
         if uneven:

@@ -81,7 +81,7 @@ def draw_weighted(
     to the points `first`, with the logarithms of their weights, (m,), and they are no part of the result: their weights
     need not be exact. Rounds end at an effective sample size of `least_size`, or after `MOST_ROUNDS`.
     """
-    proposals = [_fit_proposal(first, log_first, stream.child("resampled", 0))]
+    proposals = [fit_proposal(first, log_first, stream.child("resampled", 0))]
     points, log_p = np.empty((0, first.shape[1])), np.empty(0)
     for turn in range(1, MOST_ROUNDS + 1):
         drawn = proposals[-1].draw(n_each, stream.child("round", turn))
@@ -90,7 +90,7 @@ def draw_weighted(
         log_w = log_p - (logsumexp(log_q, axis=0) - math.log(len(proposals)))
         if effective_size(log_w) >= least_size or turn == MOST_ROUNDS:
             break
-        proposals.append(_fit_proposal(points, log_w, stream.child("resampled", turn)))
+        proposals.append(fit_proposal(points, log_w, stream.child("resampled", turn)))
     total = logsumexp(log_w)
     if not np.isfinite(total):
         return Weighted(points, log_w, -math.inf, 0.0)
@@ -111,7 +111,7 @@ def joined(parts: Sequence[Weighted]) -> Weighted:
 
 
 @dataclass(frozen=True, eq=False)
-class _Proposal:
+class Proposal:
     """A mixture of Student's t distributions: weights (c,), centres (c, k), and scale matrices (c, k, k)."""
 
     weights: Array
@@ -119,6 +119,7 @@ class _Proposal:
     scales: Array
 
     def log_density(self, points: Array) -> Array:
+        """Return the log-density of points, (n, k): (n,)."""
         parts = [
             np.log(w) + np.atleast_1d(stats.multivariate_t(c, s, df=_FREEDOM).logpdf(points))
             for w, c, s in zip(self.weights, self.centres, self.scales, strict=True)
@@ -126,6 +127,7 @@ class _Proposal:
         return np.asarray(logsumexp(parts, axis=0))
 
     def draw(self, n: int, stream: Stream) -> Array:
+        """Return n points, (n, k)."""
         generator, k = stream.generator(), self.centres.shape[1]
         which = generator.choice(len(self.weights), size=n, p=self.weights)
         factor = np.linalg.cholesky(self.scales)[which]
@@ -135,7 +137,7 @@ class _Proposal:
         )
 
 
-def _fit_proposal(points: Array, log_w: Array, stream: Stream) -> _Proposal:
+def fit_proposal(points: Array, log_w: Array, stream: Stream) -> Proposal:
     """Return the mixture of the least BIC, fitted to points that are drawn by their tempered weights."""
     from sklearn.exceptions import ConvergenceWarning  # takes a second
     from sklearn.mixture import GaussianMixture
@@ -158,7 +160,7 @@ def _fit_proposal(points: Array, log_w: Array, stream: Stream) -> _Proposal:
         if score < least:
             best, least = mixture, score
     assert best is not None
-    return _Proposal(best.weights_, best.means_ * spread, best.covariances_ * np.multiply.outer(spread, spread))
+    return Proposal(best.weights_, best.means_ * spread, best.covariances_ * np.multiply.outer(spread, spread))
 
 
 def _temper(log_w: Array, least: float) -> Array:

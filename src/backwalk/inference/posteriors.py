@@ -11,7 +11,7 @@ import copy
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -23,7 +23,8 @@ from backwalk.formatting import listed
 from backwalk.inference.conditionals import ParameterConditional, Prior
 from backwalk.inference.gradients import attached
 from backwalk.inference.importance import Weighted
-from backwalk.inference.values import as_tensor, asks_for_gradient, read_observations, read_parameters
+from backwalk.inference.truncated import TruncatedPrior, truncate
+from backwalk.inference.values import as_tensor, asks_for_gradient, read_observations, read_parameters, read_shape
 from backwalk.limits import is_number, is_whole
 from backwalk.model import DiffusionModel, column_numbers, refuse_without_gradient
 from backwalk.sampling import Sampler
@@ -102,8 +103,8 @@ def posterior(model: Any, given: Sequence[str | int], *, prior: Prior | None = N
             f"given should name some of the {fitted.schema.n_columns} columns, but names {len(columns)}: the others "
             "are the parameters."
         )
-    if prior is not None and not hasattr(prior, "log_prob"):
-        raise InvalidInput(f"prior should have log_prob, but got {type(prior).__name__}: give a torch distribution.")
+    if prior is not None:
+        _check_prior(prior)
     fitted.check_pattern(columns)
     return Posterior(fitted, columns, prior)
 
@@ -185,7 +186,7 @@ class Posterior:
         FewEffectiveDrawsWarning
             Draws given several observations have an effective sample size below 100.
         """
-        shape, rows, stream = _shape(sample_shape), self._observed(x), _stream(random_state)
+        shape, rows, stream = read_shape(sample_shape), self._observed(x), _stream(random_state)
         n = math.prod(shape)
         if len(rows) == 1:
             drawn = self._conditional.draw(rows, n, stream=stream, sampler=sampler)[0]
@@ -225,7 +226,7 @@ class Posterior:
         -------
         Tensor, (*sample_shape, b, n_parameters)
         """
-        shape, rows = _shape(sample_shape), self._observed(x)
+        shape, rows = read_shape(sample_shape), self._observed(x)
         drawn = self._conditional.draw(rows, math.prod(shape), stream=_stream(random_state), sampler=sampler)
         return as_tensor(drawn.swapaxes(0, 1).reshape(*shape, len(rows), len(self.parameter_names)))
 
@@ -436,6 +437,70 @@ class Posterior:
             weighted.standard_error,
         )
 
+    def truncated(
+        self, prior: Prior, x: Any = None, *, epsilon: float = 1e-3, random_state: RandomState = None
+    ) -> TruncatedPrior:
+        """Return the prior within the region of highest posterior density, from which a further round is simulated.
+
+        The region holds 1 - epsilon of the posterior. Within it draws are proportional to the prior. So fit a new model
+        to the rows of all rounds, without any correction: for this x, and within the region, the posterior is then that
+        of the prior. For other x it is not, where their posteriors reach beyond the region.
+
+        Parameters
+        ----------
+        prior : object with log_prob
+            The prior of the first round, in every round, such as a distribution of torch, with the parameters in the
+            order of `parameter_names`.
+        x : tensor, array, table or mapping, default=None
+            One observation: see `sample`.
+        epsilon : float, default=1e-3
+            The share of the posterior beyond the region, from 1e-4 to 0.5.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+
+        Returns
+        -------
+        TruncatedPrior
+            With `sample`, `log_prob` and `prior_share`, the share of the prior in the region.
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: there are several observations, a parameter is not on a continuous scale, or the prior has no
+            mass where the posterior has.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import torch
+        >>> from backwalk import Diffusion, Number, posterior
+        >>> theta = np.random.default_rng(0).uniform(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+        >>> options = {"conditions": [[1]], "columns": {0: Number(bounds=(0, 1))}, "max_steps": 20, "verbose": False}
+        >>> model = Diffusion(**options, random_state=0).fit(rows)
+        >>> prior = torch.distributions.Uniform(0.0, 1.0)
+        >>> second = posterior(model, given=[1]).truncated(prior, [0.5], epsilon=0.01, random_state=0)
+        >>> second.sample(100, random_state=1).shape
+        torch.Size([100, 1])
+        """
+        _check_prior(prior)
+        conditional, rows = replace(self._conditional, prior=prior), self._observed(x)
+        continuous = conditional.model.codec.continuous
+        uneven = [
+            name for name, j in zip(conditional.names, conditional.parameters, strict=True) if j not in continuous
+        ]
+        if len(rows) > 1:
+            raise InvalidInput(
+                f"x should be one observation for a truncated prior, but has {len(rows)} rows: give one."
+            )
+        if not is_number(epsilon) or not 1e-4 <= epsilon <= 0.5:
+            raise InvalidInput(f"epsilon should be a number from 1e-4 to 0.5, but got {epsilon!r}: 1e-3 is usual.")
+        if uneven:
+            raise InvalidInput(
+                f"A truncated prior needs parameters on a continuous scale, but {listed(uneven)} are not: fit them as "
+                'columns={name: "number"}, or draw from the prior.'
+            )
+        return truncate(conditional, rows, epsilon=epsilon, stream=_stream(random_state))
+
     def to_arviz_dict(self, theta: Any, x: Any = None) -> dict[str, dict[str, Array]]:
         """Return draws and their observation as the nested dictionary that `arviz.from_dict` takes.
 
@@ -499,6 +564,11 @@ class Posterior:
         return self._kept[1]
 
 
+def _check_prior(prior: Any) -> None:
+    if not hasattr(prior, "log_prob"):
+        raise InvalidInput(f"prior should have log_prob, but got {type(prior).__name__}: give a torch distribution.")
+
+
 def _refuse_several(rows: Array) -> None:
     if len(rows) > 1:
         raise InvalidInput(
@@ -515,16 +585,6 @@ def _warn_of_few(weighted: Weighted, n_observations: int) -> None:
             "log_integral as well."
         )
         warnings.warn(text, FewEffectiveDrawsWarning, stacklevel=3)
-
-
-def _shape(sample_shape: int | Sequence[int]) -> tuple[int, ...]:
-    try:
-        shape: tuple[Any, ...] = tuple(sample_shape)  # type: ignore[arg-type]
-    except TypeError:
-        shape = (sample_shape,)
-    if not all(is_whole(n) and n >= 0 for n in shape):
-        raise InvalidInput(f"sample_shape should hold integers >= 0, but got {sample_shape!r}: (1000,) is usual.")
-    return tuple(int(n) for n in shape)
 
 
 def _stream(random_state: RandomState) -> Stream:

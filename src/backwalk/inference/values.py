@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
+from backwalk.limits import is_whole
 from backwalk.model import DiffusionModel, read_cells, read_given_table, refuse_fractions, refuse_not_made
 from backwalk.table import as_table
 from backwalk.table.schema import shown
@@ -68,6 +69,17 @@ def read_parameters(model: DiffusionModel, columns: Sequence[int], theta: Any, *
 def asks_for_gradient(values: Any) -> bool:
     """Return whether autograd follows a tensor; other values ask for no gradient."""
     return isinstance(values, Tensor) and values.requires_grad and torch.is_grad_enabled()
+
+
+def read_shape(sample_shape: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the shape of draws, of which an integer is the only axis. Raises InvalidInput for other values."""
+    try:
+        shape: tuple[Any, ...] = tuple(sample_shape)  # type: ignore[arg-type]
+    except TypeError:
+        shape = (sample_shape,)
+    if not all(is_whole(n) and n >= 0 for n in shape):
+        raise InvalidInput(f"sample_shape should hold integers >= 0, but got {sample_shape!r}: (1000,) is usual.")
+    return tuple(int(n) for n in shape)
 
 
 def as_array(values: Any) -> NDArray[Any]:
