@@ -34,8 +34,10 @@ def test_a_fault_has_the_law_the_place_and_both_numbers():
     checked = check("q_posterior", MISTAKES["q_posterior"]["beta for beta_tilde"])
     assert checked.holding == ()
     assert "t = 1, the variance: yours is 0.02, it should be 0." in checked.fault
-    checked = check("ddim_step", MISTAKES["ddim_step"]["noise of t"])
-    assert "row 0 of yours is (" in checked.fault
+    checked = check("q_sample", MISTAKES["q_sample"]["no roots"])
+    assert "row 0 of yours is (0.98, -1.96), it should be (0.989949, -1.9799), where x_0 = (1, -2), eps = (0, 0)." in (
+        checked.fault
+    )
 
 
 def test_the_example_of_the_teachers_page_is_what_a_check_says():
@@ -55,6 +57,11 @@ def test_a_stub_is_not_written_yet():
     assert (checked.state, bool(checked)) == ("unwritten", False)
     assert "not written yet" in repr(checked)
 
+    def other(x_0, t, eps, alpha_bar):
+        raise NotImplementedError("no square roots of integers")
+
+    assert "raised NotImplementedError: no square roots" in check("q_sample", other).fault
+
 
 def test_an_error_of_the_function_is_named():
     checked = check("eps_to_x0", lambda x_t, eps, *_: x_t @ eps)
@@ -69,7 +76,10 @@ def test_an_error_of_the_function_is_named():
         ("x_0", "no number"),
         ([[1.0], [1.0, 2.0]], "different lengths"),
         (np.zeros((2, 3)), "yours has the shape (2, 3), it should have (3, 2)"),
-        (np.full((3, 2), np.nan), "row 0 of yours is (nan, nan)"),
+        (
+            np.full((3, 2), np.nan),
+            "row 0 of yours is (nan, nan), it should be (0.6, 1.4), where x_t = (0.6, 1.4), eps = (0.4, -1.1)",
+        ),
         (1.0, "yours has the shape () of a single number, it should have (3, 2)"),
     ],
 )

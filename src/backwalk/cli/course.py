@@ -46,6 +46,7 @@ def write(console: Console, folder: Path, force: bool) -> None:
 
     for path in write_lessons(folder, overwrite=force):
         console.message(str(path))
+    console.message("Open the first in Jupyter, VS Code or another editor of notebooks.")
 
 
 @course.command()

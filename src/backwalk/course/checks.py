@@ -7,6 +7,7 @@ either, or as loops over numbers.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +48,12 @@ class Checked:
         head = f"{self.name}: " + (
             f"right, all {n} laws hold." if self else f"not yet, law {len(self.holding) + 1} of {n} fails."
         )
-        return "\n".join([head, *(f"  holds: {law}" for law in self.holding), *([self.fault] if self.fault else [])])
+        lines = [head, *(f"  holds: {law}" for law in self.holding), *self.fault.splitlines()]
+        return "\n".join(_wrapped(line) for line in lines)
+
+
+class _Unwritten(Exception):
+    """The function is still the lesson's stub."""
 
 
 def check(name: str, mine: Callable[..., Any]) -> Checked:
@@ -99,8 +105,8 @@ def _check_with(name: str, mine: Callable[..., Any], convert: Callable[..., Any]
     holding: list[str] = []
     for law in EXERCISES[name].laws:
         try:
-            _try_law(law, mine, convert)
-        except NotImplementedError:
+            _try_law(law, mine, convert, EXERCISES[name].arguments.split(", "))
+        except _Unwritten:
             return Checked(name, "unwritten", ())
         except WrongResult as wrong:
             fault = f"  fails: {law.says}\n    {wrong}\n    Hint: {law.hint}"
@@ -109,16 +115,18 @@ def _check_with(name: str, mine: Callable[..., Any], convert: Callable[..., Any]
     return Checked(name, "passed", tuple(holding))
 
 
-def _try_law(law: Law, mine: Callable[..., Any], convert: Callable[..., Any]) -> None:
+def _try_law(law: Law, mine: Callable[..., Any], convert: Callable[..., Any], names: list[str]) -> None:
     """Raise WrongResult at the first case of a law that does not hold."""
+    last: dict[str, Any] = {}  # the arguments of the last call, which is that of a case
 
     def call(*arguments: Any) -> Any:
+        last.update(zip(names, arguments, strict=True))
         given = [convert(value) if isinstance(value, np.ndarray) else value for value in arguments]
         try:
             result = mine(*given)
-        except NotImplementedError:
-            raise
         except Exception as error:  # whatever a student's function raises
+            if isinstance(error, NotImplementedError) and not error.args:
+                raise _Unwritten from error
             raise WrongResult(f"Your function raised {type(error).__name__}: {one_line(error)}.") from error
         for before, after in zip(arguments, given, strict=True):
             if isinstance(before, np.ndarray) and not np.array_equal(before, _as_array(after)):
@@ -130,27 +138,33 @@ def _try_law(law: Law, mine: Callable[..., Any], convert: Callable[..., Any]) ->
         return tuple(map(_as_numbers, result)) if isinstance(result, tuple) else _as_numbers(result)
 
     for case in law.cases(call):
-        _compare(case.words, np.asarray(case.got), np.asarray(case.wanted, dtype=float))
+        _compare(case.words, np.asarray(case.got), np.asarray(case.wanted, dtype=float), last)
 
 
-def _compare(words: str, got: NDArray[Any], wanted: NDArray[np.float64]) -> None:
+def _compare(words: str, got: NDArray[Any], wanted: NDArray[np.float64], arguments: dict[str, Any]) -> None:
     """Raise WrongResult where a result is of another shape, or differs by more than rounding."""
     if wanted.ndim == 0 and got.size == 1:
         got = got.reshape(())
     if got.shape != wanted.shape:
         raise WrongResult(f"{words}: yours has the shape {_shape(got)}, it should have {_shape(wanted)}.")
     differs = ~np.isclose(got, wanted, rtol=_TOLERANCE, atol=_TOLERANCE)
-    if differs.any():
-        if wanted.ndim == 0:
-            place = ""
-        else:  # the first row that differs says enough
-            row = int(differs.reshape(len(wanted), -1).any(1).argmax())
-            place, got, wanted = (
-                f"entry {row} of yours" if wanted.ndim == 1 else f"row {row} of yours",
-                got[row],
-                wanted[row],
-            )
-        raise WrongResult(f"{words}: {place or 'yours'} is {_numbers(got)}, it should be {_numbers(wanted)}.")
+    if not differs.any():
+        return
+    if wanted.ndim == 0:
+        raise WrongResult(f"{words}: yours is {_numbers(got)}, it should be {_numbers(wanted)}.")
+    row = int(differs.reshape(len(wanted), -1).any(1).argmax())  # the first that differs says enough
+    points = [name for name, value in arguments.items() if isinstance(value, np.ndarray) and value.ndim == 2]
+    of_row = ", ".join(f"{name} = {_numbers(arguments[name][row])}" for name in points)
+    raise WrongResult(
+        f"{words}: row {row} of yours is {_numbers(got[row])}, it should be {_numbers(wanted[row])}"
+        f"{f', where {of_row}' if points else ''}."
+    )
+
+
+def _wrapped(line: str) -> str:
+    """Return a line in lines of at most 110 characters, further ones indented by two more."""
+    indent = " " * (len(line) - len(line.lstrip()) + 2)
+    return textwrap.fill(line, 110, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _as_tensor(array: NDArray[Any]) -> torch.Tensor:
@@ -182,6 +196,6 @@ def _shape(array: NDArray[Any]) -> str:
 
 
 def _numbers(values: NDArray[Any]) -> str:
-    """Return numbers with six digits, as a vector in brackets."""
+    """Return numbers with six digits: several in brackets."""
     texts = [f"{value:.6g}" if math.isfinite(value) else str(value) for value in np.ravel(values).tolist()]
-    return texts[0] if np.ndim(values) == 0 else f"({', '.join(texts)})"
+    return texts[0] if len(texts) == 1 else f"({', '.join(texts)})"

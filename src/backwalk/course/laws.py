@@ -215,13 +215,20 @@ def _(cosine_schedule: Callable[..., Any]) -> Iterator[Case]:
 
 @law(
     "q_posterior",
-    "At t = 1 nothing is uncertain: x_{t-1} is x_0, so that the mean is x_0 and the variance is 0.",
-    "The variance is not beta_t, the variance of a forward step: who knows x_0 too is more certain. alpha_bar_0 = 1.",
+    "At t = 1 nothing is uncertain, as x_{t-1} is x_0: the variance is 0.",
+    "It is not beta_t, the variance of a forward step: who knows x_0 too is more certain. alpha_bar_0 = 1.",
 )
 def _(q_posterior: Callable[..., Any]) -> Iterator[Case]:
-    mean, variance = _pair(q_posterior(X_T, X_0, 1, BETA, ALPHA_BAR))
-    yield Case("t = 1, the variance", variance, 0.0)
-    yield Case("t = 1, the mean", mean, X_0)
+    yield Case("t = 1, the variance", _pair(q_posterior(X_T, X_0, 1, BETA, ALPHA_BAR))[1], 0.0)
+
+
+@law(
+    "q_posterior",
+    "At t = 1 the mean is x_0.",
+    "The mean has one term in x_0 and one in x_t. Which of their factors must be 1 at t = 1, and which 0?",
+)
+def _(q_posterior: Callable[..., Any]) -> Iterator[Case]:
+    yield Case("t = 1, the mean", _pair(q_posterior(X_T, X_0, 1, BETA, ALPHA_BAR))[0], X_0)
 
 
 @law(
