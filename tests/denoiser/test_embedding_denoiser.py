@@ -168,6 +168,33 @@ def test_a_fit_learns_the_posterior_of_a_normal_mean():
     assert 0.8 < float(draws.std(0).mean()) * precision**0.5 < 1.3
 
 
+def test_a_gradient_of_log_prob_is_that_of_its_differences(trained):
+    of_theta = posterior(trained, given=NAMES).set_default_x(SIMULATIONS[NAMES].iloc[0])
+    theta = torch.tensor([[0.3], [-0.2]], dtype=torch.float64, requires_grad=True)
+    of_theta.log_prob(theta).sum().backward()
+    with torch.no_grad():
+        ahead, behind = (of_theta.log_prob(theta + step) for step in (0.02, -0.02))
+    torch.testing.assert_close(theta.grad[:, 0], (ahead - behind) / 0.04, atol=0.02, rtol=0.02)
+
+
+def test_the_decay_shrinks_the_weights_of_the_embedding_alone():
+    denoiser = denoiser_of()
+    before = {name: parameter.detach().clone() for name, parameter in denoiser.named_parameters()}
+    learner = Learner(denoiser, Training(batch_size=6, learning_rate=0.1, max_steps=1, embedding_decay=0.5))
+    nothing = [torch.zeros_like(parameter) for parameter in denoiser.parameters()]
+    learner.gradients = lambda *_: (torch.zeros(()), nothing)
+    learner.step(batch(), 0, 1.0)
+    for name, parameter in denoiser.named_parameters():
+        is_shrunk = name.startswith("embedding") and parameter.ndim > 1
+        torch.testing.assert_close(parameter.detach(), before[name] * (0.95 if is_shrunk else 1.0))
+
+
+def test_a_fit_has_one_member_and_its_embedding_decays():
+    model = estimator(Mean(), denoiser=None, training=None, max_steps=2).fit(SIMULATIONS)
+    assert model.denoiser_.n_members == 1
+    assert model.training_.embedding_decay > 0.0
+
+
 def test_a_saved_model_draws_and_scores_the_same(trained, tmp_path):
     trained.save(tmp_path / "model")
     own = trained.embedding if isinstance(trained.embedding, nn.Module) else None
@@ -230,6 +257,16 @@ ASKED = {
 def test_what_is_not_given_all_data_is_refused(ask, trained):
     with pytest.raises(InvalidInput, match="embedding"):
         ask(trained)
+
+
+def test_a_report_has_the_calibration_of_posteriors_alone(trained, tmp_path):
+    calibration = trained.report(tmp_path / "report.html", SIMULATIONS[:20])
+    page = (tmp_path / "report.html").read_text()
+    assert "Are its posteriors calibrated?" in calibration.lines()[0]
+    assert calibration.posterior.n_pairs == 20
+    assert calibration.to_dict()["posterior"]["parameters"] == [0]
+    assert "calibrated?</h2>" in page
+    assert "Bound" not in page
 
 
 def test_a_row_does_not_depend_on_the_others(trained):

@@ -27,7 +27,7 @@ from backwalk.fit import (
     table_rules,
     usual_steps,
 )
-from backwalk.fit.rules import MOST_FASTER
+from backwalk.fit.rules import MOST_FASTER, embedding_rules, fit_rules
 from backwalk.streams import Stream
 from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn
 
@@ -410,3 +410,10 @@ def test_many_columns_of_few_rows_have_a_ridge_that_training_takes():
     """A bug found in review: 2,000 columns of 2 rows asked for a ridge that is refused."""
     rules = table_rules(Codec((NUMBER_COLUMN,) * 2000), 2)
     assert default_training(2, 2000, rules=rules).input_ridge == rules.input_ridge == 1.5
+
+
+def test_an_embedding_decays_the_more_the_fewer_the_rows():
+    decays = [
+        default_training(n, 4, rules=embedding_rules(fit_rules(4), n)).embedding_decay for n in (2500, 5000, 10**4)
+    ]
+    assert decays[0] > decays[1] > decays[2] > default_training(5000, 4).embedding_decay == 0.0

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from backwalk.assess.fidelity import Answer, Fidelity
+from backwalk.assess.fidelity import Answer, Calibration, Fidelity
 from backwalk.assess.statistics import Figure, sign_that_matters
 from backwalk.assess.topics.closeness import (
     ASSOCIATIONS,
@@ -26,7 +26,7 @@ from backwalk.assess.topics.closeness import (
 from backwalk.assess.topics.membership import AREA_MARGIN
 from backwalk.assess.topics.memorisation import RARE_MARGIN, SHARE_MARGIN, MemorisationScores
 from backwalk.assess.verdict import best_of, compare_densities, decide
-from backwalk.assess.words import column_name, figure_texts, signed, with_error
+from backwalk.assess.words import column_name, figure_texts, percent, signed, with_error
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel
 from backwalk.table.codec_rules import stated_rules
@@ -77,6 +77,21 @@ def is_good_enough(fidelity: Fidelity, model: DiffusionModel) -> Answer:
     words = (
         f"{grade}, as far as {checks.n_unseen:,} unseen rows show. A classifier tells its rows from real rows "
         f"in {accuracy} of cases, and two sets of real rows apart in {null}; guessing gives 50 %."
+    )
+    return Answer(question, words)
+
+
+def are_posteriors_calibrated(calibration: Calibration) -> Answer:
+    """Say how far the coverage of posteriors is from that of exact ones."""
+    question, scores = "Are its posteriors calibrated?", calibration.posterior
+    if scores is None or calibration.checks.are_of_fit:
+        return Answer(question, "Not known: too few unseen rows were given.")
+    curve = scores.expected_coverage
+    grade = "No" if any("not calibrated" in warning for warning in calibration.warnings) else "Yes"
+    words = (
+        f"{grade}, as far as {scores.n_pairs} unseen rows show. The expected coverage of regions of highest density "
+        f"deviates by up to {percent(curve.deviation)} from their level; that of exact posteriors by less than "
+        f"{percent(curve.limit)} in 95 % of cases."
     )
     return Answer(question, words)
 

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from backwalk.assess.answers import answer
+from backwalk.assess.answers import answer, are_posteriors_calibrated
 from backwalk.assess.baselines import Baseline, fit_baselines
-from backwalk.assess.fidelity import Fidelity, ModelScores, collect_warnings
+from backwalk.assess.fidelity import Calibration, Fidelity, ModelScores, calibration_warnings, collect_warnings
 from backwalk.assess.representation import Representation, kinds_of
 from backwalk.assess.statistics.downstream import utility
 from backwalk.assess.topics.closeness import score_closeness
@@ -30,6 +30,7 @@ from backwalk.assess.topics.membership import score_membership
 from backwalk.assess.topics.memorisation import score_memorisation
 from backwalk.assess.topics.posteriors import choose_given, score_posteriors
 from backwalk.assess.topics.rows import (
+    RowChecks,
     RowSets,
     check_rows,
     check_set_size,
@@ -46,6 +47,7 @@ from backwalk.model import DiffusionModel, column_numbers, refuse_impossible, sa
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
 
+_LOADED = "from backwalk import Diffusion, posterior\n\nmodel = Diffusion.load({!r})\n"
 Watch = Callable[[float, str], object]
 """Called with the share of an assessment that is done, and what comes next."""
 
@@ -64,7 +66,7 @@ def assess(
     baselines: bool = True,
     model_path: str = "model.backwalk",
     watch: Watch = lambda _share, _stage: None,
-) -> Fidelity:
+) -> Fidelity | Calibration:
     """Score a model on unseen rows: statistics with nulls and errors, baselines, and answers in words.
 
     `unseen` is (m, d), an array or a table in the user's units: at least 20 rows that the fit never saw. `training`
@@ -79,7 +81,8 @@ def assess(
     `target`, the name or the number of a column, models that predict it are trained on generated and on real rows.
     Generated rows are compared with the gaps of random training rows, unless the model generates gaps itself.
     `given` names columns of data, of which the posterior of all others, the parameters, is scored (`posterior`): by
-    default the only set of columns that the model was fitted to be given.
+    default the only set of columns that the model was fitted to be given. A model with an embedding answers for
+    posteriors alone, and so does its `Calibration`.
 
     Unseen rows that the model cannot make are left out and counted. Raises InvalidInput for too few rows, for other
     columns than the model's, and for training rows that it cannot make; SamplingDiverged if the network returns NaN.
@@ -101,6 +104,8 @@ def assess(
 
     watch(0.0, "drawing rows")
     checks, is_trained = check_rows(model, rows, impossible, training_rows)
+    if model.has_embedding:
+        return _calibration(model, rows, checks, given_columns, model_path, stream, watch)
     representation = Representation.of(model, rows, training_rows)
     real, pairs, origin = draw_real_pairs(rows, representation, density, n_pairs, n_rows, stream.child("real"))
     draw = partial(sample_rows, model, 0, pairs.n_generated, stream=stream.child("generated"))
@@ -177,6 +182,31 @@ def assess(
     return replace(fidelity, answers=tuple(answer(fidelity, model)))
 
 
+def _calibration(
+    model: DiffusionModel,
+    unseen: Rows,
+    checks: RowChecks,
+    given: Sequence[int] | None,
+    path: str,
+    stream: Stream,
+    watch: Watch,
+) -> Calibration:
+    """Score the posteriors of a model that answers for these alone."""
+    assert given is not None  # the embedding's columns, by default
+    watch(0.1, "posteriors")
+    posterior = score_posteriors(model, unseen, given, stream=stream.child("posterior"))
+    watch(1.0, "done")
+    names = [model.schema.names[j] for j in given]
+    calibration = Calibration(
+        answers=(),
+        code=f"{_LOADED.format(path)}theta = posterior(model, given={names}).sample((1_000,), x)",
+        checks=checks,
+        posterior=posterior,
+        warnings=tuple(calibration_warnings(model, checks, posterior)),
+    )
+    return replace(calibration, answers=(are_posteriors_calibrated(calibration),))
+
+
 def _draw(draw: Callable[[], Rows], representation: Representation, stream: Stream) -> tuple[Rows, float]:
     """Return rows to compare, with the gaps of training rows, and the seconds that 10,000 of them take."""
     started = time.perf_counter()
@@ -220,7 +250,7 @@ def _score_models(
         total_variation=None if likelihood.ode_probe_error else likelihood.total_variation(likelihood.log_p_model),
         fit_seconds=model.fit_seconds,
         sample_seconds=sample_seconds,
-        code=f"from backwalk import Diffusion\n\nmodel = Diffusion.load({path!r})\nX_new = model.sample(10_000){hint}",
+        code=f"{_LOADED.format(path)}X_new = model.sample(10_000){hint}",
     )
     others = [
         ModelScores(

@@ -61,39 +61,17 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Fidelity:
-    """How faithful a model is: answers in words, the warnings, and the numbers behind them, topic by topic.
+class Calibration:
+    """Whether a model's posteriors given declared data are calibrated: answers in words, warnings, and the numbers.
 
-    `code` is Python to copy for the recommended model. `real` and `generated` are the rows that the statistics compare,
-    in the user's units, and `real_rows` says where the real ones come from. Statistics are of columns in standard
-    deviations, those of `asinh_columns`, which have heavy tails, after an asinh transform. `memorisation` and
-    `membership` are None without training rows, `conditionals` without a table of levels or gaps whose model takes any
-    conditions, `prediction` without a target, and `posterior` without declared data.
+    `code` is Python to copy for the recommended model. `posterior` is None without declared data.
     """
 
     answers: tuple[Answer, ...]
     code: str
-    model: ModelScores
-    baselines: tuple[ModelScores, ...]
     checks: RowChecks
-    columns: ColumnScores
-    likelihood: LikelihoodScores
-    memorisation: MemorisationScores | None
-    membership: MembershipScores | None
-    conditionals: ConditionalScores | None
-    prediction: Utility | None
     posterior: PosteriorScores | None
     warnings: tuple[str, ...]
-    real: Rows
-    generated: Rows
-    real_rows: str
-    asinh_columns: tuple[str, ...]
-    sampler: str
-
-    @property
-    def models(self) -> tuple[ModelScores, ...]:
-        """The diffusion model, then the baselines."""
-        return (self.model, *self.baselines)
 
     def lines(self) -> list[str]:
         """Return the answers and the warnings as lines of text, for a terminal.
@@ -113,6 +91,37 @@ class Fidelity:
         return dict(as_json(record))
 
 
+@dataclass(frozen=True)
+class Fidelity(Calibration):
+    """How faithful a model is: answers in words, the warnings, and the numbers behind them, topic by topic.
+
+    `code` is Python to copy for the recommended model. `real` and `generated` are the rows that the statistics compare,
+    in the user's units, and `real_rows` says where the real ones come from. Statistics are of columns in standard
+    deviations, those of `asinh_columns`, which have heavy tails, after an asinh transform. `memorisation` and
+    `membership` are None without training rows, `conditionals` without a table of levels or gaps whose model takes any
+    conditions, `prediction` without a target, and `posterior` without declared data.
+    """
+
+    model: ModelScores
+    baselines: tuple[ModelScores, ...]
+    columns: ColumnScores
+    likelihood: LikelihoodScores
+    memorisation: MemorisationScores | None
+    membership: MembershipScores | None
+    conditionals: ConditionalScores | None
+    prediction: Utility | None
+    real: Rows
+    generated: Rows
+    real_rows: str
+    asinh_columns: tuple[str, ...]
+    sampler: str
+
+    @property
+    def models(self) -> tuple[ModelScores, ...]:
+        """The diffusion model, then the baselines."""
+        return (self.model, *self.baselines)
+
+
 def collect_warnings(
     model: DiffusionModel,
     checks: RowChecks,
@@ -125,13 +134,23 @@ def collect_warnings(
 ) -> Iterator[str]:
     """Yield the warnings of all topics: each says what is wrong, by how much, and what to do."""
     schema = model.schema
-    yield from checks.warnings()
-    n_steps, usual_steps = model.history.n_steps, model.card.get("usual_steps", 0)
-    if model.card.get("stopped_by") == "time limit" and n_steps < _SOUND_SHARE * usual_steps:
-        yield f"Training was {time_limit_words(n_steps, usual_steps)}. Fit again with a larger max_time."
+    yield from _warnings_of_fit(model, checks)
     yield from likelihood.warnings(model.schedule)
     yield from memorisation.warnings() if memorisation is not None else ()
     yield from membership.warnings() if membership is not None else ()
     yield from columns.warnings(schema)
     yield from conditionals.warnings(schema) if conditionals is not None else ()
     yield from posterior.warnings(schema) if posterior is not None else ()
+
+
+def calibration_warnings(model: DiffusionModel, checks: RowChecks, posterior: PosteriorScores | None) -> Iterator[str]:
+    """Yield the warnings about rows, the fit and posteriors."""
+    yield from _warnings_of_fit(model, checks)
+    yield from posterior.warnings(model.schema) if posterior is not None else ()
+
+
+def _warnings_of_fit(model: DiffusionModel, checks: RowChecks) -> Iterator[str]:
+    yield from checks.warnings()
+    n_steps, usual_steps = model.history.n_steps, model.card.get("usual_steps", 0)
+    if model.card.get("stopped_by") == "time limit" and n_steps < _SOUND_SHARE * usual_steps:
+        yield f"Training was {time_limit_words(n_steps, usual_steps)}. Fit again with a larger max_time."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -66,7 +66,7 @@ def demo(
         console, model=model, data="two_moons", training="two_moons", output=page, commands=commands, **common
     )
     if json:
-        console.print_json({**files, **_summary(fidelity), "commands": commands})
+        console.print_json({**files, **_summary(cast("Fidelity", fidelity)), "commands": commands})
     else:
         print_answers(console, fidelity, page)
 

@@ -27,7 +27,7 @@ from backwalk.formatting import one_line
 from backwalk.limits import Unseen
 
 if TYPE_CHECKING:
-    from backwalk.assess import Fidelity
+    from backwalk.assess import Calibration
     from backwalk.model import DiffusionModel
 
 
@@ -89,7 +89,7 @@ def assess_and_report(
     seed: int,
     force: bool,
     commands: Sequence[str],
-) -> tuple[Fidelity, DiffusionModel]:
+) -> tuple[Calibration, DiffusionModel]:
     """Score a saved model on unseen rows, and write a page that shows the command lines."""
     from backwalk.assess import assess, matched_rows, rows_to_score
     from backwalk.cli.given import columns_from
@@ -145,7 +145,7 @@ def check_report_target(output: Path, force: bool) -> None:
         check_writable(output, overwrite=force)
 
 
-def print_answers(console: Console, fidelity: Fidelity, page: Path) -> None:
+def print_answers(console: Console, fidelity: Calibration, page: Path) -> None:
     """Print the answers, the warnings, and where the report is."""
     for line in fidelity.lines():
         console.print(line)

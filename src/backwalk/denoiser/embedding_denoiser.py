@@ -132,6 +132,12 @@ class EmbeddingDenoiser(TableDenoiser):
         of_parameters = rows[:, self.kept], known[:, self.kept]
         return EmbeddedRows(GivenLevels(self, *of_parameters, torch.cat(entered, dim=1)[:, which], which), self.kept)
 
+    def embedding_matrices(self) -> list[Tensor]:
+        """Return the weights of the embedding, without biases."""
+        return [
+            parameter for parameter in self.embedding.parameters() if parameter.ndim > 1 and parameter.requires_grad
+        ]
+
     def members(self, first: int, stop: int) -> Self:
         """Return the denoiser of members first..stop-1, which shares their weights and those of the embedding."""
         shared = {id(p): _same(p, p.detach()) for p in self.embedding.parameters()}

@@ -93,6 +93,10 @@ class EnsembleDenoiser(nn.Module, ABC):
         """Return the matrices, (members, n_in, width) each, of a `Residual` network's first layer."""
         return self.network.input_matrices() if isinstance(self.network, ResidualNetwork) else []
 
+    def embedding_matrices(self) -> list[Tensor]:
+        """Return the weights of an embedding, without biases; none by default."""
+        return []
+
     def members(self, first: int, stop: int) -> Self:
         """Return the denoiser of members first..stop-1, which shares their weights.
 

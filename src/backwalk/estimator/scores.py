@@ -31,7 +31,6 @@ from backwalk.streams import RandomState, as_stream
 from backwalk.table import as_table
 
 if TYPE_CHECKING:
-    from backwalk.assess import Fidelity
     from backwalk.datasets import Density
 
 
@@ -311,7 +310,7 @@ class Scores(Fitted):
         given: Columns | None = None,
         random_state: RandomState = 0,
         **more: Any,
-    ) -> Fidelity:
+    ) -> Any:
         """Score the model on rows that `fit` has not seen: statistics with nulls and errors, and answers in words.
 
         Parameters
@@ -333,7 +332,8 @@ class Scores(Fitted):
 
         Returns
         -------
-        Fidelity
+        Fidelity, or Calibration of a model with an embedding
+            The latter has `answers`, `warnings`, `checks` and `posterior` alone.
         """
         from backwalk.assess import assess
 
@@ -357,7 +357,7 @@ class Scores(Fitted):
         given: Columns | None = None,
         random_state: RandomState = 0,
         overwrite: bool = False,
-    ) -> Fidelity:
+    ) -> Any:
         """Write a report of `assess` to one HTML file, and return its record.
 
         Parameters
@@ -369,7 +369,8 @@ class Scores(Fitted):
 
         Returns
         -------
-        Fidelity
+        Fidelity or Calibration
+            See `assess`.
         """
         from backwalk.report import write_report
 

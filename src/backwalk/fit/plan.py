@@ -34,6 +34,7 @@ from backwalk.fit.rules import (
     default_architecture,
     default_training,
     default_validation_fraction,
+    embedding_rules,
     fit_rules,
     usual_steps,
 )
@@ -183,6 +184,8 @@ def plan_fit(
 
     has_patience = len(held_out) >= _FEWEST_FOR_PATIENCE
     rules = table_rules(made, len(trained), conditions if has_patience else None) if is_table else fit_rules(k)
+    if data is not None:
+        rules = embedding_rules(rules, len(trained))
     if not has_patience:
         rules = replace(rules, patience=None, patient_steps=0)
     max_steps, max_time = settings.max_steps, settings.max_time

@@ -7,7 +7,7 @@ overfit but need many steps, and more columns (`HIGH`), where the reverse holds.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ _STEPS_PER_ROW = 0.375  # of a member with a time limit, beyond which it overfit
 _LEAST_BATCH = 256
 _HIDDEN_RATE, _CALM_STEPS = 0.02, 1600
 _DECAYED_ROWS = 200.0
+_EMBEDDING_DECAYED_ROWS, _LEAST_EMBEDDING_DECAY, _MOST_EMBEDDING_DECAY = 3000.0, 0.1, 1.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +32,7 @@ class FitRules:
     """The numbers behind a fit's defaults; research/defaults.md says how each was measured.
 
     - Steps of a fit without a time limit: `steps_per_root` sqrt(n), within `least_steps`..`most_steps`.
-    - Members of the ensemble without a time limit: 4 for up to `few_rows` rows, 2 for more.
+    - Members of the ensemble without a time limit: 4 for up to `few_rows` rows, 2 for more, at most `most_members`.
     - Members with a time limit T: T buys A = T / (seconds of a step of one member) steps, which m members share.
       m = M sqrt(A / (M steps)), with M = `timed_members` for up to `few_rows` rows and 2 for more, so that members and
       steps grow alike; more where each would take more steps than usual, or more than 0.375 n, as a member then
@@ -46,6 +47,7 @@ class FitRules:
       1..`most_haste`.
     - Weight decay: 200 / n, within `least_decay`..`most_decay`.
     - Decay of the input and output layers: `outer_decay`; penalty of the input layer's weights: `input_ridge`.
+    - Decay of an embedding's weights: `embedding_decay`.
     - Held-out rows: a tenth, at most sqrt(10 n), 1,000, and the larger of `held_out_share` n and `held_out_rows`.
     - With `patience`, a run without a time limit takes at least `patient_steps` steps, but ends after `patience`
       validations in a row with overfitted weights.
@@ -75,6 +77,7 @@ class FitRules:
     most_decay: float
     outer_decay: float = 0.0
     input_ridge: float = 0.0
+    embedding_decay: float = 0.0
     held_out_share: float
     held_out_rows: int = 0
     patience: int | None = None
@@ -135,6 +138,16 @@ HIGH = FitRules(  # four columns and more
 def fit_rules(d: int) -> FitRules:
     """Return the rules for rows of d columns."""
     return LOW if is_low(d) else HIGH
+
+
+def embedding_rules(rules: FitRules, n: int) -> FitRules:
+    """Return the rules of a fit with an embedding to n rows.
+
+    An embedding of many columns overfits in few steps. Its weights decay, the more the fewer the rows. It takes most of
+    the time of a step, so that there is one member.
+    """
+    decay = float(np.clip(_EMBEDDING_DECAYED_ROWS / n, _LEAST_EMBEDDING_DECAY, _MOST_EMBEDDING_DECAY))
+    return replace(rules, embedding_decay=decay, most_members=1)
 
 
 def usual_steps(n: int, d: int, rules: FitRules | None = None) -> int:
@@ -198,6 +211,7 @@ def default_training(
         weight_decay=float(np.clip(_DECAYED_ROWS / n, rules.least_decay, rules.most_decay)),
         outer_decay=rules.outer_decay,
         input_ridge=rules.input_ridge,
+        embedding_decay=rules.embedding_decay,
         patience=rules.patience if max_steps is None and max_time is None else None,
         bfloat16=is_wide and has_fast_bfloat16(device),
     )
@@ -227,7 +241,7 @@ def _members_and_steps(n: int, d: int, max_time: float | None, slowness: float, 
     """Return the members of the ensemble and the training steps of each, as `FitRules` describes."""
     steps, has_few_rows = usual_steps(n, d, rules), n <= rules.few_rows
     if max_time is None:
-        return 4 if has_few_rows else 2, max(steps, rules.patient_steps)
+        return min(4 if has_few_rows else 2, rules.most_members), max(steps, rules.patient_steps)
     start = rules.timed_members if has_few_rows else 2
     affordable = max_time / (slowness * reference_step_seconds(n, d, rules))
     wanted = start * math.sqrt(affordable / (start * steps))

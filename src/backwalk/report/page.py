@@ -12,12 +12,12 @@ import hashlib
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jinja2
 from markupsafe import Markup
 
-from backwalk.assess import Fidelity
+from backwalk.assess import Calibration, Fidelity
 from backwalk.files import atomic_write
 from backwalk.formatting import visible
 from backwalk.model import DiffusionModel
@@ -57,10 +57,12 @@ SECTIONS = (
     commands_section,
 )
 """The sections of the page, in order: functions of a `Context`, which return None where a section does not apply."""
+SECTIONS_OF_POSTERIORS = (posterior_section, training_section, card_section, commands_section)
+"""Those of a model that answers for posteriors alone."""
 
 
 def render_report(
-    fidelity: Fidelity,
+    fidelity: Calibration,
     model: DiffusionModel,
     *,
     stream: Stream,
@@ -72,7 +74,9 @@ def render_report(
     It draws the rows that `fidelity` was computed from, and frames of the chain from the stream. `commands` are the
     command lines that made the report; `title` defaults to the description in the model's card.
     """
-    context = Context(fidelity, model, stream, commands)
+    of_rows = isinstance(fidelity, Fidelity)
+    context = Context(cast("Fidelity", fidelity), model, stream, commands)
+    sections = SECTIONS if of_rows else SECTIONS_OF_POSTERIORS
     description = str(model.card.get("description", "diffusion model"))
     return _ENVIRONMENT.get_template("report.html.j2").render(
         title=title or description[:1].upper() + description[1:],
@@ -80,13 +84,13 @@ def render_report(
         style=_STYLE,
         script=_SCRIPT,
         fidelity=fidelity,
-        sections=[section for section in (of(context) for of in SECTIONS) if section is not None],
+        sections=[section for section in (of(context) for of in sections) if section is not None],
     )
 
 
 def write_report(
     path: str | Path,
-    fidelity: Fidelity,
+    fidelity: Calibration,
     model: DiffusionModel,
     *,
     stream: Stream,
@@ -103,7 +107,7 @@ def write_report(
         file.write(page.encode())
 
 
-def report_record(fidelity: Fidelity, model: DiffusionModel, commands: Sequence[str] = ()) -> dict[str, Any]:
+def report_record(fidelity: Calibration, model: DiffusionModel, commands: Sequence[str] = ()) -> dict[str, Any]:
     """Return the report as plain JSON values: the fidelity, the model card and the commands."""
     return {**fidelity.to_dict(), "card": dict(model.card), "commands": list(commands)}
 

@@ -23,6 +23,7 @@ class Training:
     `outer_decay`: each step shrinks the weights that Adam trains by the share rate x `outer_decay`.
     `input_ridge`: the penalty (`input_ridge` / 2) |W|^2 of the weights W of each member's first layer, in a `Residual`
     network. Recorded losses leave it out; other networks have none.
+    `embedding_decay`: the same for the weights of an embedding, beside `outer_decay`.
     `weight_decay`: each time Muon moves a matrix, it first shrinks it by the share rate x `weight_decay`.
     `bfloat16`: round the factors of the matrix products in the blocks to bfloat16, in training only; weights and sums
     stay float32. This is faster on some devices (`fit.has_fast_bfloat16`).
@@ -43,6 +44,7 @@ class Training:
     weight_decay: float = 0.0
     outer_decay: float = 0.0
     input_ridge: float = 0.0
+    embedding_decay: float = 0.0
     bfloat16: bool = False
     ema_width: float | None = 0.05
     decay: bool = True
@@ -64,6 +66,7 @@ class Training:
             ("weight_decay", 10.0, True, "0 to 0.4"),
             ("outer_decay", 10.0, True, "0 to 1"),
             ("input_ridge", 10.0, True, "0 to 0.05"),
+            ("embedding_decay", 10.0, True, "1 to 5"),
         ):
             value = getattr(self, name)
             if value is None and name in ("hidden_rate", "ema_width"):

@@ -47,9 +47,11 @@ class Learner:
         self.parameters = [parameter.detach() for parameter in denoiser.parameters()]
         places = {id(parameter): i for i, parameter in enumerate(denoiser.parameters())}
         inputs = [places[id(matrix)] for matrix in denoiser.input_matrices()] if training.input_ridge else []
+        embedding = {places[id(matrix)] for matrix in denoiser.embedding_matrices()}
         hidden = denoiser.hidden_matrices() if training.hidden_rate is not None else []
         self._by_muon = [places.pop(id(matrix)) for matrix in hidden]
         self._by_adam = list(places.values())
+        self._of_embedding = [i for i in self._by_adam if i in embedding]
         self._penalised = [place for place, i in enumerate(self._by_adam) if i in inputs]
         self._muon = Muon(_at(self.parameters, self._by_muon), training)
         of_adam = _at(self.parameters, self._by_adam)
@@ -118,6 +120,9 @@ class Learner:
         gradients, weights = [g.contiguous() for g in gradients], _at(self.parameters, self._by_adam)
         for place in self._penalised:
             gradients[place] = gradients[place].add(weights[place], alpha=self._training.input_ridge)
+        if self._training.embedding_decay:
+            share = self._training.learning_rate * rate_factor * self._training.embedding_decay
+            torch._foreach_mul_(_at(self.parameters, self._of_embedding), 1.0 - share)
         if weights:
             adamw(
                 weights,
