@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from backwalk.course import EXERCISES, GradedNotebook, GradedStudent, grade, grade_notebook, grading, write_lessons
+from backwalk.course import EXERCISES, GradedNotebook, GradedStudent, grade, grade_notebook, write_lessons
+from backwalk.course.grading import notebooks_by_student
 from backwalk.course.run_notebook import code_cells, run_cells
 from backwalk.errors import InvalidInput
 from tests.course.solutions import Torch
@@ -76,12 +77,6 @@ def test_demonstrations_do_not_run(tmp_path):
     assert list(code_cells(notebook)) == [(2, RIGHT)]
 
 
-@pytest.fixture
-def ungraded(monkeypatch):
-    """Give each notebook no results, instead of a process."""
-    monkeypatch.setattr(grading, "grade_notebook", lambda path, **_: GradedNotebook(path))
-
-
 @pytest.mark.parametrize(
     ("files", "given", "students"),
     [
@@ -95,19 +90,17 @@ def ungraded(monkeypatch):
             ["1_noise_forward_alice.ipynb", "bob - 2_backward (1).ipynb"],
             "alice bob",
         ),
-        (["alice.ipynb", "2_backward_alice.ipynb"], ["alice.ipynb", "2_backward_alice.ipynb"], "alice"),
+        (["alice.ipynb", "2_backward_alice-Copy1.ipynb"], ["alice.ipynb", "2_backward_alice-Copy1.ipynb"], "alice"),
         (["class/alice/course/1_noise_forward.ipynb", "class/bob.ipynb"], ["class"], "alice bob"),
         (["class/alice/a.ipynb", "class/alice/.ipynb_checkpoints/a.ipynb"], ["class"], "alice"),
     ],
 )
-def test_students_are_named_by_folders_and_files(files, given, students, tmp_path, ungraded):
+def test_students_are_named_by_folders_and_files(files, given, students, tmp_path):
     for file in files:
         write_notebook(tmp_path / file)
-    graded = grade([tmp_path / name for name in given])
-    assert " ".join(student.name for student in graded) == students
-    assert sum(len(student.notebooks) for student in graded) == len(
-        [file for file in files if "checkpoints" not in file]
-    )
+    found = notebooks_by_student([tmp_path / name for name in given])
+    assert " ".join(sorted(found)) == students
+    assert sum(map(len, found.values())) == len([file for file in files if "checkpoints" not in file])
 
 
 def test_the_best_state_of_an_exercise_counts():
@@ -168,17 +161,40 @@ def test_a_class_with_a_right_a_wrong_a_crashing_and_an_endless_notebook(tmp_pat
     assert text.notes == ("a.ipynb: stopped with status 1 before its first cell: is it a notebook?",)
 
 
-@pytest.mark.campaign
-def test_a_notebook_takes_its_processes_with_it(tmp_path):
+@pytest.fixture
+def touching(tmp_path):
+    """A notebook that starts a process, which touches a file for ever, and then never ends; gives both."""
     mark = tmp_path / "alive"
     code = f"import time, pathlib\nwhile True:\n    pathlib.Path({str(mark)!r}).touch()\n    time.sleep(0.2)"
     cells = [
         f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {code!r}])",
         "import time\ntime.sleep(1000)",
     ]
-    graded = grade_notebook(write_notebook(tmp_path / "a.ipynb", *cells), seconds=20.0)
-    assert "stopped after 20 s in cell 3" in graded.notes[0]
-    assert mark.exists()
+    return write_notebook(tmp_path / "a.ipynb", *cells), mark
+
+
+def is_touched(mark):
     mark.unlink()
     time.sleep(1.0)
-    assert not mark.exists()
+    return mark.exists()
+
+
+@pytest.mark.campaign
+def test_a_notebook_takes_its_processes_with_it(touching):
+    notebook, mark = touching
+    assert "stopped after 20 s in cell 3" in grade_notebook(notebook, seconds=20.0).notes[0]
+    assert not is_touched(mark)
+
+
+@pytest.mark.campaign
+def test_stopping_the_grading_stops_the_notebooks(touching, tmp_path):
+    notebook, mark = touching
+
+    def wait_and_stop(*_):
+        while not mark.exists():
+            time.sleep(0.1)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        grade([write_notebook(tmp_path / "b.ipynb", RIGHT), notebook], seconds=500.0, watch=wait_and_stop)
+    assert not is_touched(mark)

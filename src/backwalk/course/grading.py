@@ -100,15 +100,22 @@ def grade(
     InvalidInput
         If there is no notebook.
     """
-    students = _notebooks_by_student([Path(path) for path in paths])
+    students = notebooks_by_student([Path(path) for path in paths])
     every = [path for of_student in students.values() for path in of_student]
     if not every:
         raise InvalidInput("There should be notebooks to grade, but there is none: name .ipynb files, or their folder.")
     graded: dict[Path, GradedNotebook] = {}
+    processes: list[subprocess.Popen[bytes]] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for notebook in pool.map(lambda path: grade_notebook(path, seconds=seconds, memory=memory), every):
-            graded[notebook.path] = notebook
-            watch("grading", len(graded) / len(every), f"{len(graded)} of {len(every)} notebooks")
+        try:
+            for notebook in pool.map(lambda path: _grade(path, seconds, memory, processes), every):
+                graded[notebook.path] = notebook
+                watch("grading", len(graded) / len(every), f"{len(graded)} of {len(every)} notebooks")
+        except BaseException:  # Ctrl-C: the notebooks that run do not hear it
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in processes:
+                _kill(process)
+            raise
     return [GradedStudent(name, tuple(graded[path] for path in students[name])) for name in sorted(students)]
 
 
@@ -116,22 +123,29 @@ def grade_notebook(path: str | Path, *, seconds: float = SECONDS, memory: int = 
     """Run a notebook in a process of its own, within limits of time and memory, and check its exercises.
 
     It runs in an empty folder, without input. What it prints is not kept.
+
+    Parameters
+    ----------
+    path : str or Path
+    seconds : float, default=60
+    memory : int, default=4 GiB
+        Bytes. Windows has no such limit.
+
+    Returns
+    -------
+    GradedNotebook
     """
-    path = Path(path)
+    return _grade(Path(path), seconds, memory, [])
+
+
+def _grade(path: Path, seconds: float, memory: int, processes: list[subprocess.Popen[bytes]]) -> GradedNotebook:
+    """Grade one notebook; its process is added to a list, so that another thread can end it."""
     with tempfile.TemporaryDirectory(prefix="backwalk-grading-") as folder:
         results, place = Path(folder, "results"), Path(folder, "place")
         place.mkdir()
-        command = [
-            sys.executable,
-            "-P",
-            "-m",
-            "backwalk.course.run_notebook",
-            str(path.resolve()),
-            str(results),
-            str(memory),
-        ]
+        program = [sys.executable, "-P", "-m", "backwalk.course.run_notebook"]  # -P: imports nothing from its folder
         process = subprocess.Popen(
-            command,
+            [*program, str(path.resolve()), str(results), str(memory)],
             cwd=place,
             env={**os.environ, "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"},
             stdin=subprocess.DEVNULL,
@@ -139,13 +153,14 @@ def grade_notebook(path: str | Path, *, seconds: float = SECONDS, memory: int = 
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        processes.append(process)
         try:
-            status = process.wait(seconds)
-            stopped = f"stopped with status {status}"
+            stopped = f"stopped with status {process.wait(seconds)}"
         except subprocess.TimeoutExpired:
             stopped = f"stopped after {seconds:g} s"
         finally:
             _kill(process)
+            processes.remove(process)
         lines = results.read_text(encoding="utf-8").splitlines() if results.exists() else []
     return _read_results(path, [json.loads(line) for line in lines if line.endswith("}")], stopped)
 
@@ -175,7 +190,7 @@ def _read_results(path: Path, entries: list[dict[str, Any]], stopped: str) -> Gr
     )
 
 
-def _notebooks_by_student(paths: Sequence[Path]) -> dict[str, list[Path]]:
+def notebooks_by_student(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """Return the notebooks of each student."""
     students: dict[str, list[Path]] = {}
     for path in paths:
@@ -193,7 +208,7 @@ def _notebooks_by_student(paths: Sequence[Path]) -> dict[str, list[Path]]:
 
 def _student_of(path: Path) -> str:
     """Return what the name of a file says beside the lesson, or an empty text."""
-    name = re.sub(r" ?\(\d+\)$", "", path.stem)  # a browser's mark of a second download
+    name = re.sub(r"( ?\(\d+\)|-Copy\d+)$", "", path.stem)  # a second download, or a copy in Jupyter
     for lesson in LESSONS:
         name = name.replace(lesson, "")
     return name.strip(" _-.")

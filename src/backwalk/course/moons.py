@@ -15,7 +15,19 @@ NOISE = 0.1
 
 
 def moon_centres() -> Tensor:
-    """Return the centres, (200, 2): first those of the upper moon, then those of the lower one."""
+    """Return the centres of the two moons.
+
+    Returns
+    -------
+    Tensor, (200, 2)
+        First those of the upper moon, then those of the lower one.
+
+    Examples
+    --------
+    >>> from backwalk.course import moon_centres
+    >>> moon_centres().shape
+    torch.Size([200, 2])
+    """
     angle = torch.linspace(0.0, math.pi, 100)
     upper = torch.stack([angle.cos(), angle.sin()], dim=1)
     centres = torch.cat([upper, torch.tensor([1.0, 0.5]) - upper])
@@ -23,8 +35,21 @@ def moon_centres() -> Tensor:
 
 
 def draw_moons(n: int, *, seed: int = 0) -> Tensor:
-    """Return n points of the two moons, (n, 2).
+    """Draw points of the two moons.
 
+    Parameters
+    ----------
+    n : int
+    seed : int, default=0
+        The same seed gives the same points.
+
+    Returns
+    -------
+    Tensor, (n, 2)
+
+    Examples
+    --------
+    >>> from backwalk.course import draw_moons
     >>> draw_moons(5).shape
     torch.Size([5, 2])
     """
@@ -35,7 +60,26 @@ def draw_moons(n: int, *, seed: int = 0) -> Tensor:
 
 
 def moons_log_density(x: Tensor, alpha_bar_t: float = 1.0) -> Tensor:
-    """Return ln q(x_t) at points (n, 2): (n,), nats. By default it is that of the data, alpha_bar_0 = 1."""
+    """Return the log-density ln q(x_t) of the two moons at step t of a chain.
+
+    Parameters
+    ----------
+    x : Tensor, (n, 2)
+        Points x_t.
+    alpha_bar_t : float, default=1.0
+        The default is alpha_bar_0: the density of the data.
+
+    Returns
+    -------
+    Tensor, (n,)
+        Nats.
+
+    Examples
+    --------
+    >>> from backwalk.course import draw_moons, moons_log_density
+    >>> moons_log_density(draw_moons(5)).shape
+    torch.Size([5])
+    """
     variance = alpha_bar_t * NOISE**2 + 1.0 - alpha_bar_t
     squared = _squared_distances(x, math.sqrt(alpha_bar_t))
     log_densities = -squared / (2.0 * variance) - math.log(2.0 * math.pi * variance)
@@ -43,10 +87,29 @@ def moons_log_density(x: Tensor, alpha_bar_t: float = 1.0) -> Tensor:
 
 
 def best_eps(x_t: Tensor, t: int, alpha_bar: Tensor) -> Tensor:
-    """Return E[eps | x_t], the best answer of any network at step t: (n, 2).
+    """Return E[eps | x_t] of the two moons, the best answer of any network at step t.
 
-    x_t is a mixture of normal distributions around a m, for centres m, with variance v = a^2 NOISE^2 + b^2. A point
-    weighs the centres by their probabilities: E[eps | x_t] = b (x_t - a sum_m w_m m) / v.
+    With a = sqrt(alpha_bar_t) and b = sqrt(1 - alpha_bar_t), x_t is a mixture of normal distributions around a m, for
+    centres m, with variance v = a^2 NOISE^2 + b^2. A point weighs the centres by their probabilities w_m given x_t:
+    E[eps | x_t] = b (x_t - a sum_m w_m m) / v.
+
+    Parameters
+    ----------
+    x_t : Tensor, (n, 2)
+    t : int
+        A step of all rows.
+    alpha_bar : Tensor, (n_steps + 1,)
+
+    Returns
+    -------
+    Tensor, (n, 2)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk.course import best_eps
+    >>> best_eps(torch.zeros(3, 2), 1, torch.tensor([1.0, 0.5])).shape
+    torch.Size([3, 2])
     """
     a, variance = float(alpha_bar[t].sqrt()), float(alpha_bar[t] * NOISE**2 + (1.0 - alpha_bar[t]))
     weights = torch.softmax(-_squared_distances(x_t, a) / (2.0 * variance), dim=1)

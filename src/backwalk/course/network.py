@@ -11,7 +11,19 @@ from torch import Tensor, nn
 def train_network(
     points: Tensor, alpha_bar: Tensor, *, n_training_steps: int = 2_000, seed: int = 0
 ) -> Callable[[Tensor, int], Tensor]:
-    """Train a network on points, (n, d), by L_simple; return eps_theta(x_t, t) for a step t of all rows.
+    """Train the small network of lesson 2 on points, by L_simple.
+
+    Parameters
+    ----------
+    points : Tensor, (n, d)
+    alpha_bar : Tensor, (n_steps + 1,)
+    n_training_steps : int, default=2000
+    seed : int, default=0
+
+    Returns
+    -------
+    callable
+        eps_theta(x_t, t), (n, d), for points x_t, (n, d), and a step t of all rows.
 
     Examples
     --------

@@ -39,7 +39,9 @@ def _limit(memory: int) -> None:
         return
     limits = {resource.RLIMIT_DATA: memory, resource.RLIMIT_FSIZE: LARGEST_FILE, resource.RLIMIT_CORE: 0}
     for limit, value in limits.items():
-        resource.setrlimit(limit, (value, value))
+        _, most = resource.getrlimit(limit)
+        if most == resource.RLIM_INFINITY or value <= most:
+            resource.setrlimit(limit, (value, most))
 
 
 def code_cells(notebook: dict[str, Any]) -> Iterator[tuple[int, str]]:
