@@ -18,6 +18,7 @@ from backwalk.errors import InvalidInput
 from backwalk.fit.oracle import oracle_model
 from backwalk.inference.conditionals import ParameterConditional, log_prior
 from backwalk.inference.importance import Weighted, draw_weighted, effective_size
+from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Boundary, Codec, NumberColumn
 
@@ -369,6 +370,28 @@ def test_labels_alone_have_the_probabilities_of_their_product(penguins):
     drawn = of_species.sample(1_000, rows, random_state=0)[:, 0]
     counts = [int((drawn == level).sum()) for level in range(3)]
     np.testing.assert_allclose(counts, 1_000 * expected, atol=1.0)  # draws are systematic
+
+
+def test_data_that_are_only_given_may_have_any_finite_value():
+    """Found by trying: log1p of counts were 69 levels, and 65 that no simulation had were refused."""
+    rng = np.random.default_rng(3)
+    theta = rng.normal(size=500)
+    counts = rng.poisson(np.exp(1.0 + theta))
+    data = {"log": np.log1p(counts), "whole": counts, "flag": rng.random(500) < 0.5, "side": np.sign(theta)}
+    rows = pd.DataFrame({"theta": theta, **data})
+    model = Diffusion(
+        conditions=[[*data]], max_steps=20, denoiser=Residual(width=16, n_blocks=1), random_state=0, verbose=False
+    ).fit(rows)
+    codec, of_theta = model.model_.codec, posterior(model, given=[*data])
+    assert [rows.columns[block.column] for block in codec.blocks] == ["flag"]
+    assert model.model_.sampler.n_evaluations == 60
+    x = [[0.3, 2.5, 1.0, 0.0], [9.0, 1e4, 0.0, -7.5], [1.0, 2.0, 1.0, 0.0], [1.0, 2.5, 1.0, 0.0]]
+    drawn = of_theta.sample_batched((1,), x, sampler=Sampler("ddim", 3), random_state=0)
+    assert bool(of_theta.log_prob_batched(drawn, x).isfinite().all())
+    assert drawn[0, 2] != drawn[0, 3]  # 2.5 is not rounded to a value of the fit
+    assert np.isfinite(model.score_samples(rows.assign(log=rows["log"] + 0.01).head(8))).all()  # ln p(theta, x)
+    whole = model.sample(5, sampler=Sampler("ddim", 3), random_state=1)
+    assert whole["whole"].dtype == rows["whole"].dtype
 
 
 def test_a_bounded_prior_has_no_leakage_and_needs_no_rejection():

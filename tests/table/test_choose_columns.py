@@ -6,7 +6,7 @@ import pytest
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Codec, Levels, Number, as_table, fit_codec, refit_codec
+from backwalk.table import Codec, Levels, Number, Order, as_table, fit_codec, refit_codec
 
 N = 900
 RNG = np.random.default_rng(11)
@@ -304,3 +304,26 @@ def test_texts_and_truth_values_have_levels():
         fit_codec(table, columns={"site": Levels(order=["a", "b"])})
     with pytest.raises(InvalidInput, match="'site' holds texts"):
         fit_codec(table, columns={"site": "number"})
+
+
+def test_numbers_that_are_always_given_are_numbers_without_levels_and_atoms_of_any_value():
+    names = list(TABLE.columns)
+    codec = fit_codec(as_table(TABLE), given=range(len(names)), columns={"gain": "levels"}, missing="generate")
+    of = dict(zip(names, codec.columns, strict=True))
+    assert (of["flag"].kind_name, of["gain"].kind_name, of["constant"].kind_name) == ("levels", "levels", "constant")
+    assert [names[block.column] for block in codec.blocks] == ["flag", "gain"]
+    numbers = [name for name in names if name not in ("flag", "gain", "constant")]
+    x = np.array([-3.21, 0.5, 1e4])
+    for name in numbers:
+        assert of[name].supports(x, "float64").all()
+        np.testing.assert_allclose(of[name].chain.decode(of[name].encode(x)[:, 0]), x, rtol=1e-6)  # as it is
+    assert codec.redraw(as_table(TABLE).values) is None  # nothing is dequantised
+    drawn = of["rating"].within_range(of["rating"].decode(3.0 * RNG.normal(size=(99, 1))))
+    assert set(drawn) == {1.0, 2.0, 3.0, 4.0, 5.0}  # draws of whole rows are rounded
+
+
+def test_the_gap_between_two_given_columns_is_given():
+    low = RNG.integers(0, 5, N).astype(float)
+    table = as_table(pd.DataFrame({"low": low, "high": low + RNG.integers(0, 3, N), "theta": NORMAL}))
+    rules = [Order("low", "high")]
+    assert len(fit_codec(table, rules=rules, given=[0, 1]).blocks) == 0 < len(fit_codec(table, rules=rules).blocks)

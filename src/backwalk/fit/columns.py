@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backwalk.errors import InvalidInput
-from backwalk.fit.settings import Settings
+from backwalk.fit.settings import Settings, always_given
 from backwalk.formatting import bytes_of, listed
 from backwalk.limits import MEMORY
 from backwalk.model import DiffusionModel, column_numbers, user_terms
@@ -149,6 +149,7 @@ def _codec(
         weights=weights,
         whole=whole,
         rules=settings.rules if settings.embedding is None else (),
+        given=always_given(settings.conditions_for(has_patterns=False, schema=table.schema)),
     )
 
 

@@ -53,7 +53,16 @@ from backwalk.model import (
 from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, tied_numbers
-from backwalk.training import ChainLevels, LogNormalLevels, NoiseLevels, Patterns, Training, TrainingRows, split_rows
+from backwalk.training import (
+    ChainLevels,
+    LogNormalLevels,
+    NoiseLevels,
+    Patterns,
+    Shares,
+    Training,
+    TrainingRows,
+    split_rows,
+)
 
 _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
 _MOST_FOR_MOMENTS = 100_000  # rows
@@ -155,6 +164,7 @@ def plan_fit(
     conditions = settings.conditions_for(has_patterns=has_patterns, schema=chosen.table.schema)
     data = _embedded(chosen, conditions) if settings.embedding is not None else None
     made, of_made = (codec, slice(None)) if data is None else (data.codec, data.kept.numpy())  # by the network
+    given_of_made = conditions if data is None else ((),)  # an embedding takes all that is given
     is_table = bool(codec.blocks) or bool(np.isnan(z).any()) or conditions is not None or has_rules
     device = torch.device(choose_device(settings.device))
     held_out, trained = split_rows(n, _n_held_out(n, k, settings), stream=split)
@@ -183,7 +193,7 @@ def plan_fit(
             _refuse_wide(z)
 
     has_patience = len(held_out) >= _FEWEST_FOR_PATIENCE
-    rules = table_rules(made, len(trained), conditions if has_patience else None) if is_table else fit_rules(k)
+    rules = table_rules(made, len(trained), given_of_made if has_patience else None) if is_table else fit_rules(k)
     if data is not None:
         rules = embedding_rules(rules, len(trained))
     if not has_patience:
@@ -220,7 +230,9 @@ def plan_fit(
         split=split,
         slowness=slowness,
         rows=rows,
-        patterns=_patterns(codec, made, conditions, always_given=data is not None) if is_table else None,
+        patterns=_patterns(codec, default_shares(made, given_of_made), conditions, always_given=data is not None)
+        if is_table
+        else None,
         schedule=schedule,
         noise_levels=_noise_levels(training, schedule, floor),
         covariance=covariance,
@@ -288,9 +300,8 @@ def _embedded(chosen: ChosenColumns, conditions: Conditions) -> DataColumns:
     return DataColumns.of(codec, columns)
 
 
-def _patterns(codec: Codec, made: Codec, conditions: Conditions, *, always_given: bool) -> Patterns:
-    patterns = Patterns.of(codec, default_shares(made, conditions), conditions)
-    return replace(patterns, always_given=always_given)
+def _patterns(codec: Codec, shares: Shares, conditions: Conditions, *, always_given: bool) -> Patterns:
+    return replace(Patterns.of(codec, shares, conditions), always_given=always_given)
 
 
 def _of_mean_one(weights: NDArray[np.float64]) -> Tensor:

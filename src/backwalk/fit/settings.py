@@ -236,6 +236,13 @@ class Settings(_Budget):
         return tuple(tuple(sorted(column_numbers(schema, columns))) for columns in self.conditions)
 
 
+def always_given(conditions: Conditions) -> frozenset[int]:
+    """Return the columns, by number, that every set of columns that may be given has: data that are never asked for."""
+    if conditions is None or conditions == "any":
+        return frozenset()
+    return frozenset(conditions[0]).intersection(*conditions)
+
+
 @dataclass(frozen=True)
 class CheckpointOptions:
     """The file for the state of a fit, the seconds between writes, and whether the fit continues from it."""

@@ -9,8 +9,10 @@ from dataclasses import replace
 
 from backwalk.denoiser import WIDE
 from backwalk.fit.rules import HIGH, FitRules
+from backwalk.fit.settings import always_given
+from backwalk.model import Conditions
 from backwalk.sampling import EVALUATIONS_OF_CONDITIONALS, EVALUATIONS_OF_ONE_NUMBER, USUAL_EVALUATIONS
-from backwalk.table import Codec
+from backwalk.table import Block, Codec
 from backwalk.training import Shares
 
 _STEPS_PER_ROOT, _MOST_STEPS = 5.0, 1600  # of levels alone
@@ -21,7 +23,7 @@ _STEPS_PER_ROOT_OF_CONDITIONALS = 80.0  # of numbers alone
 _START = 1.6  # seconds of a step with the exact start, over those of the network alone
 
 
-def table_rules(codec: Codec, n: int, conditions: object = None) -> FitRules:
+def table_rules(codec: Codec, n: int, conditions: Conditions = None) -> FitRules:
     """Return the rules of a fit to n encoded rows of a table.
 
     Cross-entropies of levels overfit in fewer steps than errors of numbers, so that time buys members instead, and the
@@ -60,14 +62,15 @@ def _levels_in_a_step(n_levels: int) -> float:
     return n_levels if n_levels <= WIDE else 128.0 + n_levels / 400.0
 
 
-def default_shares(codec: Codec, conditions: object) -> Shares:
+def default_shares(codec: Codec, conditions: Conditions) -> Shares:
     """Return the shares of the training patterns: with conditions, or for whole rows alone.
 
     The more of the columns are numbers, the more rows train numbers given levels; those of the chain train levels.
-    Where only some sets of columns may be given, and all columns are numbers, nearly all rows train these conditionals.
+    Where only some sets of columns may be given, and the others are numbers, nearly all rows train these conditionals.
     Patterns for which a table has no columns give their shares to the others.
     """
-    has_levels, has_dates, has_numbers = bool(codec.blocks), len(codec.dates) > 0, len(codec.numbers) > len(codec.dates)
+    asked = _blocks_asked_for(codec, conditions)
+    has_levels, has_dates, has_numbers = bool(asked), len(codec.dates) > 0, len(codec.numbers) > len(codec.dates)
     f = _share_of_numbers(codec)
     joint, numbers, chain, mixed, regression = 0.2, 0.15 + 0.35 * f, 0.29 - 0.27 * f, 0.1 + 0.05 * f, 0.3 - 0.15 * f
     if conditions is None:
@@ -77,27 +80,34 @@ def default_shares(codec: Codec, conditions: object) -> Shares:
         if conditions != "any":
             joint, mixed, regression = 0.1, 0.85, 0.05
     if not has_levels:
-        chain = 0.0
+        chain = 0.1 if codec.blocks else 0.0  # for the levels of whole rows
     if not has_numbers or not (has_levels or has_dates):
         numbers = 0.0
     total = joint + numbers + chain + mixed + regression
     return Shares(*(share / total for share in (joint, numbers, chain, mixed, regression)))
 
 
-def default_evaluations(codec: Codec, conditions: object) -> int:
+def default_evaluations(codec: Codec, conditions: Conditions) -> int:
     """Return the evaluations of the denoiser with which a row is drawn.
 
-    The ODE of a single number beside levels needs few. Conditionals of numbers are narrow, and finer draws are nearer
-    to their densities.
+    Conditionals of numbers are narrow, and finer draws are nearer to their densities. The ODE of a single number beside
+    levels needs few.
     """
-    if codec.blocks and len(codec.numbers) == 1:
-        return EVALUATIONS_OF_ONE_NUMBER
-    return EVALUATIONS_OF_CONDITIONALS if _learns_a_conditional_of_numbers(codec, conditions) else USUAL_EVALUATIONS
+    if _learns_a_conditional_of_numbers(codec, conditions):
+        return EVALUATIONS_OF_CONDITIONALS
+    return EVALUATIONS_OF_ONE_NUMBER if codec.blocks and len(codec.numbers) == 1 else USUAL_EVALUATIONS
 
 
-def _learns_a_conditional_of_numbers(codec: Codec, conditions: object) -> bool:
-    """Return whether only some sets of columns may be given, and all columns are numbers, with or without atoms."""
-    return conditions not in (None, "any") and all(block.number is not None for block in codec.blocks)
+def _learns_a_conditional_of_numbers(codec: Codec, conditions: Conditions) -> bool:
+    """Return whether only some sets of columns may be given, and the others are numbers, with or without atoms."""
+    of_numbers = all(block.number is not None for block in _blocks_asked_for(codec, conditions))
+    return of_numbers and conditions is not None and conditions != "any"
+
+
+def _blocks_asked_for(codec: Codec, conditions: Conditions) -> list[Block]:
+    """Return the levels of the columns that are not always given."""
+    given = always_given(conditions)
+    return [block for block in codec.blocks if block.column not in given]
 
 
 def _share_of_numbers(codec: Codec) -> float:

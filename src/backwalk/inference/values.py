@@ -14,7 +14,7 @@ from torch import Tensor
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.limits import is_whole
-from backwalk.model import DiffusionModel, read_cells, read_given_table, refuse_fractions, refuse_not_made
+from backwalk.model import DiffusionModel, read_cells, read_given_table, refuse_not_made
 from backwalk.table import as_table
 from backwalk.table.schema import shown
 
@@ -46,7 +46,6 @@ def read_observations(model: DiffusionModel, given: Sequence[int], x: Any) -> Ar
             rows[0, names[name]] = read_cells(schema, names[name], [value], "x")[0]
     else:
         rows = _read_rows(model, given, x, "x")
-    refuse_fractions(schema, rows, "x")
     may_be_between = [bool(column.levels) and schema.labels[j] is None for j, column in enumerate(model.codec.columns)]
     refuse_not_made(model, np.where(may_be_between, np.nan, rows), "x")
     return rows

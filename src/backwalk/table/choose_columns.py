@@ -42,6 +42,7 @@ def fit_codec(
     weights: npt.ArrayLike | None = None,
     whole: WholeTable | None = None,
     rules: Sequence[Rule] | Literal["auto"] = (),
+    given: Collection[int] = (),
 ) -> Codec:
     """Return the codec that gives each number of a table's rows mean 0 and variance 1.
 
@@ -59,6 +60,9 @@ def fit_codec(
     level "missing". `weights`, (n,), are those of the rows in moments and frequencies. Where the rows of
     `table` are some of a larger one, `whole` has the facts of all rows. `rules` hold between columns, in all rows;
     "auto" are those that are found in a table (`find_rules`).
+
+    Columns that are always `given`, by number, are no levels where they hold numbers, and have no atoms: their values
+    are known, and new ones may lie anywhere. They are not dequantised either.
     Raises InvalidInput for a single row, a column without values, if no column varies, for a spread too small for
     float64, and for a rule that rows break.
 
@@ -77,10 +81,13 @@ def fit_codec(
     generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
     is_found = rules == "auto"
     if rules == "auto":
-        rules = _find_rules(table, whole, options) if scale and _is_table(table) else ()
+        rules = _find_rules(table, whole, options, given) if scale and _is_table(table) else ()
     chosen_rules = choose_rules(rules, table, generated=generated, are_found=is_found) if rules else None
     if chosen_rules is None:
-        return Codec(_fit_columns(table, scale=scale, options=options, missing=missing, weights=weights, whole=whole))
+        columns_of_table = _fit_columns(
+            table, scale=scale, options=options, missing=missing, weights=weights, whole=whole, given=given
+        )
+        return Codec(columns_of_table)
     cells = chosen_rules.with_gaps(table)
     for j in sorted(chosen_rules.numbers & set(options)):
         if options[j] != "integer" and not isinstance(options[j], Number):
@@ -96,6 +103,7 @@ def fit_codec(
         weights=weights,
         whole=None if whole is None else with_gaps(whole, cells),
         numbers=chosen_rules.numbers,
+        given={*given, *chosen_rules.gaps_between(given)},
     )
     d = table.schema.n_columns
     codec = Codec(fitted)
@@ -111,7 +119,16 @@ def fit_codec(
             "rows, or leave the rule out."
         )
     left = [rule for rule in rules if str(rule) not in broken]
-    return fit_codec(table, scale=scale, columns=columns, missing=missing, weights=weights, whole=whole, rules=left)
+    return fit_codec(
+        table,
+        scale=scale,
+        columns=columns,
+        missing=missing,
+        weights=weights,
+        whole=whole,
+        rules=left,
+        given=given,
+    )
 
 
 def _broken_elsewhere(codec: Codec, schema: Schema, whole: WholeTable | None) -> dict[str, int]:
@@ -130,17 +147,21 @@ def _broken_elsewhere(codec: Codec, schema: Schema, whole: WholeTable | None) ->
     return broken
 
 
-def _find_rules(table: Table, whole: WholeTable | None, options: Mapping[int, Option]) -> tuple[Rule, ...]:
+def _find_rules(
+    table: Table, whole: WholeTable | None, options: Mapping[int, Option], given: Collection[int]
+) -> tuple[Rule, ...]:
     """Return the rules that hold in a table, of those that go with the kinds of its columns.
 
     Columns of two values keep their levels, and so do those that the user gives levels: no numbers are computed from
-    them. Of columns that become numbers by a rule no combinations are looked for.
+    them. Of columns that become numbers by a rule no combinations are looked for. Rules between columns that are all
+    `given` are left out, as others may be given than the fit saw.
     """
     whole = whole or facts_of_rows(table.values, table.schema.dtypes)
     every, names = range(table.schema.n_columns), table.schema.names
-    levels = [j for j in every if _has_levels(table, j, whole, options.get(j))]
+    levels = [j for j in every if _has_levels(table, j, whole, options.get(j), is_given=j in given)]
     fixed = {names[j] for j in levels if isinstance(options.get(j), Levels) or whole.has_two_values(j)}
-    rules = find_rules(table, levels=levels)
+    of_given = {names[j] for j in given}
+    rules = [rule for rule in find_rules(table, levels=levels) if not of_given.issuperset(rule.columns)]
     of_numbers = [r for r in rules if not (isinstance(r, Combinations) or fixed.intersection(r.columns))]
     numbers = {name for rule in of_numbers for name in rule.columns}
     of_levels = (r for r in rules if isinstance(r, Combinations) and not numbers.intersection(r.columns))
@@ -156,8 +177,9 @@ def _fit_columns(
     weights: npt.ArrayLike | None,
     whole: WholeTable | None,
     numbers: Collection[int] = (),
+    given: Collection[int] = (),
 ) -> tuple[Column, ...]:
-    """Return the columns of a table; those of `numbers`, by number, are no levels."""
+    """Return the columns of a table; those of `numbers`, by number, are no levels, nor numbers that are `given`."""
     x, weights = _weighed(table.values, weights)
     if len(x) == 1:
         raise InvalidInput("At least 2 rows are needed to scale columns, but got 1 sample: give more rows.")
@@ -178,14 +200,16 @@ def _fit_columns(
                 f"A constant column should have one value, but {table.schema.label(j)} has {least[j]:g} and "
                 f"{largest[j]:g}{' and gaps' if has_gaps else ''}: leave out its kind."
             )
-        if (j not in numbers and _has_levels(table, j, whole, option)) or is_constant:
+        has_levels = j not in numbers and _has_levels(table, j, whole, option, is_given=j in given)
+        if has_levels or is_constant:
             wish = option if isinstance(option, Levels) else Levels()
             chosen[j] = choose_levels(whole, table.schema, j, wish, generate=generate)
             continue
-        atoms[j] = _atoms(some[:, j], j, whole) if option is None and _is_table(table) else np.empty(0)
+        may_have_atoms = option is None and _is_table(table) and j not in given
+        atoms[j] = _atoms(some[:, j], j, whole) if may_have_atoms else np.empty(0)
         if generate:
             atoms[j] = np.append(atoms[j], np.nan)
-    chosen |= _choose_numbers(table, x, weights, whole, atoms, options, scale=scale)
+    chosen |= _choose_numbers(table, x, weights, whole, atoms, options, given, scale=scale)
     return tuple(chosen[j] for j in range(x.shape[1]))
 
 
@@ -196,6 +220,7 @@ def _choose_numbers(
     whole: WholeTable,
     atoms: Mapping[int, FloatArray],
     options: Mapping[int, Option],
+    given: Collection[int],
     *,
     scale: bool,
 ) -> dict[int, Column]:
@@ -215,6 +240,8 @@ def _choose_numbers(
             table.schema.label(j), facts[j], options.get(j), is_table=_is_table(table), per_day=table.schema.per_day(j)
         )
         plan = replace(plan, left_out=tuple(atoms[j][~np.isnan(atoms[j])].tolist()))
+        if j in given:
+            plan = replace(plan, dequantisation=None, always_given=True)
         column = choose_number(of_column, plan, scale=scale, weights=weights)
         columns.append(end_at_bounds(column, plan, of_column, weights) if scale else column)
     if scale and places:
@@ -275,8 +302,8 @@ def _is_table(table: Table) -> bool:
     return table.schema.kind != "numpy"
 
 
-def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None) -> bool:
-    """Return whether a column has levels."""
+def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None, *, is_given: bool) -> bool:
+    """Return whether a column has levels; numbers that are always given have none."""
     if table.schema.labels[j] is not None:
         if option is not None and not isinstance(option, Levels):
             kind = f'"{option}"' if isinstance(option, str) else "that of numbers"
@@ -287,7 +314,7 @@ def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None) 
         return True
     if option is not None:
         return isinstance(option, Levels)
-    if not (_is_table(table) and whole.has_few_values(j)):
+    if not (_is_table(table) and whole.has_few_values(j)) or (is_given and not table.schema.is_boolean(j)):
         return False
     values, rows = whole.few_values(j)
     return len(values) <= 2 or int((rows <= 1.0).sum()) <= _MOST_SEEN_ONCE

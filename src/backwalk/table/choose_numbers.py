@@ -42,7 +42,8 @@ class NumberPlan:
 
     `bounds` are those of new values, and `stated` those that a user states, at which the map ends. After `periods` the
     other columns may repeat.
-    `dequantisation` is "chosen" where it follows from the rows. `left_out` are the atoms beside the number.
+    `dequantisation` is "chosen" where it follows from the rows. `left_out` are the atoms beside the number. A number
+    that is `always_given` may have any value.
     """
 
     label: str
@@ -53,6 +54,7 @@ class NumberPlan:
     dequantisation: Dequantisation | Literal["chosen"] | None = "chosen"
     periods: tuple[float, ...] = ()
     left_out: tuple[float, ...] = ()
+    always_given: bool = False
 
 
 def plan_number(
@@ -118,7 +120,15 @@ def choose_number(
         centre, spread = moments(tails.encode(x), of_cells, weights)
         _check_spread(spread, plan)
         steepest = float(np.nanmedian(slope)) / spread
-    column = NumberColumn(centre, spread, *plan.bounds, asinh=tails, left_out=plan.left_out, periods=plan.periods)
+    column = NumberColumn(
+        centre,
+        spread,
+        *plan.bounds,
+        asinh=tails,
+        left_out=plan.left_out,
+        periods=plan.periods,
+        always_given=plan.always_given,
+    )
     if plan.grid is None:
         return column
     is_fine = plan.dequantisation == "chosen" and scale and cell * steepest <= _FINE

@@ -7,7 +7,7 @@ that follows from others cannot be missing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -42,6 +42,11 @@ class RulesOfTable:
     def numbers(self) -> frozenset[int]:
         """The cells between which there are rules of numbers."""
         return frozenset(self.system.preference)
+
+    def gaps_between(self, columns: Collection[int]) -> list[int]:
+        """Return the cells of the gaps of orders between some columns, by number."""
+        of_gaps = self.system.orders[: self.system.n_gaps]
+        return [self.system.n_columns + i for i, pair in enumerate(of_gaps) if set(pair) <= set(columns)]
 
     def rounded(self, j: int, x: FloatArray) -> FloatArray:
         """Return values of a cell, (n,), without the rounding of differences."""

@@ -37,6 +37,7 @@ class NumberColumn(Column):
     - `tails`: the mean lengths, in steps, by which the first and the last cell reach beyond the range; 0 for none.
     - `left_out`: numbers of the grid that the column never equals: the atoms beside it (`AtomsColumn`).
     - `periods`: lengths, such as that of a year, after which the other columns may repeat.
+    - `always_given`: whether the column is never asked for, so that it may have any value, also beside its grid.
     """
 
     centre: float
@@ -51,6 +52,7 @@ class NumberColumn(Column):
     left_out: tuple[float, ...] = ()
     tails: tuple[float, float] = (0.0, 0.0)
     periods: tuple[float, ...] = ()
+    always_given: bool = False
 
     def __post_init__(self) -> None:
         for name, part_class in _PARTS.items():
@@ -67,6 +69,8 @@ class NumberColumn(Column):
             raise InvalidInput("Numbers that are dequantised should lie on a grid: fit the codec again.")
         for period in self.periods:
             check_floats({"a period": period}, positive=("a period",))
+        if not isinstance(self.always_given, bool):
+            raise InvalidInput(f"always_given should be True or False, but got {self.always_given!r:.60}.")
         if self.periods and not self.is_linear:  # `chain` checks centre and scale
             raise InvalidInput("Numbers with periods should be centred and scaled only: fit the codec again.")
         _ = self.chain
@@ -171,7 +175,7 @@ class NumberColumn(Column):
         return self.chain.deviation_in_user_units(deviation[:, 0], z[:, 0])
 
     def supports(self, x: FloatArray, dtype: str | None) -> BoolArray:
-        is_supported = self.support.supports(x, dtype)
+        is_supported = np.ones(x.shape, dtype=bool) if self.always_given else self.support.supports(x, dtype)
         return is_supported if self.bounds is None else is_supported & np.isfinite(self.chain.encode(x))
 
     def nearest(self, x: FloatArray) -> FloatArray:
