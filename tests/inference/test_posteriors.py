@@ -16,8 +16,9 @@ from backwalk import Diffusion, FewEffectiveDrawsWarning, Number, Residual, post
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.fit.oracle import oracle_model
-from backwalk.inference.conditionals import ParameterConditional, log_prior
+from backwalk.inference.conditionals import log_prior
 from backwalk.inference.importance import Weighted, draw_weighted, effective_size
+from backwalk.inference.pooled import Product
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Boundary, Codec, NumberColumn
@@ -123,13 +124,13 @@ def test_several_observations_have_the_closed_form_of_their_product(model):
     of = posterior(model, given=[2, 3])._conditional
     rows = np.hstack([np.full((5, 2), np.nan), SEVERAL])
     theta = np.random.default_rng(5).multivariate_normal(*law(SEVERAL), 6)
-    product, mean = of.log_product(theta, rows)
+    product, mean = Product(of, rows).log_prob(theta)
     excess = product - stats.multivariate_normal(*law(SEVERAL)).logpdf(theta)
     np.testing.assert_allclose(excess, excess.mean(), atol=3e-3)
     each = [stats.multivariate_normal(*law(x[None])).pdf(theta) for x in SEVERAL]
     np.testing.assert_allclose(mean, np.log(np.mean(each, axis=0)), atol=1e-3)
     with_prior = posterior(model, given=[2, 3], prior=normal)._conditional
-    np.testing.assert_allclose(with_prior.log_product(theta, rows)[0], product, atol=3e-3)
+    np.testing.assert_allclose(Product(with_prior, rows).log_prob(theta)[0], product, atol=3e-3)
 
 
 def test_draws_given_several_observations_follow_the_closed_form(model, monkeypatch):
@@ -158,11 +159,11 @@ def test_draws_given_several_observations_follow_the_closed_form(model, monkeypa
 def test_more_draws_given_several_observations_have_a_larger_effective_size(model, monkeypatch):
     of, asked = posterior(model, given=[2, 3]), []
 
-    def weighted(self, rows, *, least_size, **options):
+    def weighted(self, *, least_size, **options):
         asked.append(least_size)
         return Weighted(np.zeros((500, 2)), np.full(500, -np.log(500.0)), 0.0, 0.0)
 
-    monkeypatch.setattr(ParameterConditional, "draw_weighted", weighted)
+    monkeypatch.setattr(Product, "draw", weighted)
     for n in (10, 4_000, 100_000):
         assert of.sample(n, SEVERAL).shape == (n, 2)
     assert asked == [400.0, 1_000.0, 2_000.0]
@@ -176,7 +177,8 @@ def test_a_prior_of_torch_has_no_density_beyond_its_support(model, dtype):
     inside, beyond = [0.5, 0.5], [0.5, 2.0]
     log_prior = of._conditional.log_prior(np.array([inside, beyond]))
     np.testing.assert_allclose(log_prior, [-2.0 * np.log(2.5), -np.inf], rtol=1e-6)
-    log_p = of._conditional.log_product(np.array([inside, beyond]), np.hstack([np.full((5, 2), np.nan), SEVERAL]))[0]
+    rows = np.hstack([np.full((5, 2), np.nan), SEVERAL])
+    log_p, _ = Product(of._conditional, rows).log_prob(np.array([inside, beyond]))
     assert np.isfinite(log_p).tolist() == [True, False]
     normal = torch.distributions.MultivariateNormal(torch.zeros(2, dtype=dtype), torch.eye(2, dtype=dtype))
     found = posterior(model, given=[2, 3], prior=normal)._conditional.log_prior(np.array([inside]))
@@ -456,7 +458,8 @@ def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
 
     vanishing = posterior(model, given=[1], prior=torch.distributions.Gamma(torch.tensor(3.0).double(), 1.0))
     nearer = np.array([[1e-2], [1e-4], [1e-6], [1e-9]])
-    product, _ = vanishing._conditional.log_product(nearer, np.column_stack([np.full(3, np.nan), x]))
+    rows = np.column_stack([np.full(3, np.nan), x])
+    product, _ = Product(vanishing._conditional, rows).log_prob(nearer)
     assert (np.diff(product) < 0.0).all()  # the product of densities over powers of the prior has its mass at the bound
 
 
@@ -465,10 +468,8 @@ def test_the_normalising_constant_of_the_last_observations_is_kept(model, monkey
     monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)
     monkeypatch.setattr("backwalk.inference.posteriors._FEW", 0.0)
     made, calls = posterior(model, given=[2, 3]), []
-    weighted = ParameterConditional.draw_weighted
-    monkeypatch.setattr(
-        ParameterConditional, "draw_weighted", lambda *args, **rest: calls.append(0) or weighted(*args, **rest)
-    )
+    weighted = Product.draw
+    monkeypatch.setattr(Product, "draw", lambda *args, **rest: calls.append(0) or weighted(*args, **rest))
     first = made.log_prob(X, SEVERAL)
     assert torch.equal(made.log_prob(X, SEVERAL), first)
     assert len(calls) == 1

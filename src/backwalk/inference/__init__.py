@@ -2,7 +2,8 @@
 
 A fitted model of rows (parameters, data) holds p(parameters | data) as one of its conditionals. `posterior` gives it
 the interface of the package `sbi`: draws and exact log-densities as torch tensors, for one observation or for a batch.
-`conditionals.py` combines several observations of the same parameters, by the weighted draws of `importance.py`.
+`pooled.py` combines several observations of the same parameters, and `truncated.py` restricts the prior for further
+rounds of simulations, both by the weighted draws of `importance.py`.
 """
 
 from backwalk.inference.conditionals import ParameterConditional

@@ -1,8 +1,8 @@
 """`posterior` and `Posterior`: parameters given observations, in the manner of the package `sbi`.
 
 For one observation x, p(theta | x) is a conditional of the model: draws are those of `Diffusion.sample(given=...)`, and
-the log-density is that of `Diffusion.score_samples(given=..., columns=...)`. `conditionals.py` has the product for
-several observations.
+the log-density is that of `Diffusion.score_samples(given=..., columns=...)`. `pooled.py` has the product for several
+observations.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from backwalk.formatting import listed
 from backwalk.inference.conditionals import ParameterConditional, Prior
 from backwalk.inference.gradients import attached
 from backwalk.inference.importance import Weighted
+from backwalk.inference.pooled import Product
 from backwalk.inference.truncated import TruncatedPrior, truncate
 from backwalk.inference.values import as_tensor, asks_for_gradient, read_observations, read_parameters, read_shape
 from backwalk.limits import is_number, is_whole
@@ -192,12 +193,8 @@ class Posterior:
             drawn = self._conditional.draw(rows, n, stream=stream, sampler=sampler)[0]
         else:
             least_size = min(max(n / _DRAWS_PER_SIZE, _LEAST_SIZE), _MOST_SIZE)
-            weighted = self._conditional.draw_weighted(
-                rows,
-                n_each=max(_N_EACH, math.ceil(least_size)),
-                least_size=least_size,
-                stream=stream,
-                sampler=sampler,
+            weighted = Product(self._conditional, rows).draw(
+                n_each=max(_N_EACH, math.ceil(least_size)), least_size=least_size, stream=stream, sampler=sampler
             )
             _warn_of_few(weighted, len(rows))
             drawn = weighted.points[weighted.resample(n, stream=stream.child("resampled"))]
@@ -274,7 +271,8 @@ class Posterior:
         theta = read_parameters(conditional.model, conditional.parameters, theta)
         weighted = self._weighted(rows, random_state)
         _warn_of_few(weighted, len(rows))
-        log_p = conditional.log_product(theta.reshape(-1, theta.shape[-1]), rows)[0] - weighted.log_integral
+        product, _ = Product(conditional, rows).log_prob(theta.reshape(-1, theta.shape[-1]))
+        log_p = product - weighted.log_integral
         return as_tensor(log_p.reshape(theta.shape[:-1]))
 
     def log_prob_batched(self, theta: Any, x: Any) -> Tensor:
@@ -426,8 +424,8 @@ class Posterior:
                 f"effective_sample_size should be a number > 0, but got {effective_sample_size!r}: {_LEAST_SIZE:g} is "
                 "usual."
             )
-        weighted = self._conditional.draw_weighted(
-            self._observed(x), n_each=int(n_each), least_size=effective_sample_size, stream=_stream(random_state)
+        weighted = Product(self._conditional, self._observed(x)).draw(
+            n_each=int(n_each), least_size=effective_sample_size, stream=_stream(random_state)
         )
         return WeightedDraws(
             as_tensor(weighted.points),
@@ -558,8 +556,8 @@ class Posterior:
         """Return weighted draws given several observations; those of the last ones are kept."""
         key = (rows.tobytes(), random_state) if is_whole(random_state) else None
         if self._kept is None or key is None or key != self._kept[0]:
-            stream = _stream(random_state)
-            weighted = self._conditional.draw_weighted(rows, n_each=_N_EACH, least_size=_LEAST_SIZE, stream=stream)
+            stream, product = _stream(random_state), Product(self._conditional, rows)
+            weighted = product.draw(n_each=_N_EACH, least_size=_LEAST_SIZE, stream=stream)
             self._kept = key, weighted
         return self._kept[1]
 

@@ -5,8 +5,9 @@ posterior's own draws. Within it the proposal is proportional to the prior, and 
 the prior: a fit to the rows of all rounds needs no correction for the posterior given this x.
 
 Candidates come from a mixture of Student's t distributions that is fitted to the region by adaptive importance sampling
-(`importance.py`), and are rejected by the ratio of the prior to it. So the cost does not depend on the share of the
-prior that the region holds. The largest ratio is that of all candidates of a call.
+(`importance.py`), and are rejected by the ratio of the prior to it, and then by the region, which takes a log-density.
+So the cost does not depend on the share of the prior that the region holds. The largest ratio is that of all candidates
+so far that lie in the region.
 
 Source: Deistler, Goncalves & Macke 2022, "Truncated proposals for scalable and hassle-free simulation-based inference".
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,7 +36,7 @@ _DRAWS_BEYOND = 2  # of the posterior's draws, those beyond the region
 _FEWEST_DRAWS, _MOST_DRAWS = 1_000, 10_000
 _N_EACH, _LEAST_SIZE = 1_000, 500.0  # weighted draws to which the proposal is fitted
 _N_INTERVALS = 8  # of the ODE
-_FEWEST_CANDIDATES, _MOST_CANDIDATES = 256, 8_192  # at once
+_AT_ONCE = 2_048  # candidates
 _MOST_REJECTED = 1_000  # candidates for each draw
 
 
@@ -46,18 +48,19 @@ class _Region:
     row: Array
     log_threshold: float
 
+    def holds(self, theta: Array) -> NDArray[np.bool_]:
+        """Return which parameters, (n, k), lie in the region."""
+        if not len(theta):
+            return np.empty(0, dtype=bool)
+        log_p = self.conditional.log_prob(theta, self.row, n_intervals=_N_INTERVALS)[:, 0]
+        return np.asarray(log_p >= self.log_threshold)
+
     def log_prior(self, theta: Array) -> Array:
         """Return the log-density of the prior, (n,), at parameters, (n, k), of the region, and -inf at others."""
         found = self.conditional.log_prior(theta)
         possible = np.isfinite(found)
-        log_p = np.full(len(theta), -np.inf)
-        if possible.any():
-            log_p[possible] = self.conditional.log_prob(theta[possible], self.row, n_intervals=_N_INTERVALS)[:, 0]
-        return np.where(log_p >= self.log_threshold, found, -np.inf)
-
-    def log_prior_encoded(self, z: Array) -> Array:
-        """Return the log-density of encoded parameters, (n, k): (n,)."""
-        return self.conditional.log_density_encoded(self.log_prior, z)
+        found[possible] = np.where(self.holds(theta[possible]), found[possible], -np.inf)
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +74,7 @@ class TruncatedPrior:
     prior_share: float
     _region: _Region
     _proposal: Proposal
+    _log_bound: float  # the largest ln of prior over proposal in the region so far
 
     def sample(self, sample_shape: int | Sequence[int] = (), *, random_state: RandomState = None) -> Tensor:
         """Draw parameters from the prior within the region.
@@ -90,24 +94,30 @@ class TruncatedPrior:
         InvalidInput
             A ValueError: the shape cannot be used, or of 1,000 candidates fewer than one is accepted.
         """
-        shape, stream = read_shape(sample_shape), as_stream(random_state).child("truncated")
-        n, accepted, tried = math.prod(shape), np.empty(0, dtype=np.intp), 0
-        z, log_w, log_u = np.empty((0, len(self._region.conditional.parameters))), np.empty(0), np.empty(0)
-        while len(accepted) < n:
-            if tried > _MOST_REJECTED * n + _MOST_CANDIDATES:
+        shape, stream, of = (
+            read_shape(sample_shape),
+            as_stream(random_state).child("truncated"),
+            self._region.conditional,
+        )
+        n, tried, bound = math.prod(shape), 0, self._log_bound
+        theta, log_w, log_u = np.empty((0, len(of.parameters))), np.empty(0), np.empty(0)
+        while (is_accepted := log_u < log_w - bound).sum() < n:
+            if tried > _MOST_REJECTED * n + 10 * _AT_ONCE:
                 raise InvalidInput(
-                    f"Of {tried:,} candidates some should be accepted, but {len(accepted)} are: take a larger epsilon."
+                    f"Of {tried:,} candidates {n:,} should be accepted, but {is_accepted.sum():,} are: take a larger "
+                    "epsilon."
                 )
-            wanted = math.ceil(1.2 * (n - len(accepted)) * tried / max(len(accepted), 1)) if tried else 4 * n
-            of_turn = stream.child("candidates", tried)
-            some = self._proposal.draw(min(max(wanted, _FEWEST_CANDIDATES), _MOST_CANDIDATES), of_turn.child("z"))
-            tried += len(some)
-            z = np.concatenate([z, some])
-            log_w = np.concatenate([log_w, self._region.log_prior_encoded(some) - self._proposal.log_density(some)])
-            log_u = np.concatenate([log_u, np.log(of_turn.child("u").uniform(0, len(some), 1).numpy()[:, 0])])
-            accepted = np.flatnonzero(log_u < log_w - log_w.max()) if np.isfinite(log_w.max()) else accepted
-        theta = self._region.conditional.codec.decode(z[accepted[:n]])
-        return as_tensor(theta.reshape(*shape, theta.shape[1]))
+            candidates = stream.child("candidates", tried)
+            z = self._proposal.draw(_AT_ONCE, candidates.child("z"))
+            tried += len(z)
+            u = np.log(candidates.child("u").uniform(0, len(z), 1).numpy()[:, 0])
+            w = of.log_density_encoded(of.log_prior, z) - self._proposal.log_density(z)
+            passing = np.flatnonzero(u < w - bound)
+            inside = passing[self._region.holds(of.codec.decode(z[passing]))]
+            theta = np.concatenate([theta, of.codec.decode(z[inside])])
+            log_w, log_u = np.concatenate([log_w, w[inside]]), np.concatenate([log_u, u[inside]])
+            bound = max(bound, log_w.max(initial=-math.inf))
+        return as_tensor(theta[is_accepted][:n].reshape(*shape, theta.shape[1]))
 
     def log_prob(self, theta: Any) -> Tensor:
         """Return the log-density of parameters: that of the prior less ln `prior_share` in the region, -inf beyond.
@@ -141,7 +151,7 @@ def truncate(conditional: ParameterConditional, row: Array, *, epsilon: float, s
     region = _Region(conditional, row, float(np.sort(log_p)[int(epsilon * (n + 1))]))
     within = log_p >= region.log_threshold
     weighted = draw_weighted(
-        region.log_prior_encoded,
+        partial(conditional.log_density_encoded, region.log_prior),
         conditional.codec.encode(theta[within]),
         conditional.log_prior(theta[within]) - log_p[within],
         n_each=_N_EACH,
@@ -155,4 +165,6 @@ def truncate(conditional: ParameterConditional, row: Array, *, epsilon: float, s
             "order."
         )
     proposal = fit_proposal(weighted.points, weighted.log_weights, stream.child("proposal"))
-    return TruncatedPrior(math.exp(weighted.log_integral), region, proposal)
+    inside = weighted.points[np.isfinite(weighted.log_weights)]
+    log_w = conditional.log_density_encoded(conditional.log_prior, inside) - proposal.log_density(inside)
+    return TruncatedPrior(math.exp(weighted.log_integral), region, proposal, float(log_w.max()))
