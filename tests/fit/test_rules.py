@@ -347,20 +347,20 @@ NUMBER_COLUMN = NumberColumn(0.0, 1.0)
 @pytest.mark.parametrize("columns", ["l", "n", "ln", "lllln", "lnnnn"])
 def test_shares_of_patterns_sum_to_one_and_have_columns_to_train(columns, conditions):
     codec = Codec(tuple(LEVELS_COLUMN if kind == "l" else NUMBER_COLUMN for kind in columns))
-    shares, asked_for = default_shares(codec, conditions), columns[1:] if conditions == ((0,),) else columns
+    shares = default_shares(codec, conditions)
     assert sum(shares.in_order) == pytest.approx(1.0)
     assert min(shares.in_order) >= 0.0
     assert (shares.chain > 0.0) == ("l" in columns)
-    assert (shares.numbers > 0.0) == ("l" in asked_for and "n" in columns)
+    assert (shares.numbers > 0.0) == ("l" in columns and "n" in columns)
     assert (shares.mixed + shares.regression > 0.0) == (conditions is not None)
 
 
 def test_a_declared_set_of_columns_of_numbers_is_given_in_most_rows():
     """Found by measurement: with the shares of "any", posteriors of two moons had a C2ST of .58 in place of .53."""
-    for data, least in ((NUMBER_COLUMN, 0.8), (LEVELS_COLUMN, 0.7)):
+    for data in (NUMBER_COLUMN, LEVELS_COLUMN):
         shares = default_shares(Codec((NUMBER_COLUMN,) * 3 + (data,)), ((2, 3),))
-        assert shares.mixed > least
-        assert shares.joint >= 0.09  # whole rows are scored too
+        assert shares.mixed + 0.5 * shares.numbers > 0.74
+        assert shares.joint + 0.5 * shares.numbers >= 0.1  # whole rows are scored too
 
 
 def test_the_more_columns_are_numbers_the_more_rows_and_steps_train_them():

@@ -79,9 +79,9 @@ def default_shares(codec: Codec, conditions: Conditions) -> Shares:
         mixed, regression = 0.3, 0.5
         if conditions != "any":
             joint, mixed, regression = 0.1, 0.85, 0.05
-    if not has_levels:
-        chain = 0.1 if codec.blocks else 0.0  # for the levels of whole rows
-    if not has_numbers or not (has_levels or has_dates):
+    if not has_levels:  # but whole rows may: levels are drawn before numbers, of which half have the set given
+        numbers, chain = (0.25, 0.05) if codec.blocks else (numbers, 0.0)
+    if not has_numbers or not (codec.blocks or has_dates):
         numbers = 0.0
     total = joint + numbers + chain + mixed + regression
     return Shares(*(share / total for share in (joint, numbers, chain, mixed, regression)))
