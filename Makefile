@@ -13,7 +13,7 @@ SCALE_STAMP := $(VENV)/.installed-test-scale
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .PHONY: demo test trust test-web test-scale test-slow floor versions mutants soak check format notebook bench bench-full \
-	bench-tables clean
+	bench-tables release-check clean
 
 demo: $(STAMP)
 	$(BIN)/backwalk demo --force
@@ -82,6 +82,10 @@ bench-full: $(BENCH_STAMP)
 # Tables known from the literature, an hour; it continues where it was stopped. Peers get an environment in out/peers.
 bench-tables: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks.tables_page --size short
+
+# Whether this version can be released: built twice, checked, and used in an empty environment under a temporary folder.
+release-check:
+	$(PYTHON) .ci/release.py
 
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache
