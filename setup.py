@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: a package index gets README with absolute links, and equal sources are equal archives."""
+"""What pyproject.toml cannot say: a package index gets absolute links, and equal sources are equal archives."""
 
 import gzip
 import os
@@ -29,7 +29,7 @@ def absolute_links(markdown: str, home: str, version: str) -> str:
 class ReproducibleSdist(sdist):
     """The source archive with files in order, of one date and without owners: that of SOURCE_DATE_EPOCH, or 1980."""
 
-    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):  # noqa: ARG002
         """Write BASE_NAME.tar.gz of the folder `base_dir`, and return its path."""
         date = int(os.environ.get("SOURCE_DATE_EPOCH", "315532800"))
 
@@ -39,7 +39,7 @@ class ReproducibleSdist(sdist):
 
         path = f"{base_name}.tar.gz"
         with (
-            open(path, "wb") as file,
+            Path(path).open("wb") as file,
             gzip.GzipFile("", "wb", fileobj=file, mtime=date) as packed,
             tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive,
         ):

@@ -1,9 +1,9 @@
-"""Check that this version can be released: `make release-check`. Nothing is uploaded; RELEASING.md says how a release is made.
+"""Check that this version can be released (`make release-check`). Nothing is uploaded: see RELEASING.md.
 
-The tracked files are copied and built twice, and both builds have to be equal, byte for byte. The archives are checked by
-twine, check-wheel-contents and validate-pyproject. The wheel is installed in an empty environment with what it needs,
-where README's first code, `backwalk demo` and `backwalk web --export` run, and mypy and pyright read a user's program.
-The archives are left in out/release.
+The tracked files are copied and built twice, and both builds have to be equal, byte for byte. twine,
+check-wheel-contents and validate-pyproject check the archives. The wheel is installed in an empty environment with what
+it needs, where README's first code, `backwalk demo` and `backwalk web --export` run, and mypy and pyright read a user's
+program. The archives are left in out/release.
 
     python .ci/release.py [--python python3.12]
 """

@@ -21,7 +21,7 @@ def main() -> None:
         again.fit(x[:0])
     except InvalidInput as error:
         print(error)
-    print(Training(20, batch_size=64, learning_rate=1e-3), Number(bounds=(0.0, 1.0)), TextPath("rows.csv"))
+    print(Training(max_steps=20, batch_size=64, learning_rate=1e-3), Number(bounds=(0.0, 1.0)), TextPath("rows.csv"))
 
 
 if __name__ == "__main__":
