@@ -53,13 +53,18 @@ def make_environment(python: str, folder: Path, *requirements: str | Path) -> Pa
     return programs
 
 
-def build(programs: Path, folder: Path, date: str) -> list[Path]:
-    """Copy the tracked files to a folder, build the source archive and from it the wheel, and return both."""
+def copy_tracked(folder: Path) -> Path:
+    """Copy the tracked files to a folder, and return it."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     for name in filter(None, tracked.split("\0")):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(ROOT / name, target)
+    return folder
+
+
+def build(programs: Path, folder: Path, date: str) -> list[Path]:
+    """Build the source archive of a folder, and from it the wheel, and return both."""
     run(f"build {folder.name}", programs / "python", "-m", "build", folder, SOURCE_DATE_EPOCH=date)
     return sorted((folder / "dist").iterdir())
 
@@ -74,9 +79,10 @@ def main() -> None:
     date = subprocess.run(["git", "log", "-1", "--format=%ct"], cwd=ROOT, capture_output=True, text=True, check=True)
     with tempfile.TemporaryDirectory(prefix="backwalk-release-") as temporary:
         here = Path(temporary)
+        folders = [copy_tracked(here / name) for name in ("once", "again")]
         tools = make_environment(python, here / "tools", *project["optional-dependencies"]["release"])
         run("validate-pyproject", tools / "validate-pyproject", ROOT / "pyproject.toml")
-        one, other = (build(tools, here / name, date.stdout.strip()) for name in ("once", "again"))
+        one, other = (build(tools, folder, date.stdout.strip()) for folder in folders)
         for archive, same in zip(one, other, strict=True):
             if archive.read_bytes() != same.read_bytes():
                 sys.exit(f"{archive.name} differs between two builds of the same files")

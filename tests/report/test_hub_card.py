@@ -1,10 +1,11 @@
 """The model card for the Hugging Face hub."""
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 
+from backwalk.assess import Calibration
 from backwalk.assess.words import estimate_text, figure_texts
 from backwalk.estimator import Diffusion
 from backwalk.report import render_hub_card
@@ -26,6 +27,14 @@ def test_its_figures_are_those_of_the_report():
         assert estimate_text(scores.negative_log_density) in body
     assert all(answer.question in body for answer in assessed().answers)
     assert 'Diffusion.load("model.backwalk")' in body
+
+
+def test_calibration_alone_has_answers_and_no_figures():
+    calibration = Calibration(**{field.name: getattr(assessed(), field.name) for field in fields(Calibration)})
+    card = render_hub_card(calibration, fitted())
+    assert assessed().answers[0].question in card
+    assert "model-index" not in card
+    assert "## How good it is" not in card
 
 
 def test_texts_of_a_table_stay_text():

@@ -31,6 +31,7 @@ from backwalk.streams import RandomState, as_stream
 from backwalk.table import as_table
 
 if TYPE_CHECKING:
+    from backwalk.assess.fidelity import Calibration, Fidelity
     from backwalk.datasets import Density
 
 
@@ -379,7 +380,7 @@ class Scores(Fitted):
         write_report(path, fidelity, self.model_, stream=stream, overwrite=overwrite)
         return fidelity
 
-    def to_card(self, path: str | Path, fidelity: Fidelity, *, overwrite: bool = False) -> None:
+    def to_card(self, path: str | Path, fidelity: Fidelity | Calibration, *, overwrite: bool = False) -> None:
         """Write a model card, a README.md in the form of the Hugging Face hub, from the figures of a report.
 
         Upload it beside the file of `save`. It names no licence and no source of the data: add them.
@@ -388,7 +389,7 @@ class Scores(Fitted):
         ----------
         path : str or Path
             The name of the file, such as `README.md`.
-        fidelity : Fidelity
+        fidelity : Fidelity or Calibration
             What `report` or `assess` of this model returned.
         overwrite : bool, default=False
 

@@ -10,7 +10,7 @@ import json
 import re
 from pathlib import Path
 
-from backwalk.assess import Fidelity
+from backwalk.assess import Calibration, Fidelity
 from backwalk.assess.topics.closeness import DESCRIPTIONS
 from backwalk.assess.words import estimate_text, figure_texts
 from backwalk.files import atomic_write
@@ -19,14 +19,14 @@ from backwalk.model import DiffusionModel
 from backwalk.report.sections.card import card_rows
 
 _MARKDOWN = re.compile(r"([\\`*_\[\]|#<>&~$!])")
-_TAGS = ("backwalk", "diffusion", "tabular", "density-estimation")
+_DENSITY = "-log p of unseen rows, nats per row"
 _PRIVACY = (
     "The file of the model holds the names of the columns, labels, frequent values, and the least and the largest of "
     "each number. A model may reveal rows that it was trained on."
 )
 
 
-def render_hub_card(fidelity: Fidelity, model: DiffusionModel) -> str:
+def render_hub_card(fidelity: Calibration, model: DiffusionModel) -> str:
     """Return the README.md of a model as text: what it is, the answers, warnings and figures, and how to use it."""
     description = str(model.card.get("description", "diffusion model"))
     title = description[:1].upper() + description[1:]
@@ -43,15 +43,14 @@ def render_hub_card(fidelity: Fidelity, model: DiffusionModel) -> str:
             *(f"- {_text(warning)}\n" for warning in fidelity.warnings),
             "## How to use it",
             "",
-            f"```python\nfrom backwalk import Diffusion\n\n{_loading(model)}\nrows = model.sample(1_000)\n```",
+            "```python",
+            "from backwalk import Diffusion",
             "",
-            "## How good it is",
+            _loading(model),
+            *(["rows = model.sample(1_000)"] if isinstance(fidelity, Fidelity) else []),
+            "```",
             "",
-            f"Generated rows against {_text(fidelity.real_rows)}, beside these against other real rows; ± standard "
-            "errors.",
-            "",
-            *_table(fidelity),
-            "",
+            *(_figures(fidelity) if isinstance(fidelity, Fidelity) else []),
             "## Limits",
             "",
             _PRIVACY,
@@ -66,7 +65,7 @@ def render_hub_card(fidelity: Fidelity, model: DiffusionModel) -> str:
     )
 
 
-def write_hub_card(path: str | Path, fidelity: Fidelity, model: DiffusionModel, *, overwrite: bool = False) -> None:
+def write_hub_card(path: str | Path, fidelity: Calibration, model: DiffusionModel, *, overwrite: bool = False) -> None:
     """Write the text of `render_hub_card` to a file, which is replaced atomically.
 
     Raises OSError if the file cannot be written, and FileExistsError if it exists and `overwrite` is False.
@@ -75,23 +74,25 @@ def write_hub_card(path: str | Path, fidelity: Fidelity, model: DiffusionModel, 
         file.write(render_hub_card(fidelity, model).encode())
 
 
-def _head(fidelity: Fidelity, title: str) -> dict[str, object]:
+def _head(fidelity: Calibration, title: str) -> dict[str, object]:
     """Return the metadata that the hub reads."""
-    figures = [(figure.name, figure.value) for figure in fidelity.model.figures]
-    figures.append(("-log p of unseen rows, nats per row", fidelity.model.negative_log_density.value))
+    head: dict[str, object] = {
+        "library_name": "backwalk",
+        "tags": ["backwalk", "diffusion", "tabular", "density-estimation"],
+    }
+    if not isinstance(fidelity, Fidelity):
+        return head
+    values = {figure.name: figure.value for figure in fidelity.model.figures}
+    values[_DENSITY] = fidelity.model.negative_log_density.value
     results = {
         "task": {"type": "tabular-generation"},
         "dataset": {"type": "tabular", "name": "unseen rows of the same table"},
-        "metrics": [{"type": name, "name": name, "value": value} for name, value in figures],
+        "metrics": [{"type": name, "name": name, "value": value} for name, value in values.items()],
     }
-    return {
-        "library_name": "backwalk",
-        "tags": list(_TAGS),
-        "model-index": [{"name": title, "results": [results]}],
-    }
+    return {**head, "model-index": [{"name": title, "results": [results]}]}
 
 
-def _table(fidelity: Fidelity) -> list[str]:
+def _figures(fidelity: Fidelity) -> list[str]:
     """Return the figures of the model and of the baselines as a table, beside those of real rows."""
     models = fidelity.models
     rows = [("Statistic", "real rows", *(_text(scores.name) for scores in models)), ("---",) * (2 + len(models))]
@@ -99,9 +100,10 @@ def _table(fidelity: Fidelity) -> list[str]:
         values = (figure_texts(scores.figure(figure.name))[0] for scores in models)
         explanation = DESCRIPTIONS[figure.name].explanation
         rows.append((f"{_text(figure.name)}: {_text(explanation)}", figure_texts(figure)[1], *values))
-    densities = (estimate_text(scores.negative_log_density) for scores in models)
-    rows.append(("−log p of unseen rows, nats per row", "", *densities))
-    return [f"| {' | '.join(row)} |" for row in rows]
+    rows.append((_DENSITY, "", *(estimate_text(scores.negative_log_density) for scores in models)))
+    real = _text(fidelity.real_rows)
+    what = f"Generated rows against {real}, beside these against other real rows; ± standard errors."
+    return ["## How good it is", "", what, "", *(f"| {' | '.join(row)} |" for row in rows), ""]
 
 
 def _loading(model: DiffusionModel) -> str:
