@@ -30,7 +30,7 @@ def test_the_first_screen_says_what_it_is_and_how_to_begin():
 @pytest.mark.campaign
 @pytest.mark.parametrize(
     ("text", "n_blocks"),
-    [(README, 5), (SYMBOLS, 2), (INFERENCE, 4), (RUBIN, 1), (FROM_SBI, 1), (CHECKS, 6)],
+    [(README, 5), (SYMBOLS, 2), (INFERENCE, 5), (RUBIN, 1), (FROM_SBI, 1), (CHECKS, 6)],
     ids=["README", "symbols", "inference", "rubin", "from_sbi", "posterior_checks"],
 )
 def test_the_python_examples_run_in_order(text, n_blocks, tmp_path, monkeypatch):

@@ -21,6 +21,7 @@ from backwalk.model import (
     sample_pieces,
     walk_backward,
     walk_forward,
+    warn_of_far,
     warn_of_unseen,
 )
 from backwalk.sampling import Sampler, choose_sampler
@@ -84,7 +85,9 @@ class Draws(Fitted):
         Warns
         -----
         UnseenValuesWarning
-            Given cells hold values that the fit did not see, or lie beyond the fitted range, as the end of a range may.
+            Given cells hold values that the fit did not see, or lie beyond the fitted range, as the end of a range may;
+            or one row of all columns of a set in `conditions` lies so far from the fitted rows that less than 1 in
+            1,000 unseen rows do.
 
         Examples
         --------
@@ -131,6 +134,9 @@ class Draws(Fitted):
             check_policy(self.unseen)
             conditions = read_given(self.model_, given, n, self.unseen)
             warn_of_unseen(conditions.unseen, "given")
+            if len(conditions.values) == 1:
+                columns = np.flatnonzero(~np.isnan(conditions.values[0])).tolist()
+                warn_of_far(self.model_, conditions.values, columns, "given")
         return sample_pieces(self.model_, 0, n, stream=stream, sampler=chosen, given=conditions)
 
     def walk(

@@ -29,7 +29,13 @@ from backwalk.fit.speed import FEW_LEVELS, seconds_outside_training, slowness_he
 from backwalk.fit.warnings import find_warnings
 from backwalk.formatting import listed
 from backwalk.limits import FARTHEST_TO_FIT
-from backwalk.model import DiffusionModel, default_decoder_variance, time_limit_words
+from backwalk.model import (
+    MOST_HELD_OUT,
+    DiffusionModel,
+    default_decoder_variance,
+    measure_distances,
+    time_limit_words,
+)
 from backwalk.streams import Stream
 from backwalk.table import Table
 from backwalk.threads import single_threads
@@ -202,8 +208,14 @@ def _finish(plan: Plan, trainer: Trainer, data_sha256: str, began: float) -> Dif
             stacklevel=4,
         )
     card = make_card(plan, history, data_sha256=data_sha256, stopped_by=trainer.stopped_by)
+    model = _make_model(plan, plan.denoiser, error, history, card)
+    held_out = plan.chosen.table.values[plan.held_out[:MOST_HELD_OUT]]
+    sets = model.conditions if isinstance(model.conditions, tuple) and not model.has_embedding else ()
+    with out_of_memory_as_invalid_input():
+        distances = [np.sort(measure_distances(model, held_out, given)) for given in sets]
     seconds = trainer.seconds_before + time.perf_counter() - began
-    return replace(_make_model(plan, plan.denoiser, error, history, card), fit_seconds=seconds)
+    kept = tuple(tuple(each[np.isfinite(each)].tolist()) for each in distances)
+    return replace(model, held_out_distances=kept, fit_seconds=seconds)
 
 
 def _make_model(

@@ -76,7 +76,8 @@ class Plan:
     """The columns and rows of a fit, the noise, the untrained network and its training.
 
     `conditions` are the columns that may be given. `stream` has the fit's random numbers, and `split` those that drew
-    the held-out rows. `slowness` is the time of a training step here, relative to the reference machine.
+    the `held_out` rows, by their numbers. `slowness` is the time of a training step here, relative to the reference
+    machine.
 
     `patterns` make columns of a table given or absent; without them rows are numbers alone. `covariance` is that of all
     rows, in tables that of the numbers in up to 100,000 training rows, `usual_steps` the number of training steps
@@ -91,6 +92,7 @@ class Plan:
     slowness: float
 
     rows: TrainingRows
+    held_out: NDArray[np.intp]
     patterns: Patterns | None
 
     schedule: NoiseSchedule
@@ -230,6 +232,7 @@ def plan_fit(
         split=split,
         slowness=slowness,
         rows=rows,
+        held_out=held_out,
         patterns=_patterns(codec, default_shares(made, given_of_made), conditions, always_given=data is not None)
         if is_table
         else None,

@@ -6,8 +6,9 @@ the interface of the package `sbi`: draws and exact log-densities as torch tenso
 rounds of simulations, both by the weighted draws of `importance.py`.
 """
 
+from backwalk.inference.check import ObservationCheck
 from backwalk.inference.conditionals import ParameterConditional
 from backwalk.inference.posteriors import Posterior, WeightedDraws, posterior
 from backwalk.inference.truncated import TruncatedPrior
 
-__all__ = ["ParameterConditional", "Posterior", "TruncatedPrior", "WeightedDraws", "posterior"]
+__all__ = ["ObservationCheck", "ParameterConditional", "Posterior", "TruncatedPrior", "WeightedDraws", "posterior"]

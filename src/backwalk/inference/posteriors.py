@@ -20,6 +20,7 @@ from torch import Tensor
 
 from backwalk.errors import FewEffectiveDrawsWarning, InvalidInput
 from backwalk.formatting import listed
+from backwalk.inference.check import ObservationCheck, check_observations
 from backwalk.inference.conditionals import ParameterConditional, Prior
 from backwalk.inference.gradients import attached
 from backwalk.inference.importance import Weighted
@@ -27,7 +28,7 @@ from backwalk.inference.pooled import Product
 from backwalk.inference.truncated import TruncatedPrior, truncate
 from backwalk.inference.values import as_tensor, asks_for_gradient, read_observations, read_parameters, read_shape
 from backwalk.limits import is_number, is_whole
-from backwalk.model import DiffusionModel, column_numbers, refuse_without_gradient
+from backwalk.model import DiffusionModel, column_numbers, refuse_without_gradient, warn_of_far
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
 
@@ -122,6 +123,7 @@ class Posterior:
         self._conditional = ParameterConditional(model, list(given), others, prior)
         self._default_x: Any = None
         self._default_rows: Array | None = None
+        self._last = b""  # the last x, which is not warned of again
         self._kept: tuple[tuple[bytes, Any] | None, Weighted] | None = None  # those of the last observations and seed
         self.parameter_names = tuple(names[j] for j in others)
         self.observation_names = tuple(names[j] for j in given)
@@ -143,9 +145,52 @@ class Posterior:
         x : tensor, array, table or mapping
             See `sample`.
         """
-        self._default_rows = read_observations(self._conditional.model, self._conditional.given, x)
+        self._default_rows = self._observed(x)
         self._default_x = x.detach().clone() if isinstance(x, Tensor) else copy.deepcopy(x)
         return self
+
+    def check(self, x: Any = None, simulations: Any = None, *, random_state: RandomState = 0) -> ObservationCheck:
+        """Return whether observations are like the simulations, and whether the posterior lies at a bound of the prior.
+
+        The distance of x from the fitted rows, which follows their curves, is ranked among those of simulations that
+        the fit did not train on. A posterior given an x that the simulator cannot make is an extrapolation. Calls with
+        such an x warn, too.
+
+        Parameters
+        ----------
+        x : tensor, array, table or mapping, default=None
+            See `sample`. Several rows are checked one by one.
+        simulations : tensor or array, (n, k), or table with n rows, default=None
+            Data of unseen simulations, with the columns `observation_names`. None takes the held-out rows of a fit with
+            `conditions=[data]`.
+        random_state : int, numpy.random.Generator or RandomState, default=0
+            Seed of the draws that may lie at bounds.
+
+        Returns
+        -------
+        ObservationCheck
+
+        Raises
+        ------
+        InvalidInput
+            A ValueError: the model has no held-out rows for these data, and there are no simulations; or it has an
+            embedding.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(400, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(400, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows[:300])
+        >>> of_theta, unseen = posterior(model, given=[1]), rows[300:, 1:]
+        >>> of_theta.check([0.5], unseen).fits, of_theta.check([50.0], unseen).fits
+        (True, False)
+        """
+        rows = self._observed(x, warns=False)
+        if simulations is not None:
+            simulations = read_observations(self._conditional.model, self._conditional.given, simulations)
+        return check_observations(self._conditional, rows, simulations, stream=_stream(random_state))
 
     def sample(
         self,
@@ -186,6 +231,9 @@ class Posterior:
         -----
         FewEffectiveDrawsWarning
             Draws given several observations have an effective sample size below 100.
+        UnseenValuesWarning
+            Less than 1 in 1,000 unseen simulations lie as far from the fitted ones as x: see `check`. `log_prob` and
+            `set_default_x` warn as well.
         """
         shape, rows, stream = read_shape(sample_shape), self._observed(x), _stream(random_state)
         n = math.prod(shape)
@@ -223,7 +271,7 @@ class Posterior:
         -------
         Tensor, (*sample_shape, b, n_parameters)
         """
-        shape, rows = read_shape(sample_shape), self._observed(x)
+        shape, rows = read_shape(sample_shape), self._observed(x, warns=False)
         drawn = self._conditional.draw(rows, math.prod(shape), stream=_stream(random_state), sampler=sampler)
         return as_tensor(drawn.swapaxes(0, 1).reshape(*shape, len(rows), len(self.parameter_names)))
 
@@ -288,7 +336,7 @@ class Posterior:
         -------
         Tensor, (*sample_shape, b)
         """
-        rows, k = self._observed(x), len(self.parameter_names)
+        rows, k = self._observed(x, warns=False), len(self.parameter_names)
         read = read_parameters(self._conditional.model, self._conditional.parameters, theta)
         if read.shape[-2:] != (len(rows), k):
             raise InvalidInput(
@@ -516,7 +564,7 @@ class Posterior:
         dict
             {"posterior": {name: (chains, n)}, "observed_data": {name: (m,)}}
         """
-        conditional, rows, k = self._conditional, self._observed(x), len(self.parameter_names)
+        conditional, rows, k = self._conditional, self._observed(x, warns=False), len(self.parameter_names)
         theta = read_parameters(conditional.model, conditional.parameters, theta, may_miss=True)
         if theta.ndim > 3 or (theta.ndim == 3 and 1 < len(rows) == theta.shape[1]):
             raise InvalidInput(
@@ -535,9 +583,15 @@ class Posterior:
         """Return the names of parameters and observations."""
         return f"Posterior({listed(self.parameter_names)} given {listed(self.observation_names)})"
 
-    def _observed(self, x: Any) -> Array:
+    def _observed(self, x: Any, *, warns: bool = True) -> Array:
+        """Return observations as rows, (m, d), and warn of such that are far from the fitted rows, once for each x."""
         if x is not None:
-            return read_observations(self._conditional.model, self._conditional.given, x)
+            model, given = self._conditional.model, self._conditional.given
+            rows = read_observations(model, given, x)
+            if warns and rows.tobytes() != self._last:
+                self._last = rows.tobytes()
+                warn_of_far(model, rows, given, "x")
+            return rows
         if self._default_rows is None:
             raise InvalidInput("x should be given, as there is no default: give it here, or by set_default_x.")
         return self._default_rows

@@ -10,6 +10,7 @@ in question (`rows.py`).
   the reverse chain. `walks.py` shows the chain state by state.
 - `score.py` has log-probabilities of rows, with those of integers (`integers.py`), `gradients.py` their gradients, and
   `bounds.py` the variational bound.
+- `distances.py` says how far given values lie from the fitted rows, and how rare that is.
 - `conditionals.py` has the distribution of a column given others, and `impute.py` fills gaps.
 """
 
@@ -28,6 +29,16 @@ from backwalk.model.diffusion_model import (
     student_words,
     time_limit_words,
     training_words,
+)
+from backwalk.model.distances import (
+    FEWEST_UNSEEN,
+    MOST_HELD_OUT,
+    RARE,
+    find_rarity,
+    held_out_given,
+    measure_distances,
+    rarity,
+    warn_of_far,
 )
 from backwalk.model.draw import gather_rows, visited_times, walk
 from backwalk.model.given import Given, as_given, read_allowed, read_given
@@ -52,11 +63,14 @@ from backwalk.model.unseen import UnseenCells, broken_rules, check_policy, check
 from backwalk.model.walks import WalkState, denoise, row_steps, walk_backward, walk_forward
 
 __all__ = [
+    "FEWEST_UNSEEN",
     "MISMATCH_THAT_MATTERS",
     "MOST_EXACT_COLUMNS",
     "MOST_FULL_COLUMNS",
+    "MOST_HELD_OUT",
     "N_MEASURED_LEVELS",
     "N_PLACES",
+    "RARE",
     "Conditional",
     "Conditions",
     "DiffusionModel",
@@ -81,8 +95,10 @@ __all__ = [
     "encode_to_score",
     "estimate_rows",
     "estimate_scores",
+    "find_rarity",
     "gather_rows",
     "given_all_levels",
+    "held_out_given",
     "impossible_words",
     "impute_rows",
     "level_log_probs",
@@ -93,9 +109,11 @@ __all__ = [
     "log_prob_of_levels",
     "log_prob_of_rows",
     "measure_denoising_error",
+    "measure_distances",
     "mismatch_warning",
     "possible_rows",
     "rank_scores",
+    "rarity",
     "read_allowed",
     "read_cells",
     "read_given",
@@ -118,5 +136,6 @@ __all__ = [
     "walk",
     "walk_backward",
     "walk_forward",
+    "warn_of_far",
     "warn_of_unseen",
 ]

@@ -56,7 +56,9 @@ class DiffusionModel:
     units. `prior_mismatch` is in nats per row, from the moments of the fitted rows. `card` is plain JSON: parameters,
     versions, seed, sizes. `conditions` says for which given columns the denoiser is valid, and `gaps` are the numbers
     of the columns in which fitted rows had missing cells. `student` serves the sampler "distilled" only. Through an
-    `embedding` the denoiser reads the only set of `conditions`, and these have to be given. `fit_seconds`
+    `embedding` the denoiser reads the only set of `conditions`, and these have to be given.
+    `held_out_distances` are, for each set of `conditions`, those of up to 1,000 held-out rows (`distances.py`), which
+    increase. `fit_seconds`
     is None for a model from a file, which holds no times, so that equal fits are equal files.
     """
 
@@ -76,6 +78,7 @@ class DiffusionModel:
     gaps: tuple[int, ...] = ()
     student: Student | None = None
     embedding: Embedding | None = None
+    held_out_distances: tuple[tuple[float, ...], ...] = ()
     fit_seconds: float | None = None
 
     @cached_property

@@ -88,6 +88,7 @@ def record_of(model: DiffusionModel) -> Record:
             if isinstance(model.conditions, tuple)
             else model.conditions,
             "gaps": list(model.gaps),
+            "held_out_distances": list(map(list, model.held_out_distances)),
             "student": student,
         }
     )
@@ -194,6 +195,7 @@ def model_of(
         conditions=conditions,
         embedding=read,
         gaps=tuple(record.gaps),
+        held_out_distances=tuple(map(tuple, record.held_out_distances)),
         student=_student_of(record, tensors, d, schedule),
     )
 

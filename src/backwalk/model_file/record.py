@@ -19,6 +19,7 @@ class _Strict(BaseModel):
 _Text = Annotated[str, Field(max_length=1000)]
 _Count = Annotated[int, Field(ge=0)]
 _NonNegative = Annotated[float, Field(ge=0)]
+_Distances = Annotated[list[_NonNegative], Field(max_length=1000)]
 _Settings = Annotated[dict[str, Any], Field(max_length=100)]  # checked by the class that is made of them
 
 
@@ -81,4 +82,5 @@ class Record(_Strict):
     card: _Card
     conditions: Literal["any"] | list[list[_Count]] | None
     gaps: list[_Count] = []
+    held_out_distances: Annotated[list[_Distances], Field(max_length=1000)] = []
     student: _Student | None = None

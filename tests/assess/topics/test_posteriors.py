@@ -62,6 +62,13 @@ def test_an_exact_model_is_calibrated():
     assert min(found.expected_coverage.p_value, found.tarp.p_value, *(r.p_value for r in found.ranks)) > 1e-8
 
 
+def test_data_far_from_the_fitted_rows_are_warned_of_where_there_are_too_many():
+    schema = model().schema
+    assert scores().n_far == 0
+    assert not any("far" in text for text in replace(scores(), n_far=1, n_pairs=400).warnings(schema))
+    assert any("5 lie far" in text for text in replace(scores(), n_far=5, n_pairs=400).warnings(schema))
+
+
 def test_a_narrow_posterior_covers_too_little():
     found = scores("narrow")
     curve = found.expected_coverage

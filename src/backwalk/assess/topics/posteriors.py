@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import binom
 
 from backwalk.assess.statistics import coverage_curve, density_ranks
 from backwalk.assess.statistics.calibration import (
@@ -20,7 +21,7 @@ from backwalk.errors import InvalidInput
 from backwalk.estimates import Rows, random_rows
 from backwalk.formatting import listed
 from backwalk.inference import ParameterConditional
-from backwalk.model import DiffusionModel
+from backwalk.model import RARE, DiffusionModel, find_rarity
 from backwalk.streams import Stream
 from backwalk.table import Codec, Schema
 
@@ -37,7 +38,8 @@ class PosteriorScores:
     and whose gaps are not generated. Regions are those of all parameters.
     `expected_coverage` is that of highest-density regions, and `tarp` that of balls around reference points: for each
     row the parameters of the row before it whose given columns are nearest. So it can also see a posterior that equals
-    the prior, the less so the more given columns there are. Rows should be independent of each other.
+    the prior, the less so the more given columns there are. Rows should be independent of each other. Of them `n_far`
+    lie so far from the fitted rows in the given columns that 1 in 1,000 would (`backwalk.model.distances`).
     """
 
     parameters: tuple[int, ...]
@@ -47,9 +49,16 @@ class PosteriorScores:
     ranks: tuple[RankHistogram, ...]
     expected_coverage: CoverageCurve
     tarp: CoverageCurve
+    n_far: int
 
     def warnings(self, schema: Schema) -> Iterator[str]:
-        """Yield the warning about posteriors that are not calibrated."""
+        """Yield warnings about posteriors that are not calibrated, and about data far from the fitted rows."""
+        if binom.sf(self.n_far - 1, self.n_pairs, RARE) < _FALSE_ALARM:
+            yield (
+                f"Of {self.n_pairs:,} unseen rows {self.n_far:,} lie far from the fitted rows in "
+                f"{listed(column_name(schema, j) for j in self.given)}, where 1 in 1,000 would: posteriors given these "
+                "are extrapolated. See whether they come from the same simulator."
+            )
         least = _FALSE_ALARM / (len(self.ranks) + 2)
         failed = [
             f"the ranks of {column_name(schema, j)} (p = {ranks.p_value:.1g})"
@@ -127,8 +136,9 @@ def score_posteriors(
     may_repeat = len(codec.continuous) < codec.n_columns
     references = find_references(at, _coordinates(model.codec, data), may_repeat=may_repeat)
     nearer = tarp_ranks(points, at, references, stream=stream.child("tarp"))
+    n_far = int((find_rarity(model, data, given) < RARE).sum())
     return PosteriorScores(
-        tuple(ranked), tuple(given), len(rows), n_draws, ranks, coverage_curve(levels), coverage_curve(nearer)
+        tuple(ranked), tuple(given), len(rows), n_draws, ranks, coverage_curve(levels), coverage_curve(nearer), n_far
     )
 
 
