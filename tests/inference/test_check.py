@@ -86,6 +86,15 @@ def test_the_distances_are_kept_in_the_file(model, tmp_path):
     assert len(model.model_.held_out_distances[0]) == 240
 
 
+def test_rows_with_gaps_and_constant_columns_do_not_stop_a_fit():
+    rows = simulations(300, 0).assign(const=1.0)
+    rows.loc[::2, "x"] = np.nan
+    fitted = Diffusion(max_steps=2, conditions=[["x", "const"]], validation_fraction=0.4, **OPTIONS).fit(rows)
+    (distances,) = fitted.model_.held_out_distances
+    assert 40 < len(distances) < 80  # about half of 120
+    assert fitted.sample(2, given={"x": 0.5, "const": 1.0}).shape == (2, 4)
+
+
 def test_a_check_needs_unseen_simulations():
     of_theta = posterior(Diffusion(max_steps=5, conditions="any", **OPTIONS).fit(simulations(200, 0)), given=["x", "y"])
     with pytest.raises(InvalidInput, match="at least 50"):

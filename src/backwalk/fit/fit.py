@@ -209,13 +209,18 @@ def _finish(plan: Plan, trainer: Trainer, data_sha256: str, began: float) -> Dif
         )
     card = make_card(plan, history, data_sha256=data_sha256, stopped_by=trainer.stopped_by)
     model = _make_model(plan, plan.denoiser, error, history, card)
-    held_out = plan.chosen.table.values[plan.held_out[:MOST_HELD_OUT]]
-    sets = model.conditions if isinstance(model.conditions, tuple) and not model.has_embedding else ()
     with out_of_memory_as_invalid_input():
-        distances = [np.sort(measure_distances(model, held_out, given)) for given in sets]
+        distances = tuple(_held_out_distances(model, plan.chosen.table.values[plan.held_out]))
     seconds = trainer.seconds_before + time.perf_counter() - began
-    kept = tuple(tuple(each[np.isfinite(each)].tolist()) for each in distances)
-    return replace(model, held_out_distances=kept, fit_seconds=seconds)
+    return replace(model, held_out_distances=distances, fit_seconds=seconds)
+
+
+def _held_out_distances(model: DiffusionModel, held_out: NDArray[np.float64]) -> Iterator[tuple[float, ...]]:
+    """Yield the distances of the first held-out rows, (m, d), without gaps in each set of conditions."""
+    for given in model.conditions if isinstance(model.conditions, tuple) and not model.has_embedding else ():
+        rows = held_out[~np.isnan(held_out[:, list(given)]).any(axis=1)][:MOST_HELD_OUT]
+        distances = measure_distances(model, rows, given)
+        yield tuple(np.sort(distances[np.isfinite(distances)]).tolist())
 
 
 def _make_model(

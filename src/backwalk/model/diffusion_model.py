@@ -105,11 +105,12 @@ class DiffusionModel:
             return
         if self.has_embedding:
             self._check_all_given(given)
-        names, given = self.schema.names, [j for j in given if j in self.codec.varying]
+        names, varying = self.schema.names, set(self.codec.varying)
+        given = [j for j in given if j in varying]
         strange = sorted({*left_out, *missing} - set(self.may_be_missing))
-        left_out = [j for j in left_out if j in self.codec.varying]
+        left_out = [j for j in left_out if j in varying]
         sets = self.conditions or ()
-        if not strange and not left_out and (not given or set(given) in map(set, sets)):
+        if not strange and not left_out and (not given or set(given) in (varying.intersection(each) for each in sets)):
             return
         asked = f"{listed(names[j] for j in given)} given"
         if left_out or strange:

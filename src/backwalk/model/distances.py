@@ -45,7 +45,7 @@ _MOST_SHAPE = 0.9  # of the tail, whose mean is finite below 1
 def measure_distances(model: DiffusionModel, values: Array, given: Sequence[int]) -> Array:
     """Return D of rows, (n, d), of which the columns `given` are known where they are not NaN: (n,).
 
-    It is 0 where no number is known. Raises InvalidInput for columns that may not be given.
+    It is 0 where no number is known. Raises InvalidInput for cells that may not be given without the others.
     """
     codec = model.codec
     encoded = encode_given(model, np.where(np.isin(np.arange(codec.n_columns), given), values, np.nan))
@@ -117,9 +117,15 @@ def held_out_given(model: DiffusionModel, given: Sequence[int]) -> tuple[float, 
 
 
 def find_rarity(model: DiffusionModel, values: Array, given: Sequence[int]) -> Array:
-    """Return `rarity` of rows, (n, d), in the columns `given`, (n,): 1 where there are no held-out rows for these."""
-    held_out = held_out_given(model, given)
-    return rarity(measure_distances(model, values, given), held_out) if held_out else np.ones(len(values))
+    """Return `rarity` of rows, (n, d), in the columns `given`, (n,).
+
+    It is 1 for rows with missing values there, and where there are no held-out rows for these columns.
+    """
+    held_out, found = held_out_given(model, given), np.ones(len(values))
+    is_complete = ~np.isnan(values[:, list(given)]).any(axis=1)
+    if held_out and is_complete.any():
+        found[is_complete] = rarity(measure_distances(model, values[is_complete], given), held_out)
+    return found
 
 
 def warn_of_far(model: DiffusionModel, values: Array, given: Sequence[int], name: str) -> None:
