@@ -136,7 +136,7 @@ def test_color_scheme_is_the_readers(opened, scheme):
 
 
 def test_click_on_the_picture_picks_the_particle_there(tab):
-    tab.open("p=0")
+    tab.open("p=0&solver=multistep-sde")  # without a choice, the picture changes to the paper's chain
     _, arrays = unpack((shipped.FOLDER / "chain.bin").read_bytes())
     row = 5
     x, y = arrays["backward"][0, row] / 65535

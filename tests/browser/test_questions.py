@@ -79,12 +79,25 @@ def eta(tab):
 
 
 def one_step(tab):
-    """The button of the panel shows the paper's step; its printed numbers add up."""
+    """The paper's step comes first, and its printed numbers add up; the model's own sampler is back outside."""
     click_on_a_point(tab)
-    tab.chain(lambda: tab.page.click("text=Use the ancestral sampler, 50 steps"))
-    tab.wait("() => document.querySelectorAll('#particle-formulas .formula').length === 3")
+    tab.wait("() => document.querySelectorAll('#particle-formulas .formula').length === 4")
     got, (t, t_next) = symbols(tab), place(tab)
     assert t > t_next
+    assert "solver=ancestral" in tab.page.url
+    printed = (
+        tab.page.locator("#particle-formulas .formula")
+        .nth(2)
+        .evaluate(
+            "box => [...[...box.querySelectorAll('math')].at(-1).querySelectorAll('mn')].map(node => node.textContent)"
+        )
+    )
+    _, least, weight, _, error, variance, sigma = map(value, printed)
+    assert variance == pytest.approx(least + weight**2 * error, rel=2e-3)
+    assert sigma == pytest.approx(math.sqrt(variance), rel=1e-3)
+    assert "standardised" in tab.panel.inner_text()
+    tab.goto("watch")
+    tab.until(lambda: "solver" not in tab.page.url)
     np.testing.assert_allclose(got["x_next"], got["mu_theta"] + got["sigma_t"] * got["z"], atol=0.002)
 
 

@@ -50,7 +50,11 @@ def test_the_answers_are_those_of_the_server(exported, page):
     }
     header, arrays = unpack(base64.b64decode(answers["chain"]))
     assert header["n"] == arrays["backward"].shape[1] == 1500
-    assert answers["particles"]["3"] == page.answer("/api/models/start/particle", {"row": 3})
+    assert answers["particles"]["3"] == page.answer(
+        "/api/models/start/particle", {"row": 3, "sampler": "ancestral", "n_evaluations": 50}
+    )
+    assert header["sampler"]["solver"] == "ancestral"
+    assert "ancestral" in answers["code"]["python"]
     assert {field["what"] for field in answers["fields"]} == {"score", "x_0_hat"}
     assert unpack(base64.b64decode(answers["density"]))[1]["log_p"].shape == (40, 40)
     assert [step["name"] for step in answers["bound"]["ladder"]] == ["entropy", "ode", "bound"]

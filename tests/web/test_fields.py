@@ -56,6 +56,7 @@ def test_the_bound_is_the_library_s(page, moons, same_fit):
     assert ladder["entropy"]["value"] == pytest.approx(two_moons().entropy)
     assert answer["bound"] == pytest.approx(terms.total, rel=1e-6)
     truth = two_moons().log_prob(rows)
+    assert answer["bound"] + answer["pairing"] == pytest.approx(ladder["bound"]["value"])
     for name, nats in (("bound", terms.per_row.numpy()), ("ode", -same_fit.score_samples(rows))):
         above = nats + truth  # paired with the entropy, row by row
         assert ladder[name]["value"] == pytest.approx(two_moons().entropy + above.mean(), rel=1e-6)

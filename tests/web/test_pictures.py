@@ -56,6 +56,39 @@ def test_a_particle_s_arithmetic_is_the_chain_s(page, moons, same_fit, request_o
         assert list(answer["x_0"].values()) == pytest.approx(rows[5].tolist())
 
 
+@pytest.mark.parametrize(
+    "request_of",
+    [
+        {"sampler": "ancestral"},
+        {"sampler": "ancestral", "n_evaluations": 8, "reverse_variance": "optimal"},
+        {"sampler": "ancestral", "reverse_variance": "beta"},
+        {"sampler": "ancestral", "reverse_variance": "beta_tilde"},
+        {"sampler": "ddim", "n_evaluations": 7, "eta": 0.5},
+    ],
+    ids=str,
+)
+def test_the_variance_of_a_step_follows_from_its_name(page, moons, request_of):
+    """And DDIM's own formula gives its next point."""
+    answer = page.answer(f"/api/models/{moons['model']}/particle", {"row": 5, "seed": 2, **request_of})
+    kind = answer["reverse_variance"]
+    assert kind == request_of.get("reverse_variance", kind)
+    for step in answer["steps"][:-1]:
+        a, b, (weight,) = step["a_next"], step["b"], step["weights"]["x_0_hat"]
+        assert step["beta_tilde"] == pytest.approx((1 - a**2) / b**2 * step["beta"], rel=1e-6)
+        by_name = {
+            "beta": step["beta"],
+            "beta_tilde": step["beta_tilde"],
+            "optimal": step["beta_tilde"] + weight**2 * step["denoising_error"],
+        }
+        if request_of["sampler"] == "ancestral":
+            assert step["sigma_t"] ** 2 == pytest.approx(by_name[kind], rel=1e-6)
+            continue
+        assert step["sigma_t"] ** 2 == pytest.approx(0.5**2 * step["beta_tilde"], rel=1e-6)
+        x_0_hat, eps, z = (np.array(step[name]) for name in ("x_0_hat", "eps_theta", "noise"))
+        along = np.sqrt(1 - a**2 - step["sigma_t"] ** 2)
+        np.testing.assert_allclose(a * x_0_hat + along * eps + step["sigma_t"] * z, step["x_next"], atol=1e-5)
+
+
 def test_particles_of_one_chain_are_those_of_their_rows(page, moons, same_fit):
     """The states of a chain are kept for the next click."""
     for row in (7, 2050, 8, 7):

@@ -10,6 +10,7 @@ import base64
 import hashlib
 import html
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,7 @@ from backwalk.web.plane import Packed
 from backwalk.web.requests import BoundRequest, ChainRequest, DensityRequest, DrawRequest, FieldRequest, ParticleRequest
 
 N_POINTS, N_PARTICLES, N_LEVELS = 1500, 12, 8
+_PAPER: Mapping[str, Any] = {"sampler": "ancestral", "n_evaluations": 50}  # whose step the tour explains
 _FIELDS: tuple[Literal["score", "x_0_hat"], ...] = ("score", "x_0_hat")
 _STYLE = '<link rel="stylesheet" href="static/style.css">'
 _SCRIPT = '<script type="module" src="static/main.js"></script>'
@@ -86,13 +88,13 @@ def answers_of(entry: ModelEntry) -> dict[str, Any]:
     if not len(model.codec.numbers):
         raise InvalidInput("The page shows a chain of numbers, but all columns of the model have levels.")
     catalogue, times = shipped.catalogue(), visited_times(model, model.sampler)
-    particles = [pictures.compute_particle(entry, ParticleRequest(row=row)) for row in range(N_PARTICLES)]
+    particles = [pictures.compute_particle(entry, ParticleRequest(row=row, **_PAPER)) for row in range(N_PARTICLES)]
     levels = sorted({times[round(i)] for i in np.linspace(0, len(times) - 1, min(N_LEVELS, len(times)))})
     is_plane = len(model.codec.varying) == 2 and not model.codec.blocks
     return {
         "catalogue": {**catalogue, "start": {**catalogue["start"], "model": entry.name}},
         "model": entry.record(),
-        "chain": _base64(pictures.compute_chain(entry, ChainRequest(n=N_POINTS))),
+        "chain": _base64(pictures.compute_chain(entry, ChainRequest(n=N_POINTS, **_PAPER))),
         "particles": {str(particle["row"]): particle for particle in particles},
         "fields": [
             {"t": t, "what": what, "packed": _base64(fields.compute_field(entry, FieldRequest(t=t, what=what)))}
@@ -101,7 +103,7 @@ def answers_of(entry: ModelEntry) -> dict[str, Any]:
         ],
         "density": _base64(fields.compute_density(entry, DensityRequest())) if is_plane else None,
         "bound": fields.compute_bound(entry, BoundRequest()),
-        "code": code.of_model(entry, DrawRequest()),
+        "code": code.of_model(entry, DrawRequest(**_PAPER)),
     }
 
 

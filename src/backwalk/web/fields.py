@@ -139,6 +139,7 @@ def compute_bound(entry: ModelEntry, request: BoundRequest) -> dict[str, Any]:
         "prior_mismatch": model.prior_mismatch,
         "reconstruction": terms.reconstruction,
         "bound": terms.total,
+        "pairing": _pairing(entry, log_p),
         "ladder": _ladder(entry, log_p, {"ode": ode, "bound": terms.per_row.numpy()}),
     }
     return as_json(record)  # type: ignore[no-any-return]
@@ -158,6 +159,11 @@ def _ladder(entry: ModelEntry, log_p: Array | None, nats_by_name: Mapping[str, A
         above = _mean(nats + log_p)
         ladder.append({"name": name, "value": entropy + above["value"], "error": math.hypot(above["error"], error)})
     return ladder
+
+
+def _pairing(entry: ModelEntry, log_p: Array | None) -> float | None:
+    """Return what the ladder adds to the means over the rows: the entropy less their mean -ln p, if it is known."""
+    return None if entry.density is None or log_p is None else entry.density.entropy + float(log_p.mean())
 
 
 def _mean(nats: Array) -> dict[str, float]:

@@ -112,8 +112,9 @@ def _real_points(entry: ModelEntry, plane: Plane, n: int, seed: int) -> Array | 
 def compute_particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, Any]:
     """Return the steps of one row of the chain, with every number of the formulas, as the chain had them.
 
-    Of a long chain these are the steps from the states that a chain of few points sends. `past` has the earlier visits
-    that a step's weights go with, newest first.
+    With the reverse variance "optimal" the ancestral step has sigma_t^2 = beta_tilde + weight^2 `denoising_error`, with
+    the weight of x_0_hat. Of a long chain these are the steps from the states that a chain of few points sends. `past`
+    has the earlier visits that a step's weights go with, newest first.
     """
     model, plane = entry.model_for(request.reverse_variance), entry.plane(request.columns)
     sampler, stream = choose_sampler_for(model, request), Stream(request.seed).child("sample")
@@ -143,8 +144,11 @@ def compute_particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, A
                 "sigma_t": step.sigma,
                 "a": math.sqrt(float(schedule.alpha_bar[at])),
                 "b": math.sqrt(float(schedule.one_minus_alpha_bar[at])),
+                "a_next": math.sqrt(float(schedule.alpha_bar[at - 1])),
                 "alpha": float(schedule.alpha[at]),
                 "beta": float(schedule.beta[at]),
+                "beta_tilde": float(schedule.beta_tilde[at]),
+                "denoising_error": float(model.denoising_error[step.t]),
                 "weights": weights,
                 "past": [
                     {"t": visit.t, "x_t": shown(visit.x_t), "x_0_hat": shown(visit.x_0_hat)}
@@ -160,6 +164,7 @@ def compute_particle(entry: ModelEntry, request: ParticleRequest) -> dict[str, A
         **plane.record(),
         "row": request.row,
         "sampler": _sampler_record(model, sampler),
+        "reverse_variance": model.reverse_variance,
         "steps": steps,
         "x_0": row_record(model, walked[-1].x_next.double().numpy()),
     }

@@ -4,7 +4,7 @@ import { number, svg } from "./dom.js";
 const WIDTH = 460;
 const LEFT = 46;
 
-function niceTicks(low, high, about = 4) {
+export function niceTicks(low, high, about = 4) {
   const span = high - low || 1, raw = span / about, power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((k) => k * power).find((size) => size >= raw);
   const ticks = [];

@@ -48,6 +48,13 @@ export function number(value, digits = 3) {
   return text.replaceAll("-", "−");
 }
 
+// A number with all of its significant digits, so that sums can be checked by hand.
+export function digits(value, count = 4) {
+  const size = Math.abs(value);
+  if (value === 0 || !Number.isFinite(value) || size < 1e-5 || size >= 1e6) return number(value, count);
+  return value.toPrecision(Math.max(count, Math.floor(Math.log10(size)) + 1)).replace("-", "−");
+}
+
 // A number with a fixed count of decimals, so that columns of numbers stand still while they change.
 export function fixed(value, decimals = 3) {
   if (value === null || value === undefined || !Number.isFinite(value)) return number(value);

@@ -1,5 +1,5 @@
 // The symbols of the theory and their formulas, as native MathML.
-import { el, fixed, math } from "./dom.js";
+import { digits, el, fixed, math } from "./dom.js";
 
 // The one list of symbols that picture and formulas share: ink in the picture, words in the table.
 export const SYMBOLS = {
@@ -45,12 +45,12 @@ function linked(name, shape = SHAPES[name]()) {
 }
 
 function vector(values, name) {
-  const column = math("mtable", { class: "vector" }, values.map((value) => math("mtr", {}, math("mtd", {}, mn(fixed(value))))));
+  const column = math("mtable", { class: "vector" }, values.map((value) => math("mtr", {}, math("mtd", {}, mn(digits(value))))));
   return name ? linked(name, column) : column;
 }
 
 function scalar(value, name) {
-  return name ? linked(name, mn(fixed(value))) : mn(fixed(value));
+  return name ? linked(name, mn(digits(value))) : mn(digits(value));
 }
 
 function shown(label, ...parts) {
@@ -75,8 +75,8 @@ export const meanRule = () => shown("mu theta is 1 over root alpha t, times x t 
   linked("mu_theta"), mo("="), frac(mn("1"), root(sub(mi("α"), mi("t")))),
   around(linked("x_t"), mo("−"), frac(sub(mi("β"), mi("t")), noise()), linked("eps_theta")));
 
-export const stepRule = () => shown("x t minus 1 is mu theta plus sigma t times z",
-  linked("x_next"), mo("="), linked("mu_theta"), mo("+"), linked("sigma_t"), linked("z"));
+export const stepRule = (step) => shown("the next point is mu theta plus sigma t times z",
+  linked("x_next", step && nextPoint(step)), mo("="), linked("mu_theta"), mo("+"), linked("sigma_t"), linked("z"));
 
 export const boundRule = () => shown("minus log p of x 0 is at most L: the prior term L N, plus the terms of the steps, plus the reconstruction L 0",
   mo("−"), mi("log"), sub(mi("p"), mi("θ")), brackets(SHAPES.x_0()), mo("≤"), mi("L"), mo("="), sub(mi("L"), mi("N")), mo("+"),
@@ -84,6 +84,35 @@ export const boundRule = () => shown("minus log p of x 0 is at most L: the prior
 
 export const varianceRule = () => shown("sigma squared is eta squared times beta tilde t",
   sup(mi("σ"), mn("2")), mo("="), sup(mi("η"), mn("2")), sub(over(mi("β"), "˜"), mi("t")));
+
+// sigma^2 of a step: {rule, numbers, hint}, or null where another formula has it.
+export function varianceOf(step, solver, eta, kind) {
+  const { beta, beta_tilde: least, denoising_error: error, sigma_t: sigma, weights: { x_0_hat: [weight] } } = step;
+  const square = () => sup(linked("sigma_t"), mn("2")), betaTilde = () => sub(over(mi("β"), "˜"), mi("t"));
+  const value = () => [mo("="), mn(digits(sigma ** 2)), mo(","), linked("sigma_t"), mo("="), scalar(sigma, "sigma_t")];
+  const tildeRule = () => [betaTilde(), mo("="), frac(row(mn("1"), mo("−"), alphaBar(minus1())), row(mn("1"), mo("−"), alphaBar())), sub(mi("β"), mi("t")), mo("="), mn(digits(least))];
+  if (solver === "ddim") {
+    return { rules: [varianceRule(), shown("beta tilde in numbers", ...tildeRule())], numbers: shown("the same in numbers", square(), mo("="), sup(mn(digits(eta)), mn("2")), mo("·"), mn(digits(least)), ...value()) };
+  }
+  if (kind === "beta") return { rules: [shown("sigma squared is beta t", square(), mo("="), sub(mi("β"), mi("t")))], numbers: shown("the same in numbers", square(), ...value()), hint: "The paper's larger choice: right for data that are standard normal." };
+  if (kind === "beta_tilde") return { rules: [shown("sigma squared is beta tilde t", square(), mo("="), ...tildeRule())], numbers: shown("the same in numbers", square(), ...value()), hint: "The paper's smaller choice: right for data that are a single point." };
+  return {
+    rules: [shown("sigma squared is beta tilde t plus c t squared times m t", square(), mo("="), betaTilde(), mo("+"), math("msubsup", {}, mi("c"), mi("t"), mn("2")), sub(mi("m"), mi("t"))), shown("beta tilde in numbers", ...tildeRule())],
+    numbers: shown("the same in numbers", square(), mo("="), mn(digits(least)), mo("+"), sup(mn(digits(weight)), mn("2")), mo("·"), mn(digits(error)), ...value()),
+    hint: `Fitted, between β̃_t and about β_t = ${digits(beta)}: c_t is the weight of x̂_0 in μ_θ, and m_t the mean square error of x̂_0 a coordinate, measured on held-out rows.`,
+  };
+}
+
+// DDIM's own formula: towards the estimate, and away from it along the noise that the network sees.
+export const ddimRule = (step) => shown("the next point by D D I M",
+  linked("x_next", nextPoint(step)), mo("="), root(alphaBar(minus1())), linked("x_0_hat"), mo("+"),
+  root(mn("1"), mo("−"), alphaBar(minus1()), mo("−"), sup(linked("sigma_t"), mn("2"))), linked("eps_theta"), mo("+"), linked("sigma_t"), linked("z"));
+
+export function ddimNumbers(step) {
+  const fresh = step.noise ? [mo("+"), scalar(step.sigma_t, "sigma_t"), vector(step.noise, "z")] : [];
+  const along = Math.sqrt(Math.max(0, 1 - step.a_next ** 2 - step.sigma_t ** 2));
+  return shown("the same in numbers", vector(step.x_next, "x_next"), mo("="), scalar(step.a_next), vector(step.x_0_hat, "x_0_hat"), mo("+"), scalar(along), vector(step.eps_theta, "eps_theta"), ...fresh);
+}
 
 export const lastLevel = (value) => shown(`alpha bar N is ${fixed(value, 4)}`,
   alphaBar(mi("N")), mo("="), mn(fixed(value, 4)));
@@ -106,6 +135,10 @@ export function stepNumbers(step) {
   return shown("the same in numbers", vector(step.x_next, "x_next"), mo("="), vector(step.mu_theta, "mu_theta"), ...fresh);
 }
 
+function nextPoint(step) {
+  return sub(mi("x"), mn(String(step.t_next)));
+}
+
 function termSymbol({ symbol, t }, now) {
   if (symbol === "z") return linked("z");
   if (t === now) return linked(symbol);
@@ -120,7 +153,7 @@ function sumOf(label, left, terms, shape) {
   const lines = [];
   for (let first = 0; first < terms.length; first += A_LINE) {
     const parts = terms.slice(first, first + A_LINE).flatMap((term, i) => [
-      first + i || term.weight < 0 ? mo(term.weight < 0 ? "−" : "+") : "", mn(fixed(Math.abs(term.weight))), mo("\u2062"), shape(term),
+      first + i || term.weight < 0 ? mo(term.weight < 0 ? "−" : "+") : "", mn(digits(Math.abs(term.weight))), mo("\u2062"), shape(term),
     ]);
     lines.push(shown(first ? "and" : label, ...(first ? [math("mspace", { width: "2em" })] : [left, mo("=")]), ...parts.filter(Boolean)));
   }
@@ -129,7 +162,7 @@ function sumOf(label, left, terms, shape) {
 
 // Any solver's step: a weighted sum of points, of estimates and of fresh noise.
 export function sumRule(step, terms) {
-  return sumOf("the next point as a weighted sum", linked("x_next", sub(mi("x"), mn(String(step.t_next)))), terms, (term) => termSymbol(term, step.t));
+  return sumOf("the next point as a weighted sum", linked("x_next", nextPoint(step)), terms, (term) => termSymbol(term, step.t));
 }
 
 export function sumNumbers(step, terms) {
@@ -137,8 +170,8 @@ export function sumNumbers(step, terms) {
   return sumOf("the same in numbers", vector(step.x_next, "x_next"), terms, (term) => vector(term.value, name(term)));
 }
 
-export function inlineSymbol(name) {
-  return math("math", {}, SHAPES[name]());
+export function inlineSymbol(name, step = null) {
+  return math("math", {}, name === "x_next" && step ? nextPoint(step) : SHAPES[name]());
 }
 
 export function formula(title, ...lines) {
@@ -150,6 +183,7 @@ export function formula(title, ...lines) {
 const TOKENS = {
   "x_{t−1}": SHAPES.x_next, "x_t": SHAPES.x_t, "x_0": SHAPES.x_0, "x_N": () => sub(mi("x"), mi("N")), "x̂_0": SHAPES.x_0_hat,
   "μ_θ": SHAPES.mu_theta, "σ_t": SHAPES.sigma_t, "ε_θ": SHAPES.eps_theta, "β_t": () => sub(mi("β"), mi("t")),
+  "p_θ": () => sub(mi("p"), mi("θ")), "x_1": () => sub(mi("x"), mn("1")), "m_t": () => sub(mi("m"), mi("t")), "c_t": () => sub(mi("c"), mi("t")), "α_t": () => sub(mi("α"), mi("t")),
   "β̃_t": () => sub(over(mi("β"), "˜"), mi("t")), "ᾱ_N": () => alphaBar(mi("N")), "√ᾱ_t": signal, "√(1 − ᾱ_t)": noise,
   "√(1 − β_t)": () => root(mn("1"), mo("−"), sub(mi("β"), mi("t"))), "L_N": () => sub(mi("L"), mi("N")), "L_0": () => sub(mi("L"), mn("0")),
 };

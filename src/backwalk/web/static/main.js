@@ -5,7 +5,7 @@ import { boundPanel } from "./panel_bound.js";
 import { codePanel, copy } from "./panel_code.js";
 import { comparePanel } from "./panel_compare.js";
 import { fieldPanel } from "./panel_field.js";
-import { light, particlePanel, pick } from "./panel_particle.js";
+import { light, particlePanel, pickAt } from "./panel_particle.js";
 import { rowsPanel } from "./panel_rows.js";
 import { trainFromLink, trainPanel } from "./panel_train.js";
 import { watchPanel } from "./panel_watch.js";
@@ -121,7 +121,7 @@ function listenToPicture(stage) {
   };
   stage.view.addEventListener("click", (event) => {
     if (stage !== session.stages[0] || !stage.chain || stage.snapshot || state.tab === "compare") return;
-    pick(stage.nearest(state.p, state.side, ...place(event)));
+    pickAt(stage, place(event));
   });
   stage.view.addEventListener("pointermove", (event) => {
     if (!stage.marks.length) return;

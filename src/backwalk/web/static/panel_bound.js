@@ -1,7 +1,7 @@
 // The variational bound, a bar per step, and the ladder of figures.
 import { barChart, ladder } from "./charts.js";
-import { add, el, number, tableOf, withError } from "./dom.js";
-import { boundRule, formula } from "./formulas.js";
+import { add, el, fixed, number, tableOf, withError } from "./dom.js";
+import { boundRule, formula, prose } from "./formulas.js";
 import { attempt, nowAt, onModel, session } from "./session.js";
 import { theBound } from "./source.js";
 import { state } from "./state.js";
@@ -31,17 +31,21 @@ function showAll() {
   showNumbers();
   parts.lit = null;
   showBars();
-  const sum = answer.terms.reduce((total, term) => total + term.value, 0);
+  const sum = answer.terms.reduce((total, term) => total + term.value, 0), isPaired = answer.pairing !== null;
   parts.ladder.replaceChildren(
     ladder("Entropy, ODE and bound with two standard errors, in nats per row", answer.ladder.map((rung) => ({ ...rung, name: NAMES[rung.name] || rung.name })), "nats per row"),
     tableOf("The ladder of figures", ["figure", "nats per row"], answer.ladder.map((rung) => [NAMES[rung.name] || rung.name, withError(rung.value, rung.error)])),
   );
   parts.parts.replaceChildren(tableOf("Parts of the bound", ["part", "nats per row"], [
-    ["prior, how far x_N is from noise", withError(answer.prior, answer.prior_error, 4)],
-    ["of it lost to the prior mismatch, at least", number(answer.prior_mismatch, 3)],
-    [`the ${answer.terms.length} bars together`, number(sum, 4)],
-    ["reconstruction", number(answer.reconstruction, 4)],
-  ]));
+    ["L_N, how far x_N is from noise", fixed(answer.prior, 4)],
+    [`the ${answer.terms.length} bars together`, fixed(sum, 4)],
+    ["L_0, −log p(x_0 | x_1) of the last step", fixed(answer.reconstruction, 4)],
+    [`their sum, L of these ${answer.n} rows`, fixed(answer.bound, 4)],
+    ...(isPaired ? [["the entropy less −log p of these rows", fixed(answer.pairing, 4)], ["L, as in the ladder", fixed(answer.bound + answer.pairing, 4)]] : []),
+  ].map(([text, value]) => [prose(text), value])),
+  el("p", { class: "hint" }, prose(`Of L_N at least ${number(answer.prior_mismatch, 3)} nats are lost to the prior mismatch. `
+    + "L_0 may be negative, and L as well: it is −log of a density, not of a probability. Where x_1 tells x_0 to within much less than one unit, the density there is far above 1.")),
+  ...(isPaired ? [el("p", { class: "hint" }, "The data's density is known here. So the ladder corrects the mean over a few rows: it takes their own −log p out, and puts its exact mean, the entropy, in.")] : []));
 }
 
 async function load() {
@@ -79,7 +83,8 @@ export const boundPanel = {
     parts.parts = el("div", {});
     add(root,
       el("p", { class: "lead" }, "How good is the model, in nats? The bound L is never below the entropy on average, and each step of the chain adds its part."),
-      formula("The bound", boundRule()), parts.bars, parts.reading, parts.all, el("h2", {}, "The ladder of figures"),
+      formula("The bound", boundRule()),
+      el("p", { class: "hint" }, prose("Why it is a bound: p_θ(x_0) is a mean over all paths from x_N to x_0, and −log of a mean is at most the mean of −log (Jensen's inequality). L is that mean, over the paths of the forward chain.")), parts.bars, parts.reading, parts.all, el("h2", {}, "The ladder of figures"),
       el("p", { class: "soft" }, "No model can be below the entropy in expectation. The ODE and the chain are two models of one network, so each has its own figure. Whiskers are two standard errors."),
       parts.ladder, el("h2", {}, "The parts"), parts.parts,
     );

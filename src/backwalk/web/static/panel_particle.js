@@ -1,7 +1,9 @@
 // One particle, one step: the numbers inside the formulas, and their marks in the picture.
-import { add, el, field, fixed, number, say, tableOf } from "./dom.js";
+import { answers } from "./api.js";
+import { add, digits, el, field, number, say, tableOf } from "./dom.js";
 import {
-  SYMBOLS, estimateNumbers, estimateRule, formula, inlineSymbol, meanNumbers, meanRule, stepNumbers, stepRule, sumNumbers, sumRule,
+  SYMBOLS, ddimNumbers, ddimRule, estimateNumbers, estimateRule, formula, inlineSymbol, meanNumbers, meanRule, prose, stepNumbers, stepRule, sumNumbers,
+  sumRule, varianceOf,
 } from "./formulas.js";
 import { pause, redraw, singleStep } from "./player.js";
 import { nowAt, onChain, session, tell } from "./session.js";
@@ -10,6 +12,7 @@ import { change, drawing, state } from "./state.js";
 
 let particle = null; // the answer for the row that is shown
 let shownStep = null;
+let lender = null; // the model's own sampler, in whose place the picture has the paper's
 const parts = {};
 
 // The step that leaves the state at the slider; at t = 0 the last one.
@@ -26,7 +29,7 @@ function marksOf(step) {
   ];
   if (step.sigma_t > 0) marks.push({ symbol: "sigma_t", text: "σ", shape: "circle", at: step.mu_theta, radius: step.sigma_t, label: [12, 22] });
   if (step.noise) marks.push({ symbol: "mu_theta", text: "μ", shape: "point", at: step.mu_theta, label: [-10, -8] });
-  marks.push({ symbol: "x_next", text: "xₜ₋₁", shape: "point", at: step.x_next, label: [10, 18] });
+  marks.push({ symbol: "x_next", text: `x${[...String(step.t_next)].map((digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]).join("")}`, shape: "point", at: step.x_next, label: [10, 18] });
   marks.push({ symbol: "x_t", text: "xₜ", shape: "point", at: step.x_t, label: [10, -8] });
   for (const mark of marks) Object.assign(mark, { ink: SYMBOLS[mark.symbol].ink, isNear: ["x_t", "mu_theta", "sigma_t", "x_next"].includes(mark.symbol) });
   spread(marks.filter((mark) => mark.isNear && mark.shape === "point"));
@@ -83,35 +86,42 @@ function valueOf(step, name) {
   const values = { ...step, z: step.noise, x_next: step.x_next };
   const value = values[name];
   if (value === null || value === undefined) return "none";
-  return Array.isArray(value) ? `(${value.map((v) => fixed(v)).join(", ")})` : fixed(value);
+  return Array.isArray(value) ? `(${value.map((v) => digits(v)).join(", ")})` : digits(value);
 }
 
 function symbolTable(step) {
   const rows = Object.entries(SYMBOLS).map(([name, { words }]) => el("tr", { "data-symbol": name },
-    el("th", { scope: "row" }, el("button", { type: "button", class: `symbol-button symbol-${name}`, "aria-label": `Show ${SYMBOLS[name].plain} in the picture` }, inlineSymbol(name))),
+    el("th", { scope: "row" }, el("button", { type: "button", class: `symbol-button symbol-${name}`, "aria-label": `Show ${SYMBOLS[name].plain} in the picture` }, inlineSymbol(name, step))),
     el("td", { class: "meaning" }, words), el("td", { class: "value" }, valueOf(step, name))));
   return el("table", { class: "symbols" }, el("caption", { class: "hidden" }, "Symbols of this step and their values"), el("tbody", {}, rows));
 }
 
 function showStep() {
   const step = stepNow();
+  parts.where.replaceChildren(`Row ${particle.row}, from t = ${step.t} to t = ${step.t_next}`, nowAt().t === 0 ? ", the step that led here, as at t = 0 the row is done. " : ". ",
+    inlineSymbol("x_t"), ` is ${digits(step.a, step.a > 0.9995 ? 7 : 4)} times a clean point plus ${digits(step.b)} times noise.`);
   if (step === shownStep) return;
   shownStep = step;
   const [stage] = session.stages;
   stage.marks = marksOf(step);
   stage.faded = true;
-  const paper = particle.sampler.solver === "ancestral";
-  parts.where.replaceChildren(`Row ${particle.row}, from t = ${step.t} to t = ${step.t_next}. Here `, inlineSymbol("x_t"),
-    ` is ${number(step.a)} times a clean point plus ${number(step.b)} times noise.`);
+  const { solver, eta } = particle.sampler;
   parts.symbols.replaceChildren(symbolTable(step));
   const lines = [formula("What the network says", estimateRule(), estimateNumbers(step))];
-  if (paper) {
-    lines.push(formula("The mean of the next point", meanRule(), meanNumbers(step)), formula("The next point", stepRule(), stepNumbers(step)));
+  const variance = (step.sigma_t > 0 && ["ancestral", "ddim"].includes(solver)) ? varianceOf(step, solver, eta, particle.reverse_variance) : null;
+  const spread = variance ? [formula("The variance of the fresh noise", ...variance.rules, variance.numbers), variance.hint && el("p", { class: "hint" }, prose(variance.hint))].filter(Boolean) : [];
+  if (solver === "ancestral") {
+    lines.push(formula("The mean of the next point", meanRule(), meanNumbers(step)));
+    if (step.t_next !== step.t - 1) lines.push(el("p", { class: "hint" }, prose(`The chain visits t = ${step.t} and then t = ${step.t_next}: α_t = ${digits(step.alpha)} and β_t = 1 − α_t are those of this long step, and t − 1 stands for ${step.t_next}.`)));
+    lines.push(...spread, formula("The next point", stepRule(step), stepNumbers(step)));
     if (!step.noise) lines.push(el("p", { class: "hint" }, "The last step adds no noise."));
+  } else if (solver === "ddim") {
+    lines.push(...spread, formula("The next point", ddimRule(step), ddimNumbers(step)));
+    lines.push(el("p", { class: "hint" }, `Here t − 1 stands for ${step.t_next}, the next place that the chain visits.`), parts.ancestral);
   } else {
     const terms = termsOf(step);
     lines.push(formula("The next point", sumRule(step, terms), sumNumbers(step, terms)));
-    lines.push(el("p", { class: "hint" }, `The sampler ${particle.sampler.solver} adds up points and estimates with weights that depend on t alone. `
+    lines.push(el("p", { class: "hint" }, `The sampler ${solver} adds up points and estimates with weights that depend on t alone. `
       + "The ancestral sampler shows the paper's own step."));
     lines.push(parts.ancestral);
   }
@@ -122,6 +132,25 @@ function showStep() {
   redraw();
 }
 
+// The paper's step comes first: while the panel is open, the picture has its chain, unless a sampler was chosen.
+function takePaperStep() {
+  if (answers || state.solver || !session.chain || session.chain.header.sampler.solver === "ancestral") return false;
+  lender = session.chain.header.sampler;
+  change({ solver: "ancestral", evaluations: Math.min(50, session.card.schedule.n_steps) });
+  return true;
+}
+
+function giveBack() {
+  if (lender && state.solver === "ancestral") change({ solver: "", evaluations: 0 });
+  lender = null;
+}
+
+function useOwnSampler() {
+  const { solver, n_evaluations: evaluations, eta } = lender;
+  lender = null;
+  change({ solver, evaluations, eta });
+}
+
 let asked = 0;
 let loading = false;
 
@@ -130,6 +159,8 @@ async function load() {
     parts.where.textContent = session.card ? "This model has no chain." : "";
     return;
   }
+  if (takePaperStep()) return; // it is loaded once its chain is there
+  parts.lent.hidden = !lender;
   const turn = (asked += 1);
   parts.row.value = String(state.row);
   loading = true;
@@ -147,7 +178,14 @@ async function load() {
   }
 }
 
-export function pick(row) {
+// Picks the particle at a place of the picture, in pixels, of the chain that the panel shows.
+export async function pickAt(stage, place) {
+  pause();
+  if (takePaperStep()) await session.drawn;
+  pick(stage.nearest(state.p, state.side, ...place));
+}
+
+function pick(row) {
   const nearest = exportedRows ? exportedRows.reduce((a, b) => (Math.abs(b - row) < Math.abs(a - row) ? b : a)) : row;
   pause();
   change({ row: nearest, tab: "particle", side: "backward" });
@@ -164,13 +202,16 @@ export const particlePanel = {
     parts.symbols = el("div", {});
     parts.lines = el("div", { class: "formulas", id: "particle-formulas" });
     parts.units = el("div", {});
+    parts.lent = el("p", { class: "hint", hidden: true }, "The picture has the paper's chain meanwhile: ancestral, at most 50 steps. ",
+      el("button", { type: "button", class: "plain", id: "own-sampler", onclick: useOwnSampler }, "Show the model's own sampler"));
     parts.ancestral = el("button", { type: "button", onclick: () => change({ solver: "ancestral", evaluations: 50, variance: "", eta: 0 }) },
       "Use the ancestral sampler, 50 steps");
     add(root,
       el("p", { class: "lead" }, "One step of one particle. Point at a symbol, and it lights up in the picture; click on another point to follow that one."),
+      el("p", { class: "hint" }, "Numbers are standardised, as the picture's axes are now: a column's mean is 0 and its spread 1. The last table has the data's units."),
       el("div", { class: "row" }, field("Particle (row)", parts.row),
         el("div", { class: "field" }, el("button", { type: "button", onclick: () => singleStep(-1) }, "Take this step"))),
-      parts.where, parts.symbols, parts.lines, parts.units,
+      parts.lent, parts.where, parts.symbols, parts.lines, parts.units,
     );
     listenForSymbols(root);
     onChain(() => {
@@ -179,10 +220,13 @@ export const particlePanel = {
     });
   },
   show() {
+    session.stages[0].isStandardised = true;
     load();
   },
   hide() {
     const [stage] = session.stages;
+    giveBack();
+    stage.isStandardised = false;
     stage.marks = [];
     stage.faded = false;
     shownStep = null;

@@ -47,9 +47,9 @@ function showChart() {
   const from = name === "zoomed" ? Math.max(...live.loss.map((point) => point[0]), 0) / 4 : 0;
   const late = (points) => points.filter((point) => point[0] >= from);
   if (live.loss.length < 2) return;
-  parts.chart.replaceChildren(lineChart("Training loss against the training step", [{ name: "training rows", class: "loss", points: late(live.loss) }], "training step", "loss", { height: 170 }));
+  parts.chart.replaceChildren(lineChart("Training loss against the training step", [{ name: "training rows", class: "loss", points: late(live.loss) }], "training step", "loss: mean of w(SNR) ‖x₀ − x̂₀‖²", { height: 170 }));
   if (live.held.length > 1) {
-    parts.chart.append(lineChart("Loss of held-out rows against the training step", [{ name: "held-out rows", class: "held", points: late(live.held) }], "training step", "held-out loss, nats per row, encoded", { height: 170 }));
+    parts.chart.append(lineChart("Loss of held-out rows against the training step", [{ name: "held-out rows", class: "held", points: late(live.held) }], "training step", "held-out: ½ ∫ E‖x₀ − x̂₀‖² dSNR", { height: 170 }));
   }
 }
 
@@ -265,7 +265,10 @@ export const trainPanel = {
     parts.again = el("button", { type: "button", id: "again", onclick: () => train(parts.again) }, "Start again from the same weights");
     parts.stop.hidden = parts.goOn.hidden = parts.again.hidden = parts.bar.hidden = true;
     parts.notes = el("ul", { class: "hint messages" });
-    parts.live = el("div", { hidden: true }, parts.bar, parts.reading, parts.chart, parts.notes, el("p", { class: "check" }, parts.scale, el("label", { for: "late" }, "The last three quarters only")));
+    parts.live = el("div", { hidden: true }, parts.bar, parts.reading, parts.chart,
+      el("p", { class: "hint" }, "Training: the mean over rows and noise levels. With the weight w = SNR it is L_simple, the squared distance to the noise; with 1 + SNR it is the v-loss, the default. "
+        + "Held out: the part of the bound that the network decides, in nats per standardised row. It counts the noise levels of one schedule. To compare schedules, take −log p by the ODE under Bound. "
+        + "Tables with levels, and models that take conditions, have the cross-entropy of levels, or the training loss, in its place."), parts.notes, el("p", { class: "check" }, parts.scale, el("label", { for: "late" }, "The last three quarters only")));
     add(root,
       el("p", { class: "lead" }, "Choose rows, and watch a network learn them. Two moons take a few seconds."),
       el("h2", {}, "Rows"), dataChooser(() => buttons(Boolean(live.events))), el("h2", {}, "Settings"), settingsForm(),

@@ -54,7 +54,12 @@ export async function fetchChain(name, body, signal) {
   return new Chain(await theChain(modelId(name), body, signal));
 }
 
-export async function drawChain() {
+export function drawChain() {
+  session.drawn = drawNow();
+  return session.drawn;
+}
+
+async function drawNow() {
   if (!session.card) return; // it is drawn once the model is there
   if (asking) asking.abort();
   asking = new AbortController();

@@ -1,5 +1,6 @@
 // One picture of a chain: what lies under the points, the points, and trails and marks over them.
-import { el } from "./dom.js";
+import { niceTicks } from "./charts.js";
+import { el, number } from "./dom.js";
 import { Raster, color } from "./paint.js";
 
 const N_TRAILS = 12;
@@ -74,6 +75,7 @@ export class Stage {
     this.spots = []; // where marks were drawn, in pixels
     this.lit = null;
     this.faded = false;
+    this.isStandardised = false; // whether ticks are in encoded units
   }
 
   get limits() {
@@ -117,9 +119,17 @@ export class Stage {
     return pen;
   }
 
+  // Names and ticks, in the data's units or as the chain computes.
+  axes() {
+    const axes = this.chain?.header.axes, [x0, x1, y0, y1] = this.limits;
+    if (!axes || !this.isStandardised) return axes;
+    return axes.map(({ name, ticks }, k) => (ticks.length
+      ? { name: `${name}, standardised`, ticks: niceTicks(...(k ? [y0, y1] : [x0, x1]), 6).map((at) => ({ at, label: number(at) })) } : { name, ticks }));
+  }
+
   drawUnder() {
     const pen = this.pen(this.under);
-    const axes = this.chain?.header.axes;
+    const axes = this.axes();
     pen.strokeStyle = color("--grid");
     pen.fillStyle = color("--soft");
     pen.lineWidth = 1;
