@@ -13,6 +13,7 @@ import backwalk
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+RECIPE = (ROOT / "conda" / "meta.yaml").read_text()
 HOME = PROJECT["urls"]["Source"]
 
 
@@ -40,9 +41,20 @@ def test_the_version_is_the_same_everywhere():
     citation = (ROOT / "CITATION.cff").read_text()
     assert re.search(r"^version: (.+)$", citation, flags=re.MULTILINE)[1] == backwalk.__version__
     assert json.loads((ROOT / ".zenodo.json").read_text())["version"] == backwalk.__version__
+    assert f'version = "{backwalk.__version__}"' in RECIPE
     assert (ROOT / "CHANGELOG.md").read_text().split("## ")[1].startswith(backwalk.__version__)
 
 
 def test_the_home_is_the_same_everywhere():
     assert all(address.startswith(HOME) for address in PROJECT["urls"].values())
     assert f"repository-code: {HOME}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+def test_the_recipe_has_the_requirements_of_the_package():
+    names = {"torch": "pytorch", "matplotlib": "matplotlib-base", "duckdb": "python-duckdb", "Jinja2": "jinja2"}
+    wanted = [re.fullmatch(r"([\w-]+)(>=[\d.]+)", line).groups() for line in PROJECT["dependencies"]]
+    run = RECIPE.split("  run:\n")[1].split("\ntest:")[0]
+    assert [line.strip(" -") for line in run.splitlines() if line.strip()] == [
+        f"python {PROJECT['requires-python']}",
+        *(f"{names.get(name, name)} {floor}" for name, floor in wanted),
+    ]
