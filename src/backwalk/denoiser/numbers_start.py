@@ -1,7 +1,9 @@
 """What a table's denoiser computes of the numbers before its network: the Gaussian's estimates, and inputs.
 
 The network's inputs are those of the levels (`layout.py`) and then, for all parts: the numbers as far as they are seen,
-their means under the joint Gaussian, the waves of some numbers, which parts are given and absent, and the noise level.
+their means under the joint Gaussian, the waves of some numbers, which parts are given and absent, and the row's noise
+level. How far a part is given is 1 where it has no noise, 0 at the row's level s, and (s^2 - s_j^2) / (s^2 + s_j^2) at
+a lower level s_j.
 
 The waves are sines and cosines of tied numbers (`table/ties.py`) and of the phases of dates (`NumberColumn.periods`),
 damped where these are noisy. A network of smooth functions learns fine differences of its inputs slowly, a tree at
@@ -96,11 +98,13 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     level_sq = torch.exp(-log_snr).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
     number_sq = level_sq[..., places]
     scale = deviation * torch.sqrt(number_sq / (number_sq + floor**2))
-    of_row = level_sq.masked_fill(known | absent, GREATEST_LEVEL**2).amin(-1, keepdim=True)
+    of_row = level_sq.masked_fill(known | absent, 0.0).amax(-1, keepdim=True)
+    of_row = torch.where(of_row > 0.0, of_row, GREATEST_LEVEL**2)  # where no part has noise
+    how_given = ((of_row - level_sq) / (of_row + level_sq)).masked_fill(absent, 0.0)
     is_seen = seen[..., places] > 0.0
     level = 0.125 * torch.log(of_row + floor**2)
     moving = [x_t[..., numbers] * is_seen, mean, of_some.values]
-    inputs = torch.cat([*moving, known.to(x_t), absent.to(x_t), level], dim=-1)
+    inputs = torch.cat([*moving, how_given, absent.to(x_t), level], dim=-1)
     inputs *= layout.input_scale[layout.n_levels :]
     return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior, of_some)
 

@@ -233,7 +233,9 @@ def plan_fit(
         slowness=slowness,
         rows=rows,
         held_out=held_out,
-        patterns=_patterns(codec, default_shares(made, given_of_made), conditions, always_given=data is not None)
+        patterns=_patterns(
+            codec, default_shares(made, given_of_made, len(trained)), conditions, always_given=data is not None
+        )
         if is_table
         else None,
         schedule=schedule,

@@ -5,6 +5,7 @@ research/defaults.md has the measurements.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from backwalk.denoiser import WIDE
@@ -20,6 +21,7 @@ _PATIENCE, _PATIENT_STEPS = 5, 1200  # small tables learn for long, or overfit a
 _DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 600.0, 0.3, 2.0
 _RIDGE, _MOST_RIDGE = 0.2, 3.0  # times columns / n, and times 1 / n
 _STEPS_PER_ROOT_OF_CONDITIONALS = 80.0  # of numbers alone
+_BLURRED, _MOST_BLURRED = 6.0, 0.5  # times given columns / sqrt(n), and at most
 _START = 1.6  # seconds of a step with the exact start, over those of the network alone
 
 
@@ -62,12 +64,13 @@ def _levels_in_a_step(n_levels: int) -> float:
     return n_levels if n_levels <= WIDE else 128.0 + n_levels / 400.0
 
 
-def default_shares(codec: Codec, conditions: Conditions) -> Shares:
+def default_shares(codec: Codec, conditions: Conditions, n: int) -> Shares:
     """Return the shares of the training patterns: with conditions, or for whole rows alone.
 
     The more of the columns are numbers, the more rows train numbers given levels; those of the chain train levels.
     Where only some sets of columns may be given, and the others are numbers, nearly all rows train these conditionals.
-    Patterns for which a table has no columns give their shares to the others.
+    Patterns for which a table has no columns give their shares to the others. The more columns are given, and the fewer
+    the n rows, the more rows are blurred, which delays overfitting.
     """
     asked = _blocks_asked_for(codec, conditions)
     has_levels, has_dates, has_numbers = bool(asked), len(codec.dates) > 0, len(codec.numbers) > len(codec.dates)
@@ -84,7 +87,9 @@ def default_shares(codec: Codec, conditions: Conditions) -> Shares:
     if not has_numbers or not (codec.blocks or has_dates):
         numbers = 0.0
     total = joint + numbers + chain + mixed + regression
-    return Shares(*(share / total for share in (joint, numbers, chain, mixed, regression)))
+    most_given = 0 if conditions is None or conditions == "any" else max(map(len, conditions), default=0)
+    blurred = min(_MOST_BLURRED, _BLURRED * most_given / math.sqrt(n))
+    return Shares(joint / total, numbers / total, chain / total, mixed / total, regression / total, blurred)
 
 
 def default_evaluations(codec: Codec, conditions: Conditions) -> int:

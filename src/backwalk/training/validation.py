@@ -21,7 +21,7 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.streams import Stream
 from backwalk.threads import Map
-from backwalk.training.patterns import Patterns, filled
+from backwalk.training.patterns import BLURRED, GIVEN, Patterns, filled
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
 _LEAST_LEAD = 0.5  # of the best weights over newer ones, in standard errors
@@ -84,6 +84,7 @@ class Validation:
         self._points = []
         if patterns.shares.mixed + patterns.shares.regression > 0.0:
             states = patterns.draw(n, stream=stream.child("validation pattern"))
+            states[states == BLURRED] = GIVEN  # as they are where the model is used
             levels, weight = patterns.by_coordinate(rows, log_snr, 1.0 + log_snr.exp(), states)
             self._add(rows, eps, levels, weight / draws)
             return
