@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+RUNTIME := $(VENV)/.installed
 STAMP := $(VENV)/.installed-from-pyproject
 BENCH_STAMP := $(VENV)/.installed-bench
 WEB_STAMP := $(VENV)/.installed-test-web
@@ -15,7 +16,8 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 .PHONY: demo test trust test-web test-scale test-slow floor versions mutants soak check format notebook bench bench-full \
 	bench-tables release-check clean
 
-demo: $(STAMP)
+# Installs only what it needs, and shows how that goes.
+demo: $(RUNTIME)
 	$(BIN)/backwalk demo --force
 
 # One room or one test: make test ARGS="tests/table -k levels"
@@ -90,12 +92,16 @@ release-check:
 clean:
 	rm -rf $(VENV) out .pytest_cache .mypy_cache .ruff_cache
 
-$(STAMP): pyproject.toml
+$(RUNTIME): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "backwalk needs Python 3.11 or newer; name one with make PYTHON=python3.12" >&2; exit 1; }
 	rm -rf $(VENV)
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test,check]"
+	@.ci/install "a virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
+	@.ci/install "backwalk and what it needs" $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -e .
+	@touch $@
+
+$(STAMP): $(RUNTIME)
+	@.ci/install "tools for tests" $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -e ".[test,check]"
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from backwalk import Diffusion
+from backwalk.assess.verdict import decide
 from backwalk.datasets import two_moons
 from backwalk.table import read_table
 
@@ -80,7 +81,7 @@ def test_a_built_in_density_gives_rows_that_no_fit_was_given(run, tmp_path, judg
 
 
 def test_demo_ends_in_a_report(demo):
-    folder, status, out, err, _ = demo
+    folder, status, out, err, fidelity = demo
     record = json.loads(out)
     assert status == 0
     assert record["report"] == str(folder / "report.html")
@@ -91,6 +92,8 @@ def test_demo_ends_in_a_report(demo):
         "two",
         "fitted",
     ]
+    chosen_is_simple = decide(fidelity.model, fidelity.baselines)[1] is not fidelity.model
+    assert ("Diffusion is for" in err) == chosen_is_simple
 
 
 def test_demo_s_json_is_a_summary(demo):

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from backwalk.assess import Fidelity
 
 ROWS = 10_000
+_WHAT_FOR = (
+    "Two moons are easy: a simpler model will do. Diffusion is for data that such a model cannot follow: curved data "
+    "in many columns, tables of texts, numbers and gaps, any columns given any others, and posteriors of simulators. "
+    "Next: backwalk split and backwalk fit, with a table of yours."
+)
 
 
 @click.command()
@@ -50,7 +55,7 @@ def demo(
         raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
     model, samples, page = output / "two_moons.backwalk", output / "samples.csv", output / "report.html"
     common: dict[str, Any] = {"device": device, "seed": seed, "force": force}
-    console.message("two moons: 10,000 points with noise 0.05")
+    console.message("two moons: 10,000 points with noise 0.05; first PyTorch has to load")
     context.invoke(fit, data="two_moons", output=model, **training, **common)
     check_report_target(page, force)
     context.invoke(sample, model=model, output=str(samples), rows=ROWS, **common)
@@ -62,13 +67,18 @@ def demo(
         f"backwalk sample {m} -n {ROWS} {options} -o {s}",
         f"backwalk report {m} two_moons --training two_moons {options} -o {r}",
     ]
-    fidelity, _ = assess_and_report(
+    assessed, _ = assess_and_report(
         console, model=model, data="two_moons", training="two_moons", output=page, commands=commands, **common
     )
+    fidelity = cast("Fidelity", assessed)
     if json:
-        console.print_json({**files, **_summary(cast("Fidelity", fidelity)), "commands": commands})
+        console.print_json({**files, **_summary(fidelity), "commands": commands})
     else:
         print_answers(console, fidelity, page)
+    from backwalk.assess.verdict import decide
+
+    if decide(fidelity.model, fidelity.baselines)[1] is not fidelity.model:
+        console.message(_WHAT_FOR)
 
 
 def _summary(fidelity: Fidelity) -> dict[str, Any]:
