@@ -65,6 +65,17 @@ def test_every_panel_has_a_link(tab, name):
     assert tab.page.get_attribute(f"#tab-{name}", "aria-selected") == "true"
 
 
+def test_back_leads_through_the_panels(tab):
+    tab.open("p=0.5")
+    tab.goto("bound").goto("field")
+    assert "tab=field" in tab.page.url
+    for name in ("bound", "watch"):
+        tab.page.go_back()
+        tab.wait("name => document.querySelector(`#tab-${name}`).getAttribute('aria-selected') === 'true'", name)
+    tab.page.go_forward()
+    tab.wait("() => document.querySelector('#tab-bound').getAttribute('aria-selected') === 'true'")
+
+
 def test_copied_link_is_the_address(tab):
     tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
     tab.open("tab=code&p=0.5&seed=3")

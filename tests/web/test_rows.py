@@ -63,6 +63,23 @@ def test_gaps_are_filled_and_the_rest_stays(page, arcs):
         assert None not in draw.values()
 
 
+def test_a_date_is_given_as_a_text(page):
+    lines = [f"2024-{1 + k % 12:02}-{1 + k % 28:02},{0.1 * k:.1f}" for k in range(300)]
+    data = page.upload("days.csv", "\n".join(["day,x", *lines, ""]).encode()).json()["data"]
+    network = {"kind": "residual", "width": 8, "depth": 1}
+    settings = {"n_steps": 20, "denoiser": network, "max_steps": 5, "conditions": "any"}
+    model = page.fitted(data, settings)["model"]
+    day, x = page.get(f"/api/models/{model}").json()["columns"]
+    assert (day["low"], day["high"]) == ("2024-01-01", "2024-12-28")
+    assert day["low"] <= day["example"] <= day["high"]
+    assert "example" not in x
+    found = page.answer(f"/api/models/{model}/rows", {"n": 3, "given": {"day": day["example"]}})
+    assert [row[found["columns"].index("day")] for row in found["rows"]] == [day["example"]] * 3
+    drawn = page.answer(f"/api/models/{model}/impute", {"row": {"day": "2024-03-05", "x": None}, "n_draws": 2})
+    assert {draw["day"] for draw in drawn["draws"]} == {"2024-03-05"}
+    assert page.post(f"/api/models/{model}/rows", {"n": 3, "given": {"day": 19800}}).status == 400
+
+
 @pytest.mark.parametrize(
     ("name", "body"),
     [

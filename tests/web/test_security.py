@@ -80,6 +80,10 @@ def test_all_but_health_needs_the_cookie(running, cookie):
     for path in ("/", "/api/catalogue", "/static/style.css", "/api/fits/fit-1/events", "/nowhere"):
         assert running.ask("GET", path, headers=headers).status == 403
     assert running.ask("GET", "/health").json() == {"status": "ok"}
+    page = running.ask("GET", "/", headers=headers)  # of an earlier launch, or from a link
+    assert page.headers["content-type"].startswith("text/html")
+    assert "backwalk web" in page.content.decode()
+    assert running.ask("GET", "/api/catalogue", headers=headers).message
 
 
 @pytest.mark.parametrize("others", ['prefs={"theme":"dark"}', "a=b=c", "=;; ,", 'x="', "backwalk-{port}=old", "\xe9=1"])

@@ -19,7 +19,7 @@ from backwalk.model import DiffusionModel, default_decoder_variance, mismatch_wa
 from backwalk.sampling import Sampler, choose_sampler
 from backwalk.streams import Stream
 from backwalk.table.column_facts import facts_of_codec, words_of
-from backwalk.web.plane import Plane, choose_plane
+from backwalk.web.plane import Plane, choose_plane, texts_of
 from backwalk.web.requests import Network, Sampled, SettingsRequest
 from backwalk.web.security import Refusal
 from backwalk.web.tables import DataEntry
@@ -27,6 +27,7 @@ from backwalk.web.tables import DataEntry
 Array = NDArray[np.float64]
 _MOST_LEVELS = 200
 _N_ROWS_FOR_LIMITS, _N_ROWS_WITHOUT_DATA = 5000, 1000
+_NAMES_OF_SETTINGS = {"n_steps": "the number of steps", "denoiser": "network", "n_evaluations": "evaluations"}
 _USUAL_STEPS = 100  # of a schedule that is named without a number of steps
 
 
@@ -56,13 +57,13 @@ class ModelEntry:
         if self.settings is None:
             return title
         changed = [
-            name.replace("_", " ")
+            _NAMES_OF_SETTINGS.get(name, name.replace("_", " "))
             for name, value in self.settings
             if value != SettingsRequest.model_fields[name].default
             and name not in ("preset", "max_steps", "max_time", "epochs")
         ]
         title += ", the notebook's settings" if self.settings.preset == "ddpm" else ", default settings"
-        title += f" with own {listed(changed)}" if changed else ""
+        title += f" but for {listed(changed)}" if changed else ""
         title += f", seed {self.seed}"
         if self.model.card["stopped_by"] == "callback":
             title += f", stopped at step {self.model.history.n_steps:,}"
@@ -138,10 +139,20 @@ class ModelEntry:
         labels = self.model.schema.labels[column]
         record = {"name": facts["name"], "kind": facts["kind"], "description": words_of(facts)}
         record["levels"] = None if labels is None else list(labels[:_MOST_LEVELS])
+        is_time = self.model.schema.units[column] is not None
+        if is_time:  # given as texts, as in a table file
+            record["example"] = texts_of(self.model.schema, column, self._middle[[column]])[0]
         if self.data is not None and labels is None:
             values = self.data.table.values[:, self.data.table.schema.names.index(facts["name"])]
-            record |= {"low": np.nanmin(values), "high": np.nanmax(values)}
+            ends = np.array([np.nanmin(values), np.nanmax(values)])
+            low, high = texts_of(self.model.schema, column, ends) if is_time else ends
+            record |= {"low": low, "high": high}
         return record
+
+    @cached_property
+    def _middle(self) -> Array:
+        """The row in the middle of the encoded space, (d,), in the user's units."""
+        return np.asarray(self.model.codec.decode(np.zeros((1, self.model.codec.n_encoded)))[0])
 
 
 def choose_sampler_for(model: DiffusionModel, request: Sampled) -> Sampler:

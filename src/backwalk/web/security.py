@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backwalk.errors import BackwalkError
@@ -54,6 +54,16 @@ _HEADERS = {
 }
 _FOREIGN = "Requests should come from the server's own page: open the address that the server printed."
 _NO_TOKEN = "The page needs this launch's token: open the address that the server printed."
+_CLOSED = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>backwalk: open the printed address</title></head><body>
+<h1>This page needs the address that its server printed</h1>
+<p>Either <code>backwalk web</code> was started again, and has a new address, or a link led here.</p>
+<ol><li>Open the newest address that <code>backwalk web</code> printed, which has a <code>?token=</code>.</li>
+<li>If you followed a link, paste the part of the link from <code>#</code> on after that address: it holds the state of
+the page. Only the page's owner can open it, on the machine that it runs on.</li></ol>
+<p><a href="/">Try again</a></p></body></html>
+"""
 _NOT_FOUND = "There is no such page: open the address that the server printed."
 
 OUR_MISTAKE = "The server made a mistake; its log has the details."
@@ -142,7 +152,9 @@ class Guard:
                 raise Refusal(404, _NOT_FOUND)
             await self._app(scope, _limit_body(receive, most_bytes), send_with_headers)
         except Refusal as refused:
-            await refused.response()(scope, receive, send_with_headers)
+            is_page = path == "/" and refused.message == _NO_TOKEN
+            answer: Response = HTMLResponse(_CLOSED, 403) if is_page else refused.response()
+            await answer(scope, receive, send_with_headers)
         except asyncio.CancelledError:  # the server ends, and no longer waits for this answer
             if not has_begun:
                 await Refusal(503, "The server is ending.").response()(scope, receive, send_with_headers)

@@ -108,6 +108,7 @@ async function takeFile(file) {
     return;
   }
   say(`Reading ${file.name}.`);
+  parts.columns.replaceChildren();
   const data = await get(() => postFile(file));
   parts.file.value = "";
   if (!data) return;

@@ -11,7 +11,7 @@ import { trainFromLink, trainPanel } from "./panel_train.js";
 import { watchPanel } from "./panel_watch.js";
 import { frameTimes, pause, play, player, redraw, resetFrameTimes, showPosition, singleStep, startPlayer } from "./player.js";
 import { drawChain, onChain, openModel, session, startSession, tell, untell, usualCaption } from "./session.js";
-import { change, link, onChange, readFragment, state, writeFragment } from "./state.js";
+import { change, followHistory, link, onChange, readFragment, state, writeFragment } from "./state.js";
 import { goTo, showTour } from "./tour.js";
 
 const ALL = [watchPanel, trainPanel, particlePanel, fieldPanel, boundPanel, comparePanel, rowsPanel, codePanel];
@@ -149,6 +149,7 @@ function react(changed) {
   }
   if (changed.has("tour")) showTour();
   if (REDRAWS_CHAIN.some((name) => changed.has(name))) drawChain();
+  if (changed.has("p") && !player.playing) showPosition();
   if (changed.has("side") || changed.has("trails") || changed.has("row") || changed.has("p")) redraw();
   open?.update?.(changed);
 }
@@ -222,7 +223,6 @@ async function start() {
   });
   new ResizeObserver(redraw).observe(byId("stages"));
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
-  window.addEventListener("hashchange", () => location.reload());
   window.addEventListener("pagehide", writeFragment);
   if (session.catalogue.start.opened === "data" && !location.hash) state.tab = "train";
   const wasAsked = location.hash.includes("p=") || state.tour > 0;
@@ -231,6 +231,7 @@ async function start() {
   showPosition();
   if (!wasAsked) change({ p: reducedMotion() ? 0.35 : 1 });
   startPlayer(!wasAsked);
+  followHistory((model) => openModel(model).then(showPosition, tell));
   document.body.classList.add("ready");
   say("The page is ready.");
 }

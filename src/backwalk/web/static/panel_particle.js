@@ -6,7 +6,7 @@ import {
   sumRule, varianceOf,
 } from "./formulas.js";
 import { pause, redraw, singleStep } from "./player.js";
-import { nowAt, onChain, session, tell } from "./session.js";
+import { nowAt, onChain, onModel, session, tell } from "./session.js";
 import { exportedRows, theParticle } from "./source.js";
 import { change, drawing, state } from "./state.js";
 
@@ -156,7 +156,7 @@ let loading = false;
 
 async function load() {
   if (!session.chain) {
-    parts.where.textContent = session.card ? "This model has no chain." : "";
+    parts.where.textContent = session.card?.has_chain === false ? "This model has no chain." : "";
     return;
   }
   if (takePaperStep()) return; // it is loaded once its chain is there
@@ -214,6 +214,10 @@ export const particlePanel = {
       parts.lent, parts.where, parts.symbols, parts.lines, parts.units,
     );
     listenForSymbols(root);
+    onModel(() => {
+      particle = shownStep = lender = null;
+      for (const part of [parts.where, parts.symbols, parts.lines, parts.units]) part.replaceChildren();
+    });
     onChain(() => {
       particle = null;
       if (state.tab === "particle") load();

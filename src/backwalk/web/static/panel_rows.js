@@ -21,8 +21,8 @@ function given() {
 
 function controlOf(column) {
   if (column.levels) return el("select", {}, option("", "not given"), column.levels.map((level, i) => option(String(i), String(level))));
-  const isText = typeof column.low === "string";
-  return el("input", { type: isText ? "text" : "number", step: "any", placeholder: "not given", inputmode: isText ? null : "decimal" });
+  if (column.example) return el("input", { type: "text", placeholder: `not given; such as ${column.example}` }); // a date or a time
+  return el("input", { type: "number", step: "any", placeholder: "not given", inputmode: "decimal" });
 }
 
 function shown(value) {

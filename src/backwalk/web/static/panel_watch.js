@@ -2,7 +2,7 @@
 import { answers } from "./api.js";
 import { add, count, el, field, number, option } from "./dom.js";
 import { redraw } from "./player.js";
-import { attempt, modelChoices, onModel, openModel, session } from "./session.js";
+import { attempt, modelChoices, onChain, onModel, openModel, session } from "./session.js";
 import { change, state } from "./state.js";
 
 export function samplerControls(onPick, read) {
@@ -53,7 +53,7 @@ function facts(card) {
   const rows = [
     ["network", card.n_parameters ? `${count(card.n_parameters)} weights` : "a function in closed form"],
     ["chain", `N = ${count(card.schedule.n_steps)} steps; ᾱ_N = ${number(card.schedule.alpha_bar[card.schedule.n_steps], 2)}`],
-    ["sampler", card.sampler.words],
+    ["sampler", session.chain?.header.sampler.words ?? card.sampler.words],
     ["prior mismatch", `${number(card.prior_mismatch, 2)} nats`],
   ];
   return [el("dl", { class: "facts" }, rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
@@ -112,6 +112,7 @@ export const watchPanel = {
       const choices = await attempt(null, modelChoices) || [];
       model.replaceChildren(...choices.map(({ value, title }) => option(value, title, value === state.model)));
     });
+    onChain(() => words.replaceChildren(...facts(session.card)));
     this.update = show;
     show();
   },

@@ -42,6 +42,8 @@ export async function openModel(name) {
   session.card = { ...(await theCard(id)), id };
   change({ model: name });
   byId("model-name").textContent = session.card.title;
+  session.chain = session.stages[0].chain = null; // nobody reads the other model's points meanwhile
+  redraw();
   for (const hear of hearers.model) hear();
   await drawChain();
 }
