@@ -20,7 +20,7 @@ from backwalk.assess.topics.posteriors import score_posteriors
 from backwalk.streams import Stream
 from benchmarks.notebook import seeded
 from benchmarks.record import Figures
-from benchmarks.simulators import PRIOR_VARIANCE, Rows, Task
+from benchmarks.simulators import Rows, Task
 
 N_DRAWS = 19
 """Draws for each unseen simulation, of which the density of the truth takes one of 20 places."""
@@ -30,8 +30,8 @@ N_DRAWS = 19
 class FittedPosterior:
     """What a method learnt, as functions.
 
-    `sample` draws n parameters given data, (d,); `calibration` returns figures on unseen simulations; `conditional`
-    draws n rows of parameters and data, (n, 2 d), given those of a row that are not NaN, and is None where a method
+    `sample` draws n parameters given data, (m,); `calibration` returns figures on unseen simulations; `conditional`
+    draws n rows of parameters and data, (n, d + m), given those of a row that are not NaN, and is None where a method
     has the posterior alone. The last argument of each is a seed.
     """
 
@@ -55,7 +55,7 @@ class PosteriorMethod(Protocol):
         ...
 
     def fit(self, task: Task, rows: Rows, budget: float, seed: int) -> FittedPosterior:
-        """Fit simulations, (n, 2 d)."""
+        """Fit simulations, (n, d + m)."""
         ...
 
 
@@ -68,17 +68,19 @@ class OursOnSimulations:
     has_budget: bool = True
 
     def fit(self, task: Task, rows: Rows, budget: float, seed: int) -> FittedPosterior:
-        """Fit simulations, (n, 2 d)."""
+        """Fit simulations, (n, d + m)."""
         columns = [*task.parameters, *task.data]
-        bound = task.bound
-        bounds = {} if bound is None else {name: Number(bounds=(-bound, bound)) for name in task.parameters}
+        bounds = {
+            name: Number(bounds=of_one)
+            for name, of_one in zip(task.parameters, task.bounds or [(None, None)] * task.d, strict=True)
+        }
         conditions: Any = "any" if self.any_condition else [task.data]
         model = Diffusion(max_time=budget, conditions=conditions, columns=bounds, random_state=seed, verbose=False)
         model.fit(pd.DataFrame(rows, columns=columns))
         of_task = posterior(model, given=task.data)
 
         def calibration(unseen: Rows, seed: int) -> Figures:
-            given = list(range(task.d, 2 * task.d))
+            given = list(range(task.d, task.d + task.m))
             stream = Stream(seed).child("benchmark calibration")
             scores = score_posteriors(model.model_, unseen, given, stream=stream, n_pairs=len(unseen), n_draws=N_DRAWS)
             return (
@@ -112,16 +114,12 @@ class NeuralPosterior:
     has_budget: bool = False
 
     def fit(self, task: Task, rows: Rows, budget: float, seed: int) -> FittedPosterior:  # noqa: ARG002
-        """Fit simulations, (n, 2 d)."""
-        bound = task.bound
-        prior = (
-            torch.distributions.MultivariateNormal(torch.zeros(task.d), PRIOR_VARIANCE * torch.eye(task.d))
-            if bound is None
-            else importlib.import_module("sbi.utils").BoxUniform(
-                -bound * torch.ones(task.d), bound * torch.ones(task.d)
-            )
-        )
-        theta, x = torch.from_numpy(rows).float().split(task.d, dim=1)
+        """Fit simulations, (n, d + m)."""
+        prior = None  # the support of normal priors has no end
+        if task.bounds is not None:
+            low, high = torch.tensor(task.bounds).T
+            prior = importlib.import_module("sbi.utils").BoxUniform(low, high)
+        theta, x = torch.from_numpy(rows).float().split([task.d, task.m], dim=1)
 
         def trained() -> Any:
             nothing_is_logged = Mock()  # the default writes a folder where the command runs
@@ -143,7 +141,7 @@ class NeuralPosterior:
             )
 
         def calibration(unseen: Rows, seed: int) -> Figures:
-            theta, x = torch.from_numpy(unseen).float().split(task.d, dim=1)
+            theta, x = torch.from_numpy(unseen).float().split([task.d, task.m], dim=1)
             drawn = seeded(lambda: learnt.sample_batched((N_DRAWS,), x=x, show_progress_bars=False), seed)
             of_all = learnt.log_prob_batched(torch.cat([drawn, theta[None]]), x, norm_posterior=False).double()
             stream = Stream(seed).child("benchmark calibration of a peer")

@@ -21,6 +21,7 @@ from backwalk.streams import Stream
 from benchmarks.wheels import wheel
 
 Rows = NDArray[np.float64]
+Bounds = list[tuple[float, float]]  # of each parameter
 ExactDraws = Callable[[int, Rows, np.random.Generator], Rows]  # of n rows, given values
 N_OBSERVATIONS = 10
 PRIOR_VARIANCE = 0.1
@@ -29,20 +30,23 @@ PRIOR_VARIANCE = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A simulator of d data for d parameters, whose prior is uniform within `bound`, or normal where that is None.
+    """A simulator of m data for d parameters, whose prior is uniform within `bounds`, if there are any.
 
-    `prior` draws n parameters; `simulate` draws data of parameters, (n, d); `posterior` draws n parameters given data,
-    (d,), exactly. `conditional`, where there is one, draws n rows of parameters and data, (n, 2 d), exactly, given
-    those of a row, (2 d,), that are not NaN.
+    `prior` draws n parameters; `simulate` draws data, (n, m), of parameters, (n, d); `posterior`, where there is one,
+    draws n parameters given data, (m,), exactly. `conditional`, where there is one, draws n rows of parameters and
+    data, (n, d + m), exactly, given those of a row, (d + m,), that are not NaN. Observations and reference draws are
+    the package's where the task `is_published`.
     """
 
     name: str
     d: int
-    bound: float | None
+    m: int
+    bounds: Bounds | None
     prior: Callable[[int, np.random.Generator], Rows]
     simulate: Callable[[Rows, np.random.Generator], Rows]
-    posterior: ExactDraws
+    posterior: ExactDraws | None = None
     conditional: ExactDraws | None = None
+    is_published: bool = True
 
     @property
     def parameters(self) -> list[str]:
@@ -52,33 +56,39 @@ class Task:
     @property
     def data(self) -> list[str]:
         """The names of the data."""
-        return [f"x{j + 1}" for j in range(self.d)]
+        return [f"x{j + 1}" for j in range(self.m)]
 
     def simulations(self, n: int, seed: int) -> Rows:
-        """Return n parameters with their data, (n, 2 d)."""
+        """Return n parameters with their data, (n, d + m)."""
         generator = Stream(seed).child("benchmark simulations", self.name).generator()
         theta = self.prior(n, generator)
         return np.column_stack([theta, self.simulate(theta, generator)])
 
     def row_with_gaps(self, number: int) -> Rows:
-        """Return a simulation of which each value is given with probability 1/2, (2 d,), and the others are NaN.
+        """Return a simulation of which each value is given with probability 1/2, (d + m,), and the others are NaN.
 
         At least one value is given, and one is not.
         """
         generator = Stream(number).child("benchmark row with gaps", self.name).generator()
         theta = self.prior(1, generator)
         row = np.concatenate([theta, self.simulate(theta, generator)], axis=1)[0]
-        is_given = np.zeros(2 * self.d, bool)
+        is_given = np.zeros(self.d + self.m, bool)
         while is_given.all() or not is_given.any():
-            is_given = generator.random(2 * self.d) < 0.5
+            is_given = generator.random(self.d + self.m) < 0.5
         return np.where(is_given, row, np.nan)
 
     def observation(self, number: int) -> Rows:
-        """Return an observation, 1 to 10: (d,)."""
-        return self._read(number, "observation.csv")[0]
+        """Return an observation, 1 to 10: (m,)."""
+        return (
+            self._read(number, "observation.csv")[0] if self.is_published else self.simulations(1, -number)[0, self.d :]
+        )
 
     def reference(self, number: int) -> Rows:
         """Return the 10,000 reference draws of the posterior given an observation, 1 to 10: (10_000, d)."""
+        if not self.is_published:
+            assert self.posterior is not None
+            generator = Stream(number).child("benchmark references", self.name).generator()
+            return self.posterior(10_000, self.observation(number), generator)
         return self._read(number, "reference_posterior_samples.csv.bz2")
 
     def _read(self, number: int, file: str) -> Rows:
@@ -107,12 +117,14 @@ def two_moons() -> Task:
     def posterior(n: int, x: Rows, generator: np.random.Generator) -> Rows:
         return _within(1.0, n, lambda m: proposed(m, x, generator))
 
-    return Task("two_moons", 2, 1.0, _uniform(2, 1.0), simulate, posterior)
+    box = [(-1.0, 1.0)] * 2
+    return Task("two_moons", 2, 2, box, uniform_prior(box), simulate, posterior)
 
 
 def gaussian_mixture() -> Task:
     """Return the task with two normal distributions about the parameters, of deviations 1 and .1."""
     bound, deviations = 10.0, np.array([1.0, 0.1])
+    box = [(-bound, bound)] * 2
 
     def simulate(theta: Rows, generator: np.random.Generator) -> Rows:
         deviation = deviations[(generator.random(len(theta)) < 0.5).astype(int)]
@@ -133,7 +145,7 @@ def gaussian_mixture() -> Task:
         return np.column_stack([theta, np.where(np.isnan(x), theta + deviation * generator.normal(size=(n, 2)), x)])
 
     return Task(
-        "gaussian_mixture", 2, bound, _uniform(2, bound), simulate, _of_conditional(2, conditional), conditional
+        "gaussian_mixture", 2, 2, box, uniform_prior(box), simulate, _of_conditional(2, conditional), conditional
     )
 
 
@@ -155,7 +167,7 @@ def gaussian_linear() -> Task:
         theta = np.where(np.isnan(theta), drawn, theta)
         return np.column_stack([theta, np.where(np.isnan(x), simulate(theta, generator), x)])
 
-    return Task("gaussian_linear", d, None, prior, simulate, _of_conditional(d, conditional), conditional)
+    return Task("gaussian_linear", d, d, None, prior, simulate, _of_conditional(d, conditional), conditional)
 
 
 TASKS = {"two_moons": two_moons, "gaussian_mixture": gaussian_mixture, "gaussian_linear": gaussian_linear}
@@ -166,8 +178,10 @@ def _of_conditional(d: int, conditional: ExactDraws) -> ExactDraws:
     return lambda n, x, generator: conditional(n, np.concatenate([np.full(d, np.nan), x]), generator)[:, :d]
 
 
-def _uniform(d: int, bound: float) -> Callable[[int, np.random.Generator], Rows]:
-    return lambda n, generator: generator.uniform(-bound, bound, (n, d))
+def uniform_prior(bounds: Bounds) -> Callable[[int, np.random.Generator], Rows]:
+    """Return the draws of n parameters that are uniform within bounds."""
+    low, high = np.array(bounds).T
+    return lambda n, generator: generator.uniform(low, high, (n, len(bounds)))
 
 
 def _within(bound: float, n: int, draw: Callable[[int], Rows]) -> Rows:

@@ -12,6 +12,7 @@ from scipy import stats
 from sklearn.ensemble import RandomForestClassifier
 
 from benchmarks import inference, inference_methods, rubin
+from benchmarks.hard_simulators import HARD_TASKS, Model
 from benchmarks.record import Store
 from benchmarks.simulators import TASKS
 
@@ -50,7 +51,9 @@ def test_draws_of_exact_posteriors_given_simulated_data_follow_the_prior(name):
     rows = task.simulations(600, 0)
     generator = np.random.default_rng(2)
     again = np.array([task.posterior(1, x, generator)[0] for x in rows[:, task.d :]])
-    prior = stats.norm(0.0, np.sqrt(0.1)) if task.bound is None else stats.uniform(-task.bound, 2.0 * task.bound)
+    prior = (
+        stats.norm(0.0, np.sqrt(0.1)) if task.bounds is None else stats.uniform(low := task.bounds[0][0], -2.0 * low)
+    )
     for j in range(2):
         assert stats.kstest(again[:, j], prior.cdf).pvalue > 1e-8
         assert np.corrcoef(again[:, j], rows[:, j])[0, 1] > 0.2 or name == "two_moons"
@@ -74,6 +77,35 @@ def test_exact_conditionals_leave_the_joint_distribution_as_it_is(name, given):
         assert stats.ks_2samp(each(again), each(fresh)).pvalue > 1e-8
     spread = [np.abs(z[:, task.d :] - z[:, : task.d]) for z in (again, fresh)]  # of one deviation in the mixture
     assert stats.ks_2samp(spread[0].min(axis=1), spread[1].min(axis=1)).pvalue > 1e-8
+
+
+def test_draws_by_tempering_are_those_of_a_normal_posterior():
+    """With a normal likelihood of variance .01 the posterior has mean x / 1.01 and variance .01 / 1.01.
+
+    Particles depend on each other a little: the limit is that of a fifth as many draws.
+    """
+    model = Model(
+        lambda n, generator: generator.normal(size=(n, 3)),
+        lambda theta: -0.5 * np.square(theta).sum(axis=1),
+        lambda theta, x: -50.0 * np.square(theta - x).sum(axis=1),
+    )
+    x = np.array([0.5, -1.0, 2.0])
+    draws = model.posterior(4000, x, np.random.default_rng(0))
+    deviation = np.sqrt(0.01 / 1.01)
+    assert np.abs(draws.mean(axis=0) - x / 1.01).max() < Z * deviation / np.sqrt(800)
+    assert np.abs(draws.std(axis=0) / deviation - 1.0).max() < Z / np.sqrt(1600)
+
+
+@pytest.mark.parametrize("name", ["scales", "angle", "sphere", "ridge", "funnel", "poisson"])
+def test_exact_draws_of_hard_tasks_surround_the_truth(name):
+    """The truth is one more draw: its coordinates' ranks among 40 draws of 30 simulations are seldom extreme."""
+    task = HARD_TASKS[name]()
+    rows = task.simulations(3, 0)
+    assert rows.shape == (3, task.d + task.m)
+    draws = np.array([task.posterior(200, x, np.random.default_rng(1)) for x in rows[:1, task.d :]])
+    below = (draws < rows[:1, None, : task.d]).mean(axis=1)
+    assert ((below > 0.0) & (below < 1.0)).all()  # by chance at an end: 2 / 201 for each of at most ten parameters
+    assert task.observation(2).shape == (task.m,)
 
 
 def keep(row, given):
