@@ -97,7 +97,8 @@ $(RUNTIME): pyproject.toml
 		|| { echo "backwalk needs Python 3.11 or newer; name one with make PYTHON=python3.12" >&2; exit 1; }
 	rm -rf $(VENV)
 	@.ci/install "a virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
-	@.ci/install "backwalk and what it needs" $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -e .
+	@.ci/install "backwalk and what it needs" $(BIN)/python -m pip install --no-compile --progress-bar off --disable-pip-version-check -e .
+	@.ci/install "the first start of PyTorch" $(BIN)/python -c "import backwalk.estimator, backwalk.report"
 	@touch $@
 
 $(STAMP): $(RUNTIME)

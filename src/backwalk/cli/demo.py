@@ -55,7 +55,7 @@ def demo(
         raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
     model, samples, page = output / "two_moons.backwalk", output / "samples.csv", output / "report.html"
     common: dict[str, Any] = {"device": device, "seed": seed, "force": force}
-    console.message("two moons: 10,000 points with noise 0.05; first PyTorch has to load")
+    console.message("two moons: 10,000 points with noise 0.05")
     context.invoke(fit, data="two_moons", output=model, **training, **common)
     check_report_target(page, force)
     context.invoke(sample, model=model, output=str(samples), rows=ROWS, **common)
