@@ -9,10 +9,14 @@ import subprocess
 import sys
 from contextlib import ExitStack
 
+import numpy as np
 import pytest
 
-from backwalk.errors import InvalidInput
-from backwalk.web.serve import listen, parse_source
+from backwalk import Diffusion, NoiseSchedule
+from backwalk.datasets import two_moons
+from backwalk.errors import InvalidInput, ModelFileError
+from backwalk.web.answers import given_model, network_of
+from backwalk.web.serve import PageServer, listen, parse_source, serve
 from tests.web.conftest import Running, Tab
 
 
@@ -58,6 +62,69 @@ def test_a_given_model_opens_the_page(tmp_path, fitted):
     assert tab.answer("/api/models/given/bound", {"n": 20})["rows"] == "the model's own rows"
     assert "m.safetensors" in tab.answer("/api/code", {"model": "given", "draw": {"n": 3}})["python"]
     running.stop()
+
+
+OWN = """
+import torch
+from torch import nn
+
+
+class Own(nn.Module):
+    def __init__(self, d):
+        super().__init__()
+        self.layer = nn.Linear(d + 1, d)
+
+    def forward(self, x_t, level):
+        return self.layer(torch.cat([x_t, level[:, None]], dim=1))
+
+
+made = Own(2)
+number = 3
+"""
+
+
+def test_a_model_of_an_own_network_opens_the_page_by_its_code(tmp_path, monkeypatch):
+    (tmp_path / "own_network_of_a_test.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    network = network_of("own_network_of_a_test:made", "no file is read")
+    X = two_moons().sample(100, random_state=0)
+    Diffusion(denoiser=network, schedule=NoiseSchedule.cosine(12), max_steps=2, verbose=False).fit(X).save("m.backwalk")
+    with pytest.raises(ModelFileError, match="--network MODULE:NAME"):
+        serve(model="m.backwalk", browser=False, say=str)
+    for name, words in (("number", "does not"), ("nowhere", "cannot be imported")):
+        with pytest.raises(InvalidInput, match=words):
+            given_model("m.backwalk", f"own_network_of_a_test:{name}")
+    running = Running(model="m.backwalk", network="own_network_of_a_test:Own")
+    tab = Tab(running)
+    card = tab.get("/api/models/given").json()
+    assert (card["schedule"]["n_steps"], card["n_parameters"]) == (12, 8)
+    assert len(tab.answer("/api/models/given/particle", {"sampler": "ancestral"})["steps"]) == 12
+    code = tab.answer("/api/code", {"model": "given"})
+    assert "denoiser=Own(...)" in code["python"]
+    assert "your own class" in code["note"]
+    running.stop()
+
+
+def test_a_fitted_model_shows_itself(fitted, monkeypatch, capsys):
+    opened = []
+    with monkeypatch.context() as patch:
+        patch.setattr(PageServer, "run", lambda server, **_: opened.append(server))
+        fitted.show(port=listen_anywhere(), browser=False)
+    assert len(opened) == 1
+    assert "http://127.0.0.1:" in capsys.readouterr().out
+    running = Running(model=fitted)
+    tab = Tab(running)
+    assert {"model": "given", "title": "Your model"} in tab.get("/api/models").json()
+    rows = fitted.sample(3, random_state=5)
+    np.testing.assert_array_equal(tab.answer("/api/models/given/rows", {"n": 3, "seed": 5})["rows"], rows)
+    assert "Diffusion.load" in tab.answer("/api/code", {"model": "given"})["python"]
+    running.stop()
+
+
+def listen_anywhere():
+    """Return a port that is free."""
+    with listen(0) as listener:
+        return listener.getsockname()[1]
 
 
 def test_uploads_are_read_one_at_a_time_and_few_wait(running, page, later):

@@ -20,6 +20,12 @@ from backwalk.cli.options import force_option, verbosity_options
 )
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @click.option(
+    "--network",
+    metavar="MODULE:NAME",
+    help="The code of a MODEL with a network of your own: a module, or a class or function that makes one of no "
+    "arguments or of the number of columns. MODULE is also sought in the current folder.",
+)
+@click.option(
     "--export",
     type=click.Path(path_type=Path),
     metavar="FILE",
@@ -29,7 +35,13 @@ from backwalk.cli.options import force_option, verbosity_options
 @verbosity_options
 @click.pass_obj
 def web(
-    console: Console, source: str | None, port: int | None, no_browser: bool, export: Path | None, force: bool
+    console: Console,
+    source: str | None,
+    port: int | None,
+    no_browser: bool,
+    network: str | None,
+    export: Path | None,
+    force: bool,
 ) -> None:
     """Open a page on which noise becomes data.
 
@@ -47,6 +59,10 @@ def web(
     from backwalk.web.serve import parse_source, serve
 
     opened = parse_source(source)
+    if network is not None:
+        if "model" not in opened:
+            raise click.UsageError("--network goes with a MODEL: name the file of one.")
+        opened["network"] = network
     if export is None:
         serve(**opened, port=port, browser=not no_browser, say=console.message)
         return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -227,6 +228,27 @@ class Draws(Fitted):
         shown = [states[i] for i in places]
         frames = [state.rows[:, list(columns)] for state in shown]
         return figures.plot_chain(frames, captions=[f"t = {state.t:,}" for state in shown])
+
+    def show(self, *, port: int | None = None, browser: bool = True) -> None:
+        """Open the page of this model, and serve it until Ctrl-C, or until a notebook's cell is stopped.
+
+        Networks and schedules of your own appear as well: see docs/web.md. It needs `pip install "backwalk[web]"`.
+
+        Parameters
+        ----------
+        port : int, default=None
+            A port of 127.0.0.1; by default 8000, or the next one that is free.
+        browser : bool, default=True
+            Whether to open a browser; the address is printed either way.
+
+        Raises
+        ------
+        ImportError
+            The extra `web` is not installed.
+        """
+        check_is_fitted(self)
+        serve = importlib.import_module("backwalk.web.serve")  # by name, as the page stands on the estimator
+        serve.show(self, port=port, browser=browser)
 
     def to_latent(self, X: Any) -> NDArray[np.float64]:
         """Return the latents of rows: the noise that the probability-flow ODE maps to each row.

@@ -234,7 +234,8 @@ def _code_of(parameter: str, module: OwnNetwork, given: nn.Module | None) -> nn.
     if given is None:
         raise ModelFileError(
             f"it holds the weights of a user's network, {module.name}, but not its code: load it in Python by "
-            f"Diffusion.load(path, {parameter}={module.name}(...))."
+            f"Diffusion.load(path, {parameter}={module.name}(...))"
+            + (", or look at it by `backwalk web --network MODULE:NAME`." if parameter == "denoiser" else ".")
         )
     return given
 

@@ -18,6 +18,7 @@ from backwalk.model import DiffusionModel
 from backwalk.model_file.conversion import check_tensors, model_of, record_of, tensors_of
 from backwalk.model_file.record import FORMAT, VERSION, Record
 from backwalk.signals import HeldSignals
+from backwalk.table import Codec
 from backwalk.torch_state import in_initial_torch_state
 
 _HEAD_BYTES = 1024  # a checksummed file names its format within these
@@ -63,6 +64,12 @@ def load(path: str | Path, network: nn.Module | None = None, embedding: nn.Modul
     """
     with _errors_named(path, "read"):
         return model_of(*_read(path), network, embedding)
+
+
+def n_network_columns(path: str | Path) -> int:
+    """Return d, the number of columns that the network of a model's file takes. Raises ModelFileError."""
+    with _errors_named(path, "read"):
+        return Codec.from_dict(_read(path)[0].codec).n_encoded
 
 
 def is_model(path: str | Path) -> bool:

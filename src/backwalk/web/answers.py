@@ -5,14 +5,20 @@ An answer is JSON, a file, or arrays packed by `plane.py`. `body` are the JSON v
 
 from __future__ import annotations
 
+import importlib
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
+from torch import nn
 
+from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
+from backwalk.model_file import n_network_columns
 from backwalk.web import code, fields, pictures, requests, rows, shipped, tables
 from backwalk.web.fits import Fit
 from backwalk.web.models import ModelEntry
@@ -39,13 +45,20 @@ _OF_MODEL: Mapping[str, tuple[type[requests.Body], Callable[[ModelEntry, Any], d
 class Answers:
     """The answers of one server. `model` and `data` are what it was opened with, which all tabs share."""
 
-    def __init__(self, workspaces: Workspaces, *, model: str | None = None, data: str | None = None) -> None:
+    def __init__(
+        self,
+        workspaces: Workspaces,
+        *,
+        model: str | Diffusion | None = None,
+        data: str | None = None,
+        network: str | None = None,
+    ) -> None:
         self._workspaces = workspaces
         moons = shipped_data()
         self._models = {name: shipped_model(name, moons) for name in shipped.MODELS}
         self._data = {moons.name: moons}
         if model is not None:
-            self._models[shipped.GIVEN] = given_model(model)
+            self._models[shipped.GIVEN] = given_model(model, network)
         if data is not None:
             self._data[shipped.GIVEN] = tables.read(shipped.GIVEN, data)
 
@@ -139,9 +152,35 @@ def shipped_model(name: str, data: DataEntry) -> ModelEntry:
     return ModelEntry(name, estimator, data, settings, shipped.SEED, model.title)
 
 
-def given_model(path: str) -> ModelEntry:
-    """Return the model in a file, without its data."""
-    return ModelEntry(shipped.GIVEN, Diffusion.load(path, device="auto"), title=Path(path).name, path=path)
+def given_model(model: str | Diffusion, network: str | None = None) -> ModelEntry:
+    """Return a fitted model, or that in a file, without its data; `network` is as in `network_of`."""
+    title = shipped.title_of(model)
+    if not isinstance(model, str):
+        return ModelEntry(shipped.GIVEN, model, title=title)
+    denoiser = None if network is None else network_of(network, model)
+    return ModelEntry(shipped.GIVEN, Diffusion.load(model, denoiser=denoiser), title=title, path=model)
+
+
+def network_of(text: str, path: str) -> nn.Module:
+    """Return the module that MODULE:NAME names, for the model in a file.
+
+    NAME is a module, or a class or function that makes one of no arguments or of the number of columns. MODULE is also
+    sought in the current folder. Raises InvalidInput.
+    """
+    place, _, name = text.partition(":")
+    sys.path.insert(0, str(Path.cwd()))
+    try:
+        found = getattr(importlib.import_module(place), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidInput(f"--network should be MODULE:NAME, but {text!r} cannot be imported: {error}.") from error
+    finally:
+        sys.path.pop(0)
+    if callable(found) and not isinstance(found, nn.Module):
+        needed = [each for each in signature(found).parameters.values() if each.default is each.empty]
+        found = found(*[n_network_columns(path)] if needed else [])
+    if not isinstance(found, nn.Module):
+        raise InvalidInput(f"--network should name a torch.nn.Module, or what makes one, but {text!r} does not.")
+    return found
 
 
 def _keep_data(tab: Workspace, entry: DataEntry) -> Response:

@@ -35,6 +35,7 @@ from backwalk.web.security import LOOPBACK, UPLOAD_PATH, Guard, Launch, Refusal
 from backwalk.web.workspaces import Workspace, Workspaces
 
 if TYPE_CHECKING:
+    from backwalk.estimator import Diffusion
     from backwalk.web.answers import Answers
 
 STATIC = Path(str(files("backwalk.web"))) / "static"
@@ -62,10 +63,16 @@ class Turns:
 
 
 class Page:
-    """What the routes share. `model` and `data` are paths, or a built-in density, that the page opens with."""
+    """What the routes share.
 
-    def __init__(self, *, model: str | None = None, data: str | None = None) -> None:
-        self.model, self.data = model, data
+    `model` is a file's path or a fitted estimator, and `data` a file's path or a built-in density, that the page opens
+    with. `network` names the code of a user's network (`answers.network_of`).
+    """
+
+    def __init__(
+        self, *, model: str | Diffusion | None = None, data: str | None = None, network: str | None = None
+    ) -> None:
+        self.model, self.data, self.network = model, data, network
         self.workspaces = Workspaces()
         self.computations, self.reports, self.uploads = Turns(2, 64), Turns(1, 8), Turns(1, 8)
         self._threads, self._loading = set[threading.Thread](), threading.Lock()
@@ -98,6 +105,10 @@ class Page:
 
         threading.Thread(target=load, name="backwalk loads", daemon=True).start()
 
+    def load_now(self) -> None:
+        """Load the library and what the page opens with. Raises errors of a file that cannot be read."""
+        self._run(lambda _: None)
+
     def _run(self, work: Callable[[Answers], Any]) -> Any:
         self._threads.add(threading.current_thread())
         try:
@@ -105,7 +116,7 @@ class Page:
                 if self._answers is None:
                     from backwalk.web.answers import Answers
 
-                    self._answers = Answers(self.workspaces, model=self.model, data=self.data)
+                    self._answers = Answers(self.workspaces, model=self.model, data=self.data, network=self.network)
                 answers = self._answers
             return work(answers)
         finally:
@@ -149,11 +160,11 @@ def _light_routes(page: Page) -> list[Route]:
         return FileResponse(STATIC / "index.html")
 
     async def catalogue(_: Request) -> Response:
-        return JSONResponse(shipped.catalogue(model=page.model, data=page.data))
+        return JSONResponse(shipped.catalogue(has_model=page.model is not None, has_data=page.data is not None))
 
     async def models(request: Request) -> Response:
         listed = [(name, model.title) for name, model in shipped.MODELS.items()]
-        listed += [(shipped.GIVEN, Path(page.model).name)] if page.model is not None else []
+        listed += [(shipped.GIVEN, shipped.title_of(page.model))] if page.model is not None else []
         listed += [(model.name, model.title) for model in page.workspace(request).models.items()]
         return JSONResponse([{"model": name, "title": title} for name, title in listed])
 

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from torch import nn
+
 from backwalk.datasets import MIXED_DENSITIES
 from backwalk.web.models import Argument, ModelEntry, fit_arguments
 from backwalk.web.requests import DrawRequest, SettingsRequest
@@ -19,8 +21,10 @@ _PUBLIC = ("NoiseSchedule", "Residual", "Sampler", "Textbook")
 def of_model(entry: ModelEntry, draw: DrawRequest) -> dict[str, Any]:
     """Return code that draws rows from a model: it is fitted again, or loaded where a fit would differ."""
     if entry.path is not None:
-        return _of_file(entry.path, draw, "")
-    if entry.data is None or entry.settings is None or not entry.can_be_repeated:
+        return _of_file(entry.path, draw, "", _own_network(entry))
+    if entry.data is None:
+        return _of_file(DOWNLOAD, draw, "Download the model first, or call sample of your own.", _own_network(entry))
+    if entry.settings is None or not entry.can_be_repeated:
         why = (
             "Download the model first: training was stopped, went on, or had a time limit, so that another fit differs."
         )
@@ -62,8 +66,16 @@ def of_fit(data: DataEntry, settings: SettingsRequest, seed: int, draw: DrawRequ
     }
 
 
-def _of_file(path: str, draw: DrawRequest, note: str) -> dict[str, Any]:
-    lines = [f"model = Diffusion.load({path!r})"]
+def _own_network(entry: ModelEntry) -> str | None:
+    """Return the name of the class of a user's network."""
+    architecture = entry.model.architecture
+    return type(architecture).__name__ if isinstance(architecture, nn.Module) else None
+
+
+def _of_file(path: str, draw: DrawRequest, note: str, network: str | None = None) -> dict[str, Any]:
+    lines = [f"model = Diffusion.load({path!r}{f', denoiser={network}(...)' if network else ''})"]
+    if network:
+        note = f"{note} {network} is your own class, without which commands cannot read the model.".strip()
     if draw.reverse_variance is not None:
         note = f"{note} The reverse variances are the model's own here, not {draw.reverse_variance}.".strip()
     lines.append(_draws(draw))

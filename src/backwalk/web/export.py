@@ -35,7 +35,9 @@ _SCRIPT = '<script type="module" src="static/main.js"></script>'
 _TITLE = "<title>backwalk: watch noise become data</title>"
 
 
-def write_page(path: str | Path, *, model: str | None = None, overwrite: bool = False) -> None:
+def write_page(
+    path: str | Path, *, model: str | None = None, network: str | None = None, overwrite: bool = False
+) -> None:
     """Write the page of a model, by default the shipped one, to an .html file.
 
     Raises InvalidInput for a name that does not end in .html, and for a model that has no chain.
@@ -44,7 +46,7 @@ def write_page(path: str | Path, *, model: str | None = None, overwrite: bool = 
         raise InvalidInput(f"The page's name should end in .html, but got {str(path)!r}.")
     if Path(path).exists() and not overwrite:
         raise InvalidInput(f"{path} exists already: name another file, or overwrite it with --force.")
-    page = page_of(shipped_model(shipped.START, shipped_data()) if model is None else given_model(model))
+    page = page_of(shipped_model(shipped.START, shipped_data()) if model is None else given_model(model, network))
     try:
         with atomic_write(path, overwrite=overwrite) as file:
             file.write(page.encode())

@@ -10,6 +10,7 @@ import webbrowser
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -17,6 +18,9 @@ from backwalk.errors import InvalidInput
 from backwalk.web import shipped
 from backwalk.web.app import Page, make_app
 from backwalk.web.security import LOOPBACK, Launch
+
+if TYPE_CHECKING:
+    from backwalk.estimator import Diffusion
 
 
 class PageServer(uvicorn.Server):
@@ -51,6 +55,7 @@ def serve(
     *,
     model: str | None = None,
     data: str | None = None,
+    network: str | None = None,
     port: int | None = None,
     browser: bool = True,
     say: Callable[[str], object] = print,
@@ -58,22 +63,52 @@ def serve(
     """Serve the page until Ctrl-C. Without `port`, 8000 or the next one that is free is taken.
 
     Where a computation still runs at the end, whose client waits no longer, the process exits at once. Raises
-    InvalidInput where the port cannot be used.
+    InvalidInput where the port cannot be used, and errors of a file that cannot be read.
     """
     with listen(port) as listener:
         launch = Launch(listener.getsockname()[1])
-        page = Page(model=model, data=data)
+        page = Page(model=model, data=data, network=network)
+        if model is not None:
+            say(f"Reading {model}, which takes some seconds.")
+            try:
+                page.load_now()
+            except BaseException:
+                page.workspaces.close()
+                raise
         server = PageServer(launch, page)
-        say(f"backwalk's page: {launch.address}")
-        say("Ctrl-C ends it.")
-        if browser:
-            threading.Thread(target=webbrowser.open, args=[launch.address], daemon=True).start()
+        _announce(launch, browser, say)
         try:
             server.run(sockets=[listener])
         finally:
             if page.is_computing:
                 sys.stderr.flush()
                 os._exit(128 + server.stopped_by)
+
+
+def show(model: Diffusion, *, port: int | None, browser: bool) -> None:
+    """Serve the page of a fitted model until the caller is interrupted, also inside a notebook, which has a loop."""
+    with listen(port) as listener:
+        launch = Launch(listener.getsockname()[1])
+        page = Page(model=model)
+        server = PageServer(launch, page)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        _announce(launch, browser, print)
+        try:
+            while thread.is_alive():
+                thread.join(0.2)
+        except KeyboardInterrupt:
+            server.should_exit = True
+            thread.join(5.0)
+        finally:
+            page.workspaces.close()
+
+
+def _announce(launch: Launch, browser: bool, say: Callable[[str], object]) -> None:
+    say(f"backwalk's page: {launch.address}")
+    say("Ctrl-C ends it.")
+    if browser:
+        threading.Thread(target=webbrowser.open, args=[launch.address], daemon=True).start()
 
 
 def parse_source(source: str | None) -> dict[str, str]:

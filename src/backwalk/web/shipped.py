@@ -48,13 +48,18 @@ def stored(name: str) -> bytes:
     return (FOLDER / name).read_bytes()
 
 
-def catalogue(*, model: str | None = None, data: str | None = None) -> dict[str, Any]:
-    """Return the catalogue with what the page opens with: the given model or table, or the shipped ones."""
+def title_of(model: object) -> str:
+    """Return the title of a model that the page was opened with: a file's path, or an estimator."""
+    return Path(model).name if isinstance(model, str) else "Your model"
+
+
+def catalogue(*, has_model: bool = False, has_data: bool = False) -> dict[str, Any]:
+    """Return the catalogue with what the page opens with: a given model or table, or the shipped ones."""
     start = {
-        "model": START if model is None else GIVEN,
-        "data": GIVEN if data is not None else None if model is not None else START,
+        "model": GIVEN if has_model else START,
+        "data": GIVEN if has_data else None if has_model else START,
         "notebook": NOTEBOOK,
         "chain": FIRST_CHAIN,
-        "opened": "model" if model is not None else "data" if data is not None else None,
+        "opened": "model" if has_model else "data" if has_data else None,
     }
     return {**json.loads(stored("catalogue.json")), "start": start}
