@@ -3,11 +3,13 @@
 import http.client
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ import pytest
 from backwalk import Diffusion, NoiseSchedule
 from backwalk.datasets import two_moons
 from backwalk.errors import InvalidInput, ModelFileError
+from backwalk.sampling import SOLVERS
 from backwalk.web.answers import given_model, network_of
 from backwalk.web.serve import PageServer, listen, parse_source, serve
 from tests.web.conftest import Running, Tab
@@ -119,6 +122,22 @@ def test_a_fitted_model_shows_itself(fitted, monkeypatch, capsys):
     np.testing.assert_array_equal(tab.answer("/api/models/given/rows", {"n": 3, "seed": 5})["rows"], rows)
     assert "Diffusion.load" in tab.answer("/api/code", {"model": "given"})["python"]
     running.stop()
+
+
+def test_the_documented_solver_is_ddim_and_appears_on_the_page(fitted):
+    text = (Path(__file__).parents[2] / "docs" / "own_network.md").read_text()
+    names = {"__name__": "a_user_s_module", "model": fitted}
+    try:
+        exec(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], names)
+        np.testing.assert_allclose(names["rows"], fitted.sample(100, sampler="ddim", n_evaluations=10, random_state=0))
+        running = Running(model=fitted)
+        tab = Tab(running)
+        assert "my-euler" in [each["name"] for each in tab.get("/api/catalogue").json()["samplers"]]
+        request = {"sampler": "my-euler", "n_evaluations": 4, "row": 1}
+        assert len(tab.answer("/api/models/given/particle", request)["steps"]) == 4
+        running.stop()
+    finally:
+        SOLVERS.pop("my-euler", None)
 
 
 def listen_anywhere():

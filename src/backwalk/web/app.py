@@ -79,6 +79,15 @@ class Page:
         self._answers: Answers | None = None
 
     @property
+    def own_solvers(self) -> list[str]:
+        """The solvers that the user of a page opened from Python has registered."""
+        if self.model is None or isinstance(self.model, str):
+            return []
+        from backwalk.sampling import SOLVERS
+
+        return [name for name, solver in SOLVERS.items() if not solver.__module__.startswith("backwalk.")]
+
+    @property
     def is_computing(self) -> bool:
         """Whether a thread computes or loads the library."""
         return bool(self._threads)
@@ -160,7 +169,11 @@ def _light_routes(page: Page) -> list[Route]:
         return FileResponse(STATIC / "index.html")
 
     async def catalogue(_: Request) -> Response:
-        return JSONResponse(shipped.catalogue(has_model=page.model is not None, has_data=page.data is not None))
+        return JSONResponse(
+            shipped.catalogue(
+                has_model=page.model is not None, has_data=page.data is not None, own_solvers=page.own_solvers
+            )
+        )
 
     async def models(request: Request) -> Response:
         listed = [(name, model.title) for name, model in shipped.MODELS.items()]

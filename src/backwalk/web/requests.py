@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from backwalk.sampling import SOLVERS
 from backwalk.web.security import Refusal
 
 MOST_ROWS_IN_TABLE = 200_000  # of draws from a density
@@ -18,9 +19,17 @@ _WIDEST, _DEEPEST = 512, 16
 
 Seed = Annotated[int, Field(ge=0, lt=2**53)]
 Pair = tuple[str | int, str | int]
-Solver = Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"]
 Value = bool | int | float | str
 ReverseVariance = Literal["optimal", "beta", "beta_tilde"]
+
+
+def _registered(name: str) -> str:
+    if name not in SOLVERS:
+        raise ValueError(f"should be one of {', '.join(SOLVERS)}")
+    return name
+
+
+Solver = Annotated[str, Field(max_length=80), AfterValidator(_registered)]
 
 
 class Body(BaseModel):

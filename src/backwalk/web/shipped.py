@@ -7,7 +7,7 @@ the card of the first model, and its chain. `ship.py` makes the files; tests com
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -53,8 +53,8 @@ def title_of(model: object) -> str:
     return Path(model).name if isinstance(model, str) else "Your model"
 
 
-def catalogue(*, has_model: bool = False, has_data: bool = False) -> dict[str, Any]:
-    """Return the catalogue with what the page opens with: a given model or table, or the shipped ones."""
+def catalogue(*, has_model: bool = False, has_data: bool = False, own_solvers: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the catalogue with what the page opens with (a given or shipped model and table) and a user's solvers."""
     start = {
         "model": GIVEN if has_model else START,
         "data": GIVEN if has_data else None if has_model else START,
@@ -62,4 +62,6 @@ def catalogue(*, has_model: bool = False, has_data: bool = False) -> dict[str, A
         "chain": FIRST_CHAIN,
         "opened": "model" if has_model else "data" if has_data else None,
     }
-    return {**json.loads(stored("catalogue.json")), "start": start}
+    stored_choices = json.loads(stored("catalogue.json"))
+    own = [{"name": name, "label": name, "description": "your own"} for name in own_solvers]
+    return {**stored_choices, "samplers": stored_choices["samplers"] + own, "start": start}
