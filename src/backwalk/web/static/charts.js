@@ -12,16 +12,23 @@ export function niceTicks(low, high, about = 4) {
   return ticks;
 }
 
+// As few digits as tell the ticks apart.
+function texts(ticks) {
+  const of = (digits) => ticks.map((tick) => number(tick, digits));
+  return of([3, 4, 5, 6, 7].find((digits) => new Set(of(digits)).size === ticks.length) ?? 8);
+}
+
 function frame(label, height, [x0, x1], [y0, y1], xName, yName) {
   const right = WIDTH - 20, top = 20, bottom = height - 34;
   const x = (value) => LEFT + ((value - x0) / (x1 - x0 || 1)) * (right - LEFT);
   const y = (value) => bottom - ((value - y0) / (y1 - y0 || 1)) * (bottom - top);
   const root = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, class: "chart", role: "img", "aria-label": label });
-  for (const tick of niceTicks(y0, y1)) {
+  const rows = niceTicks(y0, y1), columns = niceTicks(x0, x1, 5), [rowTexts, columnTexts] = [texts(rows), texts(columns)];
+  rows.forEach((tick, i) => {
     root.append(svg("line", { x1: LEFT, x2: right, y1: y(tick), y2: y(tick), class: "grid" }),
-      svg("text", { x: LEFT - 6, y: y(tick) + 4, class: "tick end" }, number(tick, 3)));
-  }
-  for (const tick of niceTicks(x0, x1, 5)) root.append(svg("text", { x: x(tick), y: bottom + 16, class: "tick middle" }, number(tick, 4)));
+      svg("text", { x: LEFT - 6, y: y(tick) + 4, class: "tick end" }, rowTexts[i]));
+  });
+  columns.forEach((tick, i) => root.append(svg("text", { x: x(tick), y: bottom + 16, class: "tick middle" }, columnTexts[i])));
   root.append(svg("text", { x: (LEFT + right) / 2, y: height - 4, class: "axis middle" }, xName),
     svg("text", { x: 4, y: 11, class: "axis" }, yName));
   return { root, x, y, bottom, top, right };

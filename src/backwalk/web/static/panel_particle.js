@@ -27,7 +27,7 @@ function marksOf(step) {
     { symbol: "eps_theta", text: "ε", shape: "arrow", from: [x - noise * e, y - noise * f], at: step.x_t, label: [8, -8] },
     { symbol: "x_0_hat", text: "x̂₀", shape: "point", at: step.x_0_hat, label: [-10, 18] },
   ];
-  if (step.sigma_t > 0) marks.push({ symbol: "sigma_t", text: "σ", shape: "circle", at: step.mu_theta, radius: step.sigma_t, label: [12, 22] });
+  if (step.sigma_t > 0) marks.push({ symbol: "sigma_t", text: "σ", shape: "circle", at: step.mu_theta, radius: step.sigma_t, label: [6, 12] });
   if (step.noise) marks.push({ symbol: "mu_theta", text: "μ", shape: "point", at: step.mu_theta, label: [-10, -8] });
   marks.push({ symbol: "x_next", text: `x${[...String(step.t_next)].map((digit) => "₀₁₂₃₄₅₆₇₈₉"[digit]).join("")}`, shape: "point", at: step.x_next, label: [10, 18] });
   marks.push({ symbol: "x_t", text: "xₜ", shape: "point", at: step.x_t, label: [10, -8] });

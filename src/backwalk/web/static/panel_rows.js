@@ -138,7 +138,7 @@ export const rowsPanel = {
       el("h2", {}, "Take with you"),
       el("p", { class: "row" }, el("button", { type: "button", onclick: () => download("csv") }, "Rows as CSV"),
         el("button", { type: "button", onclick: () => download("parquet") }, "Rows as Parquet")),
-      el("p", {}, "The fidelity report judges the model on rows that it did not see: ", parts.report, ", which takes up to a minute."),
+      el("p", {}, "The fidelity report judges the model on rows that it did not see: ", parts.report, ", which opens in a new tab once it is made, after a minute or two."),
     );
     onModel(fillForm);
   },

@@ -321,6 +321,11 @@ export class Stage {
     }
     const [dx, dy] = label;
     const middle = shape === "arrow" ? [(x + place(from)[0]) / 2, (y + place(from)[1]) / 2] : [x, y];
+    if (shape === "circle") { // its label stands on the ring, away from the marks inside
+      const reach = 0.7 * (zoom === 1 ? (radius / (this.limits[1] - this.limits[0])) * this.size : radius * zoom);
+      middle[0] += reach;
+      middle[1] += reach;
+    }
     pen.font = `italic ${lit ? "600 " : ""}15px "STIX Two Math", "Cambria Math", "Latin Modern Math", Georgia, "DejaVu Serif", serif`;
     pen.textAlign = dx < 0 ? "right" : "left";
     pen.lineWidth = 4;
