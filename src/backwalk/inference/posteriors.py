@@ -521,7 +521,7 @@ class Posterior:
         >>> from backwalk import Diffusion, Number, posterior
         >>> theta = np.random.default_rng(0).uniform(size=(300, 1))
         >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
-        >>> options = {"conditions": [[1]], "columns": {0: Number(bounds=(0, 1))}, "max_steps": 20, "verbose": False}
+        >>> options = {"conditions": [[1]], "columns": {"x1": Number(bounds=(0, 1))}, "max_steps": 20, "verbose": False}
         >>> model = Diffusion(**options, random_state=0).fit(rows)
         >>> prior = torch.distributions.Uniform(0.0, 1.0)
         >>> second = posterior(model, given=[1]).truncated(prior, [0.5], epsilon=0.01, random_state=0)

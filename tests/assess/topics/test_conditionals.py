@@ -108,7 +108,8 @@ def test_missing_data_are_integrated_out_of_densities_as_of_draws():
     gap = np.isnan(rows[:, 1])
     assert 0 < gap.sum() < 30
     for at, given in ((gap, [2]), (~gap, [1, 2])):
-        own = inference_conditionals.log_density(model, rows[at], given=given, columns=[0]).log_prob.numpy()
+        own = inference_conditionals.log_density(model, rows[at], given=given, columns=[0], with_error=False)
+        own = own.log_prob.numpy()
         assert_allclose(found[at], own, rtol=1e-5)
 
 
