@@ -17,7 +17,6 @@ from backwalk.assess.topics.conditionals import measure_consistency, predict_lev
 from backwalk.assess.topics.posteriors import score_posteriors
 from backwalk.denoiser import Residual
 from backwalk.inference import ParameterConditional
-from backwalk.inference import conditionals as inference_conditionals
 from backwalk.model import log_density
 from backwalk.streams import Stream
 from backwalk.table import as_table
@@ -39,7 +38,7 @@ def frame(n, seed, gaps=()):
 @pytest.fixture(autouse=True, scope="module")
 def coarse():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (likelihood, conditionals, inference_conditionals):
+        for module in (likelihood, conditionals):
             patch.setattr(module, "log_density", partial(log_density, n_intervals=4))
         patch.setattr(conditionals, "N_GIVEN", 40)
         yield
@@ -108,8 +107,7 @@ def test_missing_data_are_integrated_out_of_densities_as_of_draws():
     gap = np.isnan(rows[:, 1])
     assert 0 < gap.sum() < 30
     for at, given in ((gap, [2]), (~gap, [1, 2])):
-        own = inference_conditionals.log_density(model, rows[at], given=given, columns=[0], with_error=False)
-        own = own.log_prob.numpy()
+        own = log_density(model, rows[at], given=given, columns=[0], with_error=False).log_prob.numpy()
         assert_allclose(found[at], own, rtol=1e-5)
 
 
