@@ -109,6 +109,18 @@ def test_any_number_of_threads_gives_the_same_bits(members, width, bfloat16):
     assert trained(2) == trained(1)
 
 
+def test_the_decay_of_an_embedding_changes_nothing_where_there_is_none():
+    """It stopped the first step with an error of torch."""
+
+    def trained(**decay):
+        denoiser = rough()
+        rows = TrainingRows(x_0=X_0)
+        list(Trainer(denoiser, rows, LEVELS, replace(PLAN, **decay), stream=STREAM).run())
+        return [weight.tolist() for weight in denoiser.parameters()]
+
+    assert trained(embedding_decay=1.0) == trained()
+
+
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("kind", ["residual", "textbook"])
 def test_training_needs_no_leave_for_gradients(n_threads, kind):

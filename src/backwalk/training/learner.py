@@ -120,7 +120,7 @@ class Learner:
         gradients, weights = [g.contiguous() for g in gradients], _at(self.parameters, self._by_adam)
         for place in self._penalised:
             gradients[place] = gradients[place].add(weights[place], alpha=self._training.input_ridge)
-        if self._training.embedding_decay:
+        if self._training.embedding_decay and self._of_embedding:
             share = self._training.learning_rate * rate_factor * self._training.embedding_decay
             torch._foreach_mul_(_at(self.parameters, self._of_embedding), 1.0 - share)
         if weights:
