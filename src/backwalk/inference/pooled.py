@@ -112,7 +112,8 @@ class Product:
         theta = theta.reshape(-1, len(of.parameters))
         product, mean = self.log_prob(theta, n_intervals=_INTERVALS[0])
         log_w = product - mean  # draws of a solver follow the mean up to its error
-        n_intervals = self._enough_intervals(theta[:: -(-len(theta) // _N_PILOT)])
+        pilot = slice(None, None, -(-len(theta) // _N_PILOT))
+        n_intervals = self._enough_intervals(theta[pilot], product[pilot])
         parts = list[Weighted]()
         for i, (labels, is_of, share) in enumerate(self._by_labels(theta, log_w)):
             some = is_of if is_of.sum() >= _FEWEST_FIRST else np.full(len(theta), fill_value=True)
@@ -127,9 +128,12 @@ class Product:
             parts.append(replace(part, points=of.with_labels(of.codec.decode(part.points), labels)))
         return joined(parts)
 
-    def _enough_intervals(self, theta: Array) -> int:
-        """Return the intervals of the ODE for weights: 8 where the product at theta, (n, k), hardly changes from 4."""
-        coarse, fine = (self.log_prob(theta, n_intervals=n)[0] for n in _INTERVALS[:2])
+    def _enough_intervals(self, theta: Array, coarse: Array) -> int:
+        """Return the intervals of the ODE for weights: 8 where the product at theta, (n, k), hardly changes from 4.
+
+        `coarse`, (n,), is the log of the product by 4.
+        """
+        fine, _ = self.log_prob(theta, n_intervals=_INTERVALS[1])
         possible = np.isfinite(fine) & np.isfinite(coarse)
         is_enough = possible.any() and float((fine - coarse)[possible].std()) < _PILOT_ERROR
         return _INTERVALS[1] if is_enough else _INTERVALS[2]

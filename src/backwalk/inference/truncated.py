@@ -113,8 +113,9 @@ class TruncatedPrior:
             u = np.log(candidates.child("u").uniform(0, len(z), 1).numpy()[:, 0])
             w = of.log_density_encoded(of.log_prior, z) - self._proposal.log_density(z)
             passing = np.flatnonzero(u < w - bound)
-            inside = passing[self._region.holds(of.codec.decode(z[passing]))]
-            theta = np.concatenate([theta, of.codec.decode(z[inside])])
+            passed = of.codec.decode(z[passing])
+            is_inside = self._region.holds(passed)
+            inside, theta = passing[is_inside], np.concatenate([theta, passed[is_inside]])
             log_w, log_u = np.concatenate([log_w, w[inside]]), np.concatenate([log_u, u[inside]])
             bound = max(bound, log_w.max(initial=-math.inf))
         return as_tensor(theta[is_accepted][:n].reshape(*shape, theta.shape[1]))
