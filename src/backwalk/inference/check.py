@@ -11,7 +11,7 @@ from scipy import special
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.inference.conditionals import ParameterConditional
-from backwalk.model import FEWEST_UNSEEN, RARE, held_out_given, measure_distances, rarity
+from backwalk.model import FEWEST_UNSEEN, RARE, beyond_range, held_out_given, measure_distances, rarity
 from backwalk.streams import Stream
 
 Array = NDArray[np.float64]
@@ -67,16 +67,13 @@ def check_observations(
             "simulations) more. A fit with conditions=[data] keeps the distances of its held-out rows."
         )
     distance = measure_distances(model, rows, given)
-    columns, names = model.codec.columns, model.schema.names
-    ranges = np.array([columns[j].value_range for j in given])
-    with np.errstate(invalid="ignore"):
-        is_out = (rows[:, given] < ranges[:, 0]) | (rows[:, given] > ranges[:, 1])
+    names, is_beyond = model.schema.names, np.asarray(beyond_range(model, rows).any(axis=0))
     n_rows = sum(model.card.get(part, 0) for part in ("n_rows", "n_validation_rows"))
     return ObservationCheck(
         rarity(distance, reference),
         distance,
         len(reference),
-        tuple(names[given[i]] for i in np.flatnonzero(is_out.any(axis=0)).tolist()),
+        tuple(names[j] for j in given if is_beyond[j]),
         2.0 / (1.0 + n_rows),
         tuple(
             names[j] for j in _at_bounds(conditional, conditional.draw(rows, -(-_N_DRAWS // len(rows)), stream=stream))

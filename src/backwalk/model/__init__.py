@@ -59,7 +59,7 @@ from backwalk.model.rows import encode_complete, encode_given, encode_to_score, 
 from backwalk.model.sample import sample_numbered, sample_pieces, sample_rows
 from backwalk.model.score import MOST_EXACT_COLUMNS, log_density, log_prob_of_levels, rank_scores
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
-from backwalk.model.unseen import UnseenCells, broken_rules, check_policy, check_unseen, warn_of_unseen
+from backwalk.model.unseen import UnseenCells, beyond_range, broken_rules, check_policy, check_unseen, warn_of_unseen
 from backwalk.model.walks import WalkState, denoise, row_steps, walk_backward, walk_forward
 
 __all__ = [
@@ -79,6 +79,7 @@ __all__ = [
     "UnseenCells",
     "WalkState",
     "as_given",
+    "beyond_range",
     "blur_words",
     "bound",
     "broken_rules",

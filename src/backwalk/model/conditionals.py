@@ -19,7 +19,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from backwalk.diffusion import Denoiser, log_snr_by_coordinate
+from backwalk.diffusion import Denoiser
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
@@ -28,10 +28,10 @@ from backwalk.model.levels import probabilities_of_levels
 from backwalk.model.rows import (
     EncodedRows,
     encode_given,
+    estimate_given,
     map_tiles,
     one_number_given,
     where_number_applies,
-    with_levels_given,
 )
 from backwalk.model.sample import sample_candidates
 from backwalk.model.terms import read_cells, user_terms
@@ -370,13 +370,7 @@ def means_of_numbers(model: DiffusionModel, given: EncodedRows) -> Array:
     Means lie within the range of their columns. Raises SamplingDiverged where one is not finite.
     """
     codec = model.codec
-
-    def tile(rows: Tensor, known: Tensor) -> Tensor:
-        log_snr = log_snr_by_coordinate(torch.tensor(-torch.inf, device=rows.device), known).to(rows)
-        denoiser = with_levels_given(model.denoiser, codec, rows, known)
-        return denoiser(rows.nan_to_num().masked_fill(~known, 0.0), log_snr).double()
-
-    z = map_tiles(tile, given.rows, given.known, width=codec.n_encoded).numpy()
+    z = estimate_given(model, given.rows, given.known).numpy()
     means = np.full((len(z), len(codec.all_columns)), np.nan)
     for j, (column, place) in enumerate(zip(codec.all_columns, codec.slices, strict=True)):
         if column.chain is not None and column.is_linear:

@@ -23,11 +23,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from backwalk.diffusion import log_snr_by_coordinate
 from backwalk.errors import UnseenValuesWarning, warn_caller
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.levels import probabilities_of_levels
-from backwalk.model.rows import encode_given, map_tiles, numbers_given, with_levels_given
+from backwalk.model.rows import encode_given, estimate_given, map_tiles, numbers_given
 from backwalk.threads import on_one_thread
 from backwalk.torch_state import in_initial_torch_state
 
@@ -54,12 +53,7 @@ def measure_distances(model: DiffusionModel, values: Array, given: Sequence[int]
     if not bool(known[:, numbers].any()):
         return np.zeros(len(values))
 
-    def estimate(rows: Tensor, known: Tensor) -> Tensor:
-        log_snr = log_snr_by_coordinate(torch.tensor(-torch.inf, device=rows.device), known).to(rows)
-        denoiser = with_levels_given(model.denoiser, codec, rows, known)
-        return denoiser(rows.masked_fill(~known, 0.0), log_snr)
-
-    estimates = map_tiles(estimate, rows, known, width=codec.n_encoded).to(rows)
+    estimates = estimate_given(model, rows, known).to(rows)
     for i, block in enumerate(codec.blocks):
         if bool(asked[:, block.coordinates.start].any()):
             level = probabilities_of_levels(model, encoded, i).argmax(axis=1)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from backwalk.denoiser import EmbeddingDenoiser, TableDenoiser
-from backwalk.diffusion import Denoiser, RowwiseConditional
+from backwalk.diffusion import Denoiser, RowwiseConditional, log_snr_by_coordinate
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.diffusion_model import DiffusionModel
@@ -210,6 +210,17 @@ def with_levels_given(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Ten
     known = known.clone()
     known[:, codec.numbers] = False
     return denoiser.given_levels(rows, known)
+
+
+def estimate_given(model: DiffusionModel, rows: Tensor, known: Tensor) -> Tensor:
+    """Return E[x_0 | known] of encoded rows, (n, k), all other coordinates absent, in one evaluation: float64."""
+
+    def tile(rows: Tensor, known: Tensor) -> Tensor:
+        log_snr = log_snr_by_coordinate(torch.tensor(-torch.inf, device=rows.device), known).to(rows)
+        denoiser = with_levels_given(model.denoiser, model.codec, rows, known)
+        return denoiser(rows.nan_to_num().masked_fill(~known, 0.0), log_snr).double()
+
+    return map_tiles(tile, rows, known, width=model.codec.n_encoded)
 
 
 def given_all_levels(denoiser: Denoiser, codec: Codec, z: Tensor) -> tuple[Denoiser, Tensor]:

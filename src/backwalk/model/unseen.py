@@ -63,13 +63,18 @@ def check_unseen(
     return +cells
 
 
+def beyond_range(model: DiffusionModel, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return which cells of rows, (n, d), lie beyond the range of the fitted rows; missing ones do not."""
+    least, largest = np.array([column.value_range for column in model.codec.columns]).T
+    return np.asarray((values < least) | (values > largest))
+
+
 def count_beyond(model: DiffusionModel, values: NDArray[np.float64]) -> UnseenCells:
     """Count the cells of given rows, (n, d), that the model can make only as given: numbers beyond the fitted range."""
-    cells = UnseenCells()
+    cells, is_beyond = UnseenCells(), beyond_range(model, values)
     for j, column in enumerate(model.codec.columns):
-        least, largest = column.value_range
         if column.chain is not None:
-            cells[_BEYOND, model.schema.label(j)] = int(((values[:, j] < least) | (values[:, j] > largest)).sum())
+            cells[_BEYOND, model.schema.label(j)] = int(is_beyond[:, j].sum())
     return +cells
 
 
