@@ -14,9 +14,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from backwalk.denoiser.network import set_sizes
 from backwalk.denoiser.user_module import N_PROBES, Probes, checked_copy, random_probes
-from backwalk.errors import InvalidInput
-from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE, is_whole
+from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE
 from backwalk.streams import Stream
 
 _SHORTEST = 4  # length of a series that is not halved any more
@@ -39,7 +39,7 @@ class FCEmbedding:
     n_layers: int = 2
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        set_sizes(self, "leave it out", n_features=NETWORK_SIZE, width=NETWORK_SIZE, n_layers=NETWORK_DEPTH)
 
     def build(self, m: int, *, stream: Stream) -> nn.Module:
         """Return the module from m columns, with initial weights from `stream`."""
@@ -69,7 +69,8 @@ class CNNEmbedding:
     kernel_size: int = 5
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        most = {"n_features": NETWORK_SIZE, "n_channels": NETWORK_SIZE, "n_layers": NETWORK_DEPTH}
+        set_sizes(self, "leave it out", **most, kernel_size=NETWORK_SIZE)
 
     def build(self, m: int, *, stream: Stream) -> nn.Module:
         """Return the module from series of m values, with initial weights from `stream`."""
@@ -97,15 +98,6 @@ def build_embedding(embedding: Embedding, m: int, *, stream: Stream) -> nn.Modul
 def embedding_probes(m: int) -> Probes:
     """Return rows of m data columns on which an embedding is checked and recognised."""
     return Probes((random_probes(m),), f"data {(N_PROBES, m)} to features ({N_PROBES}, k)", None)
-
-
-def _check_sizes(sizes: FCEmbedding | CNNEmbedding) -> None:
-    """Convert sizes to Python's integers, as JSON requires, or raise InvalidInput."""
-    for name, size in list(vars(sizes).items()):
-        most = NETWORK_DEPTH if name == "n_layers" else NETWORK_SIZE
-        if not is_whole(size) or not 1 <= size <= most:
-            raise InvalidInput(f"{name} should be an integer in 1..{most}, but got {size!r}: leave it out.")
-        object.__setattr__(sizes, name, int(size))
 
 
 @torch.no_grad()

@@ -108,17 +108,14 @@ class EmbeddingDenoiser(TableDenoiser):
 
     def losses(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> Tensor:
         """Return the loss of each row's parameters, (n,), for the members' mean."""
-        entered = self._features(x_0) @ self.enter
-        of_members = [self._reading(self.network.of_member(k), entered[k : k + 1]) for k in range(self.n_members)]
+        of_members = self._of_members(x_0)
         points = self._points(*(part[None, :, self.kept] for part in (x_0, eps, log_snr, weight)))
         return self._losses(points, of_members)
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, k), for x_t, (n, k), at log_snr, (n, k), that of given data; they stay as they are."""
-        entered = self._features(x_t) @ self.enter
-        of_members = [self._reading(self.network.of_member(k), entered[k : k + 1]) for k in range(self.n_members)]
         x_0_hat = x_t.clone()
-        hat = self._means(x_t[:, self.kept], log_snr[:, self.kept], of_members)
+        hat = self._means(x_t[:, self.kept], log_snr[:, self.kept], self._of_members(x_t))
         x_0_hat[:, self.kept] = self._assembled(*hat)
         return x_0_hat
 
@@ -160,6 +157,11 @@ class EmbeddingDenoiser(TableDenoiser):
         data[:, self.places] = rows[:, self.coordinates]
         features: Tensor = self.embedding(data)
         return features
+
+    def _of_members(self, rows: Tensor) -> list[list[Tensor]]:
+        """Return each member's parameters, which have the features of rows, (n, k)."""
+        entered = self._features(rows) @ self.enter
+        return [self._reading(self.network.of_member(k), entered[k : k + 1]) for k in range(self.n_members)]
 
     @staticmethod
     def _reading(in_order: list[Tensor], entered: Tensor) -> list[Tensor]:

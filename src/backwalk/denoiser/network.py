@@ -20,6 +20,8 @@ from backwalk.errors import InvalidInput
 from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE, is_whole
 from backwalk.streams import Stream
 
+_USUAL = "64 units and 3 blocks are usual"
+
 
 class MemberLinear(nn.Module):
     """x -> x W + b for every member: (members, rows, n_in) -> (members, rows, n_out)."""
@@ -41,7 +43,7 @@ class Textbook:
     n_hidden: int = 4
 
     def __post_init__(self) -> None:
-        _set_sizes(self, width=NETWORK_SIZE, n_hidden=NETWORK_DEPTH)
+        set_sizes(self, _USUAL, width=NETWORK_SIZE, n_hidden=NETWORK_DEPTH)
 
     @property
     def n_members(self) -> int:
@@ -71,7 +73,7 @@ class Residual:
     n_members: int = 1
 
     def __post_init__(self) -> None:
-        _set_sizes(self, width=NETWORK_SIZE, n_blocks=NETWORK_DEPTH, n_members=NETWORK_SIZE)
+        set_sizes(self, _USUAL, width=NETWORK_SIZE, n_blocks=NETWORK_DEPTH, n_members=NETWORK_SIZE)
 
     def n_parameters(self, d: int, n_outputs: int | None = None) -> int:
         """Return how many weights and biases the module has; see `build`."""
@@ -180,12 +182,10 @@ def _zero_linear(members: int, n_in: int, n_out: int) -> MemberLinear:
     return MemberLinear(weight, bias)
 
 
-def _set_sizes(architecture: Textbook | Residual, **most: int) -> None:
-    """Convert sizes to Python's integers, as JSON requires, or raise InvalidInput."""
+def set_sizes(sizes: object, remedy: str, **most: int) -> None:
+    """Convert sizes to Python's integers, as JSON requires, or raise InvalidInput with a remedy."""
     for name, largest in most.items():
-        size = getattr(architecture, name)
+        size = getattr(sizes, name)
         if not is_whole(size) or not 1 <= size <= largest:
-            raise InvalidInput(
-                f"{name} should be an integer in 1..{largest}, but got {size!r}: 64 units and 3 blocks are usual."
-            )
-        object.__setattr__(architecture, name, int(size))
+            raise InvalidInput(f"{name} should be an integer in 1..{largest}, but got {size!r}: {remedy}.")
+        object.__setattr__(sizes, name, int(size))

@@ -58,7 +58,6 @@ from backwalk.training import (
     LogNormalLevels,
     NoiseLevels,
     Patterns,
-    Shares,
     Training,
     TrainingRows,
     split_rows,
@@ -179,8 +178,7 @@ def plan_fit(
         redraw=None if redraw is None else redraw.take(trained),
     )
 
-    # the coordinates that the chain makes from noise
-    from_noise = z[:, codec.drawn_numbers] if is_table else z
+    from_noise = z[:, codec.drawn_numbers] if is_table else z  # the coordinates that the chain makes from noise
     from_noise = from_noise.astype(np.float64, copy=False)
     floor = finest_scale(complete_cases(from_noise), stream=stream.child("floor"))
     if is_table:
@@ -200,6 +198,7 @@ def plan_fit(
         rules = embedding_rules(rules, len(trained))
     if not has_patience:
         rules = replace(rules, patience=None, patient_steps=0)
+    shares = default_shares(made, given_of_made, len(trained))
     max_steps, max_time = settings.max_steps, settings.max_time
     architecture = settings.denoiser or (None if previous_model is None else previous_model.architecture)
     d = made.n_encoded
@@ -233,11 +232,7 @@ def plan_fit(
         slowness=slowness,
         rows=rows,
         held_out=held_out,
-        patterns=_patterns(
-            codec, default_shares(made, given_of_made, len(trained)), conditions, always_given=data is not None
-        )
-        if is_table
-        else None,
+        patterns=Patterns.of(codec, shares, conditions, always_given=data is not None) if is_table else None,
         schedule=schedule,
         noise_levels=_noise_levels(training, schedule, floor),
         covariance=covariance,
@@ -303,10 +298,6 @@ def _embedded(chosen: ChosenColumns, conditions: Conditions) -> DataColumns:
     if not set(codec.varying) - set(columns):
         raise InvalidInput("conditions should leave columns that vary, which are the parameters: leave some out.")
     return DataColumns.of(codec, columns)
-
-
-def _patterns(codec: Codec, shares: Shares, conditions: Conditions, *, always_given: bool) -> Patterns:
-    return replace(Patterns.of(codec, shares, conditions), always_given=always_given)
 
 
 def _of_mean_one(weights: NDArray[np.float64]) -> Tensor:

@@ -104,7 +104,12 @@ class Patterns:
 
     @classmethod
     def of(
-        cls, codec: Codec, shares: Shares, given: Literal["any"] | Sequence[Sequence[int]] | None = None
+        cls,
+        codec: Codec,
+        shares: Shares,
+        given: Literal["any"] | Sequence[Sequence[int]] | None = None,
+        *,
+        always_given: bool = False,
     ) -> Patterns:
         """Return the patterns of a codec's encoded rows; `given` are sets of the user's columns."""
         first = codec.first_of_part
@@ -125,7 +130,14 @@ class Patterns:
             (int(part[s.start]), int(part[s.stop - 1])) if s.stop > s.start else (-1, -1) for s in codec.slices
         )
         return cls(
-            *of_parts, shares, given=sets, wide=wide, dates=dates, rules=codec.rules, parts_of_cells=parts_of_cells
+            *of_parts,
+            shares,
+            given=sets,
+            wide=wide,
+            dates=dates,
+            rules=codec.rules,
+            always_given=always_given,
+            parts_of_cells=parts_of_cells,
         )
 
     def draw(self, rows: int, *, stream: Stream) -> Tensor:
