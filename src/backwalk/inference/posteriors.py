@@ -530,21 +530,6 @@ class Posterior:
         """
         _check_prior(prior)
         conditional, rows = replace(self._conditional, prior=prior), self._observed(x)
-        continuous = conditional.model.codec.continuous
-        uneven = [
-            name for name, j in zip(conditional.names, conditional.parameters, strict=True) if j not in continuous
-        ]
-        if len(rows) > 1:
-            raise InvalidInput(
-                f"x should be one observation for a truncated prior, but has {len(rows)} rows: give one."
-            )
-        if not is_number(epsilon) or not 1e-4 <= epsilon <= 0.5:
-            raise InvalidInput(f"epsilon should be a number from 1e-4 to 0.5, but got {epsilon!r}: 1e-3 is usual.")
-        if uneven:
-            raise InvalidInput(
-                f"A truncated prior needs parameters on a continuous scale, but {listed(uneven)} are not: fit them as "
-                'columns={name: "number"}, or draw from the prior.'
-            )
         return truncate(conditional, rows, epsilon=epsilon, stream=_stream(random_state))
 
     def to_arviz_dict(self, theta: Any, x: Any = None) -> dict[str, dict[str, Array]]:

@@ -29,6 +29,7 @@ from backwalk.formatting import listed
 from backwalk.inference.conditionals import ParameterConditional
 from backwalk.inference.importance import Proposal, draw_weighted, fit_proposal
 from backwalk.inference.values import as_tensor, read_parameters, read_shape
+from backwalk.limits import is_number
 from backwalk.streams import RandomState, Stream, as_stream
 
 Array = NDArray[np.float64]
@@ -144,8 +145,10 @@ class TruncatedPrior:
 def truncate(conditional: ParameterConditional, row: Array, *, epsilon: float, stream: Stream) -> TruncatedPrior:
     """Return the prior of a conditional within the region of highest density 1 - epsilon given a row, (1, d).
 
-    Raises InvalidInput where the prior has no mass there.
+    Raises InvalidInput for several rows, for another epsilon than 1e-4 to 0.5, for parameters that are not on a
+    continuous scale, and where the prior has no mass there.
     """
+    _check(conditional, row, epsilon)
     n = int(np.clip(math.ceil(_DRAWS_BEYOND / epsilon), _FEWEST_DRAWS, _MOST_DRAWS))
     theta = conditional.draw(row, n, stream=stream.child("posterior"))[0]
     log_p = conditional.log_prob(theta, row, n_intervals=_N_INTERVALS)[:, 0]
@@ -169,3 +172,17 @@ def truncate(conditional: ParameterConditional, row: Array, *, epsilon: float, s
     inside = weighted.points[np.isfinite(weighted.log_weights)]
     log_w = conditional.log_density_encoded(conditional.log_prior, inside) - proposal.log_density(inside)
     return TruncatedPrior(math.exp(weighted.log_integral), region, proposal, float(log_w.max()))
+
+
+def _check(conditional: ParameterConditional, row: Array, epsilon: float) -> None:
+    continuous = conditional.model.codec.continuous
+    uneven = [name for name, j in zip(conditional.names, conditional.parameters, strict=True) if j not in continuous]
+    if len(row) > 1:
+        raise InvalidInput(f"x should be one observation for a truncated prior, but has {len(row)} rows: give one.")
+    if not is_number(epsilon) or not 1e-4 <= epsilon <= 0.5:
+        raise InvalidInput(f"epsilon should be a number from 1e-4 to 0.5, but got {epsilon!r}: 1e-3 is usual.")
+    if uneven:
+        raise InvalidInput(
+            f"A truncated prior needs parameters on a continuous scale, but {listed(uneven)} are not: fit them as "
+            'columns={name: "number"}, or draw from the prior.'
+        )
