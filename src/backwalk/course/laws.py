@@ -97,6 +97,12 @@ def signal_and_noise(t: int) -> tuple[float, float]:
     return math.sqrt(ALPHA_BAR[t]), math.sqrt(1.0 - ALPHA_BAR[t])
 
 
+def noisy(t: int) -> Array:
+    """Return the points x_t of x_0 and eps, on the chain of the cases."""
+    a, b = signal_and_noise(t)
+    return a * X_0 + b * EPS
+
+
 def at(t: int, *more: str) -> str:
     """Return in words where a case is."""
     return ", ".join([f"t = {t}", f"beta_t = {BETA[t]:.6g}", f"alpha_bar_t = {ALPHA_BAR[t]:.6g}", *more])
@@ -166,8 +172,7 @@ def _(q_sample: Callable[..., Any]) -> Iterator[Case]:
     "alpha_bar[t] works for a column t too, and then has the shape (n, 1). Use only operations that keep it.",
 )
 def _(q_sample: Callable[..., Any]) -> Iterator[Case]:
-    a, b = signal_and_noise(4)
-    yield Case(at(4), q_sample(X_0, 4, EPS, ALPHA_BAR), a * X_0 + b * EPS)
+    yield Case(at(4), q_sample(X_0, 4, EPS, ALPHA_BAR), noisy(4))
     t = np.array([[2], [7], [N]])
     a, b = np.sqrt(ALPHA_BAR[t]), np.sqrt(1.0 - ALPHA_BAR[t])
     yield Case("t = 2, 7 and 10 in three rows", q_sample(X_0, t, EPS, ALPHA_BAR), a * X_0 + b * EPS)
@@ -290,8 +295,7 @@ def _(eps_to_x0: Callable[..., Any]) -> Iterator[Case]:
 )
 def _(eps_to_x0: Callable[..., Any]) -> Iterator[Case]:
     for t in range(1, N + 1):
-        a, b = signal_and_noise(t)
-        yield Case(at(t), eps_to_x0(a * X_0 + b * EPS, EPS, t, ALPHA_BAR), X_0)
+        yield Case(at(t), eps_to_x0(noisy(t), EPS, t, ALPHA_BAR), X_0)
 
 
 @law(
@@ -310,8 +314,7 @@ def _(mu_theta: Callable[..., Any]) -> Iterator[Case]:
     "The noise is taken away. 1 - alpha_bar_1 = beta_1: what must the factor of eps be at t = 1?",
 )
 def _(mu_theta: Callable[..., Any]) -> Iterator[Case]:
-    a, b = signal_and_noise(1)
-    yield Case(at(1), mu_theta(a * X_0 + b * EPS, EPS, 1, BETA, ALPHA_BAR), X_0)
+    yield Case(at(1), mu_theta(noisy(1), EPS, 1, BETA, ALPHA_BAR), X_0)
 
 
 @law(
@@ -321,8 +324,7 @@ def _(mu_theta: Callable[..., Any]) -> Iterator[Case]:
 )
 def _(mu_theta: Callable[..., Any]) -> Iterator[Case]:
     for t in range(1, N + 1):
-        a, b = signal_and_noise(t)
-        x_t = a * X_0 + b * EPS
+        x_t = noisy(t)
         yield Case(at(t), mu_theta(x_t, EPS, t, BETA, ALPHA_BAR), posterior_mean(x_t, X_0, t))
 
 
@@ -376,8 +378,7 @@ def _(simple_loss: Callable[..., Any]) -> Iterator[Case]:
 )
 def _(ancestral_step: Callable[..., Any]) -> Iterator[Case]:
     for t in range(1, N + 1):
-        a, b = signal_and_noise(t)
-        x_t = a * X_0 + b * EPS
+        x_t = noisy(t)
         step = ancestral_step(x_t, EPS, t, ZERO, BETA, ALPHA_BAR, _sigma_sq())
         yield Case(at(t, "z = 0"), step, posterior_mean(x_t, X_0, t))
 
@@ -388,8 +389,7 @@ def _(ancestral_step: Callable[..., Any]) -> Iterator[Case]:
     "That step is the one from t = 1. Its mean is the best guess of x_0, and noise would only blur it.",
 )
 def _(ancestral_step: Callable[..., Any]) -> Iterator[Case]:
-    a, b = signal_and_noise(1)
-    yield Case(at(1), ancestral_step(a * X_0 + b * EPS, EPS, 1, Z, BETA, ALPHA_BAR, _sigma_sq()), X_0)
+    yield Case(at(1), ancestral_step(noisy(1), EPS, 1, Z, BETA, ALPHA_BAR, _sigma_sq()), X_0)
 
 
 @law(
@@ -399,8 +399,7 @@ def _(ancestral_step: Callable[..., Any]) -> Iterator[Case]:
 )
 def _(ancestral_step: Callable[..., Any]) -> Iterator[Case]:
     for t in range(2, N + 1):
-        a, b = signal_and_noise(t)
-        x_t = a * X_0 + b * EPS
+        x_t = noisy(t)
         step = ancestral_step(x_t, EPS, t, Z, BETA, ALPHA_BAR, _sigma_sq())
         words = at(t, f"sigma_sq[t] = {_sigma_sq()[t]:.6g}")
         yield Case(words, step, posterior_mean(x_t, X_0, t) + math.sqrt(_sigma_sq()[t]) * Z)
@@ -424,9 +423,8 @@ def _(ddim_step: Callable[..., Any]) -> Iterator[Case]:
 )
 def _(ddim_step: Callable[..., Any]) -> Iterator[Case]:
     for t, s in ((2, 1), (5, 4), (N, 3), (N, 7), (6, 1)):
-        (a_s, b_s), (a_t, b_t) = signal_and_noise(s), signal_and_noise(t)
         words = at(t, f"s = {s}", f"alpha_bar_s = {ALPHA_BAR[s]:.6g}")
-        yield Case(words, ddim_step(a_t * X_0 + b_t * EPS, EPS, t, s, ALPHA_BAR), a_s * X_0 + b_s * EPS)
+        yield Case(words, ddim_step(noisy(t), EPS, t, s, ALPHA_BAR), noisy(s))
 
 
 @law(
