@@ -7,6 +7,7 @@ RUNTIME := $(VENV)/.installed
 STAMP := $(VENV)/.installed-from-pyproject
 BENCH_STAMP := $(VENV)/.installed-bench
 WEB_STAMP := $(VENV)/.installed-test-web
+DOCS_STAMP := $(VENV)/.installed-docs
 SCALE_STAMP := $(VENV)/.installed-test-scale
 
 # Each worker runs its tests on one thread: threads that wait for a busy core make small products far slower.
@@ -14,7 +15,7 @@ SCALE_STAMP := $(VENV)/.installed-test-scale
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .PHONY: demo test trust test-web test-scale test-slow floor versions mutants soak check format notebook bench bench-full \
-	bench-tables release-check clean
+	bench-tables docs docs-serve release-check clean
 
 # Installs only what it needs, and shows how that goes.
 demo: $(RUNTIME)
@@ -85,6 +86,15 @@ bench-full: $(BENCH_STAMP)
 bench-tables: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks.tables_page --size short
 
+# The site, with all its cells and scripts run: out/site/index.html. Cells and scripts that did not change are not run again.
+# A quick look without their outputs: make docs ARGS="-D nb_execution_mode=off -D plot_gallery=False"
+docs: $(DOCS_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W -n --keep-going -d out/site-doctrees $(ARGS) docs out/site
+	@echo "The site is out/site/index.html"
+
+docs-serve: docs
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory out/site 8000
+
 # Whether this version can be released: built twice, checked, and used in an empty environment under a temporary folder.
 release-check:
 	$(PYTHON) .ci/release.py
@@ -112,6 +122,10 @@ $(BENCH_STAMP): $(STAMP)
 
 $(WEB_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test-web]"
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	@.ci/install "tools for the site" $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -e ".[docs]"
 	@touch $@
 
 $(SCALE_STAMP): $(STAMP)

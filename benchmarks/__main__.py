@@ -62,7 +62,7 @@ FOLDERS = {"full": OUT / "bench-full", "short": OUT / "bench", "quick": OUT / "b
 @click.option("--methods", help="Methods of suite, mixed, adult, magic, gaps, rubin and inference, with commas.")
 @click.option("--results", type=click.Path(path_type=Path), help="Folder of the results, in place of out/bench...")
 @click.option("--page", type=click.Path(path_type=Path), help="The page, in place of benchmarks.md in that folder.")
-@click.option("--publish", is_flag=True, help="Results and page are the project's own: benchmarks/results, docs.")
+@click.option("--publish", is_flag=True, help="Write the project's own results and page (benchmarks/results, docs).")
 @click.option("--render-only", is_flag=True, help="Measure nothing.")
 def main(
     parts: tuple[str, ...],
@@ -77,7 +77,7 @@ def main(
     if publish and not (render_only or size == "full"):
         raise SystemExit(f"--publish should go with --size full, but got {size}.")
     folder = results or (HERE / "results" if publish else FOLDERS[size])
-    where = page or (HERE.parent / "docs" / "benchmarks.md" if publish else folder / "benchmarks.md")
+    where = page or (HERE.parent / "docs" / "maintainers" / "benchmarks.md" if publish else folder / "benchmarks.md")
     chosen = () if render_only else parts or tuple(PARTS)
     given, sizes = _given(**changes), {part: PARTS[part].SIZES[size] for part in chosen}
     idle = [name for name in given if not any(hasattr(each, name) for each in sizes.values())]

@@ -47,7 +47,7 @@ Source: Jolicoeur-Martineau, Fatras and Kachman 2024.
 @click.option("--sets", help="Data sets of the protocol, with commas.")
 @click.option("--methods", help="Methods of the protocol, with commas.")
 @click.option("--seeds", type=int, help="Splits of the data.")
-@click.option("--publish", is_flag=True, help="Results and page are the project's own: benchmarks/results, docs.")
+@click.option("--publish", is_flag=True, help="Write the project's own results and page (benchmarks/results, docs).")
 @click.option("--render-only", is_flag=True, help="Measure nothing.")
 def main(
     parts: tuple[str, ...],
@@ -60,7 +60,7 @@ def main(
 ) -> None:
     """Run the parts, all of them where none is named, and render what there is."""
     folder = HERE / "results" / "tables" if publish else OUT / f"bench-tables-{size}"
-    page = HERE.parent / "docs" / "table_benchmarks.md" if publish else folder / "table_benchmarks.md"
+    page = HERE.parent / "docs" / "maintainers" / "table_benchmarks.md" if publish else folder / "table_benchmarks.md"
     try:
         for name in () if render_only else parts or tuple(PARTS):
             sizes = PARTS[name].SIZES[size]

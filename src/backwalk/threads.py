@@ -91,7 +91,7 @@ def keep_freed_memory() -> bool:
 
     A step of training or sampling allocates and frees the same few megabytes of activations each time. By default glibc
     returns such blocks to the system and takes fresh, zeroed pages for the next step, which on small networks is a
-    third of a step's time (docs/architecture.md). On other systems nothing changes.
+    third of a step's time (docs/maintainers/architecture.md). On other systems nothing changes.
     """
     if not sys.platform.startswith("linux"):
         return False

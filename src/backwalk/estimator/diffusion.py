@@ -52,7 +52,8 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
     """Denoising diffusion model of the rows of a table.
 
     Noise is added to the rows in small steps until only noise is left, and a network learns to remove it. New rows are
-    made by starting from noise and removing it step by step. All defaults follow from the data (docs/defaults.md).
+    made by starting from noise and removing it step by step. All defaults follow from the data
+    (docs/maintainers/defaults.md).
     `Diffusion.ddpm()` has the settings of the course notebook.
 
     Parameters
@@ -110,7 +111,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
     conditions : "auto", "any", None or list of lists of columns, default="auto"
         Which columns may be given to `sample`, `score_samples` and `impute`: any, none, or one of some sets of columns.
         "auto" is any for tables with levels or gaps, and none for numbers alone, whose whole rows are then learnt
-        better in the same time (docs/defaults.md).
+        better in the same time (docs/maintainers/defaults.md).
     unseen : {"nearest", "error"}, default="nearest"
         What later calls do about values that the fit did not see, such as a new label. "nearest" warns of them: where
         they are given, numbers and ordered categories count as the nearest level, and other labels as missing; where

@@ -1,7 +1,7 @@
 """Make the pictures of docs/web.md: the page of `backwalk web` in Chromium.
 
-Run from the root of the repository: `python docs/page_png.py`. Needs playwright and Chromium, called `chromium` or
-named by the environment variable CHROMIUM.
+Run from the root of the repository: `python docs/pictures/page_png.py`. Needs playwright and Chromium, called
+`chromium` or named by the environment variable CHROMIUM.
 """
 
 import io

@@ -1,7 +1,7 @@
-"""Draw docs/report.png: the head of the report of `backwalk demo`, as Chromium shows it.
+"""Draw docs/pictures/report.png: the head of the report of `backwalk demo`, as Chromium shows it.
 
-Run from the root of the repository: `python docs/report_png.py [REPORT.html]`. Without a report the demo is run first.
-Needs Chromium, called `chromium` or named by the environment variable CHROMIUM.
+Run from the root of the repository: `python docs/pictures/report_png.py [REPORT.html]`. Without a report the
+demo is run first. Needs Chromium, called `chromium` or named by the environment variable CHROMIUM.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Draw docs/moons.gif: pure noise becoming two moons, by a freshly fitted model."""
+"""Draw docs/pictures/moons.gif: pure noise becoming two moons, by a freshly fitted model."""
 
 from pathlib import Path
 

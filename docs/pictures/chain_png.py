@@ -1,4 +1,4 @@
-"""Draw docs/chain.png: the chain forward, from two moons to noise, and backward, by a freshly fitted model."""
+"""Draw docs/pictures/chain.png: the chain forward, from two moons to noise, and backward, by a freshly fitted model."""
 
 from pathlib import Path
 
