@@ -1,5 +1,6 @@
 """The public face: its names, and that it costs nothing to look at."""
 
+import importlib
 import subprocess
 import sys
 
@@ -48,6 +49,29 @@ def test_public_names_are_these():
     assert set(NAMES) <= set(dir(backwalk))
     for name in NAMES:
         assert getattr(backwalk, name).__name__ == name
+
+
+def test_packages_load_on_first_use():
+    for name in ("datasets", "diffusion", "inference", "sampling", "table"):
+        assert backwalk.__getattr__(name).__name__ == f"backwalk.{name}"  # as of a name that is not yet there
+        assert name in dir(backwalk)
+
+
+@pytest.mark.parametrize(
+    ("home", "names"),
+    {
+        "assess": ["Calibration", "Fidelity"],
+        "diffusion": ["BoundTerms", "LogDensity"],
+        "estimator": ["Pooled"],
+        "fit": ["FitProgress"],
+        "inference": ["ObservationCheck", "Posterior", "TruncatedPrior", "WeightedDraws"],
+        "model": ["Conditional", "DiffusionModel", "WalkState"],
+        "training": ["History"],
+    }.items(),
+)
+def test_what_public_methods_return_has_a_home(home, names):
+    package = importlib.import_module(f"backwalk.{home}")
+    assert all(isinstance(getattr(package, name), type) and name in package.__all__ for name in names)
 
 
 def test_an_unknown_name_is_an_attribute_error():

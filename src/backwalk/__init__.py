@@ -1,4 +1,4 @@
-"""backwalk: denoising diffusion for vectors.
+"""backwalk: denoising diffusion for vectors and tables.
 
 >>> import numpy as np
 >>> from backwalk import Diffusion
@@ -6,7 +6,8 @@
 >>> Diffusion(max_steps=20, random_state=0).fit(X).sample(5, random_state=1).shape
 (5, 2)
 
-The names below load on first use, so that importing the package, and `backwalk --help`, need no torch.
+The names below, and the packages such as `backwalk.datasets`, load on first use, so that importing this package, and
+`backwalk --help`, need no torch.
 """
 
 from __future__ import annotations
@@ -15,6 +16,18 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backwalk import assess as assess
+    from backwalk import course as course
+    from backwalk import datasets as datasets
+    from backwalk import denoiser as denoiser
+    from backwalk import diffusion as diffusion
+    from backwalk import estimator as estimator
+    from backwalk import inference as inference
+    from backwalk import model as model
+    from backwalk import report as report
+    from backwalk import sampling as sampling
+    from backwalk import table as table
+    from backwalk import training as training
     from backwalk.denoiser import CNNEmbedding, FCEmbedding, Residual, Textbook
     from backwalk.diffusion import NoiseSchedule
     from backwalk.errors import (
@@ -96,11 +109,29 @@ _HOMES = {
 }
 
 
+_PACKAGES = {
+    "assess",
+    "course",
+    "datasets",
+    "denoiser",
+    "diffusion",
+    "estimator",
+    "inference",
+    "model",
+    "report",
+    "sampling",
+    "table",
+    "training",
+}
+
+
 def __getattr__(name: str) -> Any:
+    if name in _PACKAGES:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted({*globals(), *__all__, *_PACKAGES})

@@ -1,12 +1,13 @@
-"""Values as JSON and in sentences, errors in one line, and text without control characters."""
+"""Values as JSON, in sentences and in tables, errors in one line, and text without control characters."""
 
 from __future__ import annotations
 
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from html import escape
 from typing import Any
 
 MOST_NAMED = 6
@@ -49,6 +50,22 @@ def listed(texts: Iterable[str]) -> str:
     texts = list(texts)
     more = len(texts) - MOST_NAMED
     return ", ".join(texts[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table for notebooks. It names no colours, so that it takes those of the page, light or dark.
+
+    >>> html_table("one row", ["name"], [["a < b"]]).count("a &lt; b")
+    1
+    """
+    left = 'style="text-align: left; white-space: pre-wrap; vertical-align: top"'
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag} {left}>{escape(visible(cell))}</{tag}>' for cell in cells)}</tr>"
+
+    head = f"<thead>{line(header, 'th')}</thead>" if header else ""
+    body = "".join(line(cells, "td") for cells in rows)
+    return f"<div>{escape(visible(caption))}</div><table>{head}<tbody>{body}</tbody></table>"
 
 
 def byte_words(n: int) -> str:

@@ -1,6 +1,7 @@
 """An assessment as a whole: one set of nulls, one record, progress and threads."""
 
 import json
+from html import unescape
 
 import numpy as np
 import pytest
@@ -16,6 +17,15 @@ from backwalk.streams import Stream
 from .moons import MOONS, SOME, TRAINING, UNSEEN, assessed, fitted
 
 pytestmark = pytest.mark.usefixtures("cheap_scores")
+
+
+def test_it_is_shown_by_its_leading_figures_and_in_a_notebook_by_its_answers():
+    fidelity = assessed()
+    assert len(repr(fidelity)) < 150
+    assert f"{fidelity.model.negative_log_density.value:.1f}" in repr(fidelity)
+    shown = unescape(fidelity._repr_html_())
+    assert all(answer.text in shown for answer in fidelity.answers)
+    assert all(warning in shown for warning in fidelity.warnings)
 
 
 def test_all_models_are_compared_with_the_same_nulls():

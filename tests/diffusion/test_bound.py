@@ -5,6 +5,7 @@ denoisers nothing here is statistical unless it says so.
 """
 
 import math
+import re
 
 import pytest
 import torch
@@ -227,6 +228,18 @@ def test_float32_agrees_with_float64():
     assert single.per_row.dtype == torch.float64
     torch.testing.assert_close(single.transitions, double.transitions, rtol=1e-3, atol=1e-6)
     assert single.total == pytest.approx(double.total, rel=1e-4)
+
+
+def test_a_notebook_shows_the_terms_and_their_sum():
+    schedule = NoiseSchedule.linear(20)
+    mean, covariance, x_0 = problem(2)
+    denoiser = GaussianDenoiser(mean, covariance)
+    terms = variational_bound(denoiser, x_0, schedule, beta_variance(schedule), stream=Stream(0))
+    cells = re.findall(r"<td[^>]*>([^<]*)</td>", terms._repr_html_())
+    values = dict(zip(cells[::3], map(float, cells[1::3]), strict=True))
+    assert list(values)[-1] == "bound, L"
+    assert sum(list(values.values())[:-1]) == pytest.approx(values["bound, L"], abs=2e-4)
+    assert f"{terms.total_standard_error:.4f}" in cells
 
 
 def test_random_noise_estimates_the_exact_bound_and_repeats():

@@ -77,6 +77,20 @@ def test_a_number_given_others_has_their_mean_and_quantiles(penguins, penguins_d
     assert repr(found) == "Conditional(column 'y', 12 rows)"
 
 
+def test_a_notebook_shows_the_first_rows_and_makes_no_draws_for_them():
+    schema = Schema(("a<b",), ("string",), "pandas", labels=(("<i>", "other"),))
+    shown = Conditional("column 'a<b'", schema, np.array([0.0, 1.0]), np.full((7, 2), 0.5))._repr_html_()
+    assert "P(&#x27;&lt;i&gt;&#x27;)" in shown
+    assert "<i>" not in shown
+    assert shown.count("<tr>") == 7  # a head, five rows, and dots
+    made = []
+    found = Conditional("column 'x'", SCHEMA, lambda: made.append(1) or np.ones((2, 9)), expected=np.array([1.25, 2.0]))
+    assert "1.25" in found._repr_html_()
+    assert not made
+    assert found.draws.shape == (2, 9)
+    assert "95%" in found._repr_html_()
+
+
 def test_the_mean_of_a_transformed_number_is_near_its_closed_form_without_a_draw(monkeypatch):
     # Given z_0, z_1 is a mixture of two normals, and x_1 = 2 sinh(1.5 z_1): E sinh(c z) = exp(c^2 v / 2) sinh(c m).
     weights, means = torch.tensor([0.4, 0.6]), torch.tensor([[-0.5, -1.0], [0.5, 0.6]]).double()

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from backwalk.assess.statistics import Figure
 from backwalk.assess.statistics.downstream import Utility
+from backwalk.assess.topics.closeness import C2ST
 from backwalk.assess.topics.columns import ColumnScores
 from backwalk.assess.topics.conditionals import ConditionalScores
 from backwalk.assess.topics.likelihood import LikelihoodScores
@@ -15,8 +16,9 @@ from backwalk.assess.topics.membership import MembershipScores
 from backwalk.assess.topics.memorisation import MemorisationScores
 from backwalk.assess.topics.posteriors import PosteriorScores
 from backwalk.assess.topics.rows import RowChecks
+from backwalk.assess.words import estimate_text, figure_texts, percent
 from backwalk.estimates import Estimate, Rows
-from backwalk.formatting import as_json
+from backwalk.formatting import as_json, html_table
 from backwalk.model import DiffusionModel, time_limit_words
 
 VERSION = 7
@@ -60,7 +62,7 @@ class Answer:
     text: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Calibration:
     """Whether a model's posteriors given declared data are calibrated: answers in words, warnings, and the numbers.
 
@@ -81,6 +83,25 @@ class Calibration:
         answers = [f"{answer.question} {answer.text}" for answer in self.answers]
         return [*answers, *(["Before you use it:"] if self.warnings else []), *(f"- {each}" for each in self.warnings)]
 
+    def __repr__(self) -> str:
+        """Return the leading figures and the number of warnings; `lines` has the answers."""
+        n = len(self.warnings)
+        return f"{type(self).__name__}({self._figures()}; {n} warning{'' if n == 1 else 's'})"
+
+    def _figures(self) -> str:
+        """Return the leading figures in a few words."""
+        if self.posterior is None:
+            return f"{self.checks.n_unseen:,} unseen rows"
+        curve = self.posterior.expected_coverage
+        limit = f"that of exact posteriors by less than {percent(curve.limit)} in 95 % of cases"
+        return f"{self.posterior.n_pairs:,} unseen rows: coverage off by up to {percent(curve.deviation)}, {limit}"
+
+    def _repr_html_(self) -> str:
+        """Return the answers and the warnings as a table, for notebooks."""
+        rows = [(answer.question, answer.text) for answer in self.answers]
+        warnings = [("Before you use it:" if i == 0 else "", text) for i, text in enumerate(self.warnings)]
+        return html_table(f"{type(self).__name__}: {self._figures()}", [], [*rows, *warnings])
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but rows as plain JSON values; a number that is not finite becomes None."""
         record = {"version": VERSION}
@@ -91,7 +112,7 @@ class Calibration:
         return dict(as_json(record))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Fidelity(Calibration):
     """How faithful a model is: answers in words, the warnings, and the numbers behind them, topic by topic.
 
@@ -120,6 +141,11 @@ class Fidelity(Calibration):
     def models(self) -> tuple[ModelScores, ...]:
         """The diffusion model, then the baselines."""
         return (self.model, *self.baselines)
+
+    def _figures(self) -> str:
+        accuracy, null, _ = figure_texts(self.model.figure(C2ST))
+        log_density = estimate_text(self.model.negative_log_density)
+        return f"{self.checks.n_unseen:,} unseen rows: C2ST {accuracy} (null {null}), -log p {log_density} nats"
 
 
 def collect_warnings(

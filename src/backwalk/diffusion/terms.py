@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from backwalk.formatting import html_table
+
 
 @dataclass(frozen=True, eq=False)
 class BoundTerms:
@@ -37,6 +39,19 @@ class BoundTerms:
             f"{levels}prior {self.prior:.4f}, transitions {float(self.transitions.sum()):.4f}, reconstruction "
             f"{self.reconstruction:.4f})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return the terms as a table, for notebooks."""
+        terms = [
+            *([("levels", self.levels, self.levels_standard_error)] if self.levels else []),
+            ("prior, L_N", self.prior, self.prior_standard_error),
+            ("transitions, the sum of L_{t-1} over t", float(self.transitions.sum()), None),
+            ("reconstruction, L_0", self.reconstruction, self.reconstruction_standard_error),
+            ("bound, L", self.total, self.total_standard_error),
+        ]
+        rows = [(name, f"{value:.4f}", "" if error is None else f"{error:.4f}") for name, value, error in terms]
+        caption = f"Bound on -log p, the mean over {self.n_rows:,} rows"
+        return html_table(caption, ["term", "nats per row", "standard error"], rows)
 
     @property
     def n_rows(self) -> int:

@@ -13,6 +13,7 @@ from backwalk.fit.columns import ChosenColumns, choose_columns, choose_from_file
 from backwalk.fit.distil import default_distillation, default_pairs, default_student, distil_model
 from backwalk.fit.fit import fit_model, warn_of_set_aside
 from backwalk.fit.oracle import oracle_model
+from backwalk.fit.progress import FitProgress
 from backwalk.fit.rules import (
     FitRules,
     default_architecture,
@@ -38,6 +39,7 @@ from backwalk.fit.table_rules import default_evaluations, default_shares, table_
 __all__ = [
     "CheckpointOptions",
     "ChosenColumns",
+    "FitProgress",
     "FitRules",
     "Settings",
     "check_budget",

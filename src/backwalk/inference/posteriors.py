@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.errors import FewEffectiveDrawsWarning, InvalidInput
-from backwalk.formatting import listed
+from backwalk.formatting import MOST_NAMED, html_table, listed
 from backwalk.inference.check import ObservationCheck, check_observations
 from backwalk.inference.conditionals import ParameterConditional, Prior
 from backwalk.inference.gradients import attached
@@ -28,7 +28,7 @@ from backwalk.inference.pooled import Product
 from backwalk.inference.truncated import TruncatedPrior, truncate
 from backwalk.inference.values import as_tensor, asks_for_gradient, read_observations, read_parameters, read_shape
 from backwalk.limits import is_number, is_whole
-from backwalk.model import DiffusionModel, column_numbers, refuse_without_gradient, warn_of_far
+from backwalk.model import DiffusionModel, column_numbers, refuse_without_gradient, user_terms, warn_of_far
 from backwalk.sampling import Sampler
 from backwalk.streams import RandomState, Stream, as_stream
 
@@ -38,7 +38,7 @@ _MOST_SIZE, _DRAWS_PER_SIZE = 2_000.0, 4.0  # of `sample`: a quarter of the draw
 _FEW = 100.0  # effective draws
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class WeightedDraws:
     """Weighted draws of a posterior given several observations: `theta`, (n, k), and normalised `log_weights`, (n,).
 
@@ -52,6 +52,13 @@ class WeightedDraws:
     effective_sample_size: float
     log_integral: float
     standard_error: float
+
+    def __repr__(self) -> str:
+        """Return how many draws there are, and what they are worth."""
+        return (
+            f"WeightedDraws({len(self.theta):,} draws, effective sample size {self.effective_sample_size:,.0f}; "
+            f"log_integral {self.log_integral:.4f} +- {self.standard_error:.4f})"
+        )
 
 
 def posterior(model: Any, given: Sequence[str | int], *, prior: Prior | None = None) -> Posterior:
@@ -567,6 +574,18 @@ class Posterior:
     def __repr__(self) -> str:
         """Return the names of parameters and observations."""
         return f"Posterior({listed(self.parameter_names)} given {listed(self.observation_names)})"
+
+    def _repr_html_(self) -> str:
+        """Return the columns and the default observation as a table, for notebooks."""
+        model, rows = self._conditional.model, self._default_rows
+        x = [""] * len(self.observation_names)
+        if rows is not None:
+            x = [listed(user_terms(model.schema, j, row[j], digits=4) for row in rows) for j in self._conditional.given]
+        parameters = [(name, "parameter", "") for name in self.parameter_names]
+        observations = [(name, "observed", value) for name, value in zip(self.observation_names, x, strict=True)]
+        more = len(observations) - MOST_NAMED
+        shown = [*observations[:MOST_NAMED], *([(f"{more} more", "observed", "")] if more > 0 else [])]
+        return html_table("Posterior", ["column", "role", "default x"], [*parameters, *shown])
 
     def _observed(self, x: Any, *, warns: bool = True) -> Array:
         """Return observations as rows, (m, d), and warn of such that are far from the fitted rows, once for each x."""

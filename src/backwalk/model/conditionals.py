@@ -21,7 +21,7 @@ from torch import Tensor
 
 from backwalk.diffusion import Denoiser
 from backwalk.errors import InvalidInput, SamplingDiverged
-from backwalk.formatting import listed
+from backwalk.formatting import MOST_NAMED, html_table, listed
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.draw import make_solver
 from backwalk.model.levels import probabilities_of_levels
@@ -43,6 +43,7 @@ from backwalk.torch_state import in_initial_torch_state
 Array = NDArray[np.float64]
 _MEAN_NODES, _MEAN_EVALUATIONS = 6, 10  # of the quadrature of a mean, and of the path of each of its nodes
 _MEAN_ROWS = 256  # of a tile, each with all nodes
+_ROWS_SHOWN = 5  # in a notebook
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -196,6 +197,29 @@ class Conditional:
             return f"Conditional({self.label}, {rows})"
         levels = listed(user_terms(self.schema, 0, value) for value in self.points)
         return f"Conditional({self.label}, {rows}, levels {levels})"
+
+    def _repr_html_(self) -> str:
+        """Return the first rows as a table, for notebooks. No draws are made for it."""
+
+        def cell(value: float) -> str:
+            return user_terms(self.schema, 0, value, digits=4)
+
+        n = min(self.n_rows, _ROWS_SHOWN)
+        if self.weights is not None:
+            shown = range(min(len(self.points), MOST_NAMED))
+            header = [f"P({cell(self.points[j])})" for j in shown]
+            columns = [[f"{p:.3f}" for p in self.weights[:n, j]] for j in shown]
+        else:
+            header, columns = ["mean"], [[cell(mean) for mean in self.mean_value[:n]]]
+            if not callable(self.values) or "points" in self.__dict__:
+                shares = np.array([0.05, 0.5, 0.95])
+                header += [f"{share:.0%}" for share in shares]
+                columns += [[cell(value) for value in values] for values in self.quantile_values(shares)[:n].T]
+        if self.missing.any():
+            header, columns = [*header, "P(missing)"], [*columns, [f"{p:.3f}" for p in self.missing[:n]]]
+        rows = [(str(i), *cells) for i, cells in enumerate(zip(*columns, strict=True))]
+        more = [("...", *[""] * len(columns))] if self.n_rows > n else []
+        return html_table(f"Conditional of {self.label}, {self.n_rows:,} rows", ["row", *header], [*rows, *more])
 
     def _of_levels(self, what: str) -> Array:
         if self.weights is None:

@@ -40,8 +40,8 @@ def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:
     return columns
 
 
-def user_terms(schema: Schema, column: int, value: float) -> str:
-    """Return a value of a column as a user writes it, and "missing" for NaN.
+def user_terms(schema: Schema, column: int, value: float, digits: int = 12) -> str:
+    """Return a value of a column as a user writes it, numbers with so many digits, and "missing" for NaN.
 
     >>> user_terms(Schema(("species",), ("string",), "pyarrow", labels=(("Adelie", "Gentoo"),)), 0, 1.0)
     "'Gentoo'"
@@ -56,7 +56,7 @@ def user_terms(schema: Schema, column: int, value: float) -> str:
     if schema.units[column] is not None:
         cells = from_values(np.array([[value]]), schema.as_arrow().taken([column])).column(0)
         return str(cells[0].as_py())
-    return f"{value:.12g}"
+    return f"{value:.{digits}g}"
 
 
 def read_cells(
