@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 HOME = ROOT / "out" / "versions"
-RUNNERS = ("pytest", "hypothesis")  # of the extra `test`; the notebook's packages are not needed here
+RUNNERS = ("pytest", "hypothesis", "numpydoc")  # of the extra `test`; the notebook's packages are not needed here
 SMOKE = (  # where the dependencies are used: tables, files, models, optimisers, classifiers, pages, commands
     "tests/table",
     "tests/model_file",
@@ -38,6 +38,7 @@ SMOKE = (  # where the dependencies are used: tables, files, models, optimisers,
     "tests/web/test_security.py",
     "tests/web/test_serve.py",
     "tests/test_public_names.py",
+    "tests/reference",
 )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from backwalk import denoiser as denoiser
     from backwalk import diffusion as diffusion
     from backwalk import estimator as estimator
+    from backwalk import fit as fit
     from backwalk import inference as inference
     from backwalk import model as model
     from backwalk import report as report
@@ -116,6 +117,7 @@ _PACKAGES = {
     "denoiser",
     "diffusion",
     "estimator",
+    "fit",
     "inference",
     "model",
     "report",

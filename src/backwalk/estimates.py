@@ -108,6 +108,7 @@ def student_quantile(freedom: int, z: float = 2.0, *, tail: float | None = None)
 
     The tail is that of a standard normal above `z`, or `tail`, a probability.
 
+    >>> from backwalk.estimates import student_quantile
     >>> [round(student_quantile(freedom), 1) for freedom in (1, 4, 9, 1000)]
     [14.0, 2.9, 2.3, 2.0]
     """

@@ -27,6 +27,8 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[Binar
     symbolic link is replaced, not followed. Raises OSError; FileExistsError if the file exists and `overwrite` is
     False.
 
+    >>> from backwalk.files import atomic_write
+    >>> from pathlib import Path
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with atomic_write(f"{folder}/a") as file:

@@ -20,6 +20,7 @@ def as_json(value: Any) -> Any:
 
     Dataclasses become mappings; tensors, arrays and NumPy numbers what their `tolist` returns; other values stay.
 
+    >>> from backwalk.formatting import as_json
     >>> as_json({"bound": (1.5, float("inf"))})
     {'bound': [1.5, None]}
     """
@@ -44,6 +45,7 @@ def one_line(error: Exception) -> str:
 def listed(texts: Iterable[str]) -> str:
     """Return the first six of some texts, and the number of the others.
 
+    >>> from backwalk.formatting import listed
     >>> listed("abcdefghi")
     'a, b, c, d, e, f and 3 more'
     """
@@ -71,6 +73,7 @@ def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]
 def byte_words(n: int) -> str:
     """Return a number of bytes in a unit of which there is at least one.
 
+    >>> from backwalk.formatting import byte_words
     >>> byte_words(2**31), byte_words(1500)
     ('2.0 GiB', '1.5 KiB')
     """
@@ -87,6 +90,7 @@ def bytes_of(text: str) -> int:
 
     KiB, MiB and GiB, or K, M and G, are powers of 1,024, kB, MB and GB of 1,000.
 
+    >>> from backwalk.formatting import bytes_of
     >>> bytes_of("2GiB"), bytes_of("500 MB"), bytes_of("1.5g")
     (2147483648, 500000000, 1610612736)
     """
@@ -100,6 +104,7 @@ def bytes_of(text: str) -> int:
 def visible(text: str) -> str:
     r"""Return text whose control characters, and those that reorder text, are written as escapes; line ends stay.
 
+    >>> from backwalk.formatting import visible
     >>> visible("price\u202e\x1b[31m")
     'price\\u202e\\x1b[31m'
     """

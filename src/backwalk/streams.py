@@ -31,6 +31,7 @@ class Stream:
     `seed` is an integer >= 0. `path` names the purpose of the stream; `child` extends it. Streams with different seeds
     or paths are independent.
 
+    >>> from backwalk.streams import Stream
     >>> stream = Stream(seed=0).child("example", 3)
     >>> bool((stream.normal(0, 10, 2)[4:6] == stream.normal(4, 6, 2)).all())
     True

@@ -19,6 +19,7 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 def with_error(value: float, error: float, *, percent: bool = False) -> str:
     """Return "value ± error", with two digits of an error that begins with 1 and one digit of any other.
 
+    >>> from backwalk.assess.words import with_error
     >>> with_error(0.01234, 0.00213), with_error(0.5061, 0.0011, percent=True), with_error(12.3, 0.0)
     ('0.012 ± 0.002', '50.61 ± 0.11 %', '12.3')
     """
@@ -49,6 +50,7 @@ def figure_texts(figure: Figure) -> tuple[str, str, str]:
 def significant(value: float, digits: int = 4) -> str:
     """Return a number in a few significant digits, without an exponent where it is of ordinary size.
 
+    >>> from backwalk.assess.words import significant
     >>> significant(1234567.0), significant(0.34751), significant(-3.4e-07), significant(1e30)
     ('1,234,567', '0.3475', '−3.4e-07', '1e+30')
     """
@@ -60,6 +62,7 @@ def significant(value: float, digits: int = 4) -> str:
 def seconds(value: float) -> str:
     """Return a duration.
 
+    >>> from backwalk.assess.words import seconds
     >>> seconds(0.0003), seconds(0.0712), seconds(7.23), seconds(209.4)
     ('under 0.01 s', '0.07 s', '7.2 s', '209 s')
     """
@@ -71,6 +74,7 @@ def seconds(value: float) -> str:
 def percent(share: float, digits: int = 2) -> str:
     """Return a share of rows in percent.
 
+    >>> from backwalk.assess.words import percent
     >>> percent(0.00384), percent(0.0)
     ('0.38 %', '0 %')
     """
@@ -80,6 +84,7 @@ def percent(share: float, digits: int = 2) -> str:
 def signed(text: str) -> str:
     """Return a number's text with a plus sign where it is positive.
 
+    >>> from backwalk.assess.words import signed
     >>> signed("0.12 ± 0.02"), signed("0.00 ± 0.02"), signed("−0.1")
     ('+0.12 ± 0.02', '0.00 ± 0.02', '−0.1')
     """
@@ -102,6 +107,8 @@ def minus(text: str) -> str:
 def value_text(schema: Schema, column: int, value: float) -> str:
     """Return a value of a column for readers: the label of a code, a truth value, a date, or a number.
 
+    >>> from backwalk.assess.words import value_text
+    >>> from backwalk.table import Schema
     >>> value_text(Schema(("grade",), ("string",), "pyarrow", labels=(("A", "B"),)), 0, 1.0)
     'B'
     >>> value_text(Schema(("year",), ("int64",), "pyarrow"), 0, 2007.0)

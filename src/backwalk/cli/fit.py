@@ -250,6 +250,7 @@ def default_output(data: str) -> str:
 
     That of a pattern is the name of its folder.
 
+    >>> from backwalk.cli.fit import default_output
     >>> default_output("data/iris.csv.gz"), default_output("two_moons"), default_output("data/*.parquet")
     ('iris.backwalk', 'two_moons.backwalk', 'data.backwalk')
     """

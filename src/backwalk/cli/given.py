@@ -20,6 +20,8 @@ def conditions_from(texts: Sequence[str], schema: Schema) -> dict[str, Condition
     of the column is that label, whatever signs it holds. Raises InvalidInput for a column that the schema does not
     have, or that has two conditions.
 
+    >>> from backwalk.cli.given import conditions_from
+    >>> from backwalk.table import Schema
     >>> schema = Schema(("species", "age"), ("string", "int64"), "pyarrow", labels=(("A|B", "Gentoo"), None))
     >>> conditions_from(["species=A|B", "age=30.."], schema)
     {'species': 'A|B', 'age': ('30', None)}
@@ -36,6 +38,8 @@ def conditions_from(texts: Sequence[str], schema: Schema) -> dict[str, Condition
 def columns_from(texts: Sequence[str], schema: Schema) -> list[str]:
     """Return the columns that texts name, each one name or several with commas between.
 
+    >>> from backwalk.cli.given import columns_from
+    >>> from backwalk.table import Schema
     >>> columns_from(["a,b", "c,d"], Schema(("a", "b", "c,d"), ("float64",) * 3, "pyarrow"))
     ['a', 'b', 'c,d']
     """

@@ -34,6 +34,7 @@ class Cell:
 def read_lesson(name: str) -> list[Cell]:
     """Return the cells of a lesson, one of `LESSONS`.
 
+    >>> from backwalk.course.notebooks import read_lesson
     >>> read_lesson("1_noise_forward")[0].source.splitlines()[0]
     '# 1. Noise forward'
     """

@@ -62,6 +62,7 @@ class SineChain(Density):
 def funnel(d: int = 10) -> Density:
     """Return Neal's funnel, d >= 2.
 
+    >>> from backwalk.datasets import funnel
     >>> round(funnel(d=2).entropy, 4)
     3.9365
     """

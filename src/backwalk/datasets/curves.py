@@ -95,6 +95,7 @@ def two_moons(noise: float = 0.05) -> Density:
     The outer arc is (cos a, sin a), the inner (1 - cos a, 1/2 - sin a), a uniform on (0, pi). `make_moons` puts its
     angles on a grid, so that two of its samples are closer to each other than independent ones.
 
+    >>> from backwalk.datasets import two_moons
     >>> two_moons().sample(3, random_state=0).shape
     (3, 2)
     """

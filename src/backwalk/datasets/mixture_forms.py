@@ -68,6 +68,8 @@ class MixtureForm:
 def mixture_form(density: Density) -> MixtureForm | None:
     """Return a density as a mixture of normals; None where it is none.
 
+    >>> import numpy as np
+    >>> from backwalk.datasets import mixture_form
     >>> from backwalk.datasets import two_moons
     >>> moons = two_moons()
     >>> x = moons.sample(5, random_state=0)

@@ -74,6 +74,7 @@ def gaussian_mixture(d: int = 2, n_components: int = 8, *, seed: int = 0) -> Den
     Two means are about 6 apart in any number of dimensions. The seed chooses the mixture; `sample`'s `random_state`
     chooses the rows.
 
+    >>> from backwalk.datasets import gaussian_mixture
     >>> gaussian_mixture(d=5).d
     5
     """
@@ -124,6 +125,7 @@ def around_points(points: ArrayLike, noise: float | None = None) -> Density:
     distance of a point to its nearest neighbour, and at least a hundredth of the points' spread. Raises InvalidInput
     for fewer than two points, and for points that all coincide.
 
+    >>> from backwalk.datasets import around_points
     >>> around_points([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]], noise=0.1).sample(4, random_state=0).shape
     (4, 2)
     """

@@ -30,6 +30,9 @@ class FCEmbedding:
 
     Raises InvalidInput for a size that is no integer >= 1.
 
+    >>> import torch
+    >>> from backwalk import FCEmbedding
+    >>> from backwalk.streams import Stream
     >>> FCEmbedding(n_features=10).build(100, stream=Stream(0))(torch.zeros(5, 100)).shape
     torch.Size([5, 10])
     """
@@ -59,6 +62,9 @@ class CNNEmbedding:
 
     Raises InvalidInput for a size that is no integer >= 1.
 
+    >>> import torch
+    >>> from backwalk import CNNEmbedding
+    >>> from backwalk.streams import Stream
     >>> CNNEmbedding().build(100, stream=Stream(0))(torch.zeros(5, 100)).shape
     torch.Size([5, 20])
     """

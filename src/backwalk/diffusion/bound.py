@@ -115,6 +115,9 @@ def variational_bound(
 
     With a decoder variance sigma_sq[1] = 0 the bound is infinite.
 
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import variational_bound
     >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> from backwalk.diffusion.reverse import beta_variance
     >>> denoiser, schedule = GaussianDenoiser(torch.zeros(1), torch.eye(1)), NoiseSchedule.linear(100)
@@ -166,6 +169,8 @@ def prior_term(x_0: Tensor, schedule: NoiseSchedule, counted: Tensor | None = No
 def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean, (d,), and the covariance, (d, d), of rows, (n, d), for `prior_mismatch`.
 
+    >>> import torch
+    >>> from backwalk.diffusion import moments
     >>> moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
     (tensor([1., 1.]), tensor([[1., 0.],
             [0., 0.]]))

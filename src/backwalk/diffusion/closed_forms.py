@@ -55,6 +55,8 @@ class GaussianDenoiser(ClosedForm):
 
     x_0_hat = m + sqrt(alpha_bar) S [alpha_bar S + (1 - alpha_bar) I]^-1 (x_t - sqrt(alpha_bar) m).
 
+    >>> import torch
+    >>> from backwalk.diffusion import GaussianDenoiser
     >>> denoiser = GaussianDenoiser(torch.zeros(1), torch.eye(1))
     >>> denoiser(torch.tensor([[2.0]]), torch.tensor(0.0))
     tensor([[1.4142]])

@@ -34,6 +34,8 @@ def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None 
     `known` and `absent` are (d,) for one pattern or (n, d) for one per row; `log_snr` is () or (n,), or (n, d). The
     result is (n, d), with n = 1 where nothing depends on the row.
 
+    >>> import torch
+    >>> from backwalk.diffusion import log_snr_by_coordinate
     >>> log_snr_by_coordinate(torch.tensor(0.5), torch.tensor([True, False, False]), torch.tensor([False, False, True]))
     tensor([[   inf, 0.5000,   -inf]])
     """
@@ -52,6 +54,8 @@ class RowwiseConditional(WrappedDenoiser):
     independent draw of N(0, 1), so that rows of different patterns share a call, and its share of a log-density is
     that of N(0, 1), which `log_prob_of_rest` gives. With n rows, x_t may hold them several times, in the same order.
 
+    >>> import torch
+    >>> from backwalk.diffusion import RowwiseConditional
     >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> joint = GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
     >>> rows, known = torch.tensor([[2.0, 0.0]]), torch.tensor([[True, False]])

@@ -71,6 +71,8 @@ def _linearize_by_autograd(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> 
 def value_and_jacobian(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
     """Return x_0_hat, (n, d), and the Jacobian of each row, (n, d, d), entry [row, i, j] = d x_0_hat_i / d x_t_j.
 
+    >>> import torch
+    >>> from backwalk.diffusion.derivatives import value_and_jacobian
     >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> standard = GaussianDenoiser(torch.zeros(2), torch.eye(2))
     >>> value_and_jacobian(standard, torch.ones(1, 2), torch.tensor(0.0))[1]  # sqrt(alpha_bar) I

@@ -27,6 +27,8 @@ class Gaussian:
 
     `mean` is (n, d); `variance` is >= 0 and broadcasts against it: () or (n, 1) is isotropic, (d,) or (n, d) diagonal.
 
+    >>> import torch
+    >>> from backwalk.diffusion import Gaussian
     >>> standard = Gaussian(torch.zeros(1, 2), torch.tensor(1.0))
     >>> standard.log_prob(torch.zeros(1, 2))
     tensor([-1.8379])
@@ -88,6 +90,9 @@ def q_marginal(x_0: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Gaussia
 def q_sample(x_0: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule) -> Tensor:
     """Return x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps, with x_0 and the noise eps of shape (n, d).
 
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import q_sample
     >>> schedule = NoiseSchedule.from_noise_levels([0.75])
     >>> q_sample(torch.tensor([[1.0, 2.0]]), 1, torch.tensor([[0.0, 1.0]]), schedule)
     tensor([[0.8000, 2.2000]])
@@ -98,6 +103,8 @@ def q_sample(x_0: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule)
 def q_sample_at(x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
     """Return x_t = a x_0 + b eps at given log-SNRs, with x_0 and the noise eps of shape (n, d).
 
+    >>> import torch
+    >>> from backwalk.diffusion import q_sample_at
     >>> q_sample_at(torch.tensor([[1.0, 2.0]]), torch.tensor([[torch.inf, -torch.inf]]), torch.tensor([[7.0, 8.0]]))
     tensor([[1., 8.]])
     """

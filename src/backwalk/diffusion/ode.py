@@ -76,6 +76,8 @@ def integrate_ode(
     from a large level to a small one this samples, the other way it finds latents. `n_intervals` is even; there are
     9 n_intervals evaluations, a third of them for the error estimate.
 
+    >>> import torch
+    >>> from backwalk.diffusion import integrate_ode
     >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> narrow = GaussianDenoiser(torch.zeros(1), 0.25 * torch.eye(1))
     >>> x, error = integrate_ode(narrow, torch.ones(1, 1, dtype=torch.float64), 1e-3, 20.0, 20)
@@ -135,6 +137,8 @@ def log_density(
     pass many rows in tiles. The integral is summed in float64 whatever the dtype of x. Where x asks for a gradient,
     autograd follows `log_prob`, through the steps of the finer grid. `solver_error` is NaN unless `with_error`.
 
+    >>> import torch
+    >>> from backwalk.diffusion import log_density
     >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
     >>> standard = GaussianDenoiser(torch.zeros(2), torch.eye(2))
     >>> x = torch.zeros(1, 2, dtype=torch.float64)
@@ -206,6 +210,8 @@ def gauss_legendre(level_from: float, level_to: float, n: int) -> list[tuple[flo
 
     The nodes are those of Gauss and Legendre in ln(theta + 0.05).
 
+    >>> import math
+    >>> from backwalk.diffusion.ode import gauss_legendre
     >>> nodes = gauss_legendre(0.01, 20.0, 8)
     >>> round(sum(weight * math.cos(angle) for angle, weight in nodes), 4)  # sin(arctan 20) - sin(arctan 0.01)
     0.9888

@@ -51,6 +51,8 @@ def beta_tilde_variance(schedule: NoiseSchedule, *, decoder_variance: float | No
 
     `decoder_variance` becomes entry 1, which is beta_1 otherwise, as beta_tilde_1 = 0. Source: Ho et al. 2020.
 
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import beta_tilde_variance
     >>> beta_tilde_variance(NoiseSchedule.linear(3)).round(decimals=4)
     tensor([0.0000, 0.0010, 0.0009, 0.0074], dtype=torch.float64)
     """

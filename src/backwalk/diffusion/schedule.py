@@ -42,6 +42,7 @@ class NoiseSchedule:
     `log_snr` is (n_steps + 1,), strictly decreasing, with log_snr[0] = +inf and the others within 700 of 0. The last
     may also be -inf (zero terminal SNR): x_N is then pure noise. The tensor is copied.
 
+    >>> from backwalk import NoiseSchedule
     >>> schedule = NoiseSchedule.linear(100)
     >>> schedule
     NoiseSchedule(100 steps, log-SNR 6.91 to -0.63)
@@ -141,6 +142,7 @@ class NoiseSchedule:
 
         beta_N may be 1, which is zero terminal SNR.
 
+        >>> from backwalk import NoiseSchedule
         >>> NoiseSchedule.from_beta([0.1, 0.5, 1.0])
         NoiseSchedule(3 steps, log-SNR 2.2 to -inf)
         """
@@ -188,6 +190,8 @@ class NoiseSchedule:
         `times` increases within 1..n_steps and ends at n_steps. It leaves out 0, where every chain ends. As a short
         chain is a schedule too, the step before t is always t - 1.
 
+        >>> from backwalk import NoiseSchedule
+        >>> from backwalk.diffusion import evenly_spaced
         >>> NoiseSchedule.linear(100).respace(evenly_spaced(100, 3))
         NoiseSchedule(3 steps, log-SNR 1.94 to -0.63)
         """
@@ -282,6 +286,7 @@ class NoiseSchedule:
 def evenly_spaced(n_steps: int, k: int) -> list[int]:
     """Return k times for `NoiseSchedule.respace`, spread evenly: round(i n_steps / k) for i = 1..k.
 
+    >>> from backwalk.diffusion import evenly_spaced
     >>> evenly_spaced(100, 3)
     [33, 67, 100]
     """
@@ -295,6 +300,8 @@ def scales(log_snr: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
     Neither is computed as a difference from 1, so both are exact at both ends. `log_snr` is (), (n,) or (n, d).
 
+    >>> import torch
+    >>> from backwalk.diffusion import scales
     >>> scales(torch.tensor([-100.0, 0.0, 100.0], dtype=torch.float64), torch.zeros(3, 1))[1].flatten()
     tensor([1.0000e+00, 7.0711e-01, 1.9287e-22])
     """

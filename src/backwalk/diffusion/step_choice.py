@@ -54,6 +54,8 @@ def best_steps(
     2,000 steps only 2,000 evenly spaced ones are considered; from k = 2,000 on, k evenly spaced ones are returned. With
     other variances (beta, a full covariance) another choice may be a little better.
 
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import best_steps
     >>> schedule = NoiseSchedule.log_snr_uniform(8, log_snr_max=8.0, log_snr_min=-6.0)
     >>> best_steps(schedule, 1 / (1 + schedule.snr), 4)
     [1, 3, 4, 8]

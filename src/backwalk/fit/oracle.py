@@ -39,6 +39,9 @@ def oracle_model(
     variances, are measured on them, and their moments give the prior mismatch. `codec` maps between the user's units
     and the denoiser's; without one they are the same. `stream` draws the noise in m_t, and dequantises integers.
 
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.fit import oracle_model
+    >>> from backwalk.streams import Stream
     >>> import torch
     >>> from backwalk.diffusion import GaussianMixtureDenoiser
     >>> from backwalk.model import bound, log_density, sample_rows

@@ -32,6 +32,8 @@ def values_checksum(rows: pa.Table, first_row: int = 0, *, together: int = TILE_
 
     It is a multiple of `together`, the number of rows of a table: 2,048 of a sample, 65,536 of scores and filled rows.
 
+    >>> import numpy as np
+    >>> from backwalk.pieces.digests import add_checksums, pa, values_checksum
     >>> rows = pa.table({"x": np.arange(5000.0)})
     >>> parts = [values_checksum(rows[:4096]), values_checksum(rows[4096:], 4096)]
     >>> add_checksums(parts) == values_checksum(rows)

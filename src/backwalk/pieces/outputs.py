@@ -92,6 +92,7 @@ def sample_parts(
 
     Examples
     --------
+    >>> from backwalk.pieces.outputs import sample_parts
     >>> import tempfile
     >>> import numpy as np
     >>> import pyarrow.parquet

@@ -99,6 +99,8 @@ def tile_of(row: int, device: torch.device) -> tuple[int, int]:
     Tiles start at multiples of 2,048, but on a CPU rows 0..2047 are divided into tiles of 256, 768 and 1,024 rows. A
     GPU takes as long for one row as for a tile.
 
+    >>> import torch
+    >>> from backwalk.sampling import tile_of
     >>> [tile_of(row, torch.device("cpu")) for row in (5, 500, 5000)]
     [(0, 256), (256, 1024), (4096, 6144)]
     """

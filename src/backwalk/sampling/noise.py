@@ -22,6 +22,10 @@ class RowNoise:
     With `candidates`, (n,), those of row i are of row `numbers[i]` of the stream's child ("candidate", candidates[i]),
     so that a row has independent draws for each of its candidates.
 
+    >>> import numpy as np
+    >>> import torch
+    >>> from backwalk.sampling import RowNoise
+    >>> from backwalk.streams import Stream
     >>> noise = RowNoise(Stream(0), np.array([7, 2]))
     >>> bool((noise.normal("x_N", width=3) == Stream(0).child("x_N").normal(0, 8, 3, torch.float32)[[7, 2]]).all())
     True

@@ -80,6 +80,7 @@ class Sampler:
     def describe(self, schedule: NoiseSchedule) -> str:
         """Return one line: the solver, its evaluations per row on a schedule, and the model that rows are drawn from.
 
+        >>> from backwalk import NoiseSchedule, Sampler
         >>> Sampler("ancestral", 10).describe(NoiseSchedule.linear(100))[:61]
         'ancestral, 10 evaluations; draws from a shorter chain of 10 s'
         """

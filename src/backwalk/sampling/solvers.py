@@ -311,6 +311,8 @@ def mean_weights(solver: Solver, t: int, schedule: NoiseSchedule, n_visits: int)
 
     As the mean is linear, they are its values for unit vectors.
 
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.sampling import Ddim, mean_weights
     >>> schedule = NoiseSchedule.linear(10)
     >>> x_t, x_0_hat = mean_weights(Ddim(eta=1.0), 5, schedule, 1)
     >>> round(x_t[0] / float(schedule.x_t_weight[5]), 6), round(x_0_hat[0] / float(schedule.x_0_weight[5]), 6)

@@ -149,6 +149,7 @@ def pieces(n_members: int, n_rows: int) -> list[tuple[slice, slice]]:
     smaller ones would take longer than computing them. A member's rows are cut into shards of at most 2,048, and in two
     where two threads would have unequal shares.
 
+    >>> from backwalk.training.learner import pieces
     >>> pieces(2, 1500)
     [(slice(0, 1, None), slice(0, 1500, None)), (slice(1, 2, None), slice(0, 1500, None))]
     """

@@ -27,11 +27,40 @@ class Progress:
 
 @dataclass(frozen=True, repr=False)
 class History:
-    """The record of a run: losses at steps, counted from 0, and validation losses after `validation_step` steps.
+    """The record of a training run: its losses, and which weights were kept.
 
-    The first validation of a new network is before training, after 0 steps. The kept weights are those after
-    `chosen_step` steps. `seconds` are those of training, and None for a model from a file; equal runs have equal
-    histories whatever time they took.
+    A fitted estimator has it as `model_.history`. Equal runs have equal histories, whatever time they took.
+
+    Parameters
+    ----------
+    step : tuple of int
+        The training steps at which the loss was recorded, counted from 0.
+    loss : tuple of float
+        The training loss at each of these steps.
+    validation_step : tuple of int
+        The number of steps taken before each validation: 0 for the first one of a new network.
+    validation_loss : tuple of float
+        The loss of the held-out rows at each validation.
+    loss_name : str
+        What the losses measure.
+    n_steps : int
+        The number of training steps taken.
+    chosen_step : int
+        The number of steps after which the kept weights were reached.
+    seconds : float or None, default=None
+        The time of training, None for a model from a file.
+
+    See Also
+    --------
+    backwalk.Training : The settings of a training run.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion
+    >>> from backwalk.datasets import two_moons
+    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(two_moons().sample(100, random_state=0))
+    >>> model.model_.history.n_steps
+    20
     """
 
     step: tuple[int, ...]

@@ -167,6 +167,7 @@ def _sample_command(model: str, draw: DrawRequest) -> str:
 def _command(words: Sequence[str]) -> str:
     """Return words as a line of a shell: quoted, with control characters as escapes.
 
+    >>> from backwalk.web.code import _command
     >>> _command(["fit", "my table.csv", "a\\x1b[2J'"])
     "fit 'my table.csv' $'a\\\\x1b[2J\\\\''"
     """

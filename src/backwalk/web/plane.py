@@ -203,6 +203,7 @@ def common_limits(*sets: Array) -> Limits:
 def nice_numbers(low: float, high: float) -> Array:
     """Return about five round numbers between two ends.
 
+    >>> from backwalk.web.plane import nice_numbers
     >>> nice_numbers(-1.2, 2.1).tolist()
     [-1.0, 0.0, 1.0, 2.0]
     """

@@ -67,6 +67,8 @@ def reliability(probabilities: ArrayLike, levels: ArrayLike, *, stream: Stream) 
     would put nearly all statements about rare levels near 0 into a bin each. The null is simulated: levels are drawn
     from the stated probabilities 200 times. Raises InvalidInput for probabilities that do not sum to 1 in each row.
 
+    >>> from backwalk.assess.statistics.calibration import reliability
+    >>> from backwalk.streams import Stream
     >>> scores = reliability([[0.5, 0.5]] * 4, [0, 1, 0, 1], stream=Stream(0))
     >>> scores.stated.tolist(), scores.observed.tolist(), scores.error
     ([0.5], [0.5], 0.0)
@@ -118,6 +120,8 @@ def ranks_in_draws(draws: ArrayLike, values: ArrayLike, *, stream: Stream) -> Ro
     value and draws are independent with one distribution, with atoms or without, u is exactly uniform, for every m.
     Source: Czado, Gneiting and Held 2009; Talts et al. 2018.
 
+    >>> from backwalk.assess.statistics.calibration import ranks_in_draws
+    >>> from backwalk.streams import Stream
     >>> bool(0.5 < ranks_in_draws([[1.0, 2.0, 3.0]], [2.5], stream=Stream(0))[0] < 0.75)
     True
     """
@@ -161,6 +165,7 @@ def interval_coverage(ranks: ArrayLike, probability: float) -> Estimate:
 
     A value lies in the interval if |u - 1/2| <= `probability` / 2. For true draws the share is `probability`.
 
+    >>> from backwalk.assess.statistics.calibration import interval_coverage
     >>> interval_coverage([0.1, 0.3, 0.5, 0.9], 0.5).value
     0.5
     """
@@ -189,6 +194,7 @@ class CoverageCurve:
 def coverage_curve(ranks: ArrayLike) -> CoverageCurve:
     """Return how often regions hold the truth, from the level of the smallest that does, (n,) in (0, 1).
 
+    >>> from backwalk.assess.statistics import coverage_curve
     >>> curve = coverage_curve([0.1, 0.3, 0.5, 0.7, 0.9])
     >>> float(curve.coverage[20]), round(curve.deviation, 6)
     (0.6, 0.1)
@@ -208,6 +214,8 @@ def density_ranks(of_draws: ArrayLike, of_truth: ArrayLike, *, stream: Stream) -
     From log-densities of m draws, (n, m), and of the truth, (n,), -inf where it cannot be: the level is then the
     largest.
 
+    >>> from backwalk.assess.statistics import density_ranks
+    >>> from backwalk.streams import Stream
     >>> bool(density_ranks([[1.0, 2.0, 3.0]], [2.5], stream=Stream(0))[0] < 0.5)
     True
     """

@@ -56,6 +56,8 @@ def categories_of(kinds: Sequence[ColumnKind]) -> NDArray[np.bool_]:
 def level_index(values: Rows, levels: tuple[float, ...]) -> NDArray[np.intp]:
     """Return the number of each value's level, (n,); -1 for a missing cell. Raises InvalidInput for other values.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics.columns import level_index
     >>> level_index(np.array([2.0, np.nan, 0.5]), (0.5, 2.0)).tolist()
     [1, -1, 0]
     >>> level_index(np.array([3.0, 1.0]), (3.0, 1.0, 2.0)).tolist()
@@ -82,6 +84,8 @@ def column_distance(x: Rows, y: Rows, kind: ColumnKind) -> float:
     they are one more level, or numbers above all others. Without a value in one set, the distance is 0 if the other has
     none, too, and 1 otherwise.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics.columns import ColumnKind, column_distance
     >>> column_distance(np.array([0.0, 0.0, 1.0, 1.0]), np.array([0.0, 0.0, 0.0, 1.0]), ColumnKind(levels=(0.0, 1.0)))
     0.25
     """
@@ -100,6 +104,8 @@ def column_distance(x: Rows, y: Rows, kind: ColumnKind) -> float:
 def level_shares(values: Rows, levels: tuple[float, ...]) -> Rows:
     """Return the share of each level among the observed values: (L,), sum 1.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics.columns import level_shares
     >>> level_shares(np.array([2.0, np.nan, 2.0]), (0.5, 2.0)).tolist()
     [0.0, 1.0]
     """
@@ -152,6 +158,8 @@ def associations(rows: Rows, kinds: Sequence[ColumnKind]) -> Rows:
 
     A column that does not vary in the rows of a pair has no association: 0.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics.columns import ColumnKind, associations
     >>> associations(np.array([[0.0, 1.0], [1.0, 3.0], [2.0, 9.0]]), [ColumnKind(), ColumnKind()]).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """

@@ -21,6 +21,8 @@ _BLOCK = 2**21  # pairs of rows held at once: 16 MiB
 def wasserstein_1d(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
     """Return W1 = integral over u in (0, 1) of |F_x^-1(u) - F_y^-1(u)|, for x (n,) and y (m,), in their unit.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics.distances import wasserstein_1d
     >>> wasserstein_1d(np.array([0.0, 1.0]), np.array([1.0, 2.0]))
     1.0
     """
@@ -38,6 +40,9 @@ def sliced_wasserstein(x: ArrayLike, y: ArrayLike, *, n_projections: int = 128, 
     x (n, d), y (m, d); the directions are a function of the stream alone, so that a model and its null can share them.
     Returns the unit of the columns. Raises InvalidInput for points that are not finite rows of the same space.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics import sliced_wasserstein
+    >>> from backwalk.streams import Stream
     >>> x = np.array([[0.0, 0.0], [1.0, 0.0]])
     >>> sliced_wasserstein(x, x, stream=Stream(0))
     0.0
@@ -59,6 +64,7 @@ def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
     x (n, d), y (m, d) with n, m >= 2. Time is O(n m d): of many rows, give `random_rows(x, 10_000, stream=...)`.
     Returns the unit of the columns. Raises InvalidInput as above.
 
+    >>> from backwalk.assess.statistics import energy_distance
     >>> energy_distance([[0.0], [2.0]], [[1.0], [3.0]])
     -1.0
     """
@@ -74,6 +80,7 @@ def marginal_ks(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
 
     x (n, d), y (m, d). Raises InvalidInput for points that are not finite rows of the same space.
 
+    >>> from backwalk.assess.statistics import marginal_ks
     >>> marginal_ks([[0.0, 0.0], [1.0, 1.0]], [[0.0, 5.0], [1.0, 6.0]]).tolist()
     [0.0, 1.0]
     """
@@ -113,6 +120,7 @@ def total_variation(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
     `log_p_true` and `log_p_model` are (n,), nats, at the same rows. Returns a probability. Raises InvalidInput for NaN,
     or for a row that the truth could not have given.
 
+    >>> from backwalk.assess.statistics import total_variation
     >>> total_variation([0.0, 0.0], [0.0, -float("inf")]).value
     0.5
     """
@@ -128,6 +136,7 @@ def coverage(real: ArrayLike, generated: ArrayLike, k: int = 5) -> float:
 
     real (n, d) with n > k; generated (m, d). Returns a share in [0, 1]. Raises InvalidInput if n <= k or k < 1.
 
+    >>> from backwalk.assess.statistics import coverage
     >>> coverage([[0.0], [1.0], [5.0]], [[0.4]], k=1)
     0.6666666666666666
     """

@@ -28,6 +28,8 @@ def area_under_roc(trained: ArrayLike, unseen: ArrayLike) -> Estimate:
     share p_i of unseen rows below training row i and the share q_j of training rows above unseen row j, the variance is
     var(p) / n + var(q) / m. Raises InvalidInput for fewer than two rows of a kind, and for NaN.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics.membership import area_under_roc
     >>> round(area_under_roc([2.0, 3.0, 4.0], [1.0, 2.0, -np.inf]).value, 3)
     0.944
     """
@@ -45,6 +47,7 @@ def smallest_area_shown(n_trained: int, n_unseen: int) -> float:
 
     The error is that of exchangeable rows without ties, sqrt((n + m + 1) / (12 n m)).
 
+    >>> from backwalk.assess.statistics.membership import smallest_area_shown
     >>> round(smallest_area_shown(2_000, 2_000), 3)
     0.518
     """
@@ -72,6 +75,8 @@ def found_rows(trained: ArrayLike, unseen: ArrayLike) -> Found | None:
 
     `trained` is (n,) and `unseen` (m,); None with m < 99, which cannot show such a rate. Raises InvalidInput as above.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics.membership import found_rows
     >>> found = found_rows([5.0, 200.0], np.arange(99.0))
     >>> found.share, round(found.low, 3), round(found.high, 3), round(found.by_chance, 3), found.limit
     (0.5, 0.013, 0.987, 0.01, 0.0)

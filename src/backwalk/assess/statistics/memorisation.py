@@ -41,6 +41,8 @@ def nearest_row_share(generated: ArrayLike, training: ArrayLike, unseen: ArrayLi
     Returns the share, its standard error and the number of generated rows. Raises InvalidInput for no rows
     and for another number of columns.
 
+    >>> from backwalk.assess.statistics.memorisation import nearest_row_share
+    >>> from backwalk.streams import Stream
     >>> rows = Stream(0).normal(0, 400, 2).numpy()
     >>> nearest_row_share(rows[:200], rows[:200], rows[200:], stream=Stream(1)).value
     1.0
@@ -85,6 +87,9 @@ def rare_copies(generated: ArrayLike, training: ArrayLike, unseen: ArrayLike, *,
     The error is that of exchangeable labels: with w_i the share of generated rows that repeat rare row i of r, the
     excess is sum_i s_i w_i with random signs s_i, whose variance is sum_i w_i^2. Raises InvalidInput as above.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics.memorisation import rare_copies
+    >>> from backwalk.streams import Stream
     >>> rows = np.arange(8.0)[:, None]
     >>> copies = rare_copies(rows[[0, 0, 1, 4]], rows[:4], rows[4:], stream=Stream(0))
     >>> copies.of_training, copies.of_unseen, copies.n_rare

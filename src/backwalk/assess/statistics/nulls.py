@@ -80,6 +80,9 @@ class RealPairs:
 def disjoint_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPairs:
     """Cut rows (m, d), in random order, into 2 n_pairs sets of m // (2 n_pairs) rows without a common row.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics import disjoint_pairs
+    >>> from backwalk.streams import Stream
     >>> disjoint_pairs(np.zeros((100, 2)), 5, stream=Stream(0)).n_rows
     10
     """
@@ -92,6 +95,9 @@ def disjoint_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPair
 def resampled_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPairs:
     """Split rows (m, d) n_pairs times at random into two halves of m // 2 rows.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics import resampled_pairs
+    >>> from backwalk.streams import Stream
     >>> resampled_pairs(np.zeros((100, 2)), 5, stream=Stream(0)).n_rows
     50
     """
@@ -133,6 +139,8 @@ def compare(
     real pairs, where they are known already. Returns a `Figure` in the statistic's
     unit. Raises InvalidInput if there are too few generated rows.
 
+    >>> from backwalk.assess.statistics import compare, disjoint_pairs
+    >>> from backwalk.streams import Stream
     >>> from backwalk.assess.statistics.distances import energy_distance
     >>> pairs = disjoint_pairs(Stream(0).normal(0, 4000, 2).numpy(), 5, stream=Stream(1))
     >>> shifted = Stream(2).normal(0, pairs.n_generated, 2).numpy() + 0.3
@@ -161,6 +169,7 @@ def paired_gap(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
     row; its null is 0 exactly. It is infinite if the model gives some row no density. Raises InvalidInput for NaN, or
     for a row that the truth could not have given.
 
+    >>> from backwalk.assess.statistics import paired_gap
     >>> paired_gap([-1.0, -2.0, -3.0], [-1.5, -2.0, -4.0]).value
     0.5
     """
@@ -174,6 +183,7 @@ def sign_that_matters(difference: float, standard_error: float, margin: float, *
     quantile of Student's t with the same tail. `n_pairs` is the number of pairs from which the standard error was
     estimated; None for means over many rows.
 
+    >>> from backwalk.assess.statistics import sign_that_matters
     >>> sign_that_matters(-0.01, 0.002, 0.003, n_pairs=8), sign_that_matters(0.01, 0.005, 0.003, n_pairs=8)
     (-1, 0)
     """

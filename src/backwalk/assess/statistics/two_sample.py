@@ -62,6 +62,8 @@ def c2st(x: ArrayLike, y: ArrayLike, *, classifier: ClassifierFactory = boosting
     Returns an accuracy in [0, 1]. Raises InvalidInput for unequal numbers, for fewer rows than folds, and for fewer
     than the classifier can learn from.
 
+    >>> from backwalk.assess.statistics import c2st, neighbours
+    >>> from backwalk.streams import Stream
     >>> x = Stream(0).normal(0, 100, 2).numpy()
     >>> c2st(x, x + 9.0, classifier=neighbours, stream=Stream(1))
     1.0

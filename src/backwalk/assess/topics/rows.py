@@ -205,6 +205,8 @@ def copied_share(unseen: Rows, training: Rows) -> float:
     Rows of integers and categories repeat without copying. The share of training rows that equal another training row
     estimates this, and is subtracted.
 
+    >>> import numpy as np
+    >>> from backwalk.assess.topics.rows import copied_share
     >>> rows = np.arange(8.0)[:, None]
     >>> copied_share(rows[:2], rows), copied_share(rows[:2] % 2.0, rows % 2.0)
     (1.0, 0.0)

@@ -1,0 +1,12 @@
+"""The examples of docstrings run as a reader pastes them: in an empty session, without the names of their module."""
+
+import pytest
+
+WAITING = ("backwalk.estimator", "backwalk.inference", "backwalk.model.", "backwalk.table")
+
+
+@pytest.fixture(autouse=True)
+def empty_session(request):
+    """Take away what `--doctest-modules` gives to an example."""
+    if not request.node.name.startswith(WAITING):
+        request.node.dtest.globs = {"__name__": "__main__"}
