@@ -3,12 +3,14 @@
 import functools
 import importlib
 import inspect
+import os
 import tomllib
 from pathlib import Path
 
 import backwalk
 
 DOCS = Path(__file__).parent
+os.environ["MATPLOTLIBRC"] = str(DOCS / "matplotlibrc")  # of the cells and of the gallery
 
 project = "backwalk"
 author = copyright = "The backwalk authors"
@@ -64,6 +66,7 @@ sphinx_gallery_conf = {
     "backreferences_dir": None,
     "remove_config_comments": True,
     "show_memory": False,
+    "reset_modules": (),  # which would reset the style of figures
     "show_signature": False,
     "abort_on_example_error": True,
     "download_all_examples": False,
