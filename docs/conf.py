@@ -35,10 +35,7 @@ exclude_patterns += [
     "scale.md",
     "web.md",
     "rubin.md",
-    "inference.md",
-    "from_sbi.md",
 ]
-exclude_patterns += ["posterior_checks.md", "own_network.md", "course.md"]
 suppress_warnings = ["myst-nb.lexer"]  # cells that were not run do not say their language
 default_role = "literal"  # as in docstrings; references are written with their role
 

@@ -11,10 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-SYMBOLS, INFERENCE, RUBIN, FROM_SBI, CHECKS = (
-    (ROOT / "docs" / f"{name}.md").read_text()
-    for name in ("reference/symbols", "inference", "rubin", "from_sbi", "posterior_checks")
-)
+SYMBOLS, RUBIN = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("reference/symbols", "rubin"))
 
 
 def blocks(language, text=README):
@@ -29,9 +26,7 @@ def test_the_first_screen_says_what_it_is_and_how_to_begin():
 
 @pytest.mark.campaign
 @pytest.mark.parametrize(
-    ("text", "n_blocks"),
-    [(README, 5), (SYMBOLS, 2), (INFERENCE, 5), (RUBIN, 1), (FROM_SBI, 1), (CHECKS, 6)],
-    ids=["README", "symbols", "inference", "rubin", "from_sbi", "posterior_checks"],
+    ("text", "n_blocks"), [(README, 5), (SYMBOLS, 2), (RUBIN, 1)], ids=["README", "symbols", "rubin"]
 )
 def test_the_python_examples_run_in_order(text, n_blocks, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

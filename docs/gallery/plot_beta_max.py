@@ -10,14 +10,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from backwalk.datasets import mixture_form, two_moons
+from backwalk.datasets import around_points, mixture_form
 from backwalk.diffusion import NoiseSchedule, denoising_error, optimal_variance, variational_bound
 from backwalk.fit.oracle import oracle_model
 from backwalk.model import sample_rows
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 
-moons = two_moons()
+angle = np.linspace(0, np.pi, 25)
+upper = np.column_stack([np.cos(angle), np.sin(angle)])
+moons = around_points(np.vstack([upper, [1.0, 0.5] - upper]), noise=0.08)
 X = moons.sample(1_500, random_state=0)
 centre, scale = X.mean(0), X.std(0)
 exact = mixture_form(moons).encoded(centre, scale).denoiser()  # of standardised rows

@@ -39,7 +39,7 @@ parts = {
 }
 fig, ax = plt.subplots()
 reached = 0.0
-for i, (name, value) in enumerate(parts.items()):
+for i, value in enumerate(parts.values()):
     ax.bar(i, value, bottom=reached, width=0.6, color="C0" if value >= 0 else "C2", alpha=0.7)
     ax.text(i, reached + max(value, 0) + 0.15, f"{value:+.3f}", ha="center")
     reached += value
@@ -48,7 +48,7 @@ figures = {
     "ODE": -model.score_samples(X_test).mean(),
     "entropy": moons.entropy,
 }
-for i, (name, value) in enumerate(figures.items(), len(parts)):
+for i, value in enumerate(figures.values(), len(parts)):
     ax.bar(i, value, width=0.6, color="C1", alpha=0.8)
     ax.text(i, value + 0.15, f"{value:.3f}", ha="center")
 ax.set_xticks(range(6), [*parts, *figures])

@@ -38,6 +38,6 @@ plt.show()
 # No draw lies beyond a bound, and the density integrates to 1 between them.
 
 for heads in (0, 10, 20):
-    density = of_p.log_prob(grid[:, None], [heads]).exp()
+    integral = float(torch.trapezoid(of_p.log_prob(grid[:, None], [heads]).exp(), grid))
     draws = of_p.sample((2_000,), [heads], random_state=1)
-    print(f"{heads:2} heads: integral {float(torch.trapezoid(density, grid)):.3f}, draws {float(draws.min()):.4f} to {float(draws.max()):.4f}")
+    print(f"{heads:2} heads: integral {integral:.3f}, draws {float(draws.min()):.4f} to {float(draws.max()):.4f}")

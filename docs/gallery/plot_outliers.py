@@ -37,10 +37,14 @@ axes[0].legend(loc="upper right")
 scores = model.score_samples(rows)
 bins = np.linspace(np.quantile(scores, 0.01), scores.max(), 50)
 axes[1].hist(scores[~is_planted], bins=bins, alpha=0.45, label="rows of the rings")
-axes[1].hist(np.maximum(scores[is_planted], bins[0]), bins=bins, histtype="step", color="C1", linewidth=1.6, label="planted")
+axes[1].hist(
+    np.maximum(scores[is_planted], bins[0]), bins=bins, histtype="step", color="C1", linewidth=1.6, label="planted"
+)
 axes[1].axvline(np.quantile(model.score_samples(X_held_out), 0.01), color="0.5", linestyle="--", linewidth=1)
 axes[1].set(xlabel="log-density, nats", yticks=[])
 axes[1].legend(loc="upper left")
 plt.show()
 
-print(f"{flagged[is_planted].mean():.0%} of planted rows are flagged, and {flagged[~is_planted].mean():.1%} of the others")
+print(
+    f"{flagged[is_planted].mean():.0%} of planted rows are flagged, and {flagged[~is_planted].mean():.1%} of the others"
+)

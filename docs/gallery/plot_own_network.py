@@ -21,7 +21,11 @@ class Fourier(nn.Module):
         super().__init__()
         self.register_buffer("frequency", torch.pi / 2 * 1.6 ** torch.arange(n_waves))
         self.body = nn.Sequential(
-            nn.Linear(d + 1 + 2 * n_waves * d, width), nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, d)
+            nn.Linear(d + 1 + 2 * n_waves * d, width),
+            nn.SiLU(),
+            nn.Linear(width, width),
+            nn.SiLU(),
+            nn.Linear(width, d),
         )
 
     def forward(self, x_t, level):

@@ -20,7 +20,13 @@ accepted = rng.binomial(applied, rng.beta(8, 3, n))
 enrolled = rng.binomial(accepted, rng.beta(4, 6, n))
 part_time = rng.poisson(0.3 * enrolled)
 colleges = pd.DataFrame(
-    {"applied": applied, "accepted": accepted, "enrolled": enrolled, "part_time": part_time, "all": enrolled + part_time}
+    {
+        "applied": applied,
+        "accepted": accepted,
+        "enrolled": enrolled,
+        "part_time": part_time,
+        "all": enrolled + part_time,
+    }
 )
 
 with_rules = Diffusion(max_steps=150, random_state=0, verbose=False).fit(colleges)
@@ -32,7 +38,14 @@ for ax, (name, rows) in zip(axes, drawn.items()):
     broken = (rows["accepted"] > rows["applied"]) | (rows["all"] != rows["enrolled"] + rows["part_time"])
     ax.scatter(rows["applied"], rows["accepted"], s=7, linewidths=0, alpha=0.6)
     above = rows["accepted"] > rows["applied"]
-    ax.scatter(rows["applied"][above], rows["accepted"][above], s=14, marker="x", color="C1", label="more accepted than applied")
+    ax.scatter(
+        rows["applied"][above],
+        rows["accepted"][above],
+        s=14,
+        marker="x",
+        color="C1",
+        label="more accepted than applied",
+    )
     ax.axline((1, 1), slope=1, color="0.5", linewidth=0.8, linestyle="--")
     ax.set(title=f"{name}: {broken.mean():.0%} of rows break a rule", xlabel="applied", xscale="log", yscale="log")
 axes[0].set_ylabel("accepted")
@@ -48,4 +61,5 @@ plt.show()
 given = with_rules.sample(300, given={"enrolled": 500}, random_state=2)
 print(given.head(4).to_string(index=False))
 print("fewest accepted:", given["accepted"].min())
-assert (given["accepted"] >= 500).all() and (given["all"] == given["enrolled"] + given["part_time"]).all()
+assert (given["accepted"] >= 500).all()
+assert (given["all"] == given["enrolled"] + given["part_time"]).all()

@@ -28,7 +28,9 @@ for sampler in ("multistep", "distilled"):
 print(f"the student takes {seconds['distilled'] / seconds['multistep']:.0%} of the time")
 
 fig, axes = plt.subplots(1, 3, figsize=(10, 2.9))
-for ax, (title, points) in zip(axes, (("data", X), ("model, 20 evaluations", drawn["multistep"]), ("student, 1 evaluation", drawn["distilled"]))):
+for ax, (title, points) in zip(
+    axes, (("data", X), ("model, 20 evaluations", drawn["multistep"]), ("student, 1 evaluation", drawn["distilled"]))
+):
     ax.scatter(*points[:3_000].T, s=1.5, linewidths=0, alpha=0.6, color="C0" if title == "data" else "C1")
     ax.set(title=title, aspect="equal", xlim=(-1.7, 2.7), ylim=(-1.3, 1.8), xticks=[], yticks=[])
 plt.show()
@@ -40,7 +42,7 @@ plt.show()
 # Both draw from the same noise, so that their rows can be paired. Colours say which moon the model's row lies on: the
 # student has to cut the plane of noise at the same place.
 
-noise = list(model.walk(4_000, sampler="multistep", random_state=2))[0].rows
+noise = next(iter(model.walk(4_000, sampler="multistep", random_state=2))).rows
 noise = noise / noise.std(0)
 lower = np.linalg.norm(drawn["multistep"] - [1.0, 0.5], axis=1) < np.linalg.norm(drawn["multistep"], axis=1)
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.4))

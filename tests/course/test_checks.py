@@ -41,7 +41,7 @@ def test_a_fault_has_the_law_the_place_and_both_numbers():
 
 
 def test_the_example_of_the_teachers_page_is_what_a_check_says():
-    page = (Path(__file__).parents[2] / "docs" / "course.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "teach-the-course.md").read_text(encoding="utf-8")
     code, said = re.search(r"```python\n(.*?)```.*?```text\n(.*?)\n```", page, re.DOTALL).groups()
     namespace = {}
     exec(code, namespace)

@@ -125,10 +125,11 @@ def test_a_fitted_model_shows_itself(fitted, monkeypatch, capsys):
 
 
 def test_the_documented_solver_is_ddim_and_appears_on_the_page(fitted):
-    text = (Path(__file__).parents[2] / "docs" / "own_network.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "your-own-schedule-and-solver.md").read_text()
     names = {"__name__": "a_user_s_module", "model": fitted}
     try:
-        exec(re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)[1], names)
+        cells = re.findall(r"```{code-cell} python\n(.*?)```", text, flags=re.DOTALL)
+        exec(next(cell for cell in cells if "class MyEuler" in cell), names)
         np.testing.assert_allclose(names["rows"], fitted.sample(100, sampler="ddim", n_evaluations=10, random_state=0))
         running = Running(model=fitted)
         tab = Tab(running)

@@ -69,7 +69,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
     embedding : CNNEmbedding, FCEmbedding or torch.nn.Module, default=None
         Network from the data columns, (n, m), to features of them, (n, k), which is trained together with the denoiser;
         the data columns are the only set of `conditions`. For series and other data of many columns: see
-        docs/inference.md. The model then answers for the other columns given all of these alone.
+        docs/how-to/series-and-images.md. The model then answers for the other columns given all of these alone.
     training : Training, default=None
         Training plan; None follows from the numbers of rows and columns.
     reverse_variance : {"optimal", "beta", "beta_tilde"}, default="optimal"

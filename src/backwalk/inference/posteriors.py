@@ -383,7 +383,7 @@ class Posterior:
 
         It is that of the denoiser at the least noise level, from one evaluation of the network: for Langevin steps,
         Fisher scores and other uses of many gradients. That of `log_prob` takes about a hundred times as long, and is a
-        little more accurate (docs/inference.md).
+        little more accurate (docs/how-to/gradients.md).
 
         Parameters
         ----------
