@@ -1,8 +1,8 @@
 """Grade the notebooks of a class.
 
 Each notebook runs in a process of its own with limits of time and memory. These protect from endless loops and from
-arrays that are too large, not from malice: a notebook can read and change what its reader can. docs/how-to/teach-the-course.md says what
-to do about that.
+arrays that are too large, not from malice: a notebook can read and change what its reader can.
+docs/how-to/teach-the-course.md says what to do about that.
 """
 
 from __future__ import annotations
