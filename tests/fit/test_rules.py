@@ -397,6 +397,8 @@ def test_conditionals_of_numbers_take_more_steps_before_further_members():
     members = [default_architecture(1000, 4, 30.0, rules=rules).n_members for rules in (declared, anything)]
     assert members[0] < members[1]
     assert table_rules(mixed, 1000, ((2,),)).steps_per_root == table_rules(mixed, 1000, "any").steps_per_root
+    decays = [default_training(1000, 4, rules=rules).overfitting_decay for rules in (declared, anything, whole)]
+    assert decays[0] > decays[1] == decays[2] == 0.0
     assert table_rules(mixed, 1000, ((2, 3),)).steps_per_root == declared.steps_per_root  # labels among the data
     with_atoms = Codec((NUMBER_COLUMN,) * 3 + (AtomsColumn(NUMBER_COLUMN, (0.0,), (0.5, 0.5)),))
     assert table_rules(with_atoms, 1000, ((2, 3),)).steps_per_root == declared.steps_per_root

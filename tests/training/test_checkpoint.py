@@ -182,10 +182,10 @@ def test_a_signal_within_a_step_leaves_that_step_s_checkpoint(number, tmp_path, 
         whole, run, step = residual(), residual(), Learner.step
         list(whole.run())
 
-        def signalled(self, batch, at, *given):
+        def signalled(self, batch, at, *given, **options):
             if at == 10:
                 signal.raise_signal(number)
-            return step(self, batch, at, *given)
+            return step(self, batch, at, *given, **options)
 
         monkeypatch.setattr(Learner, "step", signalled)
         with pytest.raises(Came):

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -248,6 +249,30 @@ def test_a_resumed_run_keeps_its_patience(monkeypatch):
     assert equal(weights(second.denoiser), weights(whole.denoiser))
 
 
+def test_more_decay_begins_where_the_weights_are_worse_and_stays_also_where_a_run_is_resumed(monkeypatch):
+    """The third of the validations, after 15 steps, is worse; later ones are better again."""
+    losses = [5.0, 4.0, 4.5, 3.0, 2.0, 1.0]
+    heavy = replace(PATIENT, hidden_rate=0.02, overfitting_decay=5.0)
+    after = {}
+    for name, plan in (("plain", replace(heavy, overfitting_decay=0.0)), ("heavy", heavy)):
+        told_losses(monkeypatch, losses)
+        run = trainer(plan, x_validation=X_VALIDATION)
+        for progress in run.run():
+            if progress.step in (15, 40):
+                after[name, progress.step] = weights(run.denoiser)
+                state = {key: tensor.clone() for key, tensor in run.state()[0].items()}, run.state()[1]
+            if progress.step == 40:
+                break
+    assert equal(after["plain", 15], after["heavy", 15])
+    assert not equal(after["plain", 40], after["heavy", 40])
+    told_losses(monkeypatch, losses[-1:])
+    resumed = trainer(heavy, x_validation=X_VALIDATION, denoiser=untrained())
+    resumed.restore(*state)
+    list(itertools.islice(resumed.run(), 4))
+    list(itertools.islice(run.run(), 4))
+    assert equal(weights(resumed.denoiser), weights(run.denoiser))
+
+
 class Clock:
     """A clock that goes on by a second a step and by so many a look, and a run that goes by it."""
 
@@ -255,7 +280,7 @@ class Clock:
         self.now, self.rates = 0.0, []
         monkeypatch.setattr(loop.time, "monotonic", lambda: self.now)
         monkeypatch.setattr(Validation, "by_row", lambda *_: self.goes_on(of_a_look, torch.zeros(3)))
-        monkeypatch.setattr(Learner, "step", lambda _, __, ___, rate, *____: self.step_at(rate))
+        monkeypatch.setattr(Learner, "step", lambda _, __, ___, rate, *____, **_____: self.step_at(rate))
 
     def goes_on(self, seconds, result):
         self.now += seconds

@@ -45,7 +45,7 @@ class FitRules:
     - Batch: n rows, within 256..`most_batch`.
     - Rates: Adam's `learning_rate` haste^1.5 and Muon's 0.02 haste^0.5, with haste = 1600 / steps within
       1..`most_haste`.
-    - Weight decay: 200 / n, within `least_decay`..`most_decay`.
+    - Weight decay: 200 / n, within `least_decay`..`most_decay`; `overfitting_decay` once the network overfits.
     - Decay of the input and output layers: `outer_decay`; penalty of the input layer's weights: `input_ridge`.
     - Decay of an embedding's weights: `embedding_decay`.
     - Held-out rows: a tenth, at most sqrt(10 n), 1,000, and the larger of `held_out_share` n and `held_out_rows`.
@@ -75,6 +75,7 @@ class FitRules:
     most_haste: float = 1.0
     least_decay: float
     most_decay: float
+    overfitting_decay: float = 0.0
     outer_decay: float = 0.0
     input_ridge: float = 0.0
     embedding_decay: float = 0.0
@@ -209,6 +210,7 @@ def default_training(
         learning_rate=rules.learning_rate * haste**1.5,
         hidden_rate=_HIDDEN_RATE * haste**0.5,
         weight_decay=float(np.clip(_DECAYED_ROWS / n, rules.least_decay, rules.most_decay)),
+        overfitting_decay=rules.overfitting_decay,
         outer_decay=rules.outer_decay,
         input_ridge=rules.input_ridge,
         embedding_decay=rules.embedding_decay,

@@ -21,6 +21,7 @@ _PATIENCE, _PATIENT_STEPS = 5, 1200  # small tables learn for long, or overfit a
 _DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 600.0, 0.3, 2.0
 _RIDGE, _MOST_RIDGE = 0.2, 3.0  # times columns / n, and times 1 / n
 _STEPS_PER_ROOT_OF_CONDITIONALS = 80.0  # of numbers alone
+_OVERFITTING_DECAY = 0.5  # of conditionals of numbers
 _BLURRED, _MOST_BLURRED = 6.0, 0.5  # times given columns / sqrt(n), and at most
 _START = 1.6  # seconds of a step with the exact start, over those of the network alone
 
@@ -32,16 +33,17 @@ def table_rules(codec: Codec, n: int, conditions: Conditions = None) -> FitRules
     input and output layers decay, the more the fewer the rows and the more of the columns have levels. Without a time
     limit a run is long, and ends when it overfits. Numbers take as many steps as in tables of numbers alone; between
     the two the rules follow the share of columns that are numbers. Where only some sets of columns may be given, and
-    all columns are numbers, a fit learns a conditional, and takes more steps. A step takes longer, as the network
-    reads every level and gives a logit to each.
+    all columns are numbers, a fit learns a conditional, and takes more steps, with more decay once it overfits: many
+    given columns overfit long before few do. A step takes longer, as the network reads every level and gives a logit
+    to each.
 
     The input weights have a penalty in proportion to columns / n, as for a normal prior whose variance is in
     proportion to 1 / columns, with a limit: thirty columns need no more.
     """
     of_numbers = _share_of_numbers(codec)
-    steps_per_root = _STEPS_PER_ROOT + of_numbers * (HIGH.steps_per_root - _STEPS_PER_ROOT)
+    steps_per_root, overfitting_decay = _STEPS_PER_ROOT + of_numbers * (HIGH.steps_per_root - _STEPS_PER_ROOT), 0.0
     if _learns_a_conditional_of_numbers(codec, conditions):
-        steps_per_root = _STEPS_PER_ROOT_OF_CONDITIONALS
+        steps_per_root, overfitting_decay = _STEPS_PER_ROOT_OF_CONDITIONALS, _OVERFITTING_DECAY
     n_levels = sum(_levels_in_a_step(block.n_levels) for block in codec.blocks)
     ends = 2 * n_levels + 3 * len(codec.numbers) + 2 * len(codec.varying)
     cost = _START * (1.0 + ends / (6.0 * HIGH.least_width))
@@ -52,6 +54,7 @@ def table_rules(codec: Codec, n: int, conditions: Conditions = None) -> FitRules
         patient_steps=_PATIENT_STEPS,
         most_steps=round(_MOST_STEPS + of_numbers * (HIGH.most_steps - _MOST_STEPS)),
         most_members=8,
+        overfitting_decay=overfitting_decay,
         outer_decay=(1.0 - of_numbers) * min(max(_DECAYED_ROWS / n, _LEAST_DECAY), _MOST_DECAY),
         input_ridge=min(_RIDGE * len(codec.varying), _MOST_RIDGE) / n,
         step_seconds=HIGH.step_seconds * cost,

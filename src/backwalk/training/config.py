@@ -25,6 +25,8 @@ class Training:
     network. Recorded losses leave it out; other networks have none.
     `embedding_decay`: the same for the weights of an embedding, beside `outer_decay`.
     `weight_decay`: each time Muon moves a matrix, it first shrinks it by the share rate x `weight_decay`.
+    `overfitting_decay`: a larger `weight_decay`, from the first validation on at which the weights are worse on the
+    held-out rows than the best by a standard error of the difference.
     `bfloat16`: round the factors of the matrix products in the blocks to bfloat16, in training only; weights and sums
     stay float32. This is faster on some devices (`fit.has_fast_bfloat16`).
     `ema_width`: the relative width of the average of weights; None keeps the last weights.
@@ -42,6 +44,7 @@ class Training:
     n_epochs: int | None = None
     hidden_rate: float | None = None
     weight_decay: float = 0.0
+    overfitting_decay: float = 0.0
     outer_decay: float = 0.0
     input_ridge: float = 0.0
     embedding_decay: float = 0.0
@@ -64,6 +67,7 @@ class Training:
             ("hidden_rate", 1.0, False, "0.02, or None for Adam alone,"),
             ("ema_width", 0.25, False, "0.05, or None for the last weights,"),
             ("weight_decay", 10.0, True, "0 to 0.4"),
+            ("overfitting_decay", 10.0, True, "0 or 0.5"),
             ("outer_decay", 10.0, True, "0 to 1"),
             ("input_ridge", 10.0, True, "0 to 0.05"),
             ("embedding_decay", 10.0, True, "1 to 5"),
@@ -77,11 +81,12 @@ class Training:
                     "usual."
                 )
             object.__setattr__(self, name, float(value))
-        shrinks = (self.hidden_rate or 0.0) * self.weight_decay
+        decay = "overfitting_decay" if self.overfitting_decay > self.weight_decay else "weight_decay"
+        shrinks = (self.hidden_rate or 0.0) * getattr(self, decay)
         if MOST_UPDATE_EVERY * shrinks >= 1.0:
             raise InvalidInput(
-                f"hidden_rate x weight_decay should be below {1 / MOST_UPDATE_EVERY:g}, as weights may change sign "
-                f"otherwise, but is {shrinks:g}: lower weight_decay; 0.05 to 0.4 is usual."
+                f"hidden_rate x {decay} should be below {1 / MOST_UPDATE_EVERY:g}, as weights may change sign "
+                f"otherwise, but is {shrinks:g}: lower {decay}; 0.05 to 0.5 is usual."
             )
         if not isinstance(self.bfloat16, bool):
             raise InvalidInput(f"bfloat16 should be True or False, but got {self.bfloat16!r}: False works everywhere.")

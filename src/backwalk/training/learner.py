@@ -76,10 +76,15 @@ class Learner:
         of_part = {part: whole.members(*part) for part in parts} if len(parts) > 1 else {(0, whole.n_members): whole}
         return [of_part[part.start, part.stop] for part, _ in self._pieces]
 
-    def step(self, batch: Batch, number: int, rate_factor: float, parallel_map: Map = map) -> Tensor:
+    def step(
+        self, batch: Batch, number: int, rate_factor: float, parallel_map: Map = map, *, has_overfitted: bool = False
+    ) -> Tensor:
         """Take step `number`, counted from 0, at rates times `rate_factor`; return the members' summed loss."""
         loss, gradients = self.gradients(batch, parallel_map)
-        self._muon.step(_at(gradients, self._by_muon), number, rate_factor)
+        decay = self._training.weight_decay
+        if has_overfitted:
+            decay = max(decay, self._training.overfitting_decay)
+        self._muon.step(_at(gradients, self._by_muon), number, rate_factor, decay)
         self._step_adam(_at(gradients, self._by_adam), rate_factor)
         if self._training.ema_width:
             torch._foreach_lerp_(self.averages, self.parameters, 1.0 - (1.0 - 1.0 / (number + 1)) ** self._exponent)

@@ -112,7 +112,10 @@ class Trainer:
         """Take the next step at `rate_factor` times the full rates; return the loss, the mean over rows and members."""
         with self._threads() as parallel_map:
             batch = self.batches.at(self.step, parallel_map)
-            return self._learner.step(batch, self.step, rate_factor, parallel_map) / self.denoiser.n_members
+            loss = self._learner.step(
+                batch, self.step, rate_factor, parallel_map, has_overfitted=self._choice.has_overfitted
+            )
+            return loss / self.denoiser.n_members
 
     def stop(self) -> None:
         """End a run between two steps: put the weights chosen so far, the last ones included, into the denoiser."""

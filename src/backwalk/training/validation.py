@@ -141,13 +141,15 @@ class Choice:
     `chosen` is the newest that the best so far does not beat, and `best` the loss of that one on each held-out row.
     What is beaten now is never chosen later: only newer ones are. The first weights, those of step 0, are the simplest:
     they stay until newer ones are at least as good in the mean. `step` is that of the last candidate, and `n_worse`
-    the number of candidates in a row, up to the last, that the best beats by a whole standard error.
+    the number of candidates in a row, up to the last, that the best beats by a whole standard error; `has_overfitted`
+    says whether it has ever beaten one.
     """
 
     def __init__(self) -> None:
         self.chosen: Candidate | None = None
         self.best: Tensor | None = None
         self.step = self.n_worse = 0
+        self.has_overfitted = False
 
     @property
     def trained(self) -> Candidate | None:
@@ -165,6 +167,7 @@ class Choice:
         if is_kept:
             self.chosen = candidate
         self.n_worse = self.n_worse + 1 if lead > _LEAD_OF_OVERFITTING else 0
+        self.has_overfitted = self.has_overfitted or self.n_worse > 0
         if len(by_row) and (self.best is None or candidate.loss < float(self.best.mean())):
             self.best = by_row
 
@@ -181,13 +184,14 @@ class Choice:
     def record(self) -> dict[str, int]:
         """Return the choice's numbers by name, for a checkpoint."""
         chosen = {} if self.chosen is None else {"chosen": self.chosen.step}
-        return {**chosen, "last": self.step, "n_worse": self.n_worse}
+        return {**chosen, "last": self.step, "n_worse": self.n_worse, "has_overfitted": int(self.has_overfitted)}
 
     @classmethod
     def restored(cls, tensors: Mapping[str, Tensor], record: Mapping[str, int], like: list[Tensor]) -> Choice:
         """Return the choice with these `tensors` and this `record`, for parameters `like` those of the run."""
         choice = cls()
         choice.step, choice.n_worse = int(record["last"]), int(record["n_worse"])
+        choice.has_overfitted = bool(record["has_overfitted"])
         choice.best = tensors.get("best.by_row")
         if "chosen" in record:
             weights = [tensors[f"chosen.{i}"].to(parameter) for i, parameter in enumerate(like)]
