@@ -53,6 +53,35 @@ def test_both_sides_start_from_the_same_noise(tab):
     assert tab.page.locator("#stages .view:visible").count() == 2
 
 
+def test_both_have_figures_beside_those_of_real_rows(tab):
+    """Figures stand under the pictures and in a table; five steps are worse, and -log p is the network's alone."""
+    tab.open("tab=compare&p=0&n=500")
+    compared(tab, lambda: tab.page.click("text=5 and 100 steps"))
+    tab.wait("() => document.querySelector('#status').innerText === 'The figures of both are computed.'")
+    table = {row[0]: row[1:] for row in tab.table("#compare-quality table")}
+    few, many, real = (value(each) for each in table["C2ST"])
+    assert few > many + 5 > real
+    few, many, real = (value(each) for each in table["sliced distance"])
+    assert few > 2 * many > real
+    assert table["−log p, nats"][0] == table["−log p, nats"][1]
+    assert value(table["−log p, nats"][2]) == pytest.approx(two_moons().entropy, abs=0.0006)
+    captions = tab.page.locator("#stages figcaption").all_inner_texts()
+    assert f"distance {table['sliced distance'][0].partition(' ')[0]}" in captions[0]
+
+
+def test_both_pictures_have_one_scale(tab):
+    tab.open("tab=compare&p=0&n=500")
+    compared(tab, lambda: tab.page.click("text=Notebook and default"))
+    ends = """async () => {
+        const { session } = await import('/static/session.js');
+        return session.stages.map(stage => [0, 1].map(k => stage.axes()[k].ticks.map(({ at, label }) =>
+            [label, Math.round(stage.place([at, at])[k])])));
+    }"""
+    first, second = tab.page.evaluate(ends)
+    assert first == second
+    assert len(first[0]) > 2
+
+
 def test_sides_are_chosen_by_hand(tab):
     tab.open("tab=compare&p=0.5&n=500")
     tab.wait("() => document.querySelector('#status').innerText === 'Both chains are drawn.'")

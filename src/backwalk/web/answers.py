@@ -19,7 +19,7 @@ from torch import nn
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.model_file import n_network_columns
-from backwalk.web import code, fields, pictures, requests, rows, shipped, tables
+from backwalk.web import code, fields, pictures, quality, requests, rows, shipped, tables
 from backwalk.web.fits import Fit
 from backwalk.web.models import ModelEntry
 from backwalk.web.plane import Packed
@@ -36,6 +36,8 @@ _OF_MODEL: Mapping[str, tuple[type[requests.Body], Callable[[ModelEntry, Any], d
     "field": (requests.FieldRequest, fields.compute_field),
     "density": (requests.DensityRequest, fields.compute_density),
     "bound": (requests.BoundRequest, fields.compute_bound),
+    "log-p": (requests.BoundRequest, fields.compute_log_p),
+    "quality": (requests.QualityRequest, quality.compute_quality),
     "rows": (requests.RowsRequest, rows.draw_rows),
     "conditional": (requests.ConditionalRequest, rows.compute_conditional),
     "impute": (requests.ImputeRequest, rows.impute_row),

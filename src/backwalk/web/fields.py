@@ -145,6 +145,13 @@ def compute_bound(entry: ModelEntry, request: BoundRequest) -> dict[str, Any]:
     return as_json(record)  # type: ignore[no-any-return]
 
 
+def compute_log_p(entry: ModelEntry, request: BoundRequest) -> dict[str, Any]:
+    """Return the ladder without the bound, which no sampler has a part in: the entropy and the ODE's -ln p."""
+    values, log_p, origin = _choose_rows(entry, request)
+    ladder = _ladder(entry, log_p, {"ode": -log_density(entry.model, values).log_prob.numpy()})
+    return as_json({"n": len(values), "rows": origin, "ladder": ladder})  # type: ignore[no-any-return]
+
+
 def _ladder(entry: ModelEntry, log_p: Array | None, nats_by_name: Mapping[str, Array]) -> list[dict[str, Any]]:
     """Return figures with their errors, from the least; `log_p`, (n,), is the true log-density of the rows.
 

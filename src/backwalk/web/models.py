@@ -132,6 +132,7 @@ class ModelEntry:
             "drawable": [model.schema.names[j] for j in model.codec.plottable],
             "has_chain": len(model.codec.numbers) > 0,
             "has_exact": self.exact is not None,
+            "has_rows": self.data is not None,
         }
         return as_json(record)  # type: ignore[no-any-return]
 

@@ -130,16 +130,19 @@ class Plane:
         return base64.b64encode(self.coordinates(points).tobytes()).decode()
 
     def record(self) -> dict[str, Any]:
-        """Return the columns, the limits and the ticks as JSON values."""
+        """Return the columns, the limits and the ticks as JSON values.
+
+        `ends` of an axis are its limits in the user's units, where those are a linear function of the place.
+        """
         axes = [self._axis(k) for k in range(1 if self.is_single else 2)]
         if self.is_single:
-            axes.append({"name": "spread out", "ticks": []})
+            axes.append({"name": "spread out", "ticks": [], "ends": None})
         return {"columns": list(self.columns), "limits": list(self.limits), "axes": axes}
 
     def _axis(self, k: int) -> dict[str, Any]:
         schema, column = self.model.schema, self.columns[k]
         low, high = self.limits[2 * k : 2 * k + 2]
-        of_column = self.model.codec.columns[column]
+        of_column, ends = self.model.codec.columns[column], None
         if of_column.is_linear and not of_column.cell_width:
             ends = self._in_user_units(k, np.array([low, high]))
             values = nice_numbers(float(ends[0]), float(ends[1]))
@@ -147,10 +150,10 @@ class Plane:
             there = self._in_user_units(k, np.linspace(max(low, -2.0), min(high, 2.0), _N_TICKS))
             values = np.unique([float(f"{value:.2g}") for value in there])
         if schema.units[column] is not None:  # dates and times: whole units
-            values = np.unique(np.rint(values))
+            values, ends = np.unique(np.rint(values)), None
         labels = zip(self._encoded(k, values), texts_of(schema, column, values), strict=True)
         ticks = [{"at": float(place), "label": label} for place, label in labels if low <= place <= high]
-        return {"name": schema.names[column], "ticks": ticks}
+        return {"name": schema.names[column], "ticks": ticks, "ends": None if ends is None else ends.tolist()}
 
     def _in_user_units(self, k: int, places: Array) -> Array:
         z = self.rows(np.zeros((len(places), 2)))

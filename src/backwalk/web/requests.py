@@ -148,6 +148,13 @@ class BoundRequest(Body):
     seed: Seed = 0
 
 
+class QualityRequest(Sampled):
+    """How close rows are to real rows."""
+
+    reverse_variance: ReverseVariance | None = None
+    figures: tuple[Literal["c2st", "distance"], ...] = ("c2st", "distance")
+
+
 class RowsRequest(Sampled):
     """New rows, or rows under conditions."""
 

@@ -18,6 +18,12 @@ export function add(root, ...children) {
   return filled(root, {}, children);
 }
 
+// Puts children in the place of those that are there.
+export function refill(root, ...children) {
+  root.replaceChildren();
+  return filled(root, {}, children);
+}
+
 export function el(tag, attributes, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }

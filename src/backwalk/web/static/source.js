@@ -60,6 +60,18 @@ export async function theBound(model, body) {
   return answers ? answers.bound : once(path + JSON.stringify(body), () => postJson(path, body));
 }
 
+// -log p by the ODE, beside the entropy where it is known.
+export async function theLogP(model, body, signal) {
+  const path = `/api/models/${model}/log-p`;
+  return once(path + JSON.stringify(body), () => postJson(path, body, signal));
+}
+
+// C2ST and sliced distance of a sampler's rows, beside those of other real rows.
+export async function theQuality(model, body, signal) {
+  const path = `/api/models/${model}/quality`;
+  return once(path + JSON.stringify(body), () => postJson(path, body, signal));
+}
+
 export async function theCode(body) {
   return answers ? answers.code : postJson("/api/code", body);
 }

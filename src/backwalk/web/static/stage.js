@@ -76,10 +76,28 @@ export class Stage {
     this.lit = null;
     this.faded = false;
     this.isStandardised = false; // whether ticks are in encoded units
+    this.frame = null; // [[low, high], [low, high]] in the data's units, where the picture shows more than the chain's own limits
+  }
+
+  get ownLimits() {
+    return this.snapshot?.limits || this.chain?.header.limits || [-3, 3, -3, 3];
   }
 
   get limits() {
-    return this.snapshot?.limits || this.chain?.header.limits || [-3, 3, -3, 3];
+    if (!this.frame || !this.chain || this.snapshot) return this.ownLimits;
+    return this.frame.flatMap((ends, k) => ends.map((value) => this.encoded(k, value)));
+  }
+
+  // A value in the data's units as a place on an axis, in encoded units.
+  encoded(k, value) {
+    const [low, high] = this.ownLimits.slice(2 * k, 2 * k + 2), [first, last] = this.chain.header.axes[k].ends;
+    return low + ((value - first) / (last - first)) * (high - low);
+  }
+
+  // The scale and the start of the chain's own limits within the picture, for each axis.
+  fit() {
+    const own = this.ownLimits, now = this.limits;
+    return [0, 2].flatMap((k) => [(own[k + 1] - own[k]) / (now[k + 1] - now[k]), (own[k] - now[k]) / (now[k + 1] - now[k])]);
   }
 
   measure() {
@@ -122,6 +140,7 @@ export class Stage {
   // Names and ticks, in the data's units or as the chain computes.
   axes() {
     const axes = this.chain?.header.axes, [x0, x1, y0, y1] = this.limits;
+    if (axes && this.frame) return axes.map(({ name }, k) => ({ name, ticks: niceTicks(...this.frame[k], 5).map((value) => ({ at: this.encoded(k, value), label: number(value) })) }));
     if (!axes || !this.isStandardised) return axes;
     return axes.map(({ name, ticks }, k) => (ticks.length
       ? { name: `${name}, standardised`, ticks: niceTicks(...(k ? [y0, y1] : [x0, x1]), 6).map((at) => ({ at, label: number(at) })) } : { name, ticks }));
@@ -194,16 +213,16 @@ export class Stage {
     const n = this.snapshot?.n || this.chain?.n || 0;
     if (!n) return this.raster.clear();
     const size = Math.max(1, this.size / 520), radius = (n > 6000 ? 0.8 : n > 1500 ? 1.25 : 1.8) * size * this.ratio;
-    const strength = (n > 6000 ? 0.34 : n > 1500 ? 0.5 : 0.66) * (this.faded ? 0.5 : 1);
+    const fit = this.fit(), strength = (n > 6000 ? 0.34 : n > 1500 ? 0.5 : 0.66) * (this.faded ? 0.5 : 1);
     if (this.snapshot) {
-      this.raster.add(0, this.snapshot.samples, this.snapshot.samples, 0, n, radius);
+      this.raster.add(0, this.snapshot.samples, this.snapshot.samples, 0, n, radius, fit);
       this.raster.show([red], strength);
     } else if (side === "both") {
-      this.raster.add(0, ...this.chain.around("forward", p), this.chain.size("forward"), radius);
-      this.raster.add(1, ...this.chain.around("backward", p), n, radius);
+      this.raster.add(0, ...this.chain.around("forward", p), this.chain.size("forward"), radius, fit);
+      this.raster.add(1, ...this.chain.around("backward", p), n, radius, fit);
       this.raster.show([blue, red], strength);
     } else {
-      this.raster.add(0, ...this.chain.around(side, p), this.chain.size(side), radius);
+      this.raster.add(0, ...this.chain.around(side, p), this.chain.size(side), radius, fit);
       this.raster.show([color(INKS[side])], strength);
     }
     return undefined;
