@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from backwalk import Diffusion
 from backwalk.cli import main
 from backwalk.errors import PriorMismatchWarning
-from backwalk.web.code import of_fit
+from backwalk.sampling import SOLVERS
+from backwalk.web.code import OWN, of_fit
 from backwalk.web.requests import ColumnsRequest, DrawRequest, SettingsRequest
 from backwalk.web.tables import keep_columns, read_upload
 
@@ -67,8 +69,9 @@ def check(page, model, draw, folder, capsys, *, downloads=False):
         (QUICK, {"sampler": "ddim", "n_evaluations": 5, "eta": 0.5}),
         ({**QUICK, "schedule": "cosine", "sampler": "ancestral", "reverse_variance": "beta"}, {"n_evaluations": 6}),
         ({"preset": "ddpm", "epochs": 2}, {"sampler": "dpm++2m"}),
+        ({**QUICK, "schedule": "linear", "beta_max": 0.4}, {}),
     ],
-    ids=["default", "own network", "cosine", "ddpm"],
+    ids=["default", "own network", "cosine", "ddpm", "a line to another beta"],
 )
 def test_code_of_a_density_gives_the_page_s_rows(page, tmp_path, monkeypatch, capsys, settings, draw):
     monkeypatch.chdir(tmp_path)
@@ -154,3 +157,25 @@ def test_a_file_s_name_is_one_argument_and_no_option(tmp_path, name):
     assert not words[1].startswith("-")
     assert code["python"].replace("\n", "").isprintable()
     assert f"read_table({name!r})" in code["python"]
+
+
+def test_code_of_own_parts_runs(monkeypatch):
+    """The network, the schedule and the solver that the page shows are those of the model that it opens."""
+    shown = []
+    monkeypatch.setattr(Diffusion, "show", lambda model: shown.append(model))
+    names = {}
+    exec(compile(OWN.replace("max_steps=2000", "max_steps=5"), "copied", "exec"), names)
+    assert shown == [names["model"]]
+    assert names["rows"].shape == (2000, 2)
+    assert type(names["model"].model_.architecture) is names["MyNetwork"]
+    assert names["model"].model_.schedule.alpha_bar[-1] == pytest.approx(float((1 - names["beta"]).prod()), rel=1e-4)
+    ddim = names["model"].sample(50, sampler="ddim", n_evaluations=20, random_state=0)
+    own = names["model"].sample(50, sampler="my-solver", n_evaluations=20, random_state=0)
+    np.testing.assert_allclose(own, ddim, atol=1e-4)
+    del SOLVERS["my-solver"]
+
+
+def test_beta_at_the_end_goes_with_a_line_alone(page):
+    data = page.answer("/api/data", {"density": "two_moons", "n": 60})["data"]
+    answered = page.post("/api/fits", {"data": data, "settings": {**QUICK, "schedule": "cosine", "beta_max": 0.1}})
+    assert (answered.status, answered.json()["error"]["field"]) == (400, "settings.beta_max")

@@ -59,6 +59,20 @@ def test_the_answers_are_those_of_the_server(exported, page):
     assert unpack(base64.b64decode(answers["density"]))[1]["log_p"].shape == (40, 40)
     assert [step["name"] for step in answers["bound"]["ladder"]] == ["entropy", "ode", "bound"]
     assert "two_moons()" in answers["code"]["python"]
+    assert answers["schedule"] == page.answer("/api/models/start/schedule")
+
+
+def test_the_server_gives_the_file_of_any_model(page, moons, monkeypatch):
+    monkeypatch.setattr(export, "BoundRequest", lambda: BoundRequest(n=20))
+    monkeypatch.setattr(export, "N_PARTICLES", 2)
+    monkeypatch.setattr(export.fields, "_N_COMPARED", 20)
+    answered = page.get(f"/api/models/{moons['model']}/page")
+    assert answered.status == 200
+    assert 'filename="backwalk.html"' in answered.headers["content-disposition"]
+    text = answered.content.decode()
+    answers = json.loads(re.findall(r'id="answers">(.*?)</script>', text, flags=re.DOTALL)[0])
+    assert answers["model"]["model"] == moons["model"]
+    assert unpack(base64.b64decode(answers["chain"]))[0]["sampler"]["solver"] == "ancestral"
 
 
 def test_the_command_writes_it_and_refuses_what_it_cannot(tmp_path, capsys):

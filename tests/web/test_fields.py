@@ -6,7 +6,7 @@ import torch
 
 from backwalk import Diffusion
 from backwalk.datasets import mixture_form, two_moons
-from backwalk.diffusion import eps_from_x_0, score_from_x_0
+from backwalk.diffusion import NoiseSchedule, eps_from_x_0, score_from_x_0
 from backwalk.model import denoise
 from backwalk.streams import Stream
 from backwalk.web import shipped
@@ -64,3 +64,16 @@ def test_the_bound_is_the_library_s(page, moons, same_fit):
     total = answer["prior"] + sum(term["value"] for term in answer["terms"]) + answer["reconstruction"]
     assert total == pytest.approx(terms.total)
     assert [term["t"] for term in answer["terms"]] == list(range(2, 31))
+
+
+def test_a_schedule_is_drawn_as_the_library_has_it(page):
+    """The model's own without a choice; a line to the beta that is asked for."""
+    own = page.answer("/api/models/notebook/schedule")
+    assert own["alpha_bar_N"] == pytest.approx(0.3475, abs=5e-5)
+    drawn = page.answer("/api/models/start/schedule", {"schedule": "linear", "n_steps": 50, "beta_max": 0.1})
+    schedule = NoiseSchedule.linear(50, beta_max=0.1)
+    np.testing.assert_allclose(drawn["beta"], schedule.beta[1:])
+    np.testing.assert_allclose(drawn["alpha_bar"], schedule.alpha_bar[1:])
+    np.testing.assert_allclose(10.0 ** np.array(drawn["log10_snr"]), schedule.log_snr[1:].exp())
+    assert drawn["alpha_bar_N"] == drawn["alpha_bar"][-1] == pytest.approx(drawn["signal_N"] ** 2)
+    assert len(page.answer("/api/models/start/schedule", {"schedule": "cosine", "n_steps": 5000})["t"]) <= 300

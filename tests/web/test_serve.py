@@ -18,7 +18,7 @@ from backwalk import Diffusion, NoiseSchedule
 from backwalk.datasets import two_moons
 from backwalk.errors import InvalidInput, ModelFileError
 from backwalk.sampling import SOLVERS
-from backwalk.web.answers import given_model, network_of
+from backwalk.web.opened import given_model, network_of
 from backwalk.web.serve import PageServer, listen, parse_source, serve
 from tests.web.conftest import Running, Tab
 

@@ -1,6 +1,7 @@
 """What ships with the page is what the library makes, and the first picture needs no torch."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -9,11 +10,11 @@ import pytest
 
 from backwalk.estimator import Diffusion
 from backwalk.web import shipped
-from backwalk.web.answers import shipped_data, shipped_model
+from backwalk.web.opened import shipped_data, shipped_model
 from backwalk.web.pictures import compute_chain
 from backwalk.web.plane import unpack
 from backwalk.web.requests import ChainRequest
-from backwalk.web.ship import make_catalogue
+from backwalk.web.ship import digest_of, make_catalogue, read_lessons
 
 
 @pytest.fixture(scope="module")
@@ -88,3 +89,16 @@ def test_the_first_picture_loads_no_torch():
         assert not {"torch", "numpy", "sklearn", "scipy", "pyarrow"} & set(sys.modules)
     """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def test_the_course_is_that_of_the_lessons():
+    """After a change `python -m backwalk.web.ship course` makes it anew. "Why?" leads to sections that are there."""
+    course = (shipped.STATIC / "course.html").read_text(encoding="utf-8")
+    assert f'content="{digest_of(read_lessons())}"' in course
+    sections = set(re.findall(r'id="(\d\.\d)"', course))
+    assert sections == set(re.findall(r"^## (\d\.\d) ", read_lessons(), flags=re.MULTILINE))
+    asked = re.findall(r'section: "(.*?)", title: "(.*?)"', (shipped.STATIC / "why.js").read_text(encoding="utf-8"))
+    assert len(asked) == 4
+    assert all(f'<h2 id="{section}">{section} {title}</h2>' in course for section, title in asked)
+    text = re.sub(r"<pre.*?</pre>|<code.*?</code>", "", course, flags=re.DOTALL)
+    assert "$" not in text, "a formula that is none"

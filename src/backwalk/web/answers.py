@@ -5,23 +5,18 @@ An answer is JSON, a file, or arrays packed by `plane.py`. `body` are the JSON v
 
 from __future__ import annotations
 
-import importlib
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
-from torch import nn
 
-from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.model_file import n_network_columns
-from backwalk.web import code, fields, pictures, quality, requests, rows, shipped, tables
+from backwalk.web import code, export, fields, pictures, quality, requests, rows, shipped, tables
 from backwalk.web.fits import Fit
 from backwalk.web.models import ModelEntry
+from backwalk.web.opened import given_model, shipped_data, shipped_model
 from backwalk.web.plane import Packed
 from backwalk.web.requests import check_body
 from backwalk.web.security import Refusal
@@ -37,6 +32,7 @@ _OF_MODEL: Mapping[str, tuple[type[requests.Body], Callable[[ModelEntry, Any], d
     "density": (requests.DensityRequest, fields.compute_density),
     "bound": (requests.BoundRequest, fields.compute_bound),
     "log-p": (requests.BoundRequest, fields.compute_log_p),
+    "schedule": (requests.ScheduleRequest, fields.draw_schedule),
     "quality": (requests.QualityRequest, quality.compute_quality),
     "rows": (requests.RowsRequest, rows.draw_rows),
     "conditional": (requests.ConditionalRequest, rows.compute_conditional),
@@ -115,6 +111,11 @@ class Answers:
             self._find_model(tab, model).estimator.save(path)
             return _download(path.read_bytes(), "application/octet-stream", path.name)
 
+    def page_file(self, tab: Workspace, model: str) -> Response:
+        """Return the page of a model as one file."""
+        page = export.page_of(self._find_model(tab, model))
+        return _download(page.encode(), "text/html; charset=utf-8", "backwalk.html")
+
     def of_model(self, tab: Workspace, body: Any, model: str, name: str) -> Response:
         """Answer a question about a model: one of `_OF_MODEL`."""
         if name not in _OF_MODEL:
@@ -138,51 +139,6 @@ class Answers:
 
     def _find_data(self, tab: Workspace, name: str) -> DataEntry:
         return self._data[name] if name in self._data else tab.data.get(name)
-
-
-def shipped_data() -> DataEntry:
-    """Return the rows that the shipped models were fitted to."""
-    request = requests.DataRequest(density=shipped.DENSITY, n=shipped.N_ROWS, seed=shipped.SEED)
-    return tables.draw(shipped.START, request)
-
-
-def shipped_model(name: str, data: DataEntry) -> ModelEntry:
-    """Return a shipped model with its data."""
-    model = shipped.MODELS[name]
-    estimator = Diffusion.load(shipped.FOLDER / model.file, device="cpu")
-    settings = requests.SettingsRequest(**model.settings)
-    return ModelEntry(name, estimator, data, settings, shipped.SEED, model.title)
-
-
-def given_model(model: str | Diffusion, network: str | None = None) -> ModelEntry:
-    """Return a fitted model, or that in a file, without its data; `network` is as in `network_of`."""
-    title = shipped.title_of(model)
-    if not isinstance(model, str):
-        return ModelEntry(shipped.GIVEN, model, title=title)
-    denoiser = None if network is None else network_of(network, model)
-    return ModelEntry(shipped.GIVEN, Diffusion.load(model, denoiser=denoiser), title=title, path=model)
-
-
-def network_of(text: str, path: str) -> nn.Module:
-    """Return the module that MODULE:NAME names, for the model in a file.
-
-    NAME is a module, or a class or function that makes one of no arguments or of the number of columns. MODULE is also
-    sought in the current folder. Raises InvalidInput.
-    """
-    place, _, name = text.partition(":")
-    sys.path.insert(0, str(Path.cwd()))
-    try:
-        found = getattr(importlib.import_module(place), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InvalidInput(f"--network should be MODULE:NAME, but {text!r} cannot be imported: {error}.") from error
-    finally:
-        sys.path.pop(0)
-    if callable(found) and not isinstance(found, nn.Module):
-        needed = [each for each in signature(found).parameters.values() if each.default is each.empty]
-        found = found(*[n_network_columns(path)] if needed else [])
-    if not isinstance(found, nn.Module):
-        raise InvalidInput(f"--network should name a torch.nn.Module, or what makes one, but {text!r} does not.")
-    return found
 
 
 def _keep_data(tab: Workspace, entry: DataEntry) -> Response:

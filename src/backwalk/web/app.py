@@ -14,8 +14,6 @@ import threading
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -32,13 +30,13 @@ from starlette.staticfiles import StaticFiles
 from backwalk.errors import BackwalkError
 from backwalk.web import shipped
 from backwalk.web.security import LOOPBACK, UPLOAD_PATH, Guard, Launch, Refusal
+from backwalk.web.shipped import STATIC
 from backwalk.web.workspaces import Workspace, Workspaces
 
 if TYPE_CHECKING:
     from backwalk.estimator import Diffusion
     from backwalk.web.answers import Answers
 
-STATIC = Path(str(files("backwalk.web"))) / "static"
 SECONDS_BEFORE_LOADING = 2.0  # the library, unless a request needs it earlier
 _LOG = logging.getLogger(__name__)
 
@@ -262,6 +260,7 @@ def _computed_routes(page: Page) -> list[Route]:
         get("/api/models/{model}", "describe_model"),
         get("/api/models/{model}/report", "report", page.reports),
         get("/api/models/{model}/download", "model_file"),
+        get("/api/models/{model}/page", "page_file"),
         Route("/api/models/{model}/chain", chain, methods=["POST"]),
         post("/api/models/{model}/rows.{suffix}", "rows_file"),
         post("/api/models/{model}/{name}", "of_model"),

@@ -18,8 +18,46 @@ _FIT_OPTIONS = {"max_steps": "--max-steps", "max_time": "--max-time", "n_epochs"
 _PUBLIC = ("NoiseSchedule", "Residual", "Sampler", "Textbook")
 
 
+OWN = """\
+import torch
+from backwalk import Diffusion, NoiseSchedule
+from backwalk.datasets import two_moons
+from backwalk.sampling import Solver
+
+
+class MyNetwork(torch.nn.Module):  # of noisy points, (n, d), and of their noise levels, (n,)
+    def __init__(self, d):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(d + 1, 64), torch.nn.SiLU(), torch.nn.Linear(64, d))
+
+    def forward(self, x_t, level):
+        return self.layers(torch.cat([x_t, level[:, None]], dim=1))
+
+
+class MySolver(Solver):  # DDIM: the mean of the next point, from the points and estimates so far, newest first
+    name = "my-solver"
+
+    def mean(self, visits, t, schedule):
+        x_t, x_0_hat = visits[0]
+        eps = (x_t - schedule.alpha_bar[t] ** 0.5 * x_0_hat) / schedule.one_minus_alpha_bar[t] ** 0.5
+        return schedule.alpha_bar[t - 1] ** 0.5 * x_0_hat + schedule.one_minus_alpha_bar[t - 1] ** 0.5 * eps
+
+
+beta = torch.linspace(0.001, 0.1, 100)  # beta_1 to beta_N
+model = Diffusion(schedule=NoiseSchedule.from_beta(beta), denoiser=MyNetwork(2), max_steps=2000)
+model.fit(two_moons().sample(10_000, random_state=0))
+rows = model.sample(2000, sampler="my-solver", n_evaluations=20)
+model.show()  # this page, with all three
+"""
+"""A schedule, a network and a solver of the user's own."""
+
+
 def of_model(entry: ModelEntry, draw: DrawRequest) -> dict[str, Any]:
     """Return code that draws rows from a model: it is fitted again, or loaded where a fit would differ."""
+    return {**_of_model(entry, draw), "own": OWN}
+
+
+def _of_model(entry: ModelEntry, draw: DrawRequest) -> dict[str, Any]:
     if entry.path is not None:
         return _of_file(entry.path, draw, "", _own_network(entry))
     if entry.data is None:

@@ -21,11 +21,19 @@ from backwalk.files import atomic_write
 from backwalk.formatting import as_json
 from backwalk.model import visited_times
 from backwalk.web import code, fields, pictures, shipped
-from backwalk.web.answers import given_model, shipped_data, shipped_model
-from backwalk.web.app import STATIC
 from backwalk.web.models import ModelEntry
+from backwalk.web.opened import given_model, shipped_data, shipped_model
 from backwalk.web.plane import Packed
-from backwalk.web.requests import BoundRequest, ChainRequest, DensityRequest, DrawRequest, FieldRequest, ParticleRequest
+from backwalk.web.requests import (
+    BoundRequest,
+    ChainRequest,
+    DensityRequest,
+    DrawRequest,
+    FieldRequest,
+    ParticleRequest,
+    ScheduleRequest,
+)
+from backwalk.web.shipped import STATIC
 
 N_POINTS, N_PARTICLES, N_LEVELS = 1500, 12, 8
 _PAPER: Mapping[str, Any] = {"sampler": "ancestral", "n_evaluations": 50}  # whose step the tour explains
@@ -105,6 +113,7 @@ def answers_of(entry: ModelEntry) -> dict[str, Any]:
         ],
         "density": _base64(fields.compute_density(entry, DensityRequest())) if is_plane else None,
         "bound": fields.compute_bound(entry, BoundRequest()),
+        "schedule": fields.draw_schedule(entry, ScheduleRequest()),
         "code": code.of_model(entry, DrawRequest(**_PAPER)),
     }
 

@@ -15,13 +15,14 @@ from backwalk.formatting import as_json
 from backwalk.model import bound, denoise, log_density, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import as_table, match_columns
-from backwalk.web.models import ModelEntry
+from backwalk.web.models import ModelEntry, schedule_argument
 from backwalk.web.plane import Packed, Plane
-from backwalk.web.requests import BoundRequest, DensityRequest, FieldRequest
+from backwalk.web.requests import BoundRequest, DensityRequest, FieldRequest, ScheduleRequest
 from backwalk.web.security import Refusal
 from backwalk.web.tables import as_rows
 
 Array = NDArray[np.float64]
+_MOST_STEPS_DRAWN = 300
 _N_COMPARED = 1000  # draws on which what is learned is compared with what is exact
 
 
@@ -141,6 +142,30 @@ def compute_bound(entry: ModelEntry, request: BoundRequest) -> dict[str, Any]:
         "bound": terms.total,
         "pairing": _pairing(entry, log_p),
         "ladder": _ladder(entry, log_p, {"ode": ode, "bound": terms.per_row.numpy()}),
+    }
+    return as_json(record)  # type: ignore[no-any-return]
+
+
+def draw_schedule(entry: ModelEntry, request: ScheduleRequest) -> dict[str, Any]:
+    """Return beta_t, alpha_bar_t and the SNR of a schedule, thinned to a few hundred steps, for pictures."""
+    if request.schedule is None:
+        schedule, name = (
+            entry.model.schedule,
+            f"The schedule of the model shown, {entry.model.schedule.n_steps:,} steps.",
+        )
+    else:
+        argument = schedule_argument(request.schedule, request.n_steps, request.beta_max)
+        schedule, name = argument.value, argument.text
+    t = np.unique(np.linspace(1, schedule.n_steps, min(schedule.n_steps, _MOST_STEPS_DRAWN)).round().astype(int))
+    log_snr = schedule.log_snr[t].numpy()
+    record = {
+        "name": name,
+        "t": t,
+        "beta": schedule.beta[t].numpy(),
+        "alpha_bar": schedule.alpha_bar[t].numpy(),
+        "log10_snr": np.where(np.isfinite(log_snr), log_snr, np.nan) / math.log(10.0),
+        "alpha_bar_N": float(schedule.alpha_bar[-1]),
+        "signal_N": math.sqrt(float(schedule.alpha_bar[-1])),
     }
     return as_json(record)  # type: ignore[no-any-return]
 

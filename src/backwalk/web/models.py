@@ -180,9 +180,12 @@ def fit_arguments(settings: SettingsRequest, kinds: Mapping[str, str], seed: int
         raise Refusal(400, "The preset ddpm takes the schedules linear and cosine.", "settings.schedule")
     if is_ddpm and settings.n_steps is not None and kind is None:
         kind = "linear"
+    if is_ddpm and settings.beta_max is not None and kind is None:
+        kind = "linear"
+    if settings.beta_max is not None and kind != "linear":
+        raise Refusal(400, "beta_max goes with the linear schedule.", "settings.beta_max")
     if kind in ("linear", "cosine"):
-        n = settings.n_steps or _USUAL_STEPS
-        arguments["schedule"] = Argument(getattr(NoiseSchedule, kind)(n), f"NoiseSchedule.{kind}({n})")
+        arguments["schedule"] = schedule_argument(kind, settings.n_steps, settings.beta_max)
     elif settings.n_steps is not None:
         arguments["n_steps"] = _argument(settings.n_steps)
     if settings.denoiser is not None:
@@ -208,6 +211,13 @@ def fit_arguments(settings: SettingsRequest, kinds: Mapping[str, str], seed: int
         arguments["conditions"] = _argument(settings.conditions)
     arguments["random_state"] = _argument(seed)
     return arguments
+
+
+def schedule_argument(kind: str, n_steps: int | None, beta_max: float | None) -> Argument:
+    """Return a linear or a cosine schedule, by default of 100 steps."""
+    n, more = n_steps or _USUAL_STEPS, {} if beta_max is None else {"beta_max": beta_max}
+    text = f"NoiseSchedule.{kind}({n}{f', beta_max={beta_max!r}' if more else ''})"
+    return Argument(getattr(NoiseSchedule, kind)(n, **more), text)
 
 
 def make_estimator(settings: SettingsRequest, kinds: Mapping[str, str], seed: int, **more: Any) -> Diffusion:

@@ -77,6 +77,7 @@ class SettingsRequest(Body):
     n_evaluations: int | None = Field(default=None, ge=1, le=MOST_STEPS)
     eta: float = Field(default=0.0, ge=0.0, le=1.0)
     reverse_variance: ReverseVariance | None = None
+    beta_max: float | None = Field(default=None, gt=0.001, lt=1.0)
     max_steps: int | None = Field(default=None, ge=1, le=10**7)
     epochs: int | None = Field(default=None, ge=1, le=10**6)
     max_time: float | None = Field(default=None, gt=0.0, le=MOST_SECONDS)
@@ -146,6 +147,14 @@ class BoundRequest(Body):
 
     n: int = Field(default=500, ge=2, le=5000)
     seed: Seed = 0
+
+
+class ScheduleRequest(Body):
+    """A schedule; None is the model's own."""
+
+    schedule: Literal["linear", "cosine"] | None = None
+    n_steps: int | None = Field(default=None, ge=2, le=MOST_STEPS)
+    beta_max: float | None = Field(default=None, gt=0.001, lt=1.0)
 
 
 class QualityRequest(Sampled):

@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(str(files("backwalk.web"))) / "shipped_files"
+FOLDER, STATIC = (Path(str(files("backwalk.web"))) / name for name in ("shipped_files", "static"))
 START, NOTEBOOK, GIVEN = "start", "notebook", "given"  # ids of models; START and GIVEN also of tables
 DENSITY, N_ROWS, SEED = "two_moons", 10_000, 0
 FIRST_CHAIN: Mapping[str, Any] = {"n": 2000, "seed": 0}

@@ -57,6 +57,10 @@ export async function postPacked(path, body, signal = undefined) {
   return unpacked(await (await respond(path, posted(body, signal))).arrayBuffer());
 }
 
+export async function getBlob(path) {
+  return (await respond(path)).blob();
+}
+
 export async function postBlob(path, body) {
   return (await respond(path, posted(body))).blob();
 }

@@ -1,7 +1,7 @@
 // Small charts in SVG. Each is an image with a name; the numbers stand in a table beside it.
 import { number, svg } from "./dom.js";
 
-const WIDTH = 460;
+const USUAL_WIDTH = 460;
 const LEFT = 46;
 
 export function niceTicks(low, high, about = 4) {
@@ -19,12 +19,12 @@ function texts(ticks) {
 }
 
 // `xTicks` are [place, text] pairs, where the axis has its own.
-function frame(label, height, [x0, x1], [y0, y1], xName, yName, xTicks = null) {
-  const right = WIDTH - 20, top = 20, bottom = height - 34;
+function frame(label, height, [x0, x1], [y0, y1], xName, yName, xTicks = null, width = USUAL_WIDTH) {
+  const right = width - 20, top = 20, bottom = height - 34;
   const x = (value) => LEFT + ((value - x0) / (x1 - x0 || 1)) * (right - LEFT);
   const y = (value) => bottom - ((value - y0) / (y1 - y0 || 1)) * (bottom - top);
-  const root = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, class: "chart", role: "img", "aria-label": label });
-  const rows = niceTicks(y0, y1), rowTexts = texts(rows), plain = niceTicks(x0, x1, 5), plainTexts = texts(plain);
+  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label });
+  const rows = niceTicks(y0, y1), rowTexts = texts(rows), plain = niceTicks(x0, x1, width / 90), plainTexts = texts(plain);
   const columns = xTicks ?? plain.map((tick, i) => [tick, plainTexts[i]]);
   rows.forEach((tick, i) => {
     root.append(svg("line", { x1: LEFT, x2: right, y1: y(tick), y2: y(tick), class: "grid" }),
@@ -42,12 +42,12 @@ function extent(values) {
 }
 
 // Lines: series is a list of {name, class, points: [[x, y]...], dots}.
-export function lineChart(label, series, xName, yName, { height = 220, low = null, xTicks = null } = {}) {
+export function lineChart(label, series, xName, yName, { height = 220, low = null, xTicks = null, width = USUAL_WIDTH } = {}) {
   const all = series.flatMap((line) => line.points);
   const [x0, x1] = extent(all.map((point) => point[0]));
   const sorted = all.map((point) => point[1]).filter(Number.isFinite).sort((a, b) => a - b);
   const y0 = low ?? sorted[0] ?? 0, y1 = sorted[Math.floor((low === null ? 0.985 : 1) * (sorted.length - 1))] ?? 1, room = 0.06 * (y1 - y0 || 1);
-  const { root, x, y, right } = frame(label, height, [x0, x1], [y0 - (low === null ? room : 0), y1 + room], xName, yName, xTicks);
+  const { root, x, y, right } = frame(label, height, [x0, x1], [y0 - (low === null ? room : 0), y1 + room], xName, yName, xTicks, width);
   const top = y(y1 + room);
   series.forEach((line, i) => {
     const points = line.points.filter((point) => Number.isFinite(point[1]));
@@ -79,7 +79,7 @@ export function barChart(label, terms, xName, yName, { height = 220, lit = null 
 // Horizontal bars of shares, for the levels of a column.
 export function shareBars(label, shares) {
   const step = 26, height = step * shares.length + 6, top = Math.max(...shares.map((share) => share.value), 1e-9);
-  const root = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, class: "chart", role: "img", "aria-label": label });
+  const root = svg("svg", { viewBox: `0 0 ${USUAL_WIDTH} ${height}`, class: "chart", role: "img", "aria-label": label });
   shares.forEach(({ name, value }, i) => {
     const text = name.length > 18 ? `${name.slice(0, 17)}…` : name;
     root.append(svg("text", { x: 130, y: step * i + 18, class: "tick end" }, text),
@@ -94,8 +94,8 @@ export function ladder(label, figures, unit) {
   const finite = figures.filter((figure) => Number.isFinite(figure.value));
   const [low, high] = extent(finite.flatMap(({ value, error }) => [value - 2 * (error || 0), value + 2 * (error || 0)]));
   const room = 0.12 * (high - low || 1), step = 34, height = step * finite.length + 44;
-  const x = (value) => 150 + ((value - low + room) / (high - low + 2 * room)) * (WIDTH - 165);
-  const root = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, class: "chart", role: "img", "aria-label": label });
+  const x = (value) => 150 + ((value - low + room) / (high - low + 2 * room)) * (USUAL_WIDTH - 165);
+  const root = svg("svg", { viewBox: `0 0 ${USUAL_WIDTH} ${height}`, class: "chart", role: "img", "aria-label": label });
   for (const tick of niceTicks(low - room, high + room, 4)) {
     if (x(tick) < 150) continue;
     root.append(svg("line", { x1: x(tick), x2: x(tick), y1: 4, y2: height - 38, class: "grid" }),
@@ -107,6 +107,6 @@ export function ladder(label, figures, unit) {
       svg("line", { x1: x(value - 2 * (error || 0)), x2: x(value + 2 * (error || 0)), y1: y, y2: y, class: "whisker" }),
       svg("circle", { cx: x(value), cy: y, r: 5, class: "dot" }));
   });
-  root.append(svg("text", { x: WIDTH - 12, y: height - 4, class: "axis end" }, unit));
+  root.append(svg("text", { x: USUAL_WIDTH - 12, y: height - 4, class: "axis end" }, unit));
   return root;
 }

@@ -185,6 +185,7 @@ const TOKENS = {
   "μ_θ": SHAPES.mu_theta, "σ_t": SHAPES.sigma_t, "ε_θ": SHAPES.eps_theta, "β_t": () => sub(mi("β"), mi("t")),
   "p_θ": () => sub(mi("p"), mi("θ")), "x_1": () => sub(mi("x"), mn("1")), "m_t": () => sub(mi("m"), mi("t")), "c_t": () => sub(mi("c"), mi("t")), "α_t": () => sub(mi("α"), mi("t")),
   "β̃_t": () => sub(over(mi("β"), "˜"), mi("t")), "ᾱ_N": () => alphaBar(mi("N")), "√ᾱ_t": signal, "√(1 − ᾱ_t)": noise,
+  "ᾱ_t": () => alphaBar(), "L_simple": () => sub(mi("L"), math("mtext", {}, "simple")), "β_N": () => sub(mi("β"), mi("N")),
   "√(1 − β_t)": () => root(mn("1"), mo("−"), sub(mi("β"), mi("t"))), "L_N": () => sub(mi("L"), mi("N")), "L_0": () => sub(mi("L"), mn("0")),
 };
 const TOKEN = new RegExp(`(${Object.keys(TOKENS).map((key) => key.replace(/[{}()√]/g, "\\$&")).join("|")})`);

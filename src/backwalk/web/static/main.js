@@ -110,6 +110,12 @@ function showTab() {
   open.show?.();
 }
 
+// How much of the window the picture covers above the text; nothing where it stands beside it.
+function measurePicture() {
+  const isAbove = getComputedStyle(document.querySelector("main")).gridTemplateColumns.split(" ").length === 1;
+  document.documentElement.style.setProperty("--above", `${isAbove ? byId("picture").offsetHeight : 0}px`);
+}
+
 function showSide() {
   for (const name of SIDES) byId(`side-${name}`).checked = state.side === name;
 }
@@ -222,6 +228,8 @@ async function start() {
     tabButton(open.name).focus();
   });
   new ResizeObserver(redraw).observe(byId("stages"));
+  new ResizeObserver(measurePicture).observe(byId("picture"));
+  window.addEventListener("resize", measurePicture);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   window.addEventListener("pagehide", writeFragment);
   if (session.catalogue.start.opened === "data" && !location.hash) state.tab = "train";

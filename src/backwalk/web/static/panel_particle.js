@@ -9,9 +9,11 @@ import { pause, redraw, singleStep } from "./player.js";
 import { nowAt, onChain, onModel, session, tell } from "./session.js";
 import { exportedRows, theParticle } from "./source.js";
 import { change, drawing, state } from "./state.js";
+import { why } from "./why.js";
 
 let particle = null; // the answer for the row that is shown
 let shownStep = null;
+let isPicked = false; // whether the numbers are to be brought into sight
 let lender = null; // the model's own sampler, in whose place the picture has the paper's
 const parts = {};
 
@@ -109,7 +111,7 @@ function showStep() {
   parts.symbols.replaceChildren(symbolTable(step));
   const lines = [formula("What the network says", estimateRule(), estimateNumbers(step))];
   const variance = (step.sigma_t > 0 && ["ancestral", "ddim"].includes(solver)) ? varianceOf(step, solver, eta, particle.reverse_variance) : null;
-  const spread = variance ? [formula("The variance of the fresh noise", ...variance.rules, variance.numbers), variance.hint && el("p", { class: "hint" }, prose(variance.hint))].filter(Boolean) : [];
+  const spread = variance ? [formula("The variance of the fresh noise", ...variance.rules, variance.numbers), variance.hint && el("p", { class: "hint" }, prose(variance.hint)), why("sigma"), solver === "ddim" && why("eta")].filter(Boolean) : [];
   if (solver === "ancestral") {
     lines.push(formula("The mean of the next point", meanRule(), meanNumbers(step)));
     if (step.t_next !== step.t - 1) lines.push(el("p", { class: "hint" }, prose(`The chain visits t = ${step.t} and then t = ${step.t_next}: α_t = ${digits(step.alpha)} and β_t = 1 − α_t are those of this long step, and t − 1 stands for ${step.t_next}.`)));
@@ -117,6 +119,7 @@ function showStep() {
     if (!step.noise) lines.push(el("p", { class: "hint" }, "The last step adds no noise."));
   } else if (solver === "ddim") {
     lines.push(...spread, formula("The next point", ddimRule(step), ddimNumbers(step)));
+    if (!spread.length) lines.push(why("eta"));
     lines.push(el("p", { class: "hint" }, `Here t − 1 stands for ${step.t_next}, the next place that the chain visits.`), parts.ancestral);
   } else {
     const terms = termsOf(step);
@@ -171,11 +174,19 @@ async function load() {
     particle = withoutNoNoise(answer);
     shownStep = null;
     if (state.tab === "particle") showStep();
+    if (isPicked) showNumbers();
+    isPicked = false;
   } catch (error) {
     tell(error);
   } finally {
     if (turn === asked) loading = false;
   }
+}
+
+// Brings the numbers into sight, unless they are there already.
+function showNumbers() {
+  const { top } = parts.where.getBoundingClientRect(), above = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) || 0;
+  if (top < above || top > 0.6 * window.innerHeight) parts.where.scrollIntoView({ block: "start" });
 }
 
 // Picks the particle at a place of the picture, in pixels, of the chain that the panel shows.
@@ -188,6 +199,7 @@ export async function pickAt(stage, place) {
 function pick(row) {
   const nearest = exportedRows ? exportedRows.reduce((a, b) => (Math.abs(b - row) < Math.abs(a - row) ? b : a)) : row;
   pause();
+  isPicked = state.tab !== "particle"; // in this panel the text stays where it is
   change({ row: nearest, tab: "particle", side: "backward" });
   say(`Particle ${nearest} is chosen.`);
 }

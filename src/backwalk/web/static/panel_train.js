@@ -2,16 +2,21 @@
 import { getJson, postJson, u2Of, withWorkspace } from "./api.js";
 import { lineChart } from "./charts.js";
 import { dataChooser, firstData, rowsOf } from "./data_chooser.js";
-import { add, count, el, field, number, option, say } from "./dom.js";
+import { add, count, el, field, number, option, refill, say, whenQuiet } from "./dom.js";
+import { prose } from "./formulas.js";
 import { arrows } from "./plots.js";
 import { pause, play, redraw } from "./player.js";
 import { attempt, openModel, session, tell, usualCaption } from "./session.js";
+import { showSchedule } from "./schedule_view.js";
+import { theSchedule } from "./source.js";
 import { asked, change, state } from "./state.js";
+import { why } from "./why.js";
 
 const FIT_KEY = "backwalk-fit";
-const SETTINGS = ["preset", "schedule", "n_steps", "network", "width", "depth", "reverse_variance", "sampler", "max_steps", "epochs", "max_time", "conditions"];
-const NUMBERS = ["n_steps", "width", "depth", "max_steps", "epochs", "max_time"];
+const SETTINGS = ["preset", "schedule", "n_steps", "network", "width", "depth", "reverse_variance", "sampler", "max_steps", "epochs", "max_time", "conditions", "beta_max"];
+const NUMBERS = ["n_steps", "width", "depth", "max_steps", "epochs", "max_time", "beta_max"];
 const parts = { controls: {} };
+const BETA_MAX = 0.02; // as in the course notebook
 const live = { fit: null, events: null, loss: [], held: [] };
 
 function networkOf(kind) {
@@ -26,10 +31,32 @@ function settings() {
   }
   const { network: kind, width, depth, ...others } = values;
   others.denoiser = kind ? { ...networkOf(kind).denoiser, ...asked({ width, depth }) } : null;
+  if (!isLine() || values.beta_max === BETA_MAX) others.beta_max = null; // the usual one
   if (values.preset === "ddpm") others.max_steps = null;
   else others.epochs = null;
   return others;
 }
+
+// Whether beta rises on a line, which has an end that can be chosen.
+function isLine() {
+  const { preset, schedule } = parts.controls;
+  return schedule.value === "linear" || (schedule.value === "" && preset.value === "ddpm");
+}
+
+// The schedule as it is set; without a choice that of the model which is shown.
+async function drawSchedule() {
+  if (!session.card || !parts.more.open) return;
+  const { schedule, n_steps: steps, beta_max: end, preset } = parts.controls;
+  parts.beta.hidden = !isLine();
+  refill(parts.betaText, prose(`β_N = ${number(Number(end.value), 3)}`));
+  const kind = schedule.value || (preset.value === "ddpm" ? "linear" : "");
+  const answer = await attempt(null, () => theSchedule(session.card.id, asked({
+    schedule: kind === "log_snr" || kind === "" ? null : kind, n_steps: Number(steps.value) || null, beta_max: isLine() ? Number(end.value) : null,
+  })));
+  if (answer) showSchedule(parts.schedule, answer);
+}
+
+const drawScheduleSoon = whenQuiet(60, drawSchedule);
 
 function settingsText() {
   return SETTINGS.map((name) => parts.controls[name].value).join(",");
@@ -37,7 +64,7 @@ function settingsText() {
 
 function fillSettings(text) {
   text.split(",").forEach((value, i) => {
-    if (SETTINGS[i]) parts.controls[SETTINGS[i]].value = value;
+    if (SETTINGS[i] && (value || SETTINGS[i] !== "beta_max")) parts.controls[SETTINGS[i]].value = value;
   });
   for (const name of ["width", "depth"]) parts.controls[name].disabled = !parts.controls.network.value;
 }
@@ -150,6 +177,7 @@ function listen(fit) {
   parts.chart.replaceChildren();
   parts.notes.replaceChildren();
   parts.live.hidden = false;
+  if (state.tab === "train") parts.live.scrollIntoView({ block: "nearest" });
   buttons(true);
   const events = new EventSource(withWorkspace(`/api/fits/${fit}/events`));
   live.events = events;
@@ -213,15 +241,23 @@ function settingsForm() {
       parts.controls[name].disabled = !chosen;
     }
   };
-  const conditions = el("select", { id: "set-conditions" }, option("auto", "as usual for the data"), option("any", "any column may be given"), option("", "whole rows only"));
+  const conditions = el("select", { id: "set-conditions" }, option("auto", "as usual"), option("any", "any column"), option("", "whole rows only"));
   parts.controls.conditions = conditions;
+  parts.schedule = el("div", { id: "schedule-drawn" });
+  parts.betaText = el("span", { "aria-hidden": "true" });
+  parts.controls.beta_max = el("input", { type: "range", id: "set-beta_max", min: "0.005", max: "0.2", step: "0.001", value: String(BETA_MAX) });
+  parts.beta = el("div", { class: "field" }, el("label", { for: "set-beta_max" }, prose("β at the end of the line, from 0.001: "), parts.betaText), parts.controls.beta_max);
+  const schedule = chooser("schedule", "Schedule", schedules, "how the noise grows");
   const form = el("div", {},
     el("div", { class: "row" }, field("Settings", preset, "what all settings below start from"), field("Seed of the weights", parts.seed, "the same seed, the same first weights")),
-    el("details", { id: "more-settings" }, el("summary", {}, "Schedule, steps, network, sampler"), el("div", { class: "grid" },
-      chooser("schedule", "Schedule", schedules, "how the noise grows"), amount("n_steps", "Steps N of the chain", "1,000 by default, 100 in the notebook", { min: "2", step: "1" }),
+    parts.more = el("details", { id: "more-settings", ontoggle: drawSchedule }, el("summary", {}, "Schedule, steps, network, sampler"), el("div", { class: "grid" },
+      schedule, amount("n_steps", "Steps N of the chain", "1,000 by default, 100 in the notebook", { min: "2", step: "1" }),
       chooser("network", "Network", networks, "what learns"), amount("width", "Width", "units of a layer", { min: "1", max: "512", step: "1" }), amount("depth", "Depth", "blocks or layers", { min: "1", max: "16", step: "1" }), chooser("sampler", "Sampler", samplers, "how rows are drawn"),
       chooser("reverse_variance", "Reverse variance", variances, "σ² of the chain's steps"), field("Conditions", conditions, "whether columns may be given"),
-      amount("max_steps", "Training steps", "at most", { min: "1", step: "1" }), amount("epochs", "Epochs", "5,000 in the notebook, which takes minutes", { min: "1", step: "1", placeholder: "200" }), amount("max_time", "Time limit, s", "of the whole fit", { min: "0.1", step: "0.1" }))));
+      amount("max_steps", "Training steps", "at most", { min: "1", step: "1" }), amount("epochs", "Epochs", "5,000 in the notebook, which takes minutes", { min: "1", step: "1", placeholder: "200" }), amount("max_time", "Time limit, s", "of the whole fit", { min: "0.1", step: "0.1" })),
+    el("h3", { class: "below" }, "The schedule"), parts.beta, parts.schedule, why("schedule")));
+  parts.controls.reverse_variance.parentElement.append(why("sigma"));
+  for (const name of ["preset", "schedule", "n_steps", "beta_max"]) parts.controls[name].addEventListener("input", drawScheduleSoon);
   parts.controls.network.addEventListener("change", fillSizes);
   fillSizes();
   return form;
@@ -265,14 +301,14 @@ export const trainPanel = {
     parts.again = el("button", { type: "button", id: "again", onclick: () => train(parts.again) }, "Start again from the same weights");
     parts.stop.hidden = parts.goOn.hidden = parts.again.hidden = parts.bar.hidden = true;
     parts.notes = el("ul", { class: "hint messages" });
-    parts.live = el("div", { hidden: true }, parts.bar, parts.reading, parts.chart,
+    parts.live = el("div", { class: "live", hidden: true }, parts.bar, parts.reading, parts.chart,
       el("p", { class: "hint" }, "Training: the mean over rows and noise levels. With the weight w = SNR it is L_simple, the squared distance to the noise; with 1 + SNR it is the v-loss, the default. "
         + "Held out: the part of the bound that the network decides, in nats per standardised row. It counts the noise levels of one schedule. To compare schedules, take −log p by the ODE under Bound. "
-        + "Tables with levels, and models that take conditions, have the cross-entropy of levels, or the training loss, in its place."), parts.notes, el("p", { class: "check" }, parts.scale, el("label", { for: "late" }, "The last three quarters only")));
+        + "Tables with levels, and models that take conditions, have the cross-entropy of levels, or the training loss, in its place."), why("loss"), parts.notes, el("p", { class: "check" }, parts.scale, el("label", { for: "late" }, "The last three quarters only")));
     add(root,
       el("p", { class: "lead" }, "Choose rows, and watch a network learn them. Two moons take a few seconds."),
-      el("h2", {}, "Rows"), dataChooser(() => buttons(Boolean(live.events))), el("h2", {}, "Settings"), settingsForm(),
-      el("p", { class: "row actions" }, parts.train, parts.stop, parts.goOn, parts.again), parts.live,
+      parts.live, el("h2", {}, "Rows"), dataChooser(() => buttons(Boolean(live.events))), el("h2", {}, "Settings"), settingsForm(),
+      el("p", { class: "row actions" }, parts.train, parts.stop, parts.goOn, parts.again),
     );
     if (state.fit) fillSettings(state.fit);
     showAmounts();

@@ -1,9 +1,13 @@
 // The first panel: what is to be seen, and how the chain is drawn.
 import { answers } from "./api.js";
 import { add, count, el, field, number, option } from "./dom.js";
+import { prose } from "./formulas.js";
 import { redraw } from "./player.js";
 import { attempt, modelChoices, onChain, onModel, openModel, session } from "./session.js";
+import { showSchedule } from "./schedule_view.js";
+import { theSchedule } from "./source.js";
 import { change, state } from "./state.js";
+import { why } from "./why.js";
 
 export function samplerControls(onPick, read) {
   const { samplers, reverse_variances: variances } = session.catalogue;
@@ -15,6 +19,8 @@ export function samplerControls(onPick, read) {
     field("Sampler", solver), field("Evaluations", evaluations, "steps that the sampler takes"),
     field("Reverse variance", variance, "of the ancestral sampler"), field("η", eta, "share of fresh noise in DDIM"),
   ];
+  parts[2].append(why("sigma"));
+  parts[3].append(why("eta"));
   const show = () => {
     const values = read();
     solver.value = values.solver;
@@ -52,7 +58,7 @@ function columnPicker(card) {
 function facts(card) {
   const rows = [
     ["network", card.n_parameters ? `${count(card.n_parameters)} weights` : "a function in closed form"],
-    ["chain", `N = ${count(card.schedule.n_steps)} steps; ᾱ_N = ${number(card.schedule.alpha_bar[card.schedule.n_steps], 2)}`],
+    ["chain", prose(`N = ${count(card.schedule.n_steps)} steps; ᾱ_N = ${number(card.schedule.alpha_bar[card.schedule.n_steps], 4)}`)],
     ["sampler", session.chain?.header.sampler.words ?? card.sampler.words],
     ["prior mismatch", `${number(card.prior_mismatch, 2)} nats`],
   ];
@@ -84,13 +90,17 @@ export const watchPanel = {
     seed.addEventListener("change", () => change({ seed: Math.max(0, Math.round(Number(seed.value) || 0)) }));
     const again = el("button", { type: "button", onclick: () => change({ seed: (state.seed + 1) % 1_000_000 }) }, "New seed");
     const sampler = samplerControls((values) => change(values), () => state);
+    const drawn = el("div", {});
+    const showDrawn = () => schedule.open && attempt(null, async () => showSchedule(drawn, await theSchedule(session.card.id, {})));
+    const schedule = el("details", { id: "schedule", ontoggle: showDrawn }, el("summary", {}, prose("The schedule: β_t, ᾱ_t and SNR")), drawn, why("schedule"));
     add(root,
       el("p", { class: "lead" }, "A diffusion model learns to undo noise. Forward, each row of the data becomes noise, a little at a time. "
         + "Backward, the network starts from noise and finds rows like the data."),
       el("p", {}, "Move the slider under the picture, or let it play. Click on a point to see its arithmetic."),
       el("p", { class: "row" }, el("button", { type: "button", class: "primary", "data-action": "tour" }, "Start the tour"),
-        !answers && el("button", { type: "button", "data-tab": "train" }, "Train your own")),
-      !answers && field("Model", model), words, warning,
+        !answers && el("button", { type: "button", "data-tab": "train" }, "Train your own"),
+        !answers && el("a", { class: "button", href: "static/course.html", target: "_blank", id: "course" }, "The course")),
+      !answers && field("Model", model), words, warning, schedule,
       el("h2", {}, "How it is drawn"),
       !answers && el("div", { class: "row" }, sampler.parts),
       !answers && el("div", { class: "row" }, field("Points", n), field("Seed", seed), el("div", { class: "field" }, again)),
@@ -106,6 +116,7 @@ export const watchPanel = {
     onModel(async () => {
       const { card } = session;
       words.replaceChildren(...facts(card));
+      showDrawn();
       warning.hidden = !card.warning;
       warning.textContent = card.warning || "";
       columns.replaceChildren(...(!answers && card.drawable.length > 2 ? columnPicker(card) : []));

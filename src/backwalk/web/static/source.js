@@ -60,6 +60,12 @@ export async function theBound(model, body) {
   return answers ? answers.bound : once(path + JSON.stringify(body), () => postJson(path, body));
 }
 
+// The model's own schedule, or another one.
+export async function theSchedule(model, body) {
+  const path = `/api/models/${model}/schedule`;
+  return answers ? answers.schedule : once(path + JSON.stringify(body), () => postJson(path, body));
+}
+
 // -log p by the ODE, beside the entropy where it is known.
 export async function theLogP(model, body, signal) {
   const path = `/api/models/${model}/log-p`;

@@ -254,9 +254,14 @@ export class Stage {
     const [x0, x1] = this.limits, near = this.marks.filter((mark) => mark.isNear), current = this.marks.find((mark) => mark.symbol === "x_t");
     const reach = 1.35 * Math.max(0, ...near.map(({ at, radius = 0 }) => Math.hypot(at[0] - current.at[0], at[1] - current.at[1]) + radius));
     const lens = 0.18 * this.size, enlarged = near.length && reach > 0 && (reach / (x1 - x0)) * this.size < 0.42 * lens;
-    for (const mark of this.marks) if (!enlarged || !mark.isNear || mark.symbol === "x_t") this.mark(pen, mark, (at) => this.place(at), 1);
-    if (!enlarged) return;
-    const [x, y] = this.place(current.at), center = [x > this.size / 2 ? lens + 14 : this.size - lens - 14, lens + 14], zoom = lens / reach;
+    const outside = [], inside = [];
+    for (const mark of this.marks) if (!enlarged || !mark.isNear || mark.symbol === "x_t") outside.push(this.mark(pen, mark, (at) => this.place(at), 1));
+    if (!enlarged) {
+      this.drawLabels(pen, outside, (box) => box.left > 2 && box.right < this.size - 2 && box.top > 2 && box.bottom < this.size - 2);
+      return;
+    }
+    // The lens covers no name and no tick of an axis.
+    const [x, y] = this.place(current.at), center = [x > this.size / 2 ? lens + 40 : this.size - lens - 14, lens + 24], zoom = lens / reach;
     const place = (at) => [center[0] + (at[0] - current.at[0]) * zoom, center[1] - (at[1] - current.at[1]) * zoom];
     const small = (reach / (x1 - x0)) * this.size, angle = Math.atan2(center[1] - y, center[0] - x);
     pen.strokeStyle = color("--trail");
@@ -272,8 +277,40 @@ export class Stage {
     pen.fill();
     pen.stroke();
     pen.clip();
-    for (const mark of this.marks) if (mark.isNear || mark.symbol === "eps_theta") this.mark(pen, mark.symbol === "eps_theta" ? { ...mark, text: "" } : mark, place, zoom);
+    for (const mark of this.marks) if (mark.isNear || mark.symbol === "eps_theta") inside.push(this.mark(pen, mark, place, zoom));
     pen.restore();
+    const away = (left, top) => Math.hypot(left - center[0], top - center[1]);
+    const corners = ({ left, right, top, bottom }) => [away(left, top), away(right, top), away(left, bottom), away(right, bottom)];
+    this.drawLabels(pen, inside.filter(({ symbol }) => symbol !== "eps_theta"), (box) => Math.max(...corners(box)) < lens - 3);
+    this.drawLabels(pen, outside, (box) => box.left > 2 && box.right < this.size - 2 && box.top > 2 && box.bottom < this.size - 2 && Math.min(...corners(box)) > lens + 3);
+  }
+
+  // Writes the labels of marks where they cover no mark and no other label, as near to the asked side as can be.
+  drawLabels(pen, labels, isInside) {
+    const taken = labels.filter(({ isDot }) => isDot).map(({ spot: [x, y] }) => ({ left: x - 7, right: x + 7, top: y - 7, bottom: y + 7 }));
+    const overlap = (a, b) => Math.max(0, Math.min(a.right, b.right) - Math.max(a.left, b.left)) * Math.max(0, Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top));
+    for (const { text, ink, anchor: [x, y], towards: [dx, dy], isLit, isDim } of labels) {
+      pen.font = `italic ${isLit ? "600 " : ""}15px "STIX Two Math", "Cambria Math", "Latin Modern Math", Georgia, "DejaVu Serif", serif`;
+      const half = pen.measureText(text).width / 2, asked = Math.atan2(dy, dx);
+      let best = null, least = Infinity;
+      for (const reach of [8, 18, 28]) {
+        for (const turn of [0, 0.6, -0.6, 1.2, -1.2, 1.9, -1.9, 2.5, -2.5, Math.PI]) {
+          const u = Math.cos(asked + turn), v = Math.sin(asked + turn), middle = [x + u * (reach + half), y + v * (reach + 7)];
+          const box = { left: middle[0] - half, right: middle[0] + half, top: middle[1] - 8, bottom: middle[1] + 8 };
+          const cost = taken.reduce((sum, other) => sum + overlap(box, other), 0) + (isInside(box) ? 0 : 1e4) + Math.abs(turn) + reach / 10;
+          if (cost < least) [best, least] = [box, cost];
+        }
+      }
+      taken.push(best);
+      pen.globalAlpha = isDim ? 0.3 : 1;
+      pen.textAlign = "center";
+      pen.lineWidth = 4;
+      pen.strokeStyle = color("--panel");
+      pen.strokeText(text, best.left + half, best.bottom - 4);
+      pen.fillStyle = color(ink);
+      pen.fillText(text, best.left + half, best.bottom - 4);
+    }
+    pen.globalAlpha = 1;
   }
 
   // The last part of the way that a row has come, which fades.
@@ -304,7 +341,7 @@ export class Stage {
     pen.stroke();
   }
 
-  // A mark is {symbol, text, at, shape: "point" | "arrow" | "circle", ink, from?, radius?, label: [dx, dy], isNear}; `place` maps to pixels.
+  // Draws a mark, and returns what its label needs. A mark is {symbol, text, at, shape: "point" | "arrow" | "circle", ink, from?, radius?, label: [dx, dy], isNear}; `place` maps to pixels.
   mark(pen, { symbol, text, at, shape, ink, from, radius, label }, place, zoom) {
     const lit = this.lit === symbol, dim = this.lit !== null && !lit;
     pen.globalAlpha = dim ? 0.3 : 1;
@@ -338,21 +375,14 @@ export class Stage {
       pen.lineWidth = 1.5;
       pen.stroke();
     }
-    const [dx, dy] = label;
-    const middle = shape === "arrow" ? [(x + place(from)[0]) / 2, (y + place(from)[1]) / 2] : [x, y];
+    pen.globalAlpha = 1;
+    const anchor = shape === "arrow" ? [(x + place(from)[0]) / 2, (y + place(from)[1]) / 2] : [x, y];
     if (shape === "circle") { // its label stands on the ring, away from the marks inside
       const reach = 0.7 * (zoom === 1 ? (radius / (this.limits[1] - this.limits[0])) * this.size : radius * zoom);
-      middle[0] += reach;
-      middle[1] += reach;
+      anchor[0] += reach;
+      anchor[1] += reach;
     }
-    pen.font = `italic ${lit ? "600 " : ""}15px "STIX Two Math", "Cambria Math", "Latin Modern Math", Georgia, "DejaVu Serif", serif`;
-    pen.textAlign = dx < 0 ? "right" : "left";
-    pen.lineWidth = 4;
-    pen.strokeStyle = color("--panel");
-    pen.strokeText(text, middle[0] + dx, middle[1] + dy);
-    pen.fillStyle = color(ink);
-    pen.fillText(text, middle[0] + dx, middle[1] + dy);
-    pen.globalAlpha = 1;
+    return { symbol, text, ink, anchor, towards: label, spot: [x, y], isDot: shape === "point", isLit: lit, isDim: dim };
   }
 
   // Which cells of a (k, k) grid have rows of a cloud in or beside them.
