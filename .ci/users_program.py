@@ -1,6 +1,9 @@
 """A small program of a user: `make release-check` reads it with mypy and pyright, and runs it, against the wheel."""
 
+from typing import Any, assert_type
+
 import numpy as np
+from numpy.typing import NDArray
 
 from backwalk import Diffusion, InvalidInput, NoiseSchedule, Number, Sampler, TextPath, Training
 
@@ -13,7 +16,7 @@ def main() -> None:
     score: float = model.score(x[:5])
     log_p = model.score_samples(x[:5])
     upper: float = model.bound(x[:5]).total
-    drawn = model.sample(3, sampler=Sampler("ddim", n_evaluations=5), random_state=1)
+    drawn = assert_type(model.sample(3, sampler=Sampler("ddim", n_evaluations=5), random_state=1), NDArray[Any])
     print(drawn.shape, log_p.mean(), score, upper)
     model.save("model.backwalk", overwrite=True)
     again = Diffusion.load("model.backwalk")

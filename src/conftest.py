@@ -2,11 +2,8 @@
 
 import pytest
 
-WAITING = ("backwalk.estimator", "backwalk.inference", "backwalk.model.", "backwalk.table")
-
 
 @pytest.fixture(autouse=True)
 def empty_session(request):
     """Take away what `--doctest-modules` gives to an example."""
-    if not request.node.name.startswith(WAITING):
-        request.node.dtest.globs = {"__name__": "__main__"}
+    request.node.dtest.globs = {"__name__": "__main__"}

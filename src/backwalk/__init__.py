@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from backwalk import model as model
     from backwalk import report as report
     from backwalk import sampling as sampling
+    from backwalk import streams as streams
     from backwalk import table as table
     from backwalk import training as training
     from backwalk.denoiser import CNNEmbedding, FCEmbedding, Residual, Textbook
@@ -122,6 +123,7 @@ _PACKAGES = {
     "model",
     "report",
     "sampling",
+    "streams",
     "table",
     "training",
 }

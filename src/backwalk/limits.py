@@ -30,12 +30,15 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Literal, TypeGuard, get_args
+from typing import Literal, TypeAlias, TypeGuard, get_args
 
-ReverseVariance = Literal["beta", "beta_tilde", "optimal"]
+ReverseVariance: TypeAlias = Literal["beta", "beta_tilde", "optimal"]
 REVERSE_VARIANCES: tuple[str, ...] = get_args(ReverseVariance)
-BOUND_VARIANCES = (*REVERSE_VARIANCES, "full")
-Unseen = Literal["nearest", "error"]
+BoundVariance: TypeAlias = Literal["beta", "beta_tilde", "optimal", "full"]
+BOUND_VARIANCES: tuple[str, ...] = get_args(BoundVariance)
+Missing: TypeAlias = Literal["absent", "generate"]
+"""Whether new rows have missing values, where the fitted rows have."""
+Unseen: TypeAlias = Literal["nearest", "error"]
 """What becomes of values that the fit did not see: see `model/unseen.py`."""
 UNSEEN: tuple[str, ...] = get_args(Unseen)
 

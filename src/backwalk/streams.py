@@ -13,6 +13,7 @@ import hashlib
 import math
 import secrets
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from torch import Tensor
 from backwalk.errors import InvalidInput
 from backwalk.threads import on_one_thread
 
+__all__ = ["RandomState", "Stream", "as_stream"]
+
 _WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words from one value of its counter
 
 
@@ -28,9 +31,27 @@ _WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words from one value of it
 class Stream:
     """A source of random numbers that is addressed by row.
 
-    `seed` is an integer >= 0. `path` names the purpose of the stream; `child` extends it. Streams with different seeds
-    or paths are independent.
+    Row 712 of a stream is the same in a batch of one, ten or a million, and in every process. Streams with different
+    seeds or paths are independent. No global random state is read or set.
 
+    Parameters
+    ----------
+    seed : int
+        An integer >= 0.
+    path : tuple of str or int, default=()
+        The purpose of the stream; `child` extends it.
+
+    See Also
+    --------
+    backwalk.diffusion.variational_bound : A function that takes a stream.
+
+    Notes
+    -----
+    Philox maps a key and a counter to random words. The key is made from seed and path, the counter from the row.
+    Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
+
+    Examples
+    --------
     >>> from backwalk.streams import Stream
     >>> stream = Stream(seed=0).child("example", 3)
     >>> bool((stream.normal(0, 10, 2)[4:6] == stream.normal(4, 6, 2)).all())
@@ -43,25 +64,63 @@ class Stream:
     def child(self, *names: str | int) -> Stream:
         """Return the stream for one purpose within this one, for example `stream.child("step", t)`.
 
-        Scalars of NumPy count as the equal ones of Python.
+        Parameters
+        ----------
+        *names : str or int
+            Names of the purpose. Scalars of NumPy count as the equal ones of Python.
+
+        Returns
+        -------
+        Stream
+            The stream whose path ends with these names.
         """
         plain = (name.item() if isinstance(name, np.generic) else name for name in names)
         return Stream(self.seed, (*self.path, *plain))
 
     def uniform(self, start: int, stop: int, d: int) -> Tensor:
-        """Return rows start..stop-1 of d numbers, uniform on the open interval (0, 1): (stop - start, d), float64.
+        """Return rows of numbers that are uniform on the open interval (0, 1).
 
         They lie on the grid (k + 1/2) / 2^52, so neither 0 nor 1 occurs.
+
+        Parameters
+        ----------
+        start : int
+            First row.
+        stop : int
+            Row after the last.
+        d : int
+            Numbers in a row.
+
+        Returns
+        -------
+        Tensor, (stop - start, d)
+            Float64.
         """
         words = self._words(start, stop, d)
         return torch.from_numpy(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
 
     @on_one_thread
     def normal(self, start: int, stop: int, d: int, dtype: torch.dtype = torch.float64) -> Tensor:
-        """Return rows start..stop-1 of d standard normal numbers: (stop - start, d).
+        """Return rows of standard normal numbers.
 
         One 64-bit word gives a radius (from 32 bits) and an angle (from 32 bits), hence two normals (Box and Muller
         1958). The tails end at 6.76 standard deviations, beyond which lies a probability of 1.4e-11.
+
+        Parameters
+        ----------
+        start : int
+            First row.
+        stop : int
+            Row after the last.
+        d : int
+            Numbers in a row.
+        dtype : torch.dtype, default=torch.float64
+            The type of the numbers.
+
+        Returns
+        -------
+        Tensor, (stop - start, d)
+            Independent draws of N(0, 1).
         """
         pairs = (d + 1) // 2
         halves = self._words(start, stop, pairs).view(np.uint32).reshape(stop - start, pairs, 2)
@@ -73,15 +132,38 @@ class Stream:
         return both[:, :d].contiguous()
 
     def permutation(self, n: int) -> np.ndarray:
-        """Return the numbers 0..n-1 in a random order: (n,), int64."""
+        """Return the numbers 0..n-1 in a random order.
+
+        Parameters
+        ----------
+        n : int
+            How many.
+
+        Returns
+        -------
+        ndarray, (n,)
+            Int64.
+        """
         return self.generator().permutation(n)
 
     def generator(self) -> np.random.Generator:
-        """Return a NumPy generator at the start of this stream, for libraries that need one."""
+        """Return a NumPy generator at the start of this stream, for libraries that need one.
+
+        Returns
+        -------
+        numpy.random.Generator
+            A new one at each call.
+        """
         return np.random.Generator(np.random.Philox(key=self._key()))
 
     def integer(self) -> int:
-        """Return one integer in 0..2^31 - 1, for libraries that need a seed."""
+        """Return one integer in 0..2^31 - 1, for libraries that need a seed.
+
+        Returns
+        -------
+        int
+            The same at each call.
+        """
         return int(self.generator().integers(2**31))
 
     def _key(self) -> np.ndarray:
@@ -97,7 +179,7 @@ class Stream:
         return np.asarray(words)[skip:].reshape(stop - start, per_row)
 
 
-RandomState = int | np.random.Generator | np.random.RandomState | None
+RandomState: TypeAlias = int | np.random.Generator | np.random.RandomState | None
 """The types that scikit-learn accepts as a `random_state`."""
 
 
@@ -106,6 +188,27 @@ def as_stream(random_state: RandomState) -> Stream:
 
     An integer gives the same stream every time. A generator gives a new one at each call and is advanced. None takes
     entropy from the operating system.
+
+    Parameters
+    ----------
+    random_state : int, numpy.random.Generator, numpy.random.RandomState or None
+        A seed, an integer >= 0, or where to take one from.
+
+    Returns
+    -------
+    Stream
+        The stream of this seed.
+
+    Raises
+    ------
+    InvalidInput
+        A ValueError: it is none of these.
+
+    Examples
+    --------
+    >>> from backwalk.streams import as_stream
+    >>> as_stream(0)
+    Stream(seed=0, path=())
     """
     if random_state is None:
         return Stream(secrets.randbits(64))

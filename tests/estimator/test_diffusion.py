@@ -4,9 +4,11 @@ import copy
 import json
 import math
 import time
+import tomllib
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,12 +16,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 import torch
+from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import make_moons
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from backwalk.denoiser import Residual, Textbook
@@ -34,7 +38,7 @@ from backwalk.errors import (
     TrainingDiverged,
     UnseenValuesWarning,
 )
-from backwalk.estimator import Diffusion
+from backwalk.estimator import Diffusion, DiffusionImputer
 from backwalk.fit import check_settings, default_distillation, default_training, trained_rows
 from backwalk.fit.settings import check_length, choose_device
 from backwalk.limits import HISTORY_LENGTH
@@ -42,6 +46,7 @@ from backwalk.model import bound, log_density, sample_rows
 from backwalk.model.latent import to_latent
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
+from backwalk.table import Number
 from backwalk.training import Trainer, Training
 
 SMALL = Residual(8, 1)
@@ -82,9 +87,38 @@ def few_pairs(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::backwalk.errors.DegenerateRowsWarning")
+@pytest.mark.filterwarnings("ignore::backwalk.errors.RepeatedValueWarning")
 @pytest.mark.parametrize(("estimator", "check"), list(sklearn_checks()))
 def test_scikit_learn_s_checks(rough_scores, estimator, check):
     check(estimator)
+
+
+def test_scikit_learn_knows_what_rows_may_hold_and_what_it_may_route():
+    for estimator in (Diffusion(), DiffusionImputer()):
+        tags = get_tags(estimator).input_tags
+        assert (tags.categorical, tags.string, tags.allow_nan, tags.sparse) == (True, True, True, False)
+    with config_context(enable_metadata_routing=True):
+        assert list(Diffusion().set_fit_request(sample_weight=True).get_metadata_routing().fit.requests) == [
+            "sample_weight"
+        ]
+
+
+@pytest.mark.parametrize("estimator", [Diffusion(), DiffusionImputer()], ids=lambda each: type(each).__name__)
+def test_the_diagram_links_to_the_page_that_the_estimator_stands_on(estimator):
+    name = type(estimator).__name__
+    pages = tomllib.loads((Path(__file__).parents[2] / "docs" / "reference" / "api.toml").read_text())["page"]
+    (page,) = (page for page in pages for section in page["section"] if name in section.get("names", ()))
+    assert estimator._get_doc_link().endswith(f"/reference/api/{page['file']}.html#backwalk.{name}")
+
+
+def test_columns_are_named_or_numbered():
+    rows = np.random.default_rng(0).uniform(size=(50, 2))
+    within = Number(bounds=(0.0, 1.0))
+    numbered, named = (tiny(columns={key: within}).fit(rows) for key in (1, "x2"))
+    assert numbered.codec_ == named.codec_
+    assert numbered.model_.card["parameters"] == named.model_.card["parameters"]
+    with pytest.raises(InvalidInput, match="numbers from 0, but got 2"):
+        tiny(columns={2: within}).fit(rows)
 
 
 def test_settings_are_stored_and_cloned():

@@ -34,6 +34,7 @@ def table():
 
 
 @pytest.mark.filterwarnings("ignore::backwalk.errors.DegenerateRowsWarning")
+@pytest.mark.filterwarnings("ignore::backwalk.errors.RepeatedValueWarning")
 @pytest.mark.parametrize(("imputer", "check"), list(sklearn_checks()))
 def test_scikit_learn_s_checks(imputer, check):
     check(imputer)

@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.sampling import SOLVERS, Ddim, Sampler, choose_sampler, default_sampler
+from backwalk.sampling import SOLVERS, Ddim, Sampler, SolverName, choose_sampler, default_sampler
 
 SCHEDULES = {
     "linear": NoiseSchedule.linear(100),
@@ -48,6 +49,10 @@ def test_few_steps_with_fresh_noise_are_even_in_a_power_of_the_angle():
     schedule = NoiseSchedule.log_snr_uniform(1000, log_snr_max=12.0, log_snr_min=-6.0)
     places = np.arctan(schedule.noise_level[Sampler("multistep-sde", 8).times(schedule)].numpy()) ** 0.4
     np.testing.assert_allclose(np.diff(places), np.diff(places).mean(), rtol=0.03)
+
+
+def test_type_checkers_know_the_solvers_names():
+    assert set(get_args(get_args(SolverName)[0])) == set(SOLVERS)
 
 
 def test_every_solver_has_its_times_and_its_words():

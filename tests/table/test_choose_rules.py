@@ -2,6 +2,8 @@
 
 import numpy as np
 import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
 
 from backwalk.errors import InvalidInput
@@ -32,6 +34,12 @@ def test_a_gap_is_a_number_on_the_grid_of_its_ends_and_decodes_exactly():
     np.testing.assert_array_equal(codec.decode(z), TABLE.values)
     z[:, ~codec.drawn_coordinates] = np.nan
     np.testing.assert_array_equal(codec.decode_new(z, np.full(TABLE.values.shape, np.nan)), TABLE.values)
+
+
+@pytest.mark.parametrize("of_pandas", [pa.Table.from_pandas, pl.from_pandas])
+def test_a_gap_has_a_column_in_tables_of_each_library(of_pandas):
+    table = as_table(of_pandas(pd.DataFrame({"low": LOW, "high": LOW + generator.exponential(size=500)})))
+    assert len(fit_codec(table, rules=[Order("low", "high")]).gaps) == 1
 
 
 def test_a_codec_with_rules_is_read_back_from_its_record():

@@ -1,15 +1,15 @@
-"""The methods of an estimator that tell a column given others, and that fill gaps."""
+"""The methods of an estimator that predict a column given others, and that fill gaps."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk.errors import InvalidInput
-from backwalk.estimator.fitted import Columns, Fitted
+from backwalk.estimator.fitted import Columns, Fitted, RowsT
 from backwalk.limits import is_whole
 from backwalk.model import (
     Conditional,
@@ -27,8 +27,8 @@ from backwalk.table import Schema, from_values
 N_DRAWS = 100  # of a number's distribution
 
 
-class Conditionals(Fitted):
-    """Tells columns given others, and fills gaps."""
+class Conditionals(Fitted[RowsT]):
+    """Predicts columns given others, and fills gaps."""
 
     def conditional(
         self,
@@ -41,9 +41,9 @@ class Conditionals(Fitted):
     ) -> Conditional:
         """Return the distribution of a column given other columns, row by row.
 
-        A classifier of any column is `model.conditional(X, column).mode`, and a regression `.mean`. Both take one
-        evaluation of the network for each row; the mean of a number that is transformed takes 61, and its error is a
-        few hundredths of the conditional standard deviation. Draws are made when they are first needed.
+        `model.conditional(X, column).mode` classifies, and `.mean` is a regression. Both take one evaluation of the
+        network for each row; the mean of a number that is transformed takes 61, and its error is a few hundredths of
+        the conditional standard deviation. Draws are made when they are first needed.
 
         Parameters
         ----------
@@ -57,13 +57,14 @@ class Conditionals(Fitted):
         n_draws : int, default=100
             Draws of a number for each row. Unused for columns of levels.
         random_state : int, numpy.random.Generator or RandomState, default=0
+            Seed of the draws.
 
         Returns
         -------
-        Conditional
-            With `levels`, `probabilities`, `mode` and `log_prob` of a column of levels; with `draws`, `mean`,
-            `quantile`, `interval`, `cdf` and `pit` of a number. Where missing values are generated, these are given
-            that there is a value, and `missing` is the probability that there is none.
+        backwalk.model.Conditional
+            The distributions, with `levels`, `probabilities`, `mode` and `log_prob` of a column of levels; with
+            `draws`, `mean`, `quantile`, `interval`, `cdf` and `pit` of a number. Where missing values are generated,
+            these are given that there is a value, and `missing` is the probability that there is none.
 
         Raises
         ------
@@ -76,8 +77,14 @@ class Conditionals(Fitted):
         UnseenValuesWarning
             Given cells hold values that the fit did not see.
 
+        See Also
+        --------
+        Diffusion.sample : Draws of several columns given others.
+        Diffusion.score_samples : Log-densities of columns given others.
+
         Examples
         --------
+        >>> import numpy as np
         >>> from backwalk import Diffusion
         >>> X = np.random.default_rng(0).normal(size=(200, 2))
         >>> model = Diffusion(max_steps=20, conditions="any", random_state=0).fit(X)
@@ -96,6 +103,26 @@ class Conditionals(Fitted):
         rows = np.where(np.isin(np.arange(schema.n_columns), known), values, np.nan)
         stream = as_stream(random_state).child("conditional")
         return conditional(self.model_, rows, place, n_draws=int(n_draws), stream=stream)
+
+    @overload
+    def impute(
+        self,
+        X: Any,
+        *,
+        n_draws: None = None,
+        statistic: Literal["mean", "median"] | None = None,
+        random_state: RandomState = None,
+    ) -> RowsT: ...
+
+    @overload
+    def impute(
+        self, X: Any, *, n_draws: int, statistic: Literal["mean", "median"], random_state: RandomState = None
+    ) -> RowsT: ...
+
+    @overload
+    def impute(
+        self, X: Any, *, n_draws: int, statistic: None = None, random_state: RandomState = None
+    ) -> list[RowsT]: ...
 
     def impute(
         self,
@@ -124,12 +151,13 @@ class Conditionals(Fitted):
             Fill gaps of numbers with their conditional mean or median, rounded to a value that the column has where it
             has levels or steps, and those of labels and truth values with the most probable one. None draws.
         random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the draws. An integer fills the same rows in the same way.
 
         Returns
         -------
         array or table, (n, d), or list of these
             Rows of the kind, columns and dtypes of the fitted ones; observed cells are unchanged. With `n_draws` and
-            without `statistic`, a list of so many tables.
+            without `statistic`, a list of `n_draws` tables.
 
         Raises
         ------
@@ -144,8 +172,15 @@ class Conditionals(Fitted):
         UnseenValuesWarning
             Observed cells hold values that the fit did not see.
 
+        See Also
+        --------
+        DiffusionImputer : Fills gaps in a pipeline of scikit-learn.
+        multiple_imputations : Completed tables that carry the uncertainty of the model too.
+        pooled : One estimate from several completed tables.
+
         Examples
         --------
+        >>> import numpy as np
         >>> from backwalk import Diffusion
         >>> X = np.random.default_rng(0).normal(size=(200, 2))
         >>> model = Diffusion(max_steps=20, conditions="any", random_state=0).fit(X)

@@ -6,11 +6,13 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar, overload
 
 import numpy as np
-from numpy.typing import ArrayLike
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.utils.metadata_routing import UNUSED
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
 
@@ -20,6 +22,7 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
 from backwalk.estimator.conditionals import Conditionals
 from backwalk.estimator.draws import Draws
+from backwalk.estimator.fitted import RowsT
 from backwalk.estimator.scores import Scores
 from backwalk.fit import (
     ChosenColumns,
@@ -39,45 +42,47 @@ from backwalk.fit import (
 )
 from backwalk.fit.progress import Callback, Display
 from backwalk.formatting import one_line
-from backwalk.limits import MEMORY, Unseen
+from backwalk.limits import MEMORY, Missing, ReverseVariance, Unseen
 from backwalk.model import DiffusionModel
-from backwalk.sampling import Sampler
+from backwalk.sampling import Sampler, SolverName
 from backwalk.streams import RandomState, as_stream
-from backwalk.table import Rule, Table, as_table
+from backwalk.table import Option, Rule, StrPath, Table, as_table
 from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN
 
+AnyTable = TypeVar("AnyTable")
 
-class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # type: ignore[misc]
-    """Denoising diffusion model of the rows of a table.
 
-    Noise is added to the rows in small steps until only noise is left, and a network learns to remove it. New rows are
-    made by starting from noise and removing it step by step. All defaults follow from the data
-    (docs/maintainers/defaults.md).
-    `Diffusion.ddpm()` has the settings of the course notebook.
+class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, BaseEstimator):  # type: ignore[misc]
+    """Denoising diffusion model of the rows of an array or a table.
+
+    The fitted model draws new rows, draws or predicts some columns given others, fills gaps, and returns log-densities
+    of rows. Noise is added to the rows in small steps until only noise is left, and a network learns to remove it. New
+    rows start from noise, which is removed step by step.
+
+    All defaults follow from the data. `Diffusion.ddpm()` has the settings of the course notebook.
 
     Parameters
     ----------
     n_steps : int, default=None
         Number N of steps of the default schedule; None is 1,000.
     schedule : NoiseSchedule, default=None
-        Noise levels of the chain; None is even in the log-SNR, from below the data's finest scale to noise alone.
+        Noise levels of the chain. None is even in the log-SNR, from below the data's finest scale to noise alone.
     denoiser : Residual, Textbook or torch.nn.Module, default=None
         Sizes of the network; or your own network, a module that maps points, (n, d), and noise levels, (n,), to (n, d),
-        of which a copy is trained (see `backwalk.denoiser.own_network`). None follows from the numbers of rows and
-        columns.
+        of which a copy is trained. None follows from the numbers of rows and columns.
     embedding : CNNEmbedding, FCEmbedding or torch.nn.Module, default=None
-        Network from the data columns, (n, m), to features of them, (n, k), which is trained together with the denoiser;
-        the data columns are the only set of `conditions`. For series and other data of many columns: see
-        docs/how-to/series-and-images.md. The model then answers for the other columns given all of these alone.
+        Network from the data columns, (n, m), to features of them, (n, k), for series and other data of many columns.
+        It is trained together with the denoiser. The data columns are the only set of `conditions`, and the model
+        answers for the other columns given all of these alone.
     training : Training, default=None
         Training plan; None follows from the numbers of rows and columns.
     reverse_variance : {"optimal", "beta", "beta_tilde"}, default="optimal"
-        sigma_t^2 of p_theta. "optimal" is fitted to held-out rows, or to the training rows where none are held out; it
-        is then too small for a model that overfits.
+        Variance sigma_t^2 of p_theta. "optimal" is fitted to held-out rows, or to the training rows where none are held
+        out; it is then too small for a model that overfits.
     sampler : Sampler or str, default=None
-        Default sampler of the fitted model, or the name of a solver; None is "multistep-sde" with 20 evaluations, or 60
-        where all columns are numbers and only some sets of them may be given.
+        Default sampler of the fitted model, or the name of a solver. None is "multistep-sde" with 20 evaluations, or
+        60 where all columns are numbers and only some sets of them may be given.
     max_steps : int, default=None
         Number of training steps. With `max_time`, training ends at whichever limit is reached first. None follows from
         the numbers of rows and columns.
@@ -85,33 +90,35 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         Time limit of the whole fit, in seconds; at least half of it goes into training. More time trains more networks
         for longer. Fits with a time limit are not reproducible bit for bit. None sets no limit.
     validation_fraction : float, default=None
-        Share of the rows that is held out to choose the weights and to fit the reverse variances. None follows from the
-        numbers of rows and columns: a tenth at most, and none of fewer than 20 rows. 0 trains on all rows.
+        Share of the rows that is held out to choose the weights and to fit the reverse variances, in [0, 0.5]. None
+        follows from the numbers of rows and columns: a tenth at most, and none of fewer than 20 rows. 0 trains on all
+        rows.
     scale : bool, default=True
-        Whether columns are standardised; columns with heavy tails are first transformed by asinh.
+        Whether columns are standardised. Columns with heavy tails are first transformed by asinh.
     device : str, default="auto"
-        "cpu", "cuda", or "auto", which is CUDA where torch finds it.
+        Where networks run: "cpu", "cuda", or "auto", which is CUDA where torch finds it.
     random_state : int, numpy.random.Generator or RandomState, default=None
-        An integer makes the fit reproducible, on the same kind of machine with the same versions.
+        Seed of the fit. An integer makes it reproducible, on the same kind of machine with the same versions.
     callbacks : sequence of callables, default=()
         Functions that are called with a `FitProgress` after every training step. Where one returns True, training
         ends, and the model has the weights chosen so far; with a checkpoint it can be continued.
     verbose : bool or int, default=True
-        Whether work that takes longer than a second shows its progress: a bar on a terminal, a line in a notebook, and
-        a line every half minute in a log.
+        Whether work that takes longer than a second shows its progress: a bar on a terminal or in a notebook, and a
+        line every half minute in a log.
     warm_start : bool, default=False
         Whether `fit` starts from the weights of the previous fit. On the same table the same rows are held out,
         unless more are asked for; rows of another table may have been trained on before. Columns and levels have to be
         the same.
     columns : mapping, default=None
-        Kinds of columns that should not follow from the data, by name: "number", "levels", "integer", or `Number(...)`,
-        `Levels(...)`. See docs/tables.md.
+        Kinds of columns that should not follow from the data, by name (or by number, in arrays and tables in memory):
+        "number", "levels", "integer", `Number(...)` or `Levels(...)`.
     missing : {"absent", "generate"}, default="absent"
-        "absent" learns from rows with missing cells without generating any; "generate" makes gaps like the data's.
+        Whether new rows have missing values. "absent" learns from rows with gaps without generating any; "generate"
+        makes gaps like the data's.
     conditions : "auto", "any", None or list of lists of columns, default="auto"
-        Which columns may be given to `sample`, `score_samples` and `impute`: any, none, or one of some sets of columns.
+        Columns that may be given to `sample`, `score_samples` and `impute`: any, none, or one of some sets of columns.
         "auto" is any for tables with levels or gaps, and none for numbers alone, whose whole rows are then learnt
-        better in the same time (docs/maintainers/defaults.md).
+        better in the same time.
     unseen : {"nearest", "error"}, default="nearest"
         What later calls do about values that the fit did not see, such as a new label. "nearest" warns of them: where
         they are given, numbers and ordered categories count as the nearest level, and other labels as missing; where
@@ -120,28 +127,78 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         Rules between the columns of a table that each row obeys: in draws, conditions and imputations, and as a
         log-density of -inf where a row breaks one. "auto" are those that hold in all rows and that chance does not
         explain; None is none. A rule is a text, such as "start <= end", "total = a + b", "y = log(x)" or
-        "species ~ island", or an `Order`, `Total`, `Computed` or `Combinations` of `backwalk.table`. See
-        docs/tables.md.
+        "species ~ island", or an `Order`, `Total`, `Computed` or `Combinations` of `backwalk.table`.
 
     Attributes
     ----------
     model_ : DiffusionModel
-        The fitted model.
-    schedule_, denoiser_, codec_, history_ : NoiseSchedule, EnsembleDenoiser, Codec, History
-        Its parts.
+        The fitted model, with all that follows.
+    schedule_ : NoiseSchedule
+        Its noise levels.
+    denoiser_ : EnsembleDenoiser
+        Its trained networks.
+    codec_ : Codec
+        The map between the user's columns and encoded rows.
+    history_ : History
+        Losses of the training, step by step.
     training_ : Training
         Its training plan. `dataclasses.replace(training_, ...)` makes another one for `training`.
-    n_features_in_, feature_names_in_ : int, ndarray of str
-        Number and names of the columns.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str, (d,)
+        Names of the columns, where they have names.
+
+    See Also
+    --------
+    DiffusionImputer : Fills gaps in a pipeline of scikit-learn.
+    multiple_imputations : Completes a table several times, for estimates with honest errors.
+    posterior : The posterior of a simulator's parameters, by a fitted model.
+
+    Notes
+    -----
+    The chain adds noise to a row x_0 of n numbers, q(x_t | x_0) = N(sqrt(alpha_bar_t) x_0, (1 - alpha_bar_t) I) for
+    t = 1..N. The network returns x_0_hat, an estimate of E[x_0 | x_t], from which eps_theta and mu_theta follow.
+    Columns with levels are drawn one after the other from their probabilities, and then the numbers given these.
+
+    Source: Ho et al. 2020, "Denoising diffusion probabilistic models"; Song et al. 2021, "Score-based generative
+    modeling through stochastic differential equations".
 
     Examples
     --------
     >>> import numpy as np
+    >>> from backwalk import Diffusion
     >>> X = np.random.default_rng(0).normal([1.0, 5.0], [1.0, 0.1], size=(500, 2))
-    >>> model = Diffusion(max_steps=60, random_state=0).fit(X)
+    >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
     >>> model.sample(3, random_state=1).shape
     (3, 2)
+    >>> model.score_samples(X[:3]).shape
+    (3,)
+
+    A table with gaps, of which any columns may be given:
+
+    >>> import pyarrow as pa
+    >>> table = pa.table({"species": ["Adelie", "Gentoo"] * 100, "mass": [3700.0, None, 3800.0, 5100.0] * 50})
+    >>> model = Diffusion(max_steps=20, random_state=0).fit(table)
+    >>> model.sample(2, given={"species": "Gentoo"}, random_state=1)["species"].to_pylist()
+    ['Gentoo', 'Gentoo']
     """
+
+    _doc_link_module = "backwalk"
+    _doc_link_template = "https://backwalk.example/reference/api/diffusion.html#backwalk.Diffusion"
+    # Of the arguments of `fit`, scikit-learn routes what has an entry for each row.
+    __metadata_request__fit = dict.fromkeys(
+        (
+            "checkpoint",
+            "resume",
+            "checkpoint_every",
+            "overwrite",
+            "memory",
+            "drop",
+            "drop_missing",
+            "on_columns",
+        ),
+        UNUSED,
+    )
 
     def __init__(
         self,
@@ -151,8 +208,8 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         denoiser: Architecture | None = None,
         embedding: Embedding | None = None,
         training: Training | None = None,
-        reverse_variance: str = "optimal",
-        sampler: Sampler | str | None = None,
+        reverse_variance: ReverseVariance = "optimal",
+        sampler: Sampler | SolverName | None = None,
         max_steps: int | None = None,
         max_time: float | None = None,
         validation_fraction: float | None = None,
@@ -162,9 +219,9 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         callbacks: Sequence[Callback] = (),
         verbose: bool | int = True,
         warm_start: bool = False,
-        columns: Mapping[str, Any] | None = None,
-        missing: str = "absent",
-        conditions: Any = "auto",
+        columns: Mapping[Any, Option] | None = None,
+        missing: Missing = "absent",
+        conditions: Literal["auto", "any"] | Sequence[Sequence[str | int]] | None = "auto",
         unseen: Unseen = "nearest",
         rules: Literal["auto"] | Sequence[Rule | str] | None = "auto",
     ) -> None:
@@ -191,19 +248,36 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         self.warm_start = warm_start
 
     @classmethod
-    def ddpm(cls, *, n_epochs: int = 5000, **parameters: Any) -> Diffusion:
-        """Return an unfitted model with the settings of the usual course notebook (Ho et al. 2020 on points).
+    def ddpm(cls, *, n_epochs: int = 5000, **parameters: Any) -> Self:
+        """Return an unfitted model with the settings of the usual course notebook.
 
-        N = 100, beta linear from 0.001 to 0.02; 4 hidden layers of 100 tanh units on (x, t/N) that predict eps; Adam at
-        1e-3 on L_simple, batches of 1,000, the last short one dropped, 5,000 epochs; no average of weights, no scaling,
-        no held-out rows; sampling with sigma^2 = beta and no noise at t = 1. Its alpha_bar_N is 0.3475, and `fit` warns
-        of what that costs.
+        It is Ho et al. 2020 on points: N = 100, beta linear from 0.001 to 0.02; 4 hidden layers of 100 tanh units on
+        (x, t/N) that predict eps; Adam at 1e-3 on L_simple, batches of 1,000, the last short one dropped, 5,000 epochs;
+        no average of weights, no scaling, no held-out rows; sampling with sigma^2 = beta and no noise at t = 1. Its
+        alpha_bar_N is 0.3475, and `fit` warns of what that costs.
 
         Parameters
         ----------
         n_epochs : int, default=5000
+            Passes through the rows.
         **parameters
             Other parameters of `Diffusion`, such as `max_time`, `random_state` or `device`.
+
+        Returns
+        -------
+        Diffusion
+            The unfitted estimator.
+
+        See Also
+        --------
+        NoiseSchedule.linear : Its schedule, with other beta.
+
+        Examples
+        --------
+        >>> from backwalk import Diffusion
+        >>> model = Diffusion.ddpm(n_epochs=7)
+        >>> model.schedule.n_steps, model.reverse_variance, model.training.n_epochs
+        (100, 'beta', 7)
         """
         notebook = {
             "schedule": NoiseSchedule.linear(100, beta_min=1e-3, beta_max=0.02),
@@ -217,6 +291,50 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             "scale": False,
         }
         return cls(**{**notebook, **parameters})
+
+    @overload
+    def fit(
+        self,
+        X: StrPath,
+        y: None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        checkpoint_every: float = SECONDS_BETWEEN,
+        overwrite: bool = False,
+        memory: int | str = MEMORY,
+        drop: Sequence[str] = (),
+        drop_missing: bool = False,
+        on_columns: Callable[[ChosenColumns], object] | None = None,
+    ) -> Diffusion[pa.Table]: ...
+
+    @overload
+    def fit(
+        self,
+        X: NDArray[Any] | Sequence[Sequence[Any]],
+        y: None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        checkpoint_every: float = SECONDS_BETWEEN,
+        overwrite: bool = False,
+        on_columns: Callable[[ChosenColumns], object] | None = None,
+    ) -> Diffusion[NDArray[Any]]: ...
+
+    @overload
+    def fit(
+        self,
+        X: AnyTable,
+        y: None = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        checkpoint: str | Path | None = None,
+        resume: bool = False,
+        checkpoint_every: float = SECONDS_BETWEEN,
+        overwrite: bool = False,
+        on_columns: Callable[[ChosenColumns], object] | None = None,
+    ) -> Diffusion[AnyTable]: ...
 
     def fit(
         self,
@@ -232,8 +350,11 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         drop: Sequence[str] = (),
         drop_missing: bool = False,
         on_columns: Callable[[ChosenColumns], object] | None = None,
-    ) -> Self:
+    ) -> Diffusion[Any]:
         """Fit the model to rows.
+
+        New rows are of the kind of `X`, with the same columns and dtypes: an array, or a pandas, polars or pyarrow
+        table.
 
         Parameters
         ----------
@@ -242,12 +363,12 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
             path names a table file, a folder of files with the same columns, or a pattern such as "data/*.parquet"; the
             files may be larger than memory, and new rows are pyarrow tables. A `TextPath` says how texts are written.
         y : None
-            Ignored.
+            Ignored; part of scikit-learn's signature.
         sample_weight : array, (n,), default=None
             Weights of the rows, >= 0, of which only the ratios matter. They count in the frequencies of levels, in the
             scales of columns, in the joint Gaussian that the network of a table starts from, in the loss, and on
-            held-out rows in the choice of the network's weights. All rows count
-            alike in the schedule, and all held-out rows in the reverse variances. Rows of weight 0 are left out.
+            held-out rows in the choice of the network's weights. All rows count alike in the schedule, and all held-out
+            rows in the reverse variances. Rows of weight 0 are left out.
         checkpoint : str or Path, default=None
             File for the state of training: it is written at intervals, and when Ctrl-C, SIGTERM or SIGHUP stops the
             fit. It is not deleted when the fit is done.
@@ -290,6 +411,20 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         ColumnsSetAsideWarning, DoubtfulCellsWarning, DegenerateRowsWarning, RepeatedValueWarning,
         PriorMismatchWarning, ShortTrainingWarning
             Before training, about rows or a schedule that spoil the model; after it, if a time limit ended it too soon.
+
+        See Also
+        --------
+        Diffusion.save : Writes the fitted model to a file.
+        backwalk.TextPath : A text file, and how it is written.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X, sample_weight=np.arange(200))
+        >>> model.history_.n_steps
+        20
         """
         began = time.perf_counter()
         del y  # part of scikit-learn's signature
@@ -311,6 +446,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
                 raise InvalidInput("drop and drop_missing go with files, but X holds rows: leave them out of X.")
             rows = table = as_table(X)
             row_weights = check_weights(sample_weight, len(table.values))
+            settings = settings.with_names(table.schema)
         previous_model = getattr(self, "model_", None) if settings.warm_start else None
         model, diverged = fit_model(
             rows,
@@ -343,13 +479,14 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         max_steps : int, default=None
             Number of training steps; None is 3,000.
         max_time : float, default=None
-            Time limit in seconds, pairs of noise and rows included.
+            Time limit in seconds, pairs of noise and rows included; None sets no limit.
         random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the pairs and of the training.
 
         Returns
         -------
         Diffusion
-            The estimator.
+            The estimator itself.
 
         Raises
         ------
@@ -358,8 +495,14 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         SamplingDiverged, TrainingDiverged
             The model's rows or the student's loss are not finite. The model is unchanged.
 
+        See Also
+        --------
+        Diffusion.sample : Draws rows, with the student or without.
+
         Examples
         --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
         >>> X = np.random.default_rng(0).normal(size=(200, 2))
         >>> model = Diffusion(max_steps=20, random_state=0).fit(X).distil(max_time=0.1, random_state=1)
         >>> model.sample(5, sampler="distilled", random_state=2).shape
@@ -392,11 +535,30 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         path : str or Path
             The name of the file, such as `moons.backwalk`. It is a safetensors file; missing folders are made.
         overwrite : bool, default=False
+            Whether to replace an existing file.
 
         Raises
         ------
         ModelFileError
             The file exists and `overwrite` is False, or it cannot be written. What was there is unchanged.
+
+        See Also
+        --------
+        Diffusion.load : Reads the file.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     model.save(Path(folder) / "normal.backwalk")
+        ...     again = Diffusion.load(Path(folder) / "normal.backwalk")
+        >>> bool((again.sample(5, random_state=1) == model.sample(5, random_state=1)).all())
+        True
         """
         check_is_fitted(self)
         model_file.save(self.model_, path, overwrite=overwrite)
@@ -409,7 +571,7 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         device: str = "auto",
         denoiser: nn.Module | None = None,
         embedding: nn.Module | None = None,
-    ) -> Diffusion:
+    ) -> Self:
         """Return the model that `save` wrote. No code in the file is run.
 
         The parameters are those of the fit, except `callbacks` and `device`. A `random_state` that was not an integer
@@ -418,7 +580,9 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         Parameters
         ----------
         path : str or Path
+            The name of the file.
         device : str, default="auto"
+            Where networks run: see `Diffusion`.
         denoiser : torch.nn.Module, default=None
             For a model with your own network, whose code the file does not hold: an instance of the same class. The
             weights are loaded into a copy of it.
@@ -428,11 +592,21 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         Returns
         -------
         Diffusion
+            The fitted estimator.
 
         Raises
         ------
         ModelFileError
             There is no model, or it is incomplete, altered, or has another network.
+
+        See Also
+        --------
+        Diffusion.save : Writes the file.
+
+        Examples
+        --------
+        >>> from backwalk import Diffusion
+        >>> model = Diffusion.load("moons.backwalk")  # doctest: +SKIP
         """
         place = choose_device(device)
         model = model_file.load(path, denoiser, embedding)
@@ -449,12 +623,6 @@ class Diffusion(Draws, Scores, Conditionals, DensityMixin, BaseEstimator):  # ty
         for network in (model.denoiser, *([model.student.denoiser] if model.student else [])):
             network.to(place)
         return estimator
-
-    def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: missing values are allowed."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
     def _adopt(self, model: DiffusionModel) -> None:
         self.model_ = model

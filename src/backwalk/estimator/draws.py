@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk.errors import InvalidInput
-from backwalk.estimator.fitted import Fitted
+from backwalk.estimator.fitted import Fitted, RowsT
 from backwalk.limits import is_whole
 from backwalk.model import (
     WalkState,
@@ -25,17 +25,16 @@ from backwalk.model import (
     warn_of_far,
     warn_of_unseen,
 )
-from backwalk.sampling import Sampler, choose_sampler
+from backwalk.sampling import Sampler, SolverName, choose_sampler
 from backwalk.streams import RandomState, as_stream
-from backwalk.table import from_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Direction = Literal["backward", "forward"]
+Direction: TypeAlias = Literal["backward", "forward"]
 
 
-class Draws(Fitted):
+class Draws(Fitted[RowsT]):
     """Draws and transforms rows."""
 
     def sample(
@@ -43,10 +42,10 @@ class Draws(Fitted):
         n_samples: int = 1,
         *,
         given: Any = None,
-        sampler: Sampler | str | None = None,
+        sampler: Sampler | SolverName | None = None,
         n_evaluations: int | None = None,
         random_state: RandomState = None,
-    ) -> Any:
+    ) -> RowsT:
         """Draw new rows, or rows of which some columns are given.
 
         A row depends only on `random_state`, its number and what is given: sample(100) is the head of sample(1000).
@@ -56,6 +55,7 @@ class Draws(Fitted):
         Parameters
         ----------
         n_samples : int, default=1
+            Number of rows.
         given : mapping or table, default=None
             Conditions. A mapping has columns, by name or number, and for each a value, a list of one value per row, a
             range (low, high) with both ends, of which None is open, or a set of values. A table has a row of values for
@@ -69,6 +69,7 @@ class Draws(Fitted):
             Evaluations of the network per row. Without `sampler` the model's solver is used, but "multistep" replaces
             the default solver for fewer than 15.
         random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the draws. An integer gives the same rows in every call.
 
         Returns
         -------
@@ -90,26 +91,40 @@ class Draws(Fitted):
             or one row of all columns of a set in `conditions` lies so far from the fitted rows that less than 1 in
             1,000 unseen rows do.
 
+        See Also
+        --------
+        Diffusion.sample_pieces : More rows than memory holds.
+        Diffusion.conditional : The distribution of one column given others, without draws where it can be.
+        Diffusion.impute : Fills the gaps of given rows.
+        Diffusion.walk : The states of the chain, from noise to rows.
+
+        Notes
+        -----
+        The solver visits steps N = t_K > ... > t_1 of the chain, with one evaluation of the network at each.
+        "ancestral" draws x_{t-1} = mu_theta(x_t, t) + sigma_t z (Ho et al. 2020, algorithm 2). The default takes
+        larger steps of the reverse stochastic differential equation, with half of its noise.
+
         Examples
         --------
+        >>> import numpy as np
         >>> from backwalk import Diffusion
         >>> X = np.random.default_rng(0).normal(size=(200, 2))
         >>> model = Diffusion(max_steps=20, conditions="any", random_state=0).fit(X)
         >>> rows = model.sample(5, given={0: 1.5, 1: (0, None)}, random_state=1)
-        >>> (rows[:, 0] == 1.5).all() and (rows[:, 1] >= 0.0).all()
-        np.True_
+        >>> bool((rows[:, 0] == 1.5).all()), bool((rows[:, 1] >= 0.0).all())
+        (True, True)
         """
         pieces = self.sample_pieces(
             n_samples, given=given, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state
         )
-        return from_values(gather_rows(pieces, int(n_samples), self.model_.codec.n_columns), self.model_.schema)
+        return self._of_kind(gather_rows(pieces, int(n_samples), self.model_.codec.n_columns))
 
     def sample_pieces(
         self,
         n_samples: int = 1,
         *,
         given: Any = None,
-        sampler: Sampler | str | None = None,
+        sampler: Sampler | SolverName | None = None,
         n_evaluations: int | None = None,
         random_state: RandomState = None,
     ) -> Iterator[NDArray[np.float64]]:
@@ -119,13 +134,34 @@ class Draws(Fitted):
 
         Parameters
         ----------
-        n_samples, given, sampler, n_evaluations, random_state
+        n_samples : int, default=1
+            Number of rows.
+        given : mapping or table, default=None
             See `sample`.
+        sampler : Sampler or str, default=None
+            See `sample`.
+        n_evaluations : int, default=None
+            See `sample`.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the draws.
 
         Returns
         -------
         iterator of ndarray, (m, d)
-            Pieces of m <= 2,048 rows, float64.
+            Pieces of m <= 2,048 rows, float64. Labels are codes: see `codec_`.
+
+        See Also
+        --------
+        Diffusion.sample : The rows as one array or table.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
+        >>> [len(piece) for piece in model.sample_pieces(3000, random_state=1)]
+        [2048, 952]
         """
         check_is_fitted(self)
         n, stream = _count(n_samples), as_stream(random_state).child("sample")
@@ -145,7 +181,7 @@ class Draws(Fitted):
         start: int | Any = 1,
         *,
         direction: Direction = "backward",
-        sampler: Sampler | str | None = None,
+        sampler: Sampler | SolverName | None = None,
         n_evaluations: int | None = None,
         random_state: RandomState = None,
     ) -> Iterator[WalkState]:
@@ -159,8 +195,13 @@ class Draws(Fitted):
         start : int or (array or table, (n, d)), default=1
             Number of rows. Forward, also the rows to begin with; rows for a number are drawn from the model.
         direction : {"backward", "forward"}, default="backward"
-        sampler, n_evaluations, random_state
-            See `sample`. `sampler="ancestral"` visits every step.
+            From noise to rows, or from rows to noise.
+        sampler : Sampler or str, default=None
+            See `sample`. "ancestral" visits every step.
+        n_evaluations : int, default=None
+            See `sample`.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the noise.
 
         Returns
         -------
@@ -168,8 +209,13 @@ class Draws(Fitted):
             Each has `t`, the step of the chain; `log_snr` and `noise_level`; `rows`, (n, d), in the user's units; and
             `x_0_hat`, the network's estimate of the final rows, None where there is none.
 
+        See Also
+        --------
+        Diffusion.plot_chain : A picture of some states.
+
         Examples
         --------
+        >>> import numpy as np
         >>> from backwalk import Diffusion
         >>> X = np.random.default_rng(0).normal(size=(200, 2))
         >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
@@ -208,12 +254,27 @@ class Draws(Fitted):
         columns : tuple of int, default=(0, 1)
             Numbers of the columns on the two axes.
         n_panels : int, default=6
+            Number of states, at least 2, evenly among those of the chain.
         **walked
             `direction`, `sampler`, `n_evaluations` and `random_state` of `walk`.
 
         Returns
         -------
         matplotlib Figure
+            The picture, with a panel for each state.
+
+        See Also
+        --------
+        Diffusion.walk : The states themselves.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
+        >>> len(model.plot_chain(100, n_panels=3, random_state=1).axes)
+        3
         """
         from backwalk.report import figures
 
@@ -232,7 +293,7 @@ class Draws(Fitted):
     def show(self, *, port: int | None = None, browser: bool = True) -> None:
         """Open the page of this model, and serve it until Ctrl-C, or until a notebook's cell is stopped.
 
-        Networks and schedules of your own appear as well: see docs/web.md. It needs `pip install "backwalk[web]"`.
+        Networks and schedules of your own appear as well. It needs `pip install "backwalk[web]"`.
 
         Parameters
         ----------
@@ -245,6 +306,13 @@ class Draws(Fitted):
         ------
         ImportError
             The extra `web` is not installed.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> Diffusion(max_steps=20, random_state=0).fit(X).show()  # doctest: +SKIP
         """
         check_is_fitted(self)
         serve = importlib.import_module("backwalk.web.serve")  # by name, as the page stands on the estimator
@@ -254,20 +322,40 @@ class Draws(Fitted):
         """Return the latents of rows: the noise that the probability-flow ODE maps to each row.
 
         If the model is right, latents of data are draws of N(0, I). `from_latent` is the inverse up to the solver's
-        error, which `backwalk.model.latent.to_latent` and `from_latent` also return.
+        error.
 
         Parameters
         ----------
         X : array or table, (n, d)
+            Rows of numbers.
 
         Returns
         -------
         ndarray, (n, k)
             A coordinate for each of the k columns that vary.
+
+        See Also
+        --------
+        Diffusion.from_latent : The inverse.
+
+        Notes
+        -----
+        The ODE is dx/ds = (x - x_0_hat(x, s)) / s in the noise level s, for points scaled as x_0 + s eps. Source: Song
+        et al. 2021; Karras et al. 2022, Eq. 4.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
+        >>> Z = model.to_latent(X[:5])
+        >>> Z.shape, bool(np.abs(model.from_latent(Z) - X[:5]).max() < 1e-3)
+        ((5, 2), True)
         """
         return latent.to_latent(self.model_, self._matched(X).values).points
 
-    def from_latent(self, Z: ArrayLike) -> Any:
+    def from_latent(self, Z: ArrayLike) -> RowsT:
         """Return the rows to which the probability-flow ODE maps latents: the inverse of `to_latent`.
 
         Integers may lie beyond the fitted range, unlike those of `sample`.
@@ -275,16 +363,21 @@ class Draws(Fitted):
         Parameters
         ----------
         Z : array, (n, k)
+            Latents, such as draws of N(0, I).
 
         Returns
         -------
         array or table, (n, d)
             Rows of the kind, columns and dtypes of the fitted ones.
+
+        See Also
+        --------
+        Diffusion.to_latent : The inverse, with an example.
         """
         check_is_fitted(self)
-        return from_values(latent.from_latent(self.model_, Z).points, self.model_.schema)
+        return self._of_kind(latent.from_latent(self.model_, Z).points)
 
-    def interpolate(self, x_a: Any, x_b: Any, n: int = 9) -> Any:
+    def interpolate(self, x_a: Any, x_b: Any, n: int = 9) -> RowsT:
         """Interpolate between rows, in latent space.
 
         The latents are cos(phi) Z_a + sin(phi) Z_b, phi from 0 to pi / 2, which have the distribution N(0, I) if Z_a
@@ -292,8 +385,10 @@ class Draws(Fitted):
 
         Parameters
         ----------
-        x_a, x_b : array or table, (m, d)
-            The ends of m paths, such as X[:1] and X[1:2].
+        x_a : array or table, (m, d)
+            The first ends of m paths, such as X[:1].
+        x_b : array or table, (m, d)
+            Their last ends, such as X[1:2].
         n : int, default=9
             Rows of each path, both ends included.
 
@@ -301,9 +396,22 @@ class Draws(Fitted):
         -------
         array or table, (m n, d)
             The paths one after the other, of the kind, columns and dtypes of the fitted rows.
+
+        See Also
+        --------
+        Diffusion.to_latent : The latents of rows.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
+        >>> model.interpolate(X[:1], X[1:2], n=5).shape
+        (5, 2)
         """
         first, last = self._matched(x_a, "x_a").values, self._matched(x_b, "x_b").values
-        return from_values(latent.interpolated(self.model_, first, last, n), self.model_.schema)
+        return self._of_kind(latent.interpolated(self.model_, first, last, n))
 
 
 def _count(n_samples: Any) -> int:

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Generic, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
+from typing_extensions import TypeVar
 
 from backwalk.errors import warn_caller
 from backwalk.limits import Unseen
 from backwalk.model import DiffusionModel, check_policy, check_unseen, refuse_gaps, warn_of_unseen
-from backwalk.table import Table, as_table, match_columns
+from backwalk.table import Table, as_table, from_values, match_columns
 
 _FIT_WITH_GAPS = (
     'fill them, leave out these rows (--drop-missing on the command line) or columns, or fit with conditions="any"'
 )
-Columns = Sequence[str | int]
+Columns: TypeAlias = Sequence[str | int]
 """Columns by name, or by number from 0."""
+RowsT = TypeVar("RowsT", default=Any)
+"""The kind of the fitted rows, of which drawn and completed ones are too: an array, or a table of some library."""
 
 
-class Fitted:
+class Fitted(Generic[RowsT]):
     """Holds `model_` once `fit` or `load` has been called."""
 
     model_: DiffusionModel
@@ -70,6 +75,17 @@ class Fitted:
             return refuse_gaps(matched, self.model_.may_be_missing, name=name, remedy=_FIT_WITH_GAPS)
         return refuse_gaps(matched, self.model_.codec.missing_levels, name=name)
 
+    def _of_kind(self, values: NDArray[np.float64]) -> RowsT:
+        """Return rows, (n, d), as the kind of the fitted ones."""
+        rows: RowsT = from_values(values, self.model_.schema)
+        return rows
+
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether `fit` or `load` has been called."""
         return hasattr(self, "model_")
+
+    def __sklearn_tags__(self) -> Any:
+        """Return scikit-learn's tags: rows may hold categories, texts and missing values."""
+        tags = super().__sklearn_tags__()  # type: ignore[misc]  # of BaseEstimator
+        tags.input_tags.categorical = tags.input_tags.string = tags.input_tags.allow_nan = True
+        return tags

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from typing import Any, Literal, overload
 
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk.errors import InvalidInput
 from backwalk.estimator.conditionals import Conditionals
-from backwalk.estimator.diffusion import Diffusion
+from backwalk.estimator.diffusion import AnyTable, Diffusion
+from backwalk.estimator.fitted import RowsT
 from backwalk.limits import Unseen
 from backwalk.streams import RandomState, as_stream
 
 
-class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals, BaseEstimator):  # type: ignore[misc]
-    """Fill gaps of tables by a diffusion model that is fitted to rows with gaps.
+class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals[RowsT], BaseEstimator):  # type: ignore[misc]
+    """Fill gaps of arrays or tables by a diffusion model that is fitted to rows with gaps.
 
     Each gap is filled given all observed cells of its row: with its conditional mean, which has the least squared
     error, or by a draw, which keeps the distribution.
@@ -37,18 +40,31 @@ class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals, Bas
     ----------
     diffusion_ : Diffusion
         The fitted model.
-    n_features_in_, feature_names_in_ : int, ndarray of str
-        Number and names of the columns.
+    model_ : backwalk.model.DiffusionModel
+        Its record.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str, (d,)
+        Names of the columns, where they have names.
+
+    See Also
+    --------
+    Diffusion.impute : Fills gaps by a model that is fitted already.
+    multiple_imputations : Completes a table several times, for estimates with honest errors.
 
     Examples
     --------
     >>> import numpy as np
+    >>> from backwalk import Diffusion, DiffusionImputer
     >>> X = np.random.default_rng(0).normal(size=(200, 2))
     >>> X[::5, 1] = np.nan
     >>> imputer = DiffusionImputer(Diffusion(max_steps=20, random_state=0, verbose=False))
     >>> bool(np.isnan(imputer.fit_transform(X)).any())
     False
     """
+
+    _doc_link_module = "backwalk"
+    _doc_link_template = "https://backwalk.example/reference/api/tables.html#backwalk.DiffusionImputer"
 
     def __init__(
         self,
@@ -68,18 +84,30 @@ class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals, Bas
         """What values count as that the fit did not see: `unseen` of the fitted `Diffusion`."""
         return self.diffusion_.unseen
 
-    def fit(self, X: Any, y: None = None) -> Self:
+    @overload
+    def fit(self, X: NDArray[Any] | Sequence[Sequence[Any]], y: None = None) -> DiffusionImputer[NDArray[Any]]: ...
+
+    @overload
+    def fit(self, X: AnyTable, y: None = None) -> DiffusionImputer[AnyTable]: ...
+
+    def fit(self, X: Any, y: None = None) -> DiffusionImputer[Any]:
         """Fit the model to rows with or without gaps.
 
         Parameters
         ----------
         X : array or table, (n, d)
+            Columns hold numbers, texts, categories, truth values, dates or times.
         y : None
-            Ignored.
+            Ignored; part of scikit-learn's signature.
 
         Returns
         -------
         DiffusionImputer
+            The fitted imputer.
+
+        See Also
+        --------
+        Diffusion.fit : The fit of the model.
         """
         del y  # part of scikit-learn's signature
         stream = as_stream(self.random_state)
@@ -100,25 +128,24 @@ class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals, Bas
             self.feature_names_in_ = model.feature_names_in_
         return self
 
-    def transform(self, X: Any) -> Any:
+    def transform(self, X: Any) -> RowsT:
         """Fill the gaps of rows.
 
         Parameters
         ----------
         X : array or table, (n, d)
+            Rows with or without gaps, with the fitted columns.
 
         Returns
         -------
         array or table, (n, d)
             Rows of the kind, columns and dtypes of the fitted ones; observed cells are unchanged.
+
+        See Also
+        --------
+        DiffusionImputer.impute : Fills gaps by several draws.
         """
         check_is_fitted(self)
         if self.statistic is None:
             return self.impute(X, random_state=self._seed)
         return self.impute(X, statistic=self.statistic, n_draws=self.n_draws, random_state=self._seed)
-
-    def __sklearn_tags__(self) -> Any:
-        """Return scikit-learn's tags: missing values are allowed."""
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags

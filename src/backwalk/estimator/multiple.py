@@ -18,9 +18,9 @@ freedom with multiple imputation".
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +28,7 @@ from scipy.special import ndtri, stdtrit
 from sklearn.base import clone
 
 from backwalk.errors import InvalidInput
-from backwalk.estimator.diffusion import Diffusion
+from backwalk.estimator.diffusion import AnyTable, Diffusion
 from backwalk.formatting import listed
 from backwalk.limits import is_whole
 from backwalk.streams import RandomState, Stream, as_stream
@@ -37,17 +37,30 @@ from backwalk.table import as_table
 Array = NDArray[np.float64]
 
 
+@overload
+def multiple_imputations(
+    X: NDArray[Any] | Sequence[Sequence[Any]],
+    n_draws: int = 20,
+    *,
+    diffusion: Diffusion | None = None,
+    random_state: RandomState = None,
+) -> Iterator[NDArray[Any]]: ...
+
+
+@overload
+def multiple_imputations(
+    X: AnyTable, n_draws: int = 20, *, diffusion: Diffusion | None = None, random_state: RandomState = None
+) -> Iterator[AnyTable]: ...
+
+
 def multiple_imputations(
     X: Any, n_draws: int = 20, *, diffusion: Diffusion | None = None, random_state: RandomState = None
 ) -> Iterator[Any]:
-    """Yield completed copies of a table, each drawn from another model.
+    """Return completed copies of a table, each drawn from another model.
 
-    Model i is fitted with random weights of the rows, w ~ Exp(1), the Bayesian bootstrap. The copies then differ by the
-    uncertainty of the gaps and by that of the model, as `pooled` needs. The copies of `Diffusion.impute` differ by the
-    former alone: intervals that are pooled from them are too narrow where many cells are missing. It takes the time of
-    `n_draws` fits.
-
-    Source: Rubin 1981, "The Bayesian bootstrap"; Rubin 1987, chapter 4, on proper imputations.
+    The copies differ by the uncertainty of the gaps and by that of the model, as `pooled` needs. The copies of
+    `Diffusion.impute` differ by the former alone: intervals that are pooled from them are too narrow where many cells
+    are missing. It takes the time of `n_draws` fits; each is done when its copy is asked for.
 
     Parameters
     ----------
@@ -61,9 +74,9 @@ def multiple_imputations(
     random_state : int, numpy.random.Generator or RandomState, default=None
         Seed of the weights, the fits and the draws.
 
-    Yields
-    ------
-    array or table, (n, d)
+    Returns
+    -------
+    iterator of array or table, (n, d)
         Rows of the kind, columns and dtypes of X; observed cells are unchanged.
 
     Raises
@@ -71,9 +84,20 @@ def multiple_imputations(
     InvalidInput
         A ValueError: a parameter or the rows cannot be used.
 
+    See Also
+    --------
+    pooled : Pools the estimates from the copies.
+    Diffusion.impute : Several completions by one model.
+
+    Notes
+    -----
+    Model i is fitted with random weights of the rows, w ~ Exp(1), the Bayesian bootstrap. Source: Rubin 1981, "The
+    Bayesian bootstrap"; Rubin 1987, chapter 4, on proper imputations.
+
     Examples
     --------
     >>> import numpy as np
+    >>> from backwalk import Diffusion, multiple_imputations
     >>> X = np.random.default_rng(0).normal(size=(200, 2))
     >>> X[::5, 1] = np.nan
     >>> quick = Diffusion(max_steps=20, verbose=False)
@@ -101,10 +125,35 @@ def _tables(X: Any, n_draws: int, settings: Diffusion, stream: Stream) -> Iterat
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Pooled:
-    """One estimate from several completed tables, or several estimates, all of the same shape.
+    """Estimates pooled from several completed tables, as `pooled` returns them.
 
-    `estimate` is Q, `within` U, `between` B and `variance` T. `freedom` is nu; `missing_information` the share of the
-    information on the estimate that is missing, (r + 2 / (nu + 3)) / (r + 1) with r = (1 + 1/m) B / U.
+    All parts have the same shape: () for one estimate, or that of several.
+
+    Parameters
+    ----------
+    estimate : ndarray
+        The pooled estimate Q, the mean of those of the tables.
+    within : ndarray
+        U, the mean of their variances.
+    between : ndarray
+        B, the variance between them.
+    variance : ndarray
+        The variance T = U + (1 + 1/m) B of the pooled estimate.
+    freedom : ndarray
+        Degrees of freedom nu of (Q - truth) / sqrt(T), which follows Student's t.
+    missing_information : ndarray
+        Share of the information on the estimate that is missing, (r + 2 / (nu + 3)) / (r + 1), r = (1 + 1/m) B / U.
+
+    See Also
+    --------
+    pooled : Makes it, by Rubin's rules.
+
+    Examples
+    --------
+    >>> from backwalk import pooled
+    >>> found = pooled([1.0, 1.2, 0.8], [0.04, 0.04, 0.04])
+    >>> float(found.estimate), round(float(found.standard_error), 3)
+    (1.0, 0.306)
     """
 
     estimate: Array
@@ -120,7 +169,24 @@ class Pooled:
         return np.sqrt(self.variance)
 
     def interval(self, share: float = 0.95) -> Array:
-        """Return the central confidence interval, (..., 2), of a share in (0, 1)."""
+        """Return the central confidence interval.
+
+        Parameters
+        ----------
+        share : float, default=0.95
+            The level, in (0, 1).
+
+        Returns
+        -------
+        ndarray, (..., 2)
+            Its ends.
+
+        Examples
+        --------
+        >>> from backwalk import pooled
+        >>> pooled([1.0, 1.2, 0.8], [0.04, 0.04, 0.04]).interval(0.9).round(2)
+        array([0.41, 1.59])
+        """
         if not 0.0 < share < 1.0:
             raise InvalidInput(f"share should be between 0 and 1, but got {share!r}: give 0.95 for 95 per cent.")
         tail = 0.5 + 0.5 * share
@@ -154,15 +220,26 @@ def pooled(estimates: ArrayLike, variances: ArrayLike, *, complete_freedom: floa
     Returns
     -------
     Pooled
-        `estimate`, `standard_error`, `interval`, `freedom`, `missing_information` and the parts of the variance.
+        With `estimate`, `standard_error`, `interval`, `freedom`, `missing_information` and the parts of the variance.
 
     Raises
     ------
     InvalidInput
         A ValueError: there are fewer than two estimates, the shapes differ, or a number cannot be used.
 
+    See Also
+    --------
+    multiple_imputations : The completed tables.
+
+    Notes
+    -----
+    Of estimates Q_i with variances U_i, the pooled one is Q = mean Q_i, with the variance T = U + (1 + 1/m) B, where
+    U = mean U_i and B is the variance of the Q_i. Source: Rubin 1987, "Multiple imputation for nonresponse in surveys";
+    Barnard & Rubin 1999 for the degrees of freedom.
+
     Examples
     --------
+    >>> from backwalk import pooled
     >>> pooled([1.0, 1.2, 0.8], [0.04, 0.04, 0.04])
     Pooled(1 +- 0.31 (6.13 degrees of freedom, 67% of the information missing))
     """

@@ -13,9 +13,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from backwalk.diffusion import BoundTerms, LogDensity
 from backwalk.errors import ImpossibleRowsWarning, InvalidInput, warn_caller
-from backwalk.estimator.fitted import Columns, Fitted
+from backwalk.estimator.fitted import Columns, Fitted, RowsT
 from backwalk.fit.progress import Display
 from backwalk.formatting import listed
+from backwalk.limits import BoundVariance
 from backwalk.model import (
     N_PLACES,
     bound,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from backwalk.datasets import Density
 
 
-class Scores(Fitted):
+class Scores(Fitted[RowsT]):
     """Scores rows, and assesses the model."""
 
     def score_samples(
@@ -47,10 +48,12 @@ class Scores(Fitted):
         ----------
         X : array or table, (n, d)
             A missing value is integrated out.
-        given, columns : list of columns, default=None
-            See `log_density`. A mapping from one column to a range `(low, high)` or a set asks for ln of the
-            probability that the column lies in it, given the columns `given` of each row, by default all others that
-            X has. It takes a model that may be given any columns.
+        given : list of columns, default=None
+            Columns that are known, by name or number: see `log_density`.
+        columns : list of columns, or mapping, default=None
+            Columns in question: see `log_density`. A mapping from one column to a range `(low, high)` or a set asks for
+            ln of the probability that the column lies in it, given the columns `given` of each row, by default all
+            others that X has. It takes a model that may be given any columns.
 
         Returns
         -------
@@ -62,8 +65,15 @@ class Scores(Fitted):
         UnseenValuesWarning
             See `log_density`.
 
+        See Also
+        --------
+        Diffusion.log_density : The same with the errors of the computation.
+        Diffusion.score_ranks : How unusual rows are among others.
+        Diffusion.bound : The variational bound of the chain on -log p.
+
         Examples
         --------
+        >>> import numpy as np
         >>> from backwalk import Diffusion
         >>> X = np.random.default_rng(0).normal(size=(200, 2))
         >>> model = Diffusion(max_steps=20, conditions="any", random_state=0).fit(X)
@@ -104,6 +114,7 @@ class Scores(Fitted):
         Parameters
         ----------
         X : array or table, (n, d)
+            Rows to rank.
         reference : array or table, (m, d), or ndarray, (m,)
             Rows, such as held-out rows; or their log-densities, the `score_samples` of them.
 
@@ -111,6 +122,19 @@ class Scores(Fitted):
         -------
         ndarray, (n,)
             Numbers from 0 to 1.
+
+        See Also
+        --------
+        Diffusion.score_samples : The log-densities that are ranked.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(300, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X[:200])
+        >>> model.score_ranks([[9.0, 9.0]], X[200:])
+        array([0.])
         """
         is_scores = isinstance(reference, np.ndarray) and reference.ndim == 1
         return rank_scores(self.score_samples(X), reference if is_scores else self.score_samples(reference))
@@ -180,6 +204,30 @@ class Scores(Fitted):
         -----
         UnseenValuesWarning
             Cells that are given or scored hold values that the fit did not see.
+
+        See Also
+        --------
+        Diffusion.score_samples : The log-densities alone.
+        Diffusion.score : Their mean.
+        Diffusion.model_ : `blur` says what the density is blurred by.
+
+        Notes
+        -----
+        With the points of noise level s as x_s = x_0 + s eps, the ODE is dx/ds = (x - x_0_hat(x, s)) / s, and
+
+            ln p(x_0) = ln N(x_S; 0, (1 + S^2) I) + integral of div(dx/ds) ds from s_min to S.
+
+        Source: Chen et al. 2018, "Neural ordinary differential equations"; Song et al. 2021, Eq. 39.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
+        >>> found = model.log_density(X[:5])
+        >>> found.log_prob.shape, bool((found.solver_error.abs() < 1.0).all())
+        (torch.Size([5]), True)
         """
         check_is_fitted(self)
         known = column_numbers(self.model_.schema, given or ())
@@ -219,16 +267,30 @@ class Scores(Fitted):
         X : array or table, (n, d)
             A row with missing values counts with the marginal density of the others.
         y : None
-            Ignored.
+            Ignored; part of scikit-learn's signature.
 
         Returns
         -------
         float
+            Nats per row, in the user's units.
 
         Warns
         -----
         ImpossibleRowsWarning
             Rows are left out.
+
+        See Also
+        --------
+        Diffusion.score_samples : The log-density of each row.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
+        >>> -4.0 < model.score(X) < -2.0
+        True
         """
         del y  # part of scikit-learn's signature
         values = self._matched(X, gaps=True, unseen=self.unseen).values
@@ -248,7 +310,7 @@ class Scores(Fitted):
         self,
         X: Any,
         *,
-        reverse_variance: str | None = None,
+        reverse_variance: BoundVariance | None = None,
         steps: int | Sequence[int] | None = None,
         decoder_variance: float | None = None,
         n_draws: int = 1,
@@ -271,10 +333,11 @@ class Scores(Fitted):
             Number K of steps: the best K of the chain's N are taken, by the fitted denoising errors. Or the steps
             themselves, increasing and ending at N. None is all.
         decoder_variance : float, default=None
-            Variance of p(x_0 | x_1), in squared encoded units.
+            Variance of p(x_0 | x_1), in squared encoded units; None is the model's own.
         n_draws : int, default=1
             Noises per row and step.
         random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the noise.
 
         Returns
         -------
@@ -288,6 +351,27 @@ class Scores(Fitted):
             chain.
         SamplingDiverged
             A term is not a number.
+
+        See Also
+        --------
+        Diffusion.score_samples : Log-densities by the probability-flow ODE, which are no bounds.
+        backwalk.diffusion.variational_bound : The bound of any denoiser, in encoded units.
+
+        Notes
+        -----
+        The bound is L = L_N + sum of L_{t-1} over t = 2..N + L_0, with L_N = KL(q(x_N | x_0), N(0, I)),
+        L_{t-1} = E KL(q(x_{t-1} | x_t, x_0), p_theta(x_{t-1} | x_t)) and L_0 = -E ln p_theta(x_0 | x_1). It follows
+        from Jensen's inequality. Terms that are densities, such as L_0, can be negative. Source: Ho et al. 2020, Eq. 5.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion
+        >>> X = np.random.default_rng(0).normal(size=(200, 2))
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
+        >>> terms = model.bound(X[:50], steps=10, random_state=1)
+        >>> terms.n_rows, 2.0 < terms.total < 5.0
+        (50, True)
         """
         values = self._matched(X, gaps=True).values
         with Display(verbose=self.verbose) as display:
@@ -311,7 +395,7 @@ class Scores(Fitted):
         given: Columns | None = None,
         random_state: RandomState = 0,
         **more: Any,
-    ) -> Any:
+    ) -> Fidelity | Any:
         """Score the model on rows that `fit` has not seen: statistics with nulls and errors, and answers in words.
 
         Parameters
@@ -328,13 +412,30 @@ class Scores(Fitted):
             Columns of data, of which the posterior of all others is scored: rank statistics, expected coverage, TARP.
             None is the only set in `conditions` of the fit, if there is one.
         random_state : int, numpy.random.Generator or RandomState, default=0
+            Seed of draws and of random halves of rows.
         **more
             Other arguments of `backwalk.assess.assess`.
 
         Returns
         -------
-        Fidelity, or Calibration of a model with an embedding
-            The latter has `answers`, `warnings`, `checks` and `posterior` alone.
+        backwalk.assess.Fidelity or backwalk.assess.Calibration
+            The figures, warnings and answers. A model with an embedding has a `Calibration`, with `answers`,
+            `warnings`, `checks` and `posterior` alone.
+
+        See Also
+        --------
+        Diffusion.report : Writes it as an HTML page.
+        backwalk.assess.assess : The function behind it.
+
+        Examples
+        --------
+        >>> from backwalk import Diffusion
+        >>> from backwalk.datasets import two_moons
+        >>> X = two_moons().sample(700, random_state=0)
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X[:500])
+        >>> fidelity = model.assess(X[500:], training=X[:500])  # doctest: +SKIP
+        >>> print(fidelity.answers[0].question)  # doctest: +SKIP
+        Is it good enough?
         """
         from backwalk.assess import assess
 
@@ -358,20 +459,48 @@ class Scores(Fitted):
         given: Columns | None = None,
         random_state: RandomState = 0,
         overwrite: bool = False,
-    ) -> Any:
+    ) -> Fidelity | Any:
         """Write a report of `assess` to one HTML file, and return its record.
 
         Parameters
         ----------
         path : str or Path
-        X, training, density, given, random_state
+            The name of the file, such as `report.html`.
+        X : array or table, (n, d)
+            Rows that `fit` has not seen: see `assess`.
+        training : array or table, default=None
+            The rows of the fit: see `assess`.
+        density : Density, default=None
+            The true density, where it is known.
+        given : list of columns, default=None
+            See `assess`.
+        random_state : int, numpy.random.Generator or RandomState, default=0
             See `assess`.
         overwrite : bool, default=False
+            Whether to replace an existing file.
 
         Returns
         -------
-        Fidelity or Calibration
-            See `assess`.
+        backwalk.assess.Fidelity or backwalk.assess.Calibration
+            What `assess` returns.
+
+        Raises
+        ------
+        OSError
+            The file cannot be written, or it exists and `overwrite` is False.
+
+        See Also
+        --------
+        Diffusion.assess : The figures without a page.
+        Diffusion.to_card : A README with the main figures.
+
+        Examples
+        --------
+        >>> from backwalk import Diffusion
+        >>> from backwalk.datasets import two_moons
+        >>> X = two_moons().sample(700, random_state=0)
+        >>> model = Diffusion(max_steps=20, random_state=0).fit(X[:500])
+        >>> fidelity = model.report("report.html", X[500:], training=X[:500])  # doctest: +SKIP
         """
         from backwalk.report import write_report
 
@@ -392,11 +521,16 @@ class Scores(Fitted):
         fidelity : Fidelity or Calibration
             What `report` or `assess` of this model returned.
         overwrite : bool, default=False
+            Whether to replace an existing file.
 
         Raises
         ------
         OSError
             The file cannot be written, or it exists and `overwrite` is False.
+
+        See Also
+        --------
+        Diffusion.save : Writes the model itself.
 
         Examples
         --------

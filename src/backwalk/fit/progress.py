@@ -24,8 +24,38 @@ _LINE = "{desc} {percentage:3.0f}% {elapsed}<{remaining}{postfix}"
 class FitProgress(Progress):
     """The progress of a fit.
 
-    `model` returns a model with a copy of the (averaged) weights after this step. Its denoising errors are measured at
-    few noise levels, and its card is empty.
+    `callbacks` of `Diffusion` are called with it after every training step.
+
+    Parameters
+    ----------
+    step : int
+        Training steps so far.
+    max_steps : int
+        Training steps at most.
+    loss : float
+        The last recorded loss.
+    validation_loss : float or None
+        Loss on held-out rows, where it was measured after this step.
+    seconds : float
+        Time of the training so far.
+    share : float
+        Share of the training that is done, from 0 to 1: of its steps or of its time, whichever is larger.
+    model : callable
+        Returns a `DiffusionModel` with a copy of the (averaged) weights after this step. Its denoising errors are
+        measured at few noise levels, and its card is empty.
+
+    See Also
+    --------
+    Diffusion : The estimator, with `callbacks`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backwalk import Diffusion
+    >>> X, seen = np.random.default_rng(0).normal(size=(200, 2)), []
+    >>> model = Diffusion(max_steps=20, callbacks=[lambda progress: seen.append(progress.step)], random_state=0).fit(X)
+    >>> seen[-1]
+    20
     """
 
     model: Callable[[], DiffusionModel] = field(repr=False, compare=False)

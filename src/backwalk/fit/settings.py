@@ -28,6 +28,7 @@ from backwalk.limits import (
     LONGEST_TIME,
     MOST_STEPS,
     UNSEEN,
+    Missing,
     ReverseVariance,
     Unseen,
     is_number,
@@ -157,7 +158,7 @@ class Settings(_Budget):
         ),
     ]
     missing: Annotated[
-        Literal["absent", "generate"],
+        Missing,
         _rule('"absent" or "generate"', lambda value: value in ("absent", "generate"), '"absent" is usual'),
     ]
     conditions: Annotated[
@@ -224,6 +225,14 @@ class Settings(_Budget):
         if self.embedding is not None and self.rules != "auto" and self.rules:
             raise InvalidInput("rules should be None where embedding is given, as it goes without: leave them out.")
         return self
+
+    def with_names(self, schema: Schema) -> Self:
+        """Return the settings with names in place of the numbers of columns."""
+        if not isinstance(self.columns, Mapping):
+            return self
+        names = {name: column_numbers(schema, [name])[0] for name in self.columns if is_whole(name)}
+        by_name = {schema.names[names[name]] if name in names else name: of for name, of in self.columns.items()}
+        return self.model_copy(update={"columns": by_name})
 
     def conditions_for(self, *, has_patterns: bool, schema: Schema) -> Conditions:
         """Return the conditions of a fit. `has_patterns` says whether the table has levels or gaps."""

@@ -22,11 +22,35 @@ _N_DRAWS, _AT_BOUND, _MOST = 200, 0.02, 0.5  # draws, of which more than half li
 class ObservationCheck:
     """How observations lie among unseen simulations.
 
-    `p_value`, (m,), is the probability that an unseen simulation lies at least as far from the fitted ones as each
-    observation, by its `distance`, (m,), among those of `n_simulations` unseen ones; for exact simulators p-values are
-    uniform. `beyond` names the columns in which x lies outside the range of the fitted rows, as an unseen simulation
-    does with the probability `p_beyond` in each. `at_bounds` names the parameters of which more than half of the draws
-    given all observations lie beside a declared bound, where 2 % of the prior do.
+    `Posterior.check` makes it.
+
+    Parameters
+    ----------
+    p_value : ndarray, (m,)
+        Probability that an unseen simulation lies at least as far from the fitted ones as each observation. For exact
+        simulators p-values are uniform.
+    distance : ndarray, (m,)
+        Distance of each observation from the fitted rows, along their curves.
+    n_simulations : int
+        Number of unseen simulations, among whose distances these are ranked.
+    beyond : tuple of str
+        Columns in which x lies outside the range of the fitted rows.
+    p_beyond : float
+        Probability that an unseen simulation lies outside that range, in each column.
+    at_bounds : tuple of str
+        Parameters of which more than half of the draws given all observations lie beside a declared bound, where 2 % of
+        the prior do.
+
+    See Also
+    --------
+    Posterior.check : Makes it, with an example.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backwalk.inference import ObservationCheck
+    >>> ObservationCheck(np.array([0.0]), np.array([7.0]), 1000, ("rain",), 0.002, ()).fits
+    False
     """
 
     p_value: Array

@@ -29,7 +29,7 @@ from backwalk.inference.truncated import TruncatedPrior, truncate
 from backwalk.inference.values import as_tensor, asks_for_gradient, read_observations, read_parameters, read_shape
 from backwalk.limits import is_number, is_whole
 from backwalk.model import DiffusionModel, column_numbers, refuse_without_gradient, user_terms, warn_of_far
-from backwalk.sampling import Sampler
+from backwalk.sampling import Sampler, SolverName
 from backwalk.streams import RandomState, Stream, as_stream
 
 Array = NDArray[np.float64]
@@ -40,11 +40,36 @@ _FEW = 100.0  # effective draws
 
 @dataclass(frozen=True, eq=False, repr=False)
 class WeightedDraws:
-    """Weighted draws of a posterior given several observations: `theta`, (n, k), and normalised `log_weights`, (n,).
+    """Weighted draws of a posterior given several observations.
 
-    `effective_sample_size` says how many equal weights they are worth. `log_integral` is the logarithm of the integral
-    of p(theta | x_1) ... p(theta | x_n) / p(theta)^(n - 1), with its `standard_error`. It is not the evidence, but
-    ln p(x_1..x_n) - ln p(x_1) - ... - ln p(x_n).
+    `Posterior.weighted_draws` makes them.
+
+    Parameters
+    ----------
+    theta : Tensor, (n, k)
+        Parameters.
+    log_weights : Tensor, (n,)
+        Logarithms of the weights, which add up to 1.
+    effective_sample_size : float
+        Number of equally weighted draws that these are worth, 1 / sum of the squared weights.
+    log_integral : float
+        Logarithm of the integral of p(theta | x_1) ... p(theta | x_n) / p(theta)^(n - 1). It is not the evidence, but
+        ln p(x_1..x_n) - ln p(x_1) - ... - ln p(x_n).
+    standard_error : float
+        That of `log_integral`.
+
+    See Also
+    --------
+    Posterior.weighted_draws : Makes them, with an example.
+    Posterior.sample : Draws without weights.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk.inference import WeightedDraws
+    >>> draws = WeightedDraws(torch.zeros(4, 1), torch.full((4,), 0.25).log(), 4.0, 0.0, 0.1)
+    >>> (draws.log_weights.exp()[:, None] * draws.theta).sum(0)  # the mean
+    tensor([0.])
     """
 
     theta: Tensor
@@ -82,12 +107,18 @@ def posterior(model: Any, given: Sequence[str | int], *, prior: Prior | None = N
 
     Returns
     -------
-    Posterior
+    backwalk.inference.Posterior
+        With `sample`, `log_prob`, `map`, `check` and more.
 
     Raises
     ------
     InvalidInput
         A ValueError: the model is not fitted, or was not trained for these columns.
+
+    See Also
+    --------
+    Diffusion.sample : Draws of some columns given others, as rows.
+    Diffusion.conditional : The distribution of one column given others.
 
     Examples
     --------
@@ -119,10 +150,48 @@ def posterior(model: Any, given: Sequence[str | int], *, prior: Prior | None = N
 
 
 class Posterior:
-    """The posterior of the parameters of a simulator, given its data: see `posterior`, which makes it.
+    """The posterior of the parameters of a simulator, given its data; `posterior` makes it.
 
-    Tensors of parameters have the columns `parameter_names`, and observations those of `observation_names`. Methods
-    take `x`, or the default that `set_default_x` sets. Tensors are float64, on the CPU.
+    Its methods are named as those of the package `sbi`. They take an observation `x`, or the default that
+    `set_default_x` sets. Tensors are float64, on the CPU.
+
+    Parameters
+    ----------
+    model : backwalk.model.DiffusionModel
+        A fitted model, `model_` of a `Diffusion`.
+    given : list of int
+        Numbers of the observed columns.
+    prior : object with log_prob or None
+        The distribution that the simulations' parameters were drawn from.
+
+    Attributes
+    ----------
+    parameter_names : tuple of str
+        Names of the parameters, in the order of the columns of their tensors.
+    observation_names : tuple of str
+        Names of the observed columns, in the order of those of `x`.
+
+    See Also
+    --------
+    backwalk.posterior : Makes it from a fitted `Diffusion`.
+
+    Notes
+    -----
+    For one observation the density is p(theta | x), a conditional of the model. For several it is proportional to
+    p(theta | x_1) ... p(theta | x_n) / p(theta)^(n - 1).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backwalk import Diffusion, posterior
+    >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+    >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+    >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+    >>> of_theta = posterior(model, given=[1])
+    >>> of_theta.set_default_x([0.5]).sample(100, random_state=1).shape
+    torch.Size([100, 1])
+    >>> of_theta.parameter_names, of_theta.observation_names
+    (('x1',), ('x2',))
     """
 
     def __init__(self, model: DiffusionModel, given: Sequence[int], prior: Prior | None) -> None:
@@ -150,7 +219,23 @@ class Posterior:
         Parameters
         ----------
         x : tensor, array, table or mapping
-            See `sample`.
+            The observation: see `sample`.
+
+        Returns
+        -------
+        Posterior
+            The posterior itself.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+        >>> of_theta = posterior(model, given=[1])
+        >>> of_theta.set_default_x([0.5]).default_x
+        [0.5]
         """
         self._default_rows = self._observed(x)
         self._default_x = x.detach().clone() if isinstance(x, Tensor) else copy.deepcopy(x)
@@ -176,12 +261,17 @@ class Posterior:
         Returns
         -------
         ObservationCheck
+            With `fits`, `p_value`, and the columns and parameters at the ends of their ranges.
 
         Raises
         ------
         InvalidInput
             A ValueError: the model has no held-out rows for these data, and there are no simulations; or it has an
             embedding.
+
+        See Also
+        --------
+        Diffusion.assess : Whether posteriors are calibrated, over many observations.
 
         Examples
         --------
@@ -204,7 +294,7 @@ class Posterior:
         sample_shape: int | Sequence[int] = (),
         x: Any = None,
         *,
-        sampler: Sampler | str | None = None,
+        sampler: Sampler | SolverName | None = None,
         random_state: RandomState = None,
         show_progress_bars: bool = False,  # noqa: ARG002 - functions of sbi give it
     ) -> Tensor:
@@ -222,12 +312,14 @@ class Posterior:
         sampler : Sampler or str, default=None
             See `Diffusion.sample`.
         random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the draws.
         show_progress_bars : bool, default=False
             Ignored: functions of sbi, such as `run_sbc`, give it.
 
         Returns
         -------
         Tensor, (*sample_shape, n_parameters)
+            Parameters in their own units.
 
         Raises
         ------
@@ -241,6 +333,23 @@ class Posterior:
         UnseenValuesWarning
             Less than 1 in 1,000 unseen simulations lie as far from the fitted ones as x: see `check`. `log_prob` and
             `set_default_x` warn as well.
+
+        See Also
+        --------
+        Posterior.sample_batched : Draws given each of many observations.
+        Posterior.weighted_draws : Draws given several observations, with their weights.
+        Posterior.log_prob : The log-density of parameters.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+        >>> of_theta = posterior(model, given=[1])
+        >>> of_theta.sample((2, 50), x=[0.5], random_state=1).shape
+        torch.Size([2, 50, 1])
         """
         shape, rows, stream = read_shape(sample_shape), self._observed(x), _stream(random_state)
         n = math.prod(shape)
@@ -260,7 +369,7 @@ class Posterior:
         sample_shape: int | Sequence[int],
         x: Any,
         *,
-        sampler: Sampler | str | None = None,
+        sampler: Sampler | SolverName | None = None,
         random_state: RandomState = None,
         show_progress_bars: bool = False,  # noqa: ARG002 - functions of sbi give it
     ) -> Tensor:
@@ -269,14 +378,35 @@ class Posterior:
         Parameters
         ----------
         sample_shape : int or tuple of int
+            Number of draws for each observation, or their shape.
         x : tensor or array, (b, k), or table with b rows
             One observation per row, each with other parameters.
-        sampler, random_state, show_progress_bars
-            See `sample`.
+        sampler : Sampler or str, default=None
+            See `Diffusion.sample`.
+        random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the draws.
+        show_progress_bars : bool, default=False
+            Ignored: functions of sbi give it.
 
         Returns
         -------
         Tensor, (*sample_shape, b, n_parameters)
+            Parameters in their own units.
+
+        See Also
+        --------
+        Posterior.log_prob_batched : The log-density of these draws.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+        >>> of_theta = posterior(model, given=[1])
+        >>> of_theta.sample_batched(50, [[0.5], [0.6], [-1.0]], random_state=1).shape
+        torch.Size([50, 3, 1])
         """
         shape, rows = read_shape(sample_shape), self._observed(x, warns=False)
         drawn = self._conditional.draw(rows, math.prod(shape), stream=_stream(random_state), sampler=sampler)
@@ -317,6 +447,22 @@ class Posterior:
         -----
         FewEffectiveDrawsWarning
             The normalising constant is that of draws with an effective sample size below 100.
+
+        See Also
+        --------
+        Posterior.score : The gradient by theta, from one evaluation of the network.
+        Posterior.map : The parameters of largest density.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+        >>> of_theta = posterior(model, given=[1])
+        >>> of_theta.log_prob([[0.4], [0.5]], x=[0.5]).shape
+        torch.Size([2])
         """
         conditional, rows = self._conditional, self._observed(x)
         if len(rows) == 1:
@@ -338,10 +484,28 @@ class Posterior:
         theta : tensor or array, (*sample_shape, b, k), or table with b rows
             Parameters, as `sample_batched` draws them. They may ask for a gradient, as in `log_prob`.
         x : tensor or array, (b, k), or table with b rows
+            One observation per row.
 
         Returns
         -------
         Tensor, (*sample_shape, b)
+            Nats, in the units of the parameters.
+
+        See Also
+        --------
+        Posterior.sample_batched : Draws given each of many observations.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+        >>> of_theta = posterior(model, given=[1])
+        >>> theta = of_theta.sample_batched(5, [[0.5], [0.6]], random_state=1)
+        >>> of_theta.log_prob_batched(theta, [[0.5], [0.6]]).shape
+        torch.Size([5, 2])
         """
         rows, k = self._observed(x, warns=False), len(self.parameter_names)
         read = read_parameters(self._conditional.model, self._conditional.parameters, theta)
@@ -353,7 +517,7 @@ class Posterior:
         return self._log_prob_paired(theta, rows)
 
     def potential(self, theta: Any, x: Any = None) -> Tensor:
-        """Return `log_prob` of theta given one observation, by the name that samplers of MCMC know.
+        """Return `log_prob` of theta given one observation, under the name that samplers of MCMC call.
 
         That of sbi may lack a constant; this one is normalised. Samplers of Pyro and of sbi call it at a tensor that
         asks for a gradient: see `log_prob`.
@@ -361,6 +525,7 @@ class Posterior:
         Parameters
         ----------
         theta : tensor or array, (..., k)
+            Parameters.
         x : tensor, array, table or mapping, default=None
             One observation.
 
@@ -369,10 +534,28 @@ class Posterior:
         Tensor, (...)
             Nats.
 
-        Examples
+        See Also
         --------
+        Posterior.log_prob : The same for several observations too.
+
+        Notes
+        -----
         `NUTS(potential_fn=lambda p: -of_theta.potential(p["theta"]))` is a kernel of Pyro, and
         `MCMCPosterior(lambda theta, x_o: of_theta.potential(theta, x_o), proposal=prior, method="nuts_pyro")` of sbi.
+
+        Examples
+        --------
+        >>> import torch
+        >>> import numpy as np
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+        >>> of_theta = posterior(model, given=[1])
+        >>> theta = torch.tensor([[0.5]], dtype=torch.float64, requires_grad=True)
+        >>> of_theta.potential(theta, x=[0.5]).sum().backward()
+        >>> theta.grad.shape
+        torch.Size([1, 1])
         """
         rows = self._observed(x)
         _refuse_several(rows)
@@ -383,7 +566,7 @@ class Posterior:
 
         It is that of the denoiser at the least noise level, from one evaluation of the network: for Langevin steps,
         Fisher scores and other uses of many gradients. That of `log_prob` takes about a hundred times as long, and is a
-        little more accurate (docs/how-to/gradients.md).
+        little more accurate.
 
         Parameters
         ----------
@@ -401,6 +584,21 @@ class Posterior:
         ------
         InvalidInput
             A ValueError: there are several observations, or parameters that are not on a continuous scale.
+
+        See Also
+        --------
+        Posterior.log_prob : Its gradient follows from autograd.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+        >>> of_theta = posterior(model, given=[1])
+        >>> of_theta.score([[0.5], [2.0]], x=[0.5]).shape
+        torch.Size([2, 1])
         """
         conditional, rows = self._conditional, self._observed(x)
         _refuse_several(rows)
@@ -421,15 +619,32 @@ class Posterior:
         x : tensor, array, table or mapping, default=None
             One observation.
         random_state : int, numpy.random.Generator or RandomState, default=0
+            Seed of the draws.
 
         Returns
         -------
         Tensor, (k,)
+            Parameters in their own units.
 
         Raises
         ------
         InvalidInput
             A ValueError: there are several observations, or parameters that are not on a continuous scale.
+
+        See Also
+        --------
+        Posterior.sample : Draws, which show more than their maximum.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+        >>> of_theta = posterior(model, given=[1])
+        >>> of_theta.map([0.5]).shape
+        torch.Size([1])
         """
         rows = self._observed(x)
         _refuse_several(rows)
@@ -456,21 +671,40 @@ class Posterior:
         Parameters
         ----------
         x : tensor or array, (m, k), or table with m rows, default=None
+            Observations, which are independent given the parameters.
         n_each : int, default=500
             Draws of each round, of up to eight. Each takes a log-density for every observation.
         effective_sample_size : float, default=400
             Rounds end where it is reached.
         random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the draws.
 
         Returns
         -------
         WeightedDraws
+            With `theta`, `log_weights`, `effective_sample_size` and `log_integral`.
 
         Raises
         ------
         InvalidInput
             A ValueError: a parameter is not on a continuous scale; no draw is possible under all observations and the
             prior; or the prior is neither given nor known to the model, which was fitted without `conditions="any"`.
+
+        See Also
+        --------
+        Posterior.sample : Draws without weights, which are resampled from these.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import torch
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + np.random.default_rng(1).normal(size=(300, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+        >>> of_theta = posterior(model, given=[1], prior=torch.distributions.Normal(0.0, 1.0))
+        >>> of_theta.weighted_draws([[0.5], [0.8]], n_each=50, random_state=1).theta.shape[1]
+        1
         """
         if not is_whole(n_each) or n_each < 10:
             raise InvalidInput(f"n_each should be an integer >= 10, but got {n_each!r}: {_N_EACH} is usual.")
@@ -509,6 +743,7 @@ class Posterior:
         epsilon : float, default=1e-3
             The share of the posterior beyond the region, from 1e-4 to 0.5.
         random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the draws that the region follows from.
 
         Returns
         -------
@@ -520,6 +755,15 @@ class Posterior:
         InvalidInput
             A ValueError: there are several observations, a parameter is not on a continuous scale, or the prior has no
             mass where the posterior has.
+
+        See Also
+        --------
+        TruncatedPrior : What is returned.
+
+        Notes
+        -----
+        Source: Deistler, Goncalves & Macke 2022, "Truncated proposals for scalable and hassle-free simulation-based
+        inference".
 
         Examples
         --------
@@ -554,7 +798,21 @@ class Posterior:
         Returns
         -------
         dict
-            {"posterior": {name: (chains, n)}, "observed_data": {name: (m,)}}
+            Two dictionaries: "posterior", with an array (chains, n) for each parameter, and "observed_data", with an
+            array (m,) for each observed column.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from backwalk import Diffusion, posterior
+        >>> theta = np.random.default_rng(0).normal(size=(300, 1))
+        >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+        >>> model = Diffusion(max_steps=20, conditions=[[1]], random_state=0, verbose=False).fit(rows)
+        >>> of_theta = posterior(model, given=[1])
+        >>> draws = of_theta.sample(100, [0.5], random_state=1)
+        >>> found = of_theta.to_arviz_dict(draws, [0.5])
+        >>> found["posterior"]["x1"].shape, found["observed_data"]["x2"].shape
+        ((1, 100), (1,))
         """
         conditional, rows, k = self._conditional, self._observed(x, warns=False), len(self.parameter_names)
         theta = read_parameters(conditional.model, conditional.parameters, theta, may_miss=True)

@@ -64,18 +64,46 @@ class _Region:
         return found
 
 
-@dataclass(frozen=True, eq=False)
 class TruncatedPrior:
-    """A prior within the region of highest density of a posterior: see `Posterior.truncated`, which makes it.
+    """A prior within the region of highest density of a posterior.
 
-    `prior_share` is the probability of the region under the prior, an estimate; for a prior that is not normalised, its
-    integral over the region.
+    `Posterior.truncated` makes it. Further simulations are drawn from it.
+
+    Parameters
+    ----------
+    prior_share : float
+        Probability of the region under the prior, an estimate; for a prior that is not normalised, its integral over
+        the region.
+    region : region
+        The prior where the posterior's density is high.
+    proposal : proposal
+        The mixture that candidates are drawn from.
+    log_bound : float
+        Largest ln of prior over proposal in the region so far.
+
+    See Also
+    --------
+    Posterior.truncated : Makes it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import torch
+    >>> from backwalk import Diffusion, Number, posterior
+    >>> theta = np.random.default_rng(0).uniform(size=(300, 1))
+    >>> rows = np.hstack([theta, theta + 0.1 * np.random.default_rng(1).normal(size=(300, 1))])
+    >>> options = {"conditions": [[1]], "columns": {"x1": Number(bounds=(0, 1))}, "max_steps": 20, "verbose": False}
+    >>> model = Diffusion(**options, random_state=0).fit(rows)
+    >>> prior = torch.distributions.Uniform(0.0, 1.0)
+    >>> second = posterior(model, given=[1]).truncated(prior, [0.5], epsilon=0.01, random_state=0)
+    >>> theta = second.sample(5, random_state=1)
+    >>> theta.shape, second.log_prob(theta).shape, 0.0 < second.prior_share < 1.0
+    (torch.Size([5, 1]), torch.Size([5]), True)
     """
 
-    prior_share: float
-    _region: _Region
-    _proposal: Proposal
-    _log_bound: float  # the largest ln of prior over proposal in the region so far
+    def __init__(self, prior_share: float, region: _Region, proposal: Proposal, log_bound: float) -> None:
+        self.prior_share = prior_share
+        self._region, self._proposal, self._log_bound = region, proposal, log_bound
 
     def sample(self, sample_shape: int | Sequence[int] = (), *, random_state: RandomState = None) -> Tensor:
         """Draw parameters from the prior within the region.
@@ -83,7 +111,9 @@ class TruncatedPrior:
         Parameters
         ----------
         sample_shape : int or tuple of int, default=()
+            The shape of the draws; () is a single one.
         random_state : int, numpy.random.Generator or RandomState, default=None
+            Seed of the draws.
 
         Returns
         -------
@@ -127,10 +157,12 @@ class TruncatedPrior:
         Parameters
         ----------
         theta : tensor or array, (..., k), or table with n rows
+            Parameters.
 
         Returns
         -------
         Tensor, (...) or (n,)
+            Nats, in the units of the parameters.
         """
         conditional = self._region.conditional
         read = read_parameters(conditional.model, conditional.parameters, theta)

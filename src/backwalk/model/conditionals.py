@@ -48,7 +48,7 @@ _ROWS_SHOWN = 5  # in a notebook
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Conditional:
-    """The distribution of a column given others, of n rows.
+    """The distribution of a column given others, of n rows; `Diffusion.conditional` makes it.
 
     A column of levels has `levels`, `probabilities`, `mode` and `log_prob`; a number has `draws`, (n, m). Numbers of
     either kind have `mean`, `quantile`, `interval`, `cdf` and `pit`. Results are in the user's terms: labels, truth
@@ -58,10 +58,39 @@ class Conditional:
     all that follows from the distribution of numbers are then those given that there is a value. They are NaN in rows
     of which no draw has a value.
 
-    `values` are the levels' values, (L,), with `weights`, (n, L), or draws, (n, m), increasing, without; or a function
-    that makes the draws when they are first needed. Missing ones are NaN, in draws at the end. `expected` is the mean
-    of a number, (n,), where it is known without draws, and `gap` the probability of a missing number, (n,), where these
-    are generated. `schema` is that of the column alone, and `label` its name in messages.
+    Parameters
+    ----------
+    label : str
+        The column's name in messages.
+    schema : Schema
+        That of the column alone.
+    values : ndarray or callable
+        Values of the levels, (L,), with `weights`; or draws, (n, m), increasing, without; or a function that makes the
+        draws when they are first needed. Missing ones are NaN, in draws at the end.
+    weights : ndarray, (n, L), default=None
+        Probabilities of the levels; None for a number.
+    expected : ndarray, (n,), default=None
+        Means of a number, where they are known without draws.
+    gap : ndarray, (n,), default=None
+        Probabilities of a missing number, where these are generated.
+
+    See Also
+    --------
+    Diffusion.conditional : Makes it.
+    Diffusion.score_samples : Gives ln P of a range or a set of values, by `columns`.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from backwalk import Diffusion
+    >>> table = pa.table({"species": ["Adelie", "Gentoo"] * 100, "mass": [3700.0 + i for i in range(200)]})
+    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(table)
+    >>> of_species = model.conditional(table[:3], "species")
+    >>> of_species.levels.tolist(), of_species.probabilities.shape
+    (['Adelie', 'Gentoo'], (3, 2))
+    >>> of_mass = model.conditional(table[:3], "mass")
+    >>> of_mass.mean.shape, of_mass.interval(0.9).shape
+    ((3,), (3, 2))
     """
 
     label: str
@@ -106,7 +135,18 @@ class Conditional:
         return np.asarray(self.points[self._of_levels("mode").argmax(axis=1)])
 
     def log_prob(self, values: ArrayLike) -> Array:
-        """Return ln P of a level for each row, (n,), nats; -inf for values that are no level."""
+        """Return ln P of a level for each row.
+
+        Parameters
+        ----------
+        values : array, (n,)
+            One value for each row, in the user's terms.
+
+        Returns
+        -------
+        ndarray, (n,)
+            Nats; -inf for values that are no level.
+        """
         weights, x = self._of_levels("log_prob"), self._values(values)
         place = np.argmax(_equal(self.points, x[:, None]), axis=1)
         is_level = _equal(self.points[place], x)
@@ -144,10 +184,20 @@ class Conditional:
         return np.asarray((np.nan_to_num(points) * weights).sum(axis=1))
 
     def quantile(self, q: ArrayLike) -> NDArray[Any]:
-        """Return quantiles of each row: (n,) for one q in [0, 1], or (n, len(q)).
+        """Return quantiles of each row.
 
         Those of m draws are interpolated between order statistics: the k-th is the quantile k / (m + 1), such that a
         further draw lies below the result with probability q.
+
+        Parameters
+        ----------
+        q : float or array, (k,)
+            Probabilities in [0, 1]; 0.5 is the median.
+
+        Returns
+        -------
+        ndarray, (n,) or (n, k)
+            Values in the user's terms.
         """
         self._refuse_labels("quantiles")
         share = np.asarray(q, dtype=np.float64)
@@ -157,7 +207,18 @@ class Conditional:
         return self._numbers_in_user_terms(quantiles if share.ndim else quantiles[:, 0])
 
     def quantile_values(self, q: Array) -> Array:
-        """Return quantiles of each row as numbers, (n, len(q))."""
+        """Return quantiles of each row as numbers.
+
+        Parameters
+        ----------
+        q : ndarray, (k,)
+            Probabilities in [0, 1].
+
+        Returns
+        -------
+        ndarray, (n, k)
+            Numbers, also for dates and labels.
+        """
         points, weights = self._points_and_weights()
         if self.weights is None:
             most = self._n_values[:, None] - 1
@@ -170,18 +231,51 @@ class Conditional:
         return np.asarray(np.take_along_axis(points, place, axis=1))
 
     def interval(self, share: float = 0.9) -> NDArray[Any]:
-        """Return the central interval that holds this share of the probability: (n, 2)."""
+        """Return the central interval that holds a share of the probability.
+
+        Parameters
+        ----------
+        share : float, default=0.9
+            The share, in [0, 1].
+
+        Returns
+        -------
+        ndarray, (n, 2)
+            Its ends, the quantiles (1 - share) / 2 and (1 + share) / 2.
+        """
         return self.quantile([0.5 - 0.5 * share, 0.5 + 0.5 * share])
 
     def cdf(self, values: ArrayLike) -> Array:
-        """Return P(column <= value) for one value of each row, (n,). That of a missing value is NaN."""
+        """Return P(column <= value) for one value of each row.
+
+        Parameters
+        ----------
+        values : array, (n,)
+            One value for each row, in the user's terms.
+
+        Returns
+        -------
+        ndarray, (n,)
+            Probabilities; NaN for a missing value.
+        """
         return self._at_most(self._values(values))[1]
 
     def pit(self, values: ArrayLike, *, random_state: RandomState = 0) -> Array:
-        """Return the probability integral transform of one value of each row, (n,), in (0, 1).
+        """Return the probability integral transform of one value of each row.
 
-        If the values follow the distribution, the results are uniform and independent. Ties are broken at random. That
-        of a missing value is NaN.
+        If the values follow the distribution, the results are uniform and independent. Ties are broken at random.
+
+        Parameters
+        ----------
+        values : array, (n,)
+            One value for each row, in the user's terms.
+        random_state : int, numpy.random.Generator or RandomState, default=0
+            Seed of the random places of ties.
+
+        Returns
+        -------
+        ndarray, (n,)
+            Numbers in (0, 1); NaN for a missing value.
         """
         below, at_most = self._at_most(self._values(values))
         u = as_stream(random_state).child("pit").uniform(0, self.n_rows, 1).numpy()[:, 0]

@@ -33,11 +33,18 @@ Conditions: TypeAlias = Literal["any"] | tuple[tuple[int, ...], ...] | None
 
 @dataclass(frozen=True, eq=False)
 class Student:
-    """A network that maps x_N to the x_0 of a model's probability-flow ODE (`backwalk.fit.distil`).
+    """A network that maps x_N to the x_0 of a model's probability-flow ODE; `Diffusion.distil` trains it.
 
-    `denoiser` is used at the chain's last log-SNR only, where it returns the ODE's x_0 in place of E[x_0 | x_N].
-    `error` is the root mean square difference to the model's own x_0 per coordinate, in encoded units, on draws of x_N
-    that it was not trained on.
+    Parameters
+    ----------
+    architecture : Residual
+        Sizes of the network.
+    denoiser : ResidualDenoiser
+        The network. It is used at the chain's last log-SNR only, where it returns the ODE's x_0 in place of
+        E[x_0 | x_N].
+    error : float
+        Root mean square difference to the model's own x_0 per coordinate, in encoded units, on draws of x_N that it was
+        not trained on.
     """
 
     architecture: Residual
@@ -47,19 +54,62 @@ class Student:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DiffusionModel:
-    """A fitted model.
+    """A fitted model: schedule, denoiser, codec, and measurements of them. It is `Diffusion.model_`.
 
-    `denoiser` is the trained network of the given `architecture`, or any other `Denoiser` of encoded points, which has
-    no architecture (`backwalk.fit.oracle.oracle_model`).
-    `denoising_error` holds m_t, (n_steps + 1,), measured on held-out rows, or on training rows where there are none;
-    the "optimal" reverse variances follow from it. `decoder_variance` is that of p(x_0 | x_1), in squared encoded
-    units. `prior_mismatch` is in nats per row, from the moments of the fitted rows. `card` is plain JSON: parameters,
-    versions, seed, sizes. `conditions` says for which given columns the denoiser is valid, and `gaps` are the numbers
-    of the columns in which fitted rows had missing cells. `student` serves the sampler "distilled" only. Through an
-    `embedding` the denoiser reads the only set of `conditions`, and these have to be given.
-    `held_out_distances` are, for each set of `conditions`, those of up to 1,000 held-out rows (`distances.py`), which
-    increase. `fit_seconds`
-    is None for a model from a file, which holds no times, so that equal fits are equal files.
+    Encoded rows have a coordinate for each number that varies and several for a column of levels.
+
+    Parameters
+    ----------
+    schedule : NoiseSchedule
+        Noise levels of the chain.
+    architecture : Residual, Textbook, torch.nn.Module or None
+        Sizes of the network; None for a denoiser that was given.
+    denoiser : Denoiser
+        The trained network, or any other denoiser of encoded points.
+    codec : Codec
+        The map between the user's columns and encoded rows.
+    schema : Schema
+        Names, dtypes and labels of the columns.
+    reverse_variance : {"optimal", "beta", "beta_tilde"}
+        The variance sigma_t^2 of p_theta.
+    denoising_error : Tensor, (n_steps + 1,)
+        Mean squared error m_t of x_0_hat per coordinate, measured on held-out rows, or on training rows where
+        there are none. "optimal" reverse variances follow from it.
+    decoder_variance : float
+        Variance of p(x_0 | x_1), in squared encoded units.
+    sampler : Sampler
+        The default sampler.
+    prior_mismatch : float
+        Nats per row that the end of the chain costs, from the moments of the fitted rows.
+    history : History
+        Losses of the training.
+    card : dict
+        Plain JSON: parameters, versions, seed, sizes.
+    conditions : "any", tuple of tuples of int, or None, default="any"
+        Columns that may be given: any, one of some sets of their numbers, or none.
+    gaps : tuple of int, default=()
+        Numbers of the columns in which fitted rows had missing cells.
+    student : Student, default=None
+        The network of the sampler "distilled".
+    embedding : CNNEmbedding, FCEmbedding or torch.nn.Module, default=None
+        The network by which the denoiser reads the only set of `conditions`, which have to be given.
+    held_out_distances : tuple of tuples of float, default=()
+        Distances of up to 1,000 held-out rows from the others, increasing, for each set of `conditions`.
+    fit_seconds : float, default=None
+        Time of the fit. None for a model from a file, which holds no times, so that equal fits are equal files.
+
+    See Also
+    --------
+    Diffusion : The estimator, whose methods draw and score.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backwalk import Diffusion
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(X).model_
+    >>> model.schedule.n_steps, model.sigma_sq.shape, model.blur.shape
+    (1000, torch.Size([1001]), (2,))
     """
 
     schedule: NoiseSchedule
@@ -99,7 +149,14 @@ class DiffusionModel:
     def check_pattern(self, given: Sequence[int], *, left_out: Sequence[int] = (), missing: Sequence[int] = ()) -> None:
         """Raise InvalidInput unless the model was trained for these given, left-out and missing columns.
 
-        Left-out columns are neither given nor in question; those that are `missing` have gaps in some rows.
+        Parameters
+        ----------
+        given : sequence of int
+            Numbers of the given columns.
+        left_out : sequence of int, default=()
+            Numbers of columns that are neither given nor in question.
+        missing : sequence of int, default=()
+            Numbers of columns that have gaps in some rows.
         """
         if self.conditions == "any":
             return

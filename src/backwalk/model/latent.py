@@ -122,6 +122,8 @@ def mixed(latent_a: NDArray[np.float64], latent_b: NDArray[np.float64], n: int) 
     They are cos(phi) a + sin(phi) b at n >= 2 even angles from 0 to pi / 2. As cos^2 + sin^2 = 1, the mix of two
     independent points of N(0, I) follows N(0, I).
 
+    >>> import numpy as np
+    >>> from backwalk.model.latent import mixed
     >>> mixed(np.array([[1.0, 0.0]]), np.array([[0.0, 1.0]]), 3).round(4)
     array([[[1.    , 0.    ],
             [0.7071, 0.7071],

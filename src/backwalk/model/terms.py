@@ -43,6 +43,8 @@ def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:
 def user_terms(schema: Schema, column: int, value: float, digits: int = 12) -> str:
     """Return a value of a column as a user writes it, numbers with so many digits, and "missing" for NaN.
 
+    >>> from backwalk.model.terms import user_terms
+    >>> from backwalk.table import Schema
     >>> user_terms(Schema(("species",), ("string",), "pyarrow", labels=(("Adelie", "Gentoo"),)), 0, 1.0)
     "'Gentoo'"
     """

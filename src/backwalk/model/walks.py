@@ -23,10 +23,35 @@ from backwalk.torch_state import in_initial_torch_state
 
 @dataclass(frozen=True, eq=False)
 class WalkState:
-    """The chain at step `t`: `rows`, (n, d), and the estimate of x_0 of the step before, in the user's units.
+    """The chain at one step, in the user's units; `Diffusion.walk` yields them.
 
-    `x_0_hat` is None at the start, and forward. `log_snr` is that of step t, inf at t = 0. Rows with 0 < t are
-    sqrt(alpha_bar_t) x_0 plus noise, decoded as if they were data.
+    Rows with t > 0 are sqrt(alpha_bar_t) x_0 plus noise, decoded as if they were data.
+
+    Parameters
+    ----------
+    t : int
+        Step of the chain: N is noise, 0 are rows.
+    log_snr : float
+        Logarithm of the signal-to-noise ratio at this step; inf at t = 0.
+    rows : ndarray, (n, d)
+        The rows.
+    x_0_hat : ndarray, (n, d), or None
+        The network's estimate of the final rows at the step before; None at the start, and forward.
+
+    See Also
+    --------
+    Diffusion.walk : Yields them.
+    backwalk.sampling.walk_back : The chain of any denoiser, in encoded units.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backwalk import Diffusion
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(X)
+    >>> first, *_, last = model.walk(5, random_state=1)
+    >>> first.t, last.t, last.rows.shape, last.alpha_bar
+    (1000, 0, (5, 2), 1.0)
     """
 
     t: int

@@ -21,6 +21,7 @@ from backwalk.sampling.sampler import (
     EVALUATIONS_OF_ONE_NUMBER,
     FEWEST_WITH_NOISE,
     Sampler,
+    SolverName,
     choose_sampler,
     default_sampler,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "RowNoise",
     "Sampler",
     "Solver",
+    "SolverName",
     "StochasticMultistep",
     "Visit",
     "angle_places",

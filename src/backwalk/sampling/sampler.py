@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
@@ -16,6 +17,8 @@ from backwalk.sampling.solvers import (
     check_eta,
 )
 
+SolverName: TypeAlias = Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"] | str
+"""The name of a solver, one of these or of your own."""
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
 EVALUATIONS_OF_ONE_NUMBER, EVALUATIONS_OF_CONDITIONALS = 8, 60  # by default, in place of the usual
 
@@ -38,7 +41,7 @@ class Sampler:
     - "distilled": one evaluation of the student that `Diffusion.distil` has added to the model.
     """
 
-    solver: str = "multistep-sde"
+    solver: SolverName = "multistep-sde"
     n_evaluations: int | None = None
     eta: float = 0.0
 
@@ -98,7 +101,11 @@ def default_sampler(schedule: NoiseSchedule, n_evaluations: int = USUAL_EVALUATI
 
 
 def choose_sampler(
-    default: Sampler, schedule: NoiseSchedule, sampler: Sampler | str | None, n_evaluations: int | None, eta: float = 0
+    default: Sampler,
+    schedule: NoiseSchedule,
+    sampler: Sampler | SolverName | None,
+    n_evaluations: int | None,
+    eta: float = 0,
 ) -> Sampler:
     """Return the sampler for a `Sampler`, or for a solver's name with a number of evaluations and `eta`.
 

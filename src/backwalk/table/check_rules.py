@@ -33,6 +33,7 @@ def still_hold(rules: Iterable[Rule], table: Table) -> tuple[Rule, ...]:
     Rows where a column of a rule is missing do not count. Combinations of all pairs that occur hold where one of the
     columns determines the other.
 
+    >>> from backwalk.table.check_rules import still_hold
     >>> import pandas as pd
     >>> from backwalk.table import as_table
     >>> from backwalk.table.rules import Order

@@ -29,6 +29,8 @@ def find_atoms(some: FloatArray) -> FloatArray:
     atoms, such as that of ages or of counts. Numbers on no grid do not repeat by chance, and e is 0. The rarest four
     values are no atoms. `some`, (n,), are random rows; missing values do not count.
 
+    >>> import numpy as np
+    >>> from backwalk.table.choose_atoms import find_atoms
     >>> find_atoms(np.array([0.0] * 30 + [0.1 * i for i in range(1, 31)]))
     array([0.])
     """

@@ -66,6 +66,7 @@ def fit_codec(
     Raises InvalidInput for a single row, a column without values, if no column varies, for a spread too small for
     float64, and for a rule that rows break.
 
+    >>> from backwalk.table.choose_columns import fit_codec
     >>> from backwalk.table import as_table
     >>> table = as_table([[1.0, 7.0], [3.0, 7.0]])
     >>> codec = fit_codec(table)

@@ -168,6 +168,8 @@ def choose_asinh(
     scale is at least `cell`, the step of rounded numbers and 0 for others. Quartiles and likelihoods are those of up to
     10,000 random rows; missing values do not count.
 
+    >>> import numpy as np
+    >>> from backwalk.table.choose_numbers import choose_asinh
     >>> x = np.array([-100.0, -1.0, 0.0, 1.0, 100.0])
     >>> choose_asinh(x, x.std(), 0.0, (-100.0, 100.0))
     Asinh(centre=0.0, scale=0.25)

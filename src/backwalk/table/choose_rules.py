@@ -71,7 +71,7 @@ class RulesOfTable:
             replace(
                 schema,
                 columns=tuple(names),
-                dtypes=(*schema.dtypes, *(["double" if schema.kind == "pyarrow" else "float64"] * n)),
+                dtypes=(*schema.dtypes, *(["float64"] * n)),
                 labels=(*schema.labels, *([None] * n)),
                 units=(*schema.units, *([None] * n)),
                 set_aside=(),

@@ -50,6 +50,7 @@ def lines_of(facts: Sequence[Mapping[str, Any]], set_aside: Mapping[str, str]) -
 def words_of(facts: Mapping[str, Any]) -> str:
     """Return what the values of a column may be, in a few words.
 
+    >>> from backwalk.table.column_facts import words_of
     >>> words_of({"kind": "rounded", "least": "0", "largest": "9", "step": "0.5", "missing": 3})
     '0 to 9 in steps of 0.5; 3 gaps'
     """

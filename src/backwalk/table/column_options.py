@@ -16,8 +16,26 @@ from backwalk.table.schema import Schema, shown
 class Levels:
     """A column whose values have probabilities, rather than a density.
 
-    `order` lists the levels, texts or numbers, from the least to the largest: their ranks are their codes. Without it,
-    numbers are in their own order, and texts in none unless their dtype has one.
+    It stands in `columns` of `Diffusion`.
+
+    Parameters
+    ----------
+    order : sequence, default=None
+        The levels, texts or numbers, from the least to the largest: their ranks are their codes. None leaves numbers in
+        their own order, and texts in none unless their dtype has one.
+
+    See Also
+    --------
+    Number : A column with a density.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from backwalk import Diffusion, Levels
+    >>> table = pa.table({"size": ["small", "medium", "large", "medium"] * 50})
+    >>> model = Diffusion(max_steps=20, columns={"size": Levels(order=["small", "medium", "large"])}, random_state=0)
+    >>> sorted(set(model.fit(table).sample(50, random_state=1)["size"].to_pylist()))
+    ['large', 'medium', 'small']
     """
 
     order: Sequence[Any] | None = None
@@ -35,10 +53,30 @@ class Levels:
 class Number:
     """A column with a density.
 
-    `bounds` is (least, largest): new values lie within, and None in place of one is no bound. A map makes all numbers
-    of the values within, so that densities are 0 beyond the bounds and integrate to 1. Without `bounds`, new values of
-    a table lie within the range of the fitted ones, and those of an array anywhere. `map` says whether the
-    number is mapped to a normal through its quantiles; None leaves it to the data.
+    It stands in `columns` of `Diffusion`.
+
+    Parameters
+    ----------
+    bounds : tuple of two floats, default=None
+        Least and largest value: new values lie within, densities are 0 beyond, and no draw is rejected. None in place
+        of one is no bound. Without `bounds`, new values of a table lie within the range of the fitted ones, and those
+        of an array anywhere.
+    map : bool, default=None
+        Whether the number is mapped to a normal through its quantiles; None leaves it to the data.
+
+    See Also
+    --------
+    Levels : A column whose values have probabilities.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backwalk import Diffusion, Number
+    >>> X = np.random.default_rng(0).uniform(size=(200, 1))
+    >>> model = Diffusion(max_steps=20, columns={0: Number(bounds=(0, 1))}, random_state=0).fit(X)
+    >>> rows = model.sample(50, random_state=1)
+    >>> bool(((rows >= 0.0) & (rows <= 1.0)).all())
+    True
     """
 
     bounds: tuple[float | None, float | None] | None = None

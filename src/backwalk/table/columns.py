@@ -95,6 +95,8 @@ def off_atoms(blocks: Iterable[Block], z: FloatArray) -> NDArray[np.bool_]:
 def nearest_code(z: FloatArray, codes: FloatArray | None) -> NDArray[np.intp]:
     """Return the number of the code nearest to coordinates z, (n, w), among codes, (L, w); None for the unit vectors.
 
+    >>> import numpy as np
+    >>> from backwalk.table.columns import nearest_code
     >>> nearest_code(np.array([[0.9, 0.2]]), np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     array([1])
     """
@@ -299,6 +301,8 @@ def same_numbers(x: FloatArray, values: FloatArray, dtype: str | None = None) ->
 def nearest_index(x: FloatArray, values: FloatArray) -> NDArray[np.intp]:
     """Return the indices of the nearest of increasing values, (L,), to x, (n,). NaN has the last one.
 
+    >>> import numpy as np
+    >>> from backwalk.table.columns import nearest_index
     >>> nearest_index(np.array([0.4, 0.6, 9.0]), np.array([0.0, 1.0]))
     array([0, 1, 1])
     """

@@ -28,6 +28,7 @@ def find_doubts(table: Table, *, has_all_rows: bool = True) -> Iterator[str]:
 
     A row of totals is the last one, and found where the table `has_all_rows`.
 
+    >>> from backwalk.table.doubts import find_doubts
     >>> from backwalk.table import as_table
     >>> import pyarrow as pa
     >>> next(find_doubts(as_table(pa.table({"town": ["Bonn", "bonn ", "Rome"]}))))[:65]

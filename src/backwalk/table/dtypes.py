@@ -49,6 +49,7 @@ _ORDERED_LEVELS = pa.dictionary(pa.int32(), pa.string(), ordered=True)
 def numpy_dtype(dtype: str) -> str | None:
     """Return NumPy's name of a column's dtype, or None if the column holds neither numbers nor truth values.
 
+    >>> from backwalk.table.dtypes import numpy_dtype
     >>> [numpy_dtype(name) for name in ("float32", "Int64", "double[pyarrow]", "boolean", "<U4")]
     ['float32', 'int64', 'float64', 'bool', None]
     """
@@ -63,6 +64,7 @@ def arrow_type(dtype: str, kind: Kind) -> pa.DataType | None:
 
     Texts are string types; categories are dictionaries.
 
+    >>> from backwalk.table.dtypes import arrow_type
     >>> arrow_type("category[int64, ordered]", "pandas"), arrow_type("Int8", "pandas"), arrow_type("Int8", "polars")
     (DictionaryType(dictionary<values=string, indices=int32, ordered=1>), DataType(int8), None)
     """
@@ -115,6 +117,7 @@ def _arrow(name: str) -> pa.DataType | None:
 def category_dtype(dtype: str) -> str | None:
     """Return the dtype of the categories of a column of pandas, or None if it holds none.
 
+    >>> from backwalk.table.dtypes import category_dtype
     >>> category_dtype("category[int64, ordered]")
     'int64'
     """

@@ -35,6 +35,7 @@ def find_rules(table: Table, *, levels: Collection[int]) -> tuple[Rule, ...]:
     `levels` are the numbers of the columns that have levels: labels, truth values and numbers of few values. Rows where
     a column of a rule is missing do not count.
 
+    >>> from backwalk.table.find_rules import find_rules
     >>> import numpy as np
     >>> import pandas as pd
     >>> from backwalk.table import as_table

@@ -71,6 +71,7 @@ def as_table(X: Any, *, name: str = "X") -> Table:
     is one, for infinities, for integers and times that float64 cannot hold exactly, for columns of several types, and
     for objects that are not tables.
 
+    >>> from backwalk.table.frame import as_table
     >>> as_table([[1, 2], [3, float("nan")]]).observed
     array([[ True,  True],
            [ True, False]])
@@ -102,6 +103,7 @@ def table_of_arrow(rows: pa.Table, types: Mapping[str, pa.DataType]) -> Table:
 def complete(table: Table, *, name: str = "X", remedy: str = FILL_GAPS) -> Table:
     """Return a table unchanged if it has no missing values. Raises InvalidInput with the place of the first otherwise.
 
+    >>> from backwalk.table.frame import as_table, complete
     >>> complete(as_table([[1, 2], [3, float("nan")]]))
     Traceback (most recent call last):
     ...
@@ -122,6 +124,7 @@ def complete(table: Table, *, name: str = "X", remedy: str = FILL_GAPS) -> Table
 def only_numbers(table: Table, *, name: str = "X") -> Table:
     """Return a table unchanged if it holds neither labels nor times. Raises InvalidInput otherwise.
 
+    >>> from backwalk.table.frame import as_table, only_numbers
     >>> only_numbers(as_table([["red", 1.5]]), name="Z")
     Traceback (most recent call last):
     ...

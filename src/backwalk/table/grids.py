@@ -23,6 +23,8 @@ _SPACINGS = 8.0  # of the dtype, which a decimal has to be wider than
 class Grid:
     """The numbers (offset + step k) / per, k an integer. The fields are integers, so that the numbers are exact.
 
+    >>> import numpy as np
+    >>> from backwalk.table.grids import Grid
     >>> Grid(step=1.0, offset=0.0, per=10.0).values(np.array([391.0]))
     array([39.1])
     """
@@ -60,6 +62,8 @@ class RunningGrid:
     The step is a power of ten, or a multiple of one where distinct numbers at random would have it once in a million.
     Numbers of few decimals are numbers of more decimals too, so that the decimals of all blocks are the most of any.
 
+    >>> import numpy as np
+    >>> from backwalk.table.grids import RunningGrid
     >>> running = RunningGrid("float64")
     >>> running.add(np.array([39.1, 46.7]))
     >>> running.grid(n_distinct=2)

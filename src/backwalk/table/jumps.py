@@ -27,6 +27,9 @@ def edges_of_cells(x: FloatArray, grid: Grid, left_out: tuple[float, ...] = ()) 
     other. Cells of fewer than 50 rows, or n / 300, are joined, but not across a jump. `left_out` are numbers that the
     column never equals: those on either side are neighbours. Missing values do not count.
 
+    >>> import numpy as np
+    >>> from backwalk.table import Grid
+    >>> from backwalk.table.jumps import edges_of_cells
     >>> edges_of_cells(np.repeat([1.0, 2.0, 3.0, 4.0, 5.0], [200, 90, 8, 95, 85]), Grid())
     array([1.5, 2.5, 3.5, 4.5])
     """

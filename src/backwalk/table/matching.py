@@ -34,6 +34,9 @@ def match_columns(
     the others in the result's schema, and have the next codes. Raises InvalidInput for missing and for extra columns,
     for such labels otherwise, and for a column of another kind, such as texts instead of numbers.
 
+    >>> import numpy as np
+    >>> from backwalk.table import Schema, Table
+    >>> from backwalk.table.matching import match_columns
     >>> fitted = Schema(("a", "b"), ("float64", "float64"), "pandas")
     >>> swapped = Table(np.array([[2.0, 1.0]]), Schema(("b", "a"), ("float64", "float64"), "pandas"))
     >>> match_columns(swapped, fitted).values
@@ -132,6 +135,7 @@ def _text_of(schema: Schema) -> Callable[[float], str]:
 def label_words(text: str, labels: Sequence[str]) -> str:
     """Name the labels that are most like a text, or the first ones if none is like it.
 
+    >>> from backwalk.table.matching import label_words
     >>> label_words("Gento", ("Adelie", "Chinstrap", "Gentoo"))
     "the nearest is 'Gentoo'"
     >>> label_words("x", ("Adelie", "Gentoo"))

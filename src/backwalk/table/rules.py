@@ -29,7 +29,35 @@ _FORMS = "'low <= high', 'total = part + part', 'column = log(other)' or 'one ~ 
 
 @dataclass(frozen=True)
 class Order:
-    """`low` is at most `high`, in each row that has both."""
+    """A rule between two columns: one is at most the other, in each row that has both.
+
+    Its text is "low <= high".
+
+    Parameters
+    ----------
+    low : str
+        Name of the column that is the smaller one.
+    high : str
+        Name of the column that is the larger one.
+
+    See Also
+    --------
+    Diffusion : Its parameter `rules`.
+    Total : A column that is a sum of others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pyarrow as pa
+    >>> from backwalk import Diffusion
+    >>> from backwalk.table import Order
+    >>> rng = np.random.default_rng(0)
+    >>> start = rng.normal(size=200)
+    >>> table = pa.table({"start": start, "end": start + rng.exponential(size=200)})
+    >>> drawn = Diffusion(max_steps=20, rules=[Order("start", "end")], random_state=0).fit(table).sample(50)
+    >>> bool((drawn["start"].to_numpy() <= drawn["end"].to_numpy()).all())
+    True
+    """
 
     low: str
     high: str
@@ -46,7 +74,38 @@ class Order:
 
 @dataclass(frozen=True)
 class Total:
-    """`total` is the `constant` and the sum of `parts`, times their `factors`, which are 1 by default."""
+    """A rule between columns: one is a sum of others, with factors and a constant.
+
+    Its text is such as "total = part + 2 * other - 3".
+
+    Parameters
+    ----------
+    total : str
+        Name of the column that is the sum.
+    parts : sequence of str
+        Names of the columns that add up to it.
+    factors : sequence of float, default=None
+        Factors of the parts, none of which is 0; None is 1 for each.
+    constant : float, default=0.0
+        A number that is added.
+
+    See Also
+    --------
+    Diffusion : Its parameter `rules`.
+    Computed : A column that is a function of another.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pyarrow as pa
+    >>> from backwalk import Diffusion
+    >>> from backwalk.table import Total
+    >>> a, b = np.random.default_rng(0).poisson(20, (2, 200))
+    >>> table = pa.table({"a": a, "b": b, "both": a + b})
+    >>> drawn = Diffusion(max_steps=20, rules=[Total("both", ["a", "b"])], random_state=0).fit(table).sample(50)
+    >>> bool((drawn["both"].to_numpy() == drawn["a"].to_numpy() + drawn["b"].to_numpy()).all())
+    True
+    """
 
     total: str
     parts: Sequence[str]
@@ -84,9 +143,33 @@ class Total:
 
 @dataclass(frozen=True)
 class Computed:
-    """`column` is a function of another column, up to its printed digits: `formula` is such as "log(wage)".
+    """A rule between two columns: one is a function of the other, up to its printed digits.
 
-    Functions are log, log1p, log10, exp, sqrt, square, reciprocal and round.
+    Its text is such as "y = log(wage)".
+
+    Parameters
+    ----------
+    column : str
+        Name of the column that is computed.
+    formula : str
+        A function of another column, such as "log(wage)": log, log1p, log10, exp, sqrt, square, reciprocal or round.
+
+    See Also
+    --------
+    Diffusion : Its parameter `rules`.
+    Total : A column that is a sum of others.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pyarrow as pa
+    >>> from backwalk import Diffusion
+    >>> from backwalk.table import Computed
+    >>> wage = np.random.default_rng(0).lognormal(size=200)
+    >>> table = pa.table({"wage": wage, "y": np.log(wage)})
+    >>> drawn = Diffusion(max_steps=20, rules=[Computed("y", "log(wage)")], random_state=0).fit(table).sample(50)
+    >>> bool(np.allclose(drawn["y"], np.log(drawn["wage"])))
+    True
     """
 
     column: str
@@ -122,9 +205,35 @@ class Computed:
 
 @dataclass(frozen=True)
 class Combinations:
-    """Of the pairs of levels of two columns, only those occur that the fitted rows have.
+    """A rule between two columns with levels: only some pairs of their levels occur.
 
-    `excluded` are the pairs that do not occur, in the columns' labels or numbers; None for all that no fitted row has.
+    Its text is "one ~ other".
+
+    Parameters
+    ----------
+    one : str
+        Name of a column with levels.
+    other : str
+        Name of another one.
+    excluded : sequence of pairs, default=None
+        The pairs that do not occur, in the columns' labels or numbers; None is all that no fitted row has.
+
+    See Also
+    --------
+    Diffusion : Its parameter `rules`.
+    Order : An order of two numbers.
+
+    Examples
+    --------
+    >>> import pyarrow as pa
+    >>> from backwalk import Diffusion
+    >>> from backwalk.table import Combinations
+    >>> species, island = ["Adelie", "Adelie", "Gentoo"] * 70, ["Dream", "Torgersen", "Biscoe"] * 70
+    >>> table = pa.table({"species": species, "island": island})
+    >>> rule = Combinations("species", "island")
+    >>> drawn = Diffusion(max_steps=20, rules=[rule], random_state=0).fit(table).sample(50, random_state=1).to_pylist()
+    >>> {row["island"] for row in drawn if row["species"] == "Gentoo"}
+    {'Biscoe'}
     """
 
     one: str
@@ -147,6 +256,7 @@ Rule = Order | Total | Computed | Combinations
 def parse_rule(text: str) -> Rule:
     """Return the rule of a text. Raises InvalidInput for a text that is none.
 
+    >>> from backwalk.table.rules import parse_rule
     >>> parse_rule("bikers = casual + registered")
     Total(total='bikers', parts=('casual', 'registered'), factors=(1.0, 1.0), constant=0.0)
     """

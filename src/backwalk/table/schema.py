@@ -54,6 +54,7 @@ class Schema:
 
     Without `labels` and `units`, no column has any.
 
+    >>> from backwalk.table.schema import Schema
     >>> schema = Schema(("grade", "count"), ("string", "int64"), "pyarrow", labels=(("A", "B"), None))
     >>> Schema.from_dict(schema.to_dict()) == schema
     True
@@ -248,6 +249,7 @@ def escaped(name: str) -> str:
     Such a name begins with =, +, -, @, one of their full-width forms, a tab or a line end. A name that begins with
     apostrophes and then such a sign gets one more apostrophe, so that `unescaped` restores every name.
 
+    >>> from backwalk.table.schema import escaped
     >>> [escaped(name) for name in ("=1+1", "'=1+1", "length")]
     ["'=1+1", "''=1+1", 'length']
     """
@@ -262,6 +264,7 @@ def unescaped(name: str) -> str:
 def escaped_cell(text: str) -> str:
     """Return a text as a cell of a text file: `escaped`, and with an apostrophe if it reads as a missing value.
 
+    >>> from backwalk.table.schema import escaped_cell
     >>> [escaped_cell(text) for text in ("=1+1", "NA", "'NA", "", "red")]
     ["'=1+1", "'NA", "''NA", "'", 'red']
     """

@@ -59,6 +59,7 @@ class Selection:
 
         Raises TableFileError if a column to drop is not in the file, or if no column is left.
 
+        >>> from backwalk.table.selection import Selection
         >>> Selection(drop=("b",)).names(["a", "b", "c"]), Selection(only=("c", "d")).names(["a", "b", "c"])
         (['a', 'c'], ['c'])
         """

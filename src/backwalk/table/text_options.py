@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import os
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -24,7 +25,7 @@ class TextOptions:
     sep: str | None = None
     decimal: str | None = None
     encoding: str | None = None
-    na: tuple[str, ...] = ()
+    na: str | Sequence[str] = ()
     dates: str | None = None
 
     def __post_init__(self) -> None:
@@ -57,19 +58,38 @@ class TextOptions:
 
 @dataclass(frozen=True)
 class TextPath(TextOptions):
-    """A path of text files, and how they are written. It can stand wherever a path of a table can.
+    """A path of text files, and how they are written.
 
-    - `sep`: the character between cells.
-    - `decimal`: "." or ",", for numbers such as 1.234, which may be a fraction or thousands.
-    - `encoding`: any encoding of text that Python knows; by default UTF-8, or UTF-16 where the file begins with its
-      mark.
-    - `na`: cells that are missing values, besides empty ones and those like NA. A number stands for all cells of this
-      value.
-    - `dates`: "day" or "month", for dates such as 3/4/2021, in which either may come first; or a format of dates, such
-      as "%d.%m.%y" or "%d/%m/%Y %H:%M".
+    It can stand wherever a path of a table can. Without an option, what a file's cells agree on is taken.
 
-    Raises InvalidInput for other values.
+    Parameters
+    ----------
+    path : str or Path
+        The file, a folder of files with the same columns, or a pattern such as "data/*.csv".
+    sep : str, default=None
+        The character between cells.
+    decimal : {".", ","}, default=None
+        The mark of fractions, for numbers such as 1.234, which may be a fraction or thousands.
+    encoding : str, default=None
+        Any encoding of text that Python knows. None is UTF-8, or UTF-16 where the file begins with its mark.
+    na : tuple of str, default=()
+        Cells that are missing values, besides empty ones and those like NA. A number stands for all cells of this
+        value.
+    dates : str, default=None
+        "day" or "month", for dates such as 3/4/2021, in which either may come first; or a format of dates, such as
+        "%d.%m.%y" or "%d/%m/%Y %H:%M".
 
+    Raises
+    ------
+    InvalidInput
+        A ValueError: an option has another value.
+
+    See Also
+    --------
+    Diffusion.fit : Takes such a path.
+
+    Examples
+    --------
     >>> import tempfile
     >>> from pathlib import Path
     >>> from backwalk import TextPath
@@ -99,6 +119,7 @@ def options_of(path: StrPath) -> TextOptions:
 def named(option: str, *values: str) -> str:
     """Return how an option is given, for the remedy of an error.
 
+    >>> from backwalk.table.text_options import named
     >>> named("dates", "day", "month")
     '--dates day or --dates month (dates= of TextPath in Python)'
     """

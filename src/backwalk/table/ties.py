@@ -87,6 +87,8 @@ def is_tied(x: FloatArray) -> bool:
     - Of the gaps between neighbours among the most frequent values, which make up half of the numbers, less than a
       quarter are equal. Where some numbers are rounded more coarsely than others, they are.
 
+    >>> import numpy as np
+    >>> from backwalk.table.ties import is_tied
     >>> generator = np.random.default_rng(0)
     >>> measured = generator.normal(size=1000).round(1)
     >>> design = generator.choice(generator.normal(size=100).round(3), size=1000)

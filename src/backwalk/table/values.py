@@ -164,6 +164,9 @@ def from_values(values: npt.ArrayLike, schema: Schema) -> Any:
     Raises InvalidInput for another number of columns, for NaN in a column whose dtype has no missing value, and if the
     library of `schema.kind` is not installed.
 
+    >>> import numpy as np
+    >>> from backwalk.table import Schema
+    >>> from backwalk.table.values import from_values
     >>> from_values([[0.25, 2.7]], Schema(("length", "count"), ("float64", "int64"), "pyarrow")).to_pydict()
     {'length': [0.25], 'count': [3]}
     >>> from_values([[1.0], [np.nan]], Schema(("a",), ("string",), "pyarrow", labels=(("x", "y"),)))["a"].to_pylist()
