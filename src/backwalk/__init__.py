@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from backwalk import fit as fit
     from backwalk import inference as inference
     from backwalk import model as model
+    from backwalk import pieces as pieces
     from backwalk import report as report
     from backwalk import sampling as sampling
     from backwalk import streams as streams
@@ -121,6 +122,7 @@ _PACKAGES = {
     "fit",
     "inference",
     "model",
+    "pieces",
     "report",
     "sampling",
     "streams",
