@@ -55,7 +55,7 @@ plt.show()
 # The same model gives the probability of each species, from a bill alone.
 
 bills = pd.DataFrame({"bill length": np.linspace(33, 58, 60), "bill depth": 17.0})
-given_bill = model.conditional(bills, "species")
+given_bill = model.conditional(bills, "species", given=["bill length", "bill depth"])
 fig, ax = plt.subplots(figsize=(6.4, 3))
 for colour, name in zip(("C0", "C3", "C2"), species):
     column = list(given_bill.levels).index(name)

@@ -14,8 +14,8 @@ from backwalk import Diffusion
 
 rng = np.random.default_rng(0)
 date = pd.date_range("2021-01-01", "2023-12-31")
-season = np.sin(2 * np.pi * (date.dayofyear.to_numpy() - 105) / 365.25)
-weekend = date.dayofweek.to_numpy() >= 5
+season = np.sin(2 * np.pi * (date.day_of_year.to_numpy() - 105) / 365.25)
+weekend = date.day_of_week.to_numpy() >= 5
 temperature = (11 + 9 * season + 3 * rng.normal(size=len(date))).round(1)
 rides = rng.poisson(np.exp(5.2 + 0.03 * temperature - 0.5 * weekend))
 days = pd.DataFrame({"date": date, "temperature": temperature, "rides": rides})
@@ -28,7 +28,7 @@ for table, colour, name in ((days, "C0", "table"), (new, "C1", "new rows")):
     months = table.groupby(table["date"].dt.month)
     axes[0].plot(months["temperature"].mean(), color=colour, marker="o", markersize=3, label=name)
     axes[1].plot(months["rides"].mean(), color=colour, marker="o", markersize=3)
-    axes[2].plot(table.groupby(table["date"].dt.dayofweek)["rides"].mean(), color=colour, marker="o", markersize=3)
+    axes[2].plot(table.groupby(table["date"].dt.day_of_week)["rides"].mean(), color=colour, marker="o", markersize=3)
 axes[0].set(title="temperature", xlabel="month", xticks=[1, 4, 7, 10])
 axes[1].set(title="rides", xlabel="month", xticks=[1, 4, 7, 10])
 axes[2].set(title="rides", xticks=range(7), xticklabels="MTWTFSS", xlabel="weekday")
