@@ -61,5 +61,5 @@ for colour, name in zip(("C0", "C3", "C2"), species):
     column = list(given_bill.levels).index(name)
     ax.plot(bills["bill length"], given_bill.probabilities[:, column], color=colour, label=name)
 ax.set(xlabel="bill length, with a depth of 17 mm", ylabel="probability")
-ax.legend()
+ax.legend(loc="center right")
 plt.show()

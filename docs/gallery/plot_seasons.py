@@ -32,7 +32,7 @@ for table, colour, name in ((days, "C0", "table"), (new, "C1", "new rows")):
 axes[0].set(title="temperature", xlabel="month", xticks=[1, 4, 7, 10])
 axes[1].set(title="rides", xlabel="month", xticks=[1, 4, 7, 10])
 axes[2].set(title="rides", xticks=range(7), xticklabels="MTWTFSS", xlabel="weekday")
-axes[0].legend()
+axes[0].legend(loc="upper left")
 plt.show()
 
 # %%

@@ -48,7 +48,7 @@ fig, axes = plt.subplots(1, 2, figsize=(9.5, 3.8))
 axes[0].scatter(*draws.T, s=4, linewidths=0, alpha=0.5, label="posterior")
 axes[0].plot(*truth[0], marker="+", markersize=12, markeredgewidth=2, color="C1", linestyle="none", label="truth")
 axes[0].set(xlabel="rate of infection, per day", ylabel="rate of recovery, per day")
-axes[0].legend()
+axes[0].legend(loc="lower right")
 
 paths = 200 * epidemic(*draws[:300].T)
 low, middle, high = np.quantile(paths, [0.05, 0.5, 0.95], axis=0)
