@@ -53,7 +53,7 @@ for i, value in enumerate(figures.values(), len(parts)):
     ax.text(i, value + 0.15, f"{value:.3f}", ha="center")
 ax.set_xticks(range(6), [*parts, *figures])
 ax.set_ylabel("nats per row")
-ax.margins(y=0.15)
+ax.set_ylim(0, 1.1 * (parts["$L_N$"] + parts[r"$\sum L_{t-1}$"]))
 plt.show()
 
 # %%

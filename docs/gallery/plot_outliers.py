@@ -3,8 +3,8 @@ Planted outliers, found
 =======================
 
 A row is an outlier where its log-density is low. ``score_ranks`` compares it with rows that the fit did not see: rank
-0.01 is among the one per cent of least density. The planted rows lie within the range of each column, so that no single
-column gives them away.
+0.01 is among the one per cent of least density. The planted rows lie between the rings, so that
+no single column gives them away.
 """
 
 import matplotlib.pyplot as plt
@@ -19,7 +19,8 @@ radius = np.linalg.norm(X, axis=1).max()
 
 rng = np.random.default_rng(0)
 candidates = rng.uniform(-radius, radius, size=(4_000, 2))
-planted = candidates[data.log_prob(candidates) < -8][:40]  # between the rings
+between = (data.log_prob(candidates) < -8) & (np.linalg.norm(candidates, axis=1) < 0.95 * radius)
+planted = candidates[between][:40]
 rows = np.vstack([data.sample(400, random_state=2), planted])
 is_planted = np.arange(len(rows)) >= 400
 
@@ -32,7 +33,7 @@ axes[0].scatter(*X.T, s=1, color="0.7", linewidths=0)
 axes[0].scatter(*rows[~flagged].T, s=8, linewidths=0, label="not flagged")
 axes[0].scatter(*rows[flagged].T, s=22, marker="x", color="C1", label="rank below 0.01")
 axes[0].set(aspect="equal", xticks=[], yticks=[])
-axes[0].legend(loc="upper right")
+axes[0].legend(loc="upper center", bbox_to_anchor=(0.5, 0.02), ncols=2)
 
 scores = model.score_samples(rows)
 bins = np.linspace(np.quantile(scores, 0.01), scores.max(), 50)
