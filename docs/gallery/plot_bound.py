@@ -23,8 +23,9 @@ ax.set(xlabel="step t", ylabel=r"$L_{t-1}$, nats", title="What each of 1,000 ste
 plt.show()
 
 # %%
-# The steps in the middle cost most: there it is decided where on the moons a point lies. At the right, near pure noise,
-# and at the left, near the data, nothing is left to decide.
+# The steps are even in the logarithm of the signal-to-noise ratio. At the left, near the data, each costs the same:
+# fine noise is removed, as from any density that is smooth at this scale. In the hump around t = 550 it is decided
+# where on the moons a point lies. At the right, in nearly pure noise, little can be decided.
 #
 # From the terms to the sum
 # -------------------------
@@ -63,7 +64,8 @@ plt.show()
 # Fewer steps
 # -----------
 #
-# A chain of fewer steps has a larger bound, because each step back is assumed to be normal.
+# A chain of fewer steps has a larger bound, because each step back is assumed to be normal. The bars are standard
+# errors over rows. All chains are judged by the same rows, so that their differences are more certain than these.
 
 numbers = (10, 20, 50, 100, 300, 1_000)
 bounds = [model.bound(X_test, steps=k, random_state=2) for k in numbers]
