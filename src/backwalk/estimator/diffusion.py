@@ -18,7 +18,7 @@ from torch import nn
 
 from backwalk import model_file
 from backwalk.denoiser import Architecture, Embedding, EnsembleDenoiser, Textbook
-from backwalk.diffusion import NoiseSchedule
+from backwalk.diffusion import Denoiser, NoiseSchedule
 from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
 from backwalk.estimator.conditionals import Conditionals
 from backwalk.estimator.draws import Draws
@@ -46,7 +46,7 @@ from backwalk.limits import MEMORY, Missing, ReverseVariance, Unseen
 from backwalk.model import DiffusionModel
 from backwalk.sampling import Sampler, SolverName
 from backwalk.streams import RandomState, as_stream
-from backwalk.table import Option, Rule, StrPath, Table, as_table
+from backwalk.table import Codec, Option, Rule, StrPath, Table, as_table
 from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN
 
@@ -225,7 +225,7 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         unseen: Unseen = "nearest",
         rules: Literal["auto"] | Sequence[Rule | str] | None = "auto",
     ) -> None:
-        self.unseen = unseen
+        self.unseen: Unseen = unseen
         self.rules = rules
         self.columns = columns
         self.missing = missing
@@ -360,7 +360,7 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         ----------
         X : array or pandas, polars or pyarrow table, (n, d); or str or Path
             Columns hold numbers, texts, categories, truth values, dates or times, with or without missing values. A
-            path names a table file, a folder of files with the same columns, or a pattern such as "data/*.parquet"; the
+            path names a table file, a folder of files with the same columns, or a pattern such as `data/*.parquet`; the
             files may be larger than memory, and new rows are pyarrow tables. A `TextPath` says how texts are written.
         y : None
             Ignored; part of scikit-learn's signature.
@@ -625,11 +625,13 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         return estimator
 
     def _adopt(self, model: DiffusionModel) -> None:
-        self.model_ = model
-        self.training_ = Training(**model.card["settings"]["training"])
-        self.schedule_, self.denoiser_, self.codec_ = model.schedule, model.denoiser, model.codec
+        self.model_: DiffusionModel = model
+        self.training_: Training = Training(**model.card["settings"]["training"])
+        self.schedule_: NoiseSchedule = model.schedule
+        self.denoiser_: Denoiser = model.denoiser
+        self.codec_: Codec = model.codec
         self.history_: History = model.history
-        self.n_features_in_ = model.schema.n_columns
+        self.n_features_in_: int = model.schema.n_columns
         self.__dict__.pop("feature_names_in_", None)  # scikit-learn sets it only if the columns have names
         if model.schema.columns is not None:
-            self.feature_names_in_ = np.array(model.schema.columns, dtype=object)
+            self.feature_names_in_: NDArray[np.object_] = np.array(model.schema.columns, dtype=object)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, overload
 
+import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, OneToOneFeatureMixin, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
@@ -14,6 +15,7 @@ from backwalk.estimator.conditionals import Conditionals
 from backwalk.estimator.diffusion import AnyTable, Diffusion
 from backwalk.estimator.fitted import RowsT
 from backwalk.limits import Unseen
+from backwalk.model import DiffusionModel
 from backwalk.streams import RandomState, as_stream
 
 
@@ -119,13 +121,13 @@ class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals[Rows
             raise InvalidInput(f"diffusion should be a Diffusion or None, but got {self.diffusion!r}: give one.")
         if model.conditions == "auto":
             model.set_params(conditions="any")
-        self.diffusion_ = model.fit(X)
-        self.model_ = model.model_
+        self.diffusion_: Diffusion = model.fit(X)
+        self.model_: DiffusionModel = self.diffusion_.model_
         self._seed = stream.child("draws").integer()
-        self.n_features_in_ = model.n_features_in_
+        self.n_features_in_: int = model.n_features_in_
         self.__dict__.pop("feature_names_in_", None)
         if hasattr(model, "feature_names_in_"):
-            self.feature_names_in_ = model.feature_names_in_
+            self.feature_names_in_: NDArray[np.object_] = model.feature_names_in_
         return self
 
     def transform(self, X: Any) -> RowsT:

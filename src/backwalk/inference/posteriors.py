@@ -201,8 +201,8 @@ class Posterior:
         self._default_rows: Array | None = None
         self._last = b""  # the last x, which is not warned of again
         self._kept: tuple[tuple[bytes, Any] | None, Weighted] | None = None  # those of the last observations and seed
-        self.parameter_names = tuple(names[j] for j in others)
-        self.observation_names = tuple(names[j] for j in given)
+        self.parameter_names: tuple[str, ...] = tuple(names[j] for j in others)
+        self.observation_names: tuple[str, ...] = tuple(names[j] for j in given)
 
     @property
     def default_x(self) -> Any:
@@ -318,8 +318,8 @@ class Posterior:
 
         Returns
         -------
-        Tensor, (*sample_shape, n_parameters)
-            Parameters in their own units.
+        Tensor, (..., k)
+            Parameters in their own units; the leading axes are `sample_shape`.
 
         Raises
         ------
@@ -390,8 +390,8 @@ class Posterior:
 
         Returns
         -------
-        Tensor, (*sample_shape, b, n_parameters)
-            Parameters in their own units.
+        Tensor, (..., b, k)
+            Parameters in their own units; the leading axes are `sample_shape`.
 
         See Also
         --------
@@ -481,14 +481,14 @@ class Posterior:
 
         Parameters
         ----------
-        theta : tensor or array, (*sample_shape, b, k), or table with b rows
+        theta : tensor or array, (..., b, k), or table with b rows
             Parameters, as `sample_batched` draws them. They may ask for a gradient, as in `log_prob`.
         x : tensor or array, (b, k), or table with b rows
             One observation per row.
 
         Returns
         -------
-        Tensor, (*sample_shape, b)
+        Tensor, (..., b)
             Nats, in the units of the parameters.
 
         See Also

@@ -117,8 +117,9 @@ class TruncatedPrior:
 
         Returns
         -------
-        Tensor, (*sample_shape, n_parameters)
-            Float64, with the parameters in the order of `Posterior.parameter_names`.
+        Tensor, (..., k)
+            The leading axes are `sample_shape`. Float64, with the parameters in the order of
+            `Posterior.parameter_names`.
 
         Raises
         ------

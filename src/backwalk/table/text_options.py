@@ -65,7 +65,7 @@ class TextPath(TextOptions):
     Parameters
     ----------
     path : str or Path
-        The file, a folder of files with the same columns, or a pattern such as "data/*.csv".
+        The file, a folder of files with the same columns, or a pattern such as `data/*.csv`.
     sep : str, default=None
         The character between cells.
     decimal : {".", ","}, default=None
