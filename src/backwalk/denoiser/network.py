@@ -28,7 +28,8 @@ class MemberLinear(nn.Module):
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
-        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+        self.weight: nn.Parameter = nn.Parameter(weight)
+        self.bias: nn.Parameter = nn.Parameter(bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x W + b."""
@@ -91,7 +92,7 @@ class TextbookNetwork(nn.Module):
     def __init__(self, sizes: Textbook, d: int, stream: Stream) -> None:
         super().__init__()
         widths = [d + 1, *[sizes.width] * sizes.n_hidden, d]
-        self.layers = nn.ModuleList(
+        self.layers: nn.ModuleList = nn.ModuleList(
             _uniform_linear(n_in, n_out, stream.child("layer", i)) for i, (n_in, n_out) in enumerate(pairwise(widths))
         )
 
@@ -110,12 +111,12 @@ class ResidualNetwork(nn.Module):
     def __init__(self, sizes: Residual, d: int, n_outputs: int, stream: Stream) -> None:
         super().__init__()
         m, w = sizes.n_members, sizes.width
-        self.enter = _normal_linear(m, d + 1, w, _input_gain(d), stream.child("enter"))
-        self.open = nn.ModuleList(
+        self.enter: MemberLinear = _normal_linear(m, d + 1, w, _input_gain(d), stream.child("enter"))
+        self.open: nn.ModuleList = nn.ModuleList(
             _normal_linear(m, w, w, math.sqrt(2.0), stream.child("open", i)) for i in range(sizes.n_blocks)
         )
-        self.close = nn.ModuleList(_zero_linear(m, w, w) for _ in range(sizes.n_blocks))
-        self.leave = _zero_linear(m, w, n_outputs)
+        self.close: nn.ModuleList = nn.ModuleList(_zero_linear(m, w, w) for _ in range(sizes.n_blocks))
+        self.leave: MemberLinear = _zero_linear(m, w, n_outputs)
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         """Return the prediction, (members, rows, n_outputs): x is (members, rows, d), level (members, rows, 1).
