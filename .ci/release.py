@@ -3,7 +3,7 @@
 The tracked files are copied and built twice, and both builds have to be equal, byte for byte. twine,
 check-wheel-contents and validate-pyproject check the archives. The wheel is installed in an empty environment with what
 it needs, where README's first code, `backwalk demo` and `backwalk web --export` run, and mypy and pyright read a user's
-program. The archives are left in out/release.
+program. pyright knows the types of all public names. The archives are left in out/release.
 
     python .ci/release.py [--python python3.12]
 """
@@ -24,6 +24,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / "out" / "release"
 PROGRAM = Path(__file__).with_name("users_program.py")
+TYPES = Path(__file__).with_name("public_types.py")
 
 
 def run(what: str, *command: str | Path, cwd: Path = ROOT, **environment: str) -> None:
@@ -100,6 +101,9 @@ def main() -> None:
         run("mypy", tools / "mypy", "--strict", "--python-executable", user / "python", PROGRAM, cwd=work)
         run("pyright", tools / "pyright", "--pythonpath", user / "python", PROGRAM, cwd=work)
         run("that program", user / "python", PROGRAM, cwd=work)
+        install = (tools / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps")
+        run("scikit-learn's types", *install, "--target", here / "stubs", "scikit-learn-stubs")
+        run("pyright --verifytypes", user / "python", TYPES, tools / "pyright", here / "stubs", cwd=work)
         KEPT.mkdir(parents=True, exist_ok=True)
         for archive in one:
             shutil.copyfile(archive, KEPT / archive.name)

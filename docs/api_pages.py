@@ -38,7 +38,7 @@ PAGES = [
         "mathematics",
         "Mathematics",
         "The paper as pure functions of tensors. {doc}`/reference/symbols` maps its symbols to these names.",
-        ["backwalk.diffusion"],
+        ["backwalk.diffusion", "backwalk.streams"],
     ),
     (
         "assessment",

@@ -40,7 +40,7 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         "Progress": ("FitProgress",),
     },
     "backwalk.inference": {
-        "Posteriors": ("ObservationCheck", "ParameterConditional", "Posterior", "TruncatedPrior", "WeightedDraws"),
+        "Posteriors": ("ObservationCheck", "Posterior", "TruncatedPrior", "WeightedDraws"),
     },
     "backwalk.table": {
         "Rules between columns": ("Order", "Total", "Computed", "Combinations"),
@@ -168,6 +168,9 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
             "total_variation",
         ),
         "Calibration": ("density_ranks", "coverage_curve"),
+    },
+    "backwalk.streams": {
+        "Random numbers": ("Stream", "as_stream"),
     },
     "backwalk.course": {
         "Lessons": ("LESSONS", "write_lessons", "draw_moons", "moon_centres", "moons_log_density", "best_eps"),

@@ -3,8 +3,8 @@
 import copy
 import json
 import math
+import runpy
 import time
-import tomllib
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
@@ -105,10 +105,11 @@ def test_scikit_learn_knows_what_rows_may_hold_and_what_it_may_route():
 
 @pytest.mark.parametrize("estimator", [Diffusion(), DiffusionImputer()], ids=lambda each: type(each).__name__)
 def test_the_diagram_links_to_the_page_that_the_estimator_stands_on(estimator):
-    name = type(estimator).__name__
-    pages = tomllib.loads((Path(__file__).parents[2] / "docs" / "reference" / "api.toml").read_text())["page"]
-    (page,) = (page for page in pages for section in page["section"] if name in section.get("names", ()))
-    assert estimator._get_doc_link().endswith(f"/reference/api/{page['file']}.html#backwalk.{name}")
+    pages = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "api_pages.py"))["PAGES"]
+    (file,) = (file for file, *_, held in pages if "backwalk: Estimators" in held)
+    link = estimator._get_doc_link()
+    assert link.endswith(f"/reference/api/{file}.html#backwalk.{type(estimator).__name__}")
+    assert link in estimator._repr_html_()
 
 
 def test_columns_are_named_or_numbered():

@@ -11,7 +11,17 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PUBLIC = runpy.run_path(str(ROOT / "docs" / "reference" / "api.py"))["PUBLIC"]
 NAMES = [f"{package}.{name}" for package, topics in PUBLIC.items() for names in topics.values() for name in names]
-WAITING = set(PUBLIC) - {"backwalk.training"}
+WAITING = (
+    "backwalk.assess",
+    "backwalk.course",
+    "backwalk.datasets",
+    "backwalk.denoiser",
+    "backwalk.diffusion",
+    "backwalk.estimates",
+    "backwalk.pieces",
+    "backwalk.sampling",
+    "backwalk.training.config",
+)
 
 # What numpydoc asks and this project, like scikit-learn, does not: a summary on the line after the quotes, the closing
 # quotes on a line below, and no name for what is returned.
@@ -53,7 +63,10 @@ def test_each_public_object_has_one_home_and_a_page_of_its_own():
     assert len({name.lower() for name in NAMES}) == len(NAMES)  # pages are files, also on disks that ignore case
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name.rpartition(".")[0] not in WAITING])
+ASKED = [name for name in NAMES if not getattr(load(name), "__module__", name).startswith(WAITING)]
+
+
+@pytest.mark.parametrize("name", ASKED)
 def test_docstring_has_what_numpydoc_asks(name):
     from numpydoc.validate import validate  # here, as it takes a second to import
 

@@ -183,8 +183,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
     ['Gentoo', 'Gentoo']
     """
 
-    _doc_link_module = "backwalk"
-    _doc_link_template = "https://backwalk.example/reference/api/diffusion.html#backwalk.Diffusion"
     # Of the arguments of `fit`, scikit-learn routes what has an entry for each row.
     __metadata_request__fit = dict.fromkeys(
         (

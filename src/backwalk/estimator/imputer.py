@@ -65,9 +65,6 @@ class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals[Rows
     False
     """
 
-    _doc_link_module = "backwalk"
-    _doc_link_template = "https://backwalk.example/reference/api/tables.html#backwalk.DiffusionImputer"
-
     def __init__(
         self,
         diffusion: Diffusion | None = None,
