@@ -32,7 +32,7 @@ PAGES = [
         "choices",
         "Networks, training, sampling",
         "Settings of a fit and of its draws, and what to derive your own from.",
-        ["backwalk: Choices", "backwalk.denoiser", "backwalk.sampling"],
+        ["backwalk: Choices", "backwalk.sampling"],
     ),
     (
         "mathematics",

@@ -35,9 +35,11 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "backwalk.model": {
         "Fitted models": ("DiffusionModel", "Conditional", "WalkState"),
+        "Functions of a model": ("sample_rows", "walk", "log_density", "bound"),
     },
     "backwalk.fit": {
         "Progress": ("FitProgress",),
+        "Models around a denoiser of your own": ("oracle_model",),
     },
     "backwalk.inference": {
         "Posteriors": ("ObservationCheck", "Posterior", "TruncatedPrior", "WeightedDraws"),
@@ -91,16 +93,6 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         "The probability-flow ODE": ("integrate_ode", "log_density", "LogDensity"),
         "Exact answers": ("GaussianDenoiser", "GaussianMixtureDenoiser"),
         "Conditionals and marginals": ("RowwiseConditional", "log_snr_by_coordinate"),
-    },
-    "backwalk.denoiser": {
-        "Denoisers with learned weights": (
-            "build_denoiser",
-            "EnsembleDenoiser",
-            "NoiseDenoiser",
-            "PreconditionedDenoiser",
-            "ResidualDenoiser",
-            "NetworkDenoiser",
-        ),
     },
     "backwalk.training": {
         "Training": ("History",),
@@ -167,7 +159,7 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
             "coverage",
             "total_variation",
         ),
-        "Calibration": ("density_ranks", "coverage_curve"),
+        "Calibration": ("density_ranks", "coverage_curve", "CoverageCurve"),
     },
     "backwalk.streams": {
         "Random numbers": ("Stream", "as_stream"),

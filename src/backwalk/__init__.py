@@ -8,6 +8,8 @@
 
 The names below, and the packages such as `backwalk.datasets`, load on first use, so that importing this package, and
 `backwalk --help`, need no torch.
+
+Public is what the API reference lists (docs/reference/api.py); all other names can change at any time.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from backwalk import datasets as datasets
     from backwalk import denoiser as denoiser
     from backwalk import diffusion as diffusion
+    from backwalk import errors as errors
     from backwalk import estimator as estimator
     from backwalk import fit as fit
     from backwalk import inference as inference
@@ -118,6 +121,7 @@ _PACKAGES = {
     "datasets",
     "denoiser",
     "diffusion",
+    "errors",
     "estimator",
     "fit",
     "inference",

@@ -70,11 +70,40 @@ class InvalidInput(BackwalkError, ValueError):
 
 
 class NotANumber(InvalidInput, TypeError):
-    """A cell that is not a number. Also a TypeError, which NumPy and scikit-learn raise here."""
+    """A cell that is not a number.
+
+    It is also a TypeError, which NumPy and scikit-learn raise here.
+
+    See Also
+    --------
+    InvalidInput : Its base class.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion, InvalidInput
+    >>> try:
+    ...     Diffusion().fit([[0.0, object()], [1.0, 2.0]])
+    ... except InvalidInput as error:
+    ...     print(isinstance(error, TypeError))
+    True
+    """
 
 
 class IncompatibleArguments(InvalidInput):
-    """Arguments that do not go together. The command line ends with the status of wrong usage, 2."""
+    """Arguments that do not go together.
+
+    The command line ends with the status of wrong usage, 2.
+
+    See Also
+    --------
+    InvalidInput : Its base class.
+
+    Examples
+    --------
+    >>> from backwalk.errors import IncompatibleArguments, InvalidInput
+    >>> issubclass(IncompatibleArguments, InvalidInput)
+    True
+    """
 
 
 class TableFileError(BackwalkError, ValueError):

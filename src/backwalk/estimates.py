@@ -63,7 +63,30 @@ def random_rows(rows: NDArray[Any], n: int, *, stream: Stream) -> NDArray[Any]:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A measured value, its standard error (same unit), and the number of rows that it was measured on."""
+    """A measured value with its standard error.
+
+    Figures of an assessment have this form.
+
+    Parameters
+    ----------
+    value : float
+        The value.
+    standard_error : float
+        Its standard error, in the same unit.
+    n : int
+        The number of rows that it was measured on.
+
+    See Also
+    --------
+    mean_estimate : The mean of independent values.
+    Figure : A statistic beside its null.
+
+    Examples
+    --------
+    >>> from backwalk.assess.statistics import Estimate
+    >>> Estimate(0.5, 0.1, 100).value
+    0.5
+    """
 
     value: float
     standard_error: float
@@ -71,7 +94,29 @@ class Estimate:
 
 
 def mean_estimate(values: Rows) -> Estimate:
-    """Return the mean of independent values (n,) with its standard error, their standard deviation over sqrt(n)."""
+    """Return the mean of independent values with its standard error.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        The values.
+
+    Returns
+    -------
+    Estimate
+        The mean; its standard error is the values' standard deviation over sqrt(n), and infinite if a value is.
+
+    See Also
+    --------
+    Estimate : The result.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics import mean_estimate
+    >>> mean_estimate(np.array([1.0, 2.0, 3.0]))
+    Estimate(value=2.0, standard_error=0.5773502691896258, n=3)
+    """
     n = len(values)
     if not np.isfinite(values).all():
         return Estimate(float(values.mean()), float("inf"), n)

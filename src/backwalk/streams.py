@@ -204,6 +204,10 @@ def as_stream(random_state: RandomState) -> Stream:
     InvalidInput
         A ValueError: it is none of these.
 
+    See Also
+    --------
+    Stream : The stream, from a seed.
+
     Examples
     --------
     >>> from backwalk.streams import as_stream

@@ -69,23 +69,71 @@ def assess(
 ) -> Fidelity | Calibration:
     """Score a model on unseen rows: statistics with nulls and errors, baselines, and answers in words.
 
-    `unseen` is (m, d), an array or a table in the user's units: at least 20 rows that the fit never saw. `training`
-    is (n, d), the rows of the fit: baselines are fitted to them, copies of them are counted, and those that were
-    trained on are tested against unseen rows (`topics/membership.py`); without them there are no baselines. With a
-    `density`, the real sets are `n_pairs` pairs of `n_rows` (10,000 by default, at least 10) fresh draws from it,
-    and its log-density is the truth. Otherwise they are drawn from `unseen`: disjoint sets if these have 500 rows
-    or more, random halves if not. `model_path` appears in the code to copy. `watch` is called with the share done
-    and the next stage.
+    `Diffusion.assess` calls this. Unseen rows that the model cannot make are left out and counted.
 
-    A table with levels or gaps has statistics by the kinds of its columns, and scores of its conditionals. With a
-    `target`, the name or the number of a column, models that predict it are trained on generated and on real rows.
-    Generated rows are compared with the gaps of random training rows, unless the model generates gaps itself.
-    `given` names columns of data, of which the posterior of all others, the parameters, is scored (`posterior`): by
-    default the only set of columns that the model was fitted to be given. A model with an embedding answers for
-    posteriors alone, and so does its `Calibration`.
+    Parameters
+    ----------
+    model : DiffusionModel
+        The fitted model, `model_` of an estimator.
+    unseen : array-like or table of shape (m, d)
+        At least 20 rows that the fit never saw, in the user's units.
+    training : array-like or table of shape (n, d), optional
+        The rows of the fit. Baselines are fitted to them, copies of them are counted, and those that were trained on
+        are tested against unseen rows.
+    density : Density, optional
+        The true density. Real sets are then `n_pairs` pairs of fresh draws from it. Otherwise they are drawn from
+        `unseen`: disjoint sets if these have 500 rows or more, random halves if not.
+    target : str or int, optional
+        A column. Models that predict it are trained on generated and on real rows.
+    given : sequence of str or int, optional
+        Columns of data, of which the posterior of all others, the parameters, is scored: by default the only set of
+        columns that the model was fitted to be given.
+    stream : Stream
+        The random numbers.
+    n_pairs : int, default=8
+        The number of pairs of real sets.
+    n_rows : int, optional
+        The number of rows in each set drawn from `density`: 10,000 by default.
+    baselines : bool, default=True
+        Whether baselines are fitted.
+    model_path : str, default="model.backwalk"
+        The model's file in the code to copy.
+    watch : callable, optional
+        Called with the share done and the next stage.
 
-    Unseen rows that the model cannot make are left out and counted. Raises InvalidInput for too few rows, for other
-    columns than the model's, and for training rows that it cannot make; SamplingDiverged if the network returns NaN.
+    Returns
+    -------
+    Fidelity or Calibration
+        The record; a `Calibration` of a model with an embedding, which answers for posteriors alone.
+
+    Raises
+    ------
+    InvalidInput
+        For too few rows, for other columns than the model's, and for training rows that it cannot make.
+    SamplingDiverged
+        If the network returns NaN.
+
+    See Also
+    --------
+    backwalk.Diffusion.assess : The method of the estimator.
+    fit_baseline : A baseline alone.
+
+    Notes
+    -----
+    A table with levels or gaps has statistics by the kinds of its columns, and scores of its conditionals. Generated
+    rows are compared with the gaps of random training rows, unless the model generates gaps itself.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion
+    >>> from backwalk.assess import assess
+    >>> from backwalk.datasets import two_moons
+    >>> from backwalk.streams import Stream
+    >>> X = two_moons().sample(100, random_state=0)
+    >>> model = Diffusion(n_steps=20, max_steps=20, random_state=0, verbose=False).fit(X)
+    >>> fidelity = assess(model.model_, two_moons().sample(40, random_state=1), n_pairs=2, stream=Stream(0))
+    >>> fidelity.model.figure("C2ST, boosting").n_pairs
+    2
     """
     if not isinstance(model, DiffusionModel):
         raise InvalidInput(f"model should be a fitted model, but got {type(model).__name__}: give model.model_.")

@@ -29,13 +29,43 @@ _SOUND_SHARE = 0.5  # of the usual number of training steps
 class ModelScores:
     """The scores of one generative model: of the diffusion model, or of a baseline.
 
-    `negative_log_density` is the mean of -log p over unseen rows, in the user's units. `density_of` names the density:
-    "exact" for baselines; "ode" for the diffusion model, the density of its probability-flow ODE up to the solver's
-    error and, beyond 32 coordinates, the noise of random probes, which the standard error includes. `advantage` is the
-    row-paired mean of log p minus the diffusion model's log p (None for the diffusion model itself). If the truth is
-    known, `gap` is the row-paired mean of the true log p minus this log p, and `total_variation` the distance from the
-    truth (None if random probes add noise to the density). `fit_seconds` of the diffusion model are None where it
-    was loaded from a file, which has no times. `sample_seconds` are for 10,000 rows. `code` is Python to copy.
+    A `Fidelity` has them as `model` and `baselines`.
+
+    Parameters
+    ----------
+    name : str
+        The name of the model.
+    figures : tuple of Figure
+        Statistics of generated rows beside their nulls.
+    density_of : {"exact", "ode"}
+        The density that is scored: "exact" for baselines, "ode" for the diffusion model, the density of its
+        probability-flow ODE. It has the solver's error and, beyond 32 coordinates, the noise of random probes, which
+        the standard error includes.
+    negative_log_density : Estimate
+        The mean of -log p over unseen rows, in nats and the user's units.
+    advantage : Estimate or None
+        The row-paired mean of log p minus the diffusion model's log p; None for the diffusion model itself.
+    gap : Estimate or None
+        The row-paired mean of the true log p minus this log p; None if the truth is not known.
+    total_variation : Estimate or None
+        The distance from the truth; None if it is not known, or random probes add noise to the density.
+    fit_seconds : float or None
+        The time of the fit; None for a model from a file.
+    sample_seconds : float
+        The time of 10,000 rows.
+    code : str
+        Python to copy.
+
+    See Also
+    --------
+    Fidelity : The record of all models.
+
+    Examples
+    --------
+    >>> from backwalk.assess import ModelScores
+    >>> from backwalk.assess.statistics import Estimate
+    >>> ModelScores("trees", (), "exact", Estimate(1.2, 0.1, 100), None, None, None, 3.0, 0.1, "").negative_log_density
+    Estimate(value=1.2, standard_error=0.1, n=100)
     """
 
     name: str
@@ -50,7 +80,18 @@ class ModelScores:
     code: str
 
     def figure(self, name: str) -> Figure:
-        """Return the figure of this name."""
+        """Return the figure of a name.
+
+        Parameters
+        ----------
+        name : str
+            The name of the statistic.
+
+        Returns
+        -------
+        Figure
+            The figure.
+        """
         return next(figure for figure in self.figures if figure.name == name)
 
 
@@ -64,9 +105,33 @@ class Answer:
 
 @dataclass(frozen=True, repr=False)
 class Calibration:
-    """Whether a model's posteriors given declared data are calibrated: answers in words, warnings, and the numbers.
+    """Whether a model's posteriors given declared data are calibrated: answers, warnings and numbers.
 
-    `code` is Python to copy for the recommended model. `posterior` is None without declared data.
+    `Diffusion.assess` returns it for a model with an embedding.
+
+    Parameters
+    ----------
+    answers : tuple of Answer
+        Questions, and their answers in words.
+    code : str
+        Python to copy for the recommended model.
+    checks : RowChecks
+        Checks of the scored rows.
+    posterior : PosteriorScores or None
+        The calibration of posteriors; None without declared data.
+    warnings : tuple of str
+        What is wrong, by how much, and what to do.
+
+    See Also
+    --------
+    Fidelity : The record of a model without an embedding.
+    assess : The function that makes it.
+
+    Examples
+    --------
+    >>> from backwalk.assess import Calibration, Fidelity
+    >>> issubclass(Fidelity, Calibration)
+    True
     """
 
     answers: tuple[Answer, ...]
@@ -78,7 +143,10 @@ class Calibration:
     def lines(self) -> list[str]:
         """Return the answers and the warnings as lines of text, for a terminal.
 
-        >>> print("\\n".join(fidelity.lines()))  # doctest: +SKIP
+        Returns
+        -------
+        list of str
+            The lines.
         """
         answers = [f"{answer.question} {answer.text}" for answer in self.answers]
         return [*answers, *(["Before you use it:"] if self.warnings else []), *(f"- {each}" for each in self.warnings)]
@@ -103,7 +171,13 @@ class Calibration:
         return html_table(f"{type(self).__name__}: {self._figures()}", [], [*rows, *warnings])
 
     def to_dict(self) -> dict[str, Any]:
-        """Return everything but rows as plain JSON values; a number that is not finite becomes None."""
+        """Return everything but rows as JSON values.
+
+        Returns
+        -------
+        dict
+            The record. A number that is not finite becomes None.
+        """
         record = {"version": VERSION}
         for field in fields(self):
             value = getattr(self, field.name)
@@ -114,13 +188,61 @@ class Calibration:
 
 @dataclass(frozen=True, repr=False)
 class Fidelity(Calibration):
-    """How faithful a model is: answers in words, the warnings, and the numbers behind them, topic by topic.
+    """How faithful a model is: answers, warnings, and the numbers behind them by topic.
 
-    `code` is Python to copy for the recommended model. `real` and `generated` are the rows that the statistics compare,
-    in the user's units, and `real_rows` says where the real ones come from. Statistics are of columns in standard
-    deviations, those of `asinh_columns`, which have heavy tails, after an asinh transform. `memorisation` and
-    `membership` are None without training rows, `conditionals` without a table of levels or gaps whose model takes any
-    conditions, `prediction` without a target, and `posterior` without declared data.
+    `Diffusion.assess` returns it.
+
+    Parameters
+    ----------
+    answers : tuple of Answer
+        Questions, and their answers in words.
+    code : str
+        Python to copy for the recommended model.
+    checks : RowChecks
+        Checks of the scored rows.
+    posterior : PosteriorScores or None
+        The calibration of posteriors; None without declared data.
+    warnings : tuple of str
+        What is wrong, by how much, and what to do.
+    model : ModelScores
+        The scores of the diffusion model.
+    baselines : tuple of ModelScores
+        Those of the baselines.
+    columns : ColumnScores
+        A figure for each column that varies.
+    likelihood : LikelihoodScores
+        Log-densities and bounds, in nats per row.
+    memorisation : MemorisationScores or None
+        Copies of training rows; None without training rows.
+    membership : MembershipScores or None
+        Whether scores tell training rows from unseen ones; None without training rows.
+    conditionals : ConditionalScores or None
+        The distributions of columns given others; None without a table of levels or gaps whose model takes any
+        conditions.
+    prediction : Utility or None
+        Models of the target trained on generated and on real rows; None without a target.
+    real : ndarray of shape (n, d)
+        The real rows that the statistics compare, in the user's units.
+    generated : ndarray of shape (m, d)
+        The generated ones.
+    real_rows : str
+        Where the real ones come from.
+    asinh_columns : tuple of str
+        Columns with heavy tails, which are compared after an asinh transform. Others are in standard deviations.
+    sampler : str
+        The sampler in words.
+
+    See Also
+    --------
+    assess : The function that makes it.
+    Calibration : The record of a model with an embedding.
+
+    Examples
+    --------
+    >>> from dataclasses import fields
+    >>> from backwalk.assess import Fidelity
+    >>> [field.name for field in fields(Fidelity)][:5]
+    ['answers', 'code', 'checks', 'posterior', 'warnings']
     """
 
     model: ModelScores

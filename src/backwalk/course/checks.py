@@ -25,10 +25,30 @@ _TOLERANCE = 1e-4  # relative and absolute: a function may compute in float32
 
 @dataclass(frozen=True)
 class Checked:
-    """The outcome of a check: shown in a notebook as text, and true where every law holds.
+    """The outcome of a check, shown as text and true where every law holds.
 
-    `state` is "passed", "failed" or "unwritten". `holding` are the laws that hold, in words. `fault` says which law
-    fails first, where, and gives a hint; it is empty where all hold.
+    `check` returns it.
+
+    Parameters
+    ----------
+    name : str
+        The exercise.
+    state : str
+        "passed", "failed" or "unwritten".
+    holding : tuple of str
+        The laws that hold, in words.
+    fault : str, default=""
+        Which law fails first, where, and a hint. It is empty where all hold.
+
+    See Also
+    --------
+    check : The function that makes it.
+
+    Examples
+    --------
+    >>> from backwalk.course import check
+    >>> bool(check("snr", lambda t, alpha_bar: alpha_bar[t] / (1 - alpha_bar[t])))
+    True
     """
 
     name: str
@@ -76,6 +96,11 @@ def check(name: str, mine: Callable[..., Any]) -> Checked:
     ------
     InvalidInput
         If there is no exercise of this name, or `mine` cannot be called.
+
+    See Also
+    --------
+    write_lessons : The lessons with the exercises.
+    grade : The check of a class's notebooks.
 
     Examples
     --------

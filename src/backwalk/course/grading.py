@@ -31,10 +31,32 @@ MEMORY = 4 * 2**30
 
 @dataclass(frozen=True)
 class GradedNotebook:
-    """What became of one notebook.
+    """The outcome of one notebook.
 
-    `states` has "passed", "failed" or "unwritten" for each exercise of which it defines a function, and `texts` what
-    the check says. `notes` are errors of its cells, and whether it was stopped.
+    `grade_notebook` returns it, and `grade` for each notebook of a class.
+
+    Parameters
+    ----------
+    path : Path
+        The notebook.
+    states : dict
+        "passed", "failed" or "unwritten" for each exercise of which it defines a function.
+    texts : dict
+        What the check says of each.
+    notes : tuple of str, default=()
+        Errors of its cells, and whether it was stopped.
+
+    See Also
+    --------
+    grade_notebook : The function that makes it.
+    GradedStudent : A student's notebooks together.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from backwalk.course import GradedNotebook
+    >>> GradedNotebook(Path("1_noise_forward.ipynb"), {"snr": "passed"}).states["snr"]
+    'passed'
     """
 
     path: Path
@@ -45,7 +67,29 @@ class GradedNotebook:
 
 @dataclass(frozen=True)
 class GradedStudent:
-    """A student's notebooks together: of an exercise that is in several, the best state counts."""
+    """The outcome of a student's notebooks together.
+
+    Of an exercise that is in several, the best state counts.
+
+    Parameters
+    ----------
+    name : str
+        The student.
+    notebooks : tuple of GradedNotebook
+        The notebooks.
+
+    See Also
+    --------
+    grade : The function that makes them.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from backwalk.course import GradedNotebook, GradedStudent
+    >>> student = GradedStudent("alice", (GradedNotebook(Path("1_noise_forward.ipynb"), {"snr": "passed"}),))
+    >>> student.n_passed, student.states["q_sample"]
+    (1, 'missing')
+    """
 
     name: str
     notebooks: tuple[GradedNotebook, ...]
@@ -84,21 +128,35 @@ def grade(
         class belongs to the student after whom its folder there is named. Any other belongs to the student whom its
         file names beside the lesson (2_backward_alice.ipynb, alice.ipynb), or else its folder (alice/2_backward.ipynb).
     seconds : float, default=60
-        Time for each notebook.
+        The time for each notebook.
     memory : int, default=4 GiB
-        Bytes for each notebook.
+        The bytes for each notebook.
     watch : callable, optional
         Called as watch(activity, share, words) after each notebook.
 
     Returns
     -------
     list of GradedStudent
-        In the order of their names.
+        The students in the order of their names.
 
     Raises
     ------
     InvalidInput
         If there is no notebook.
+
+    See Also
+    --------
+    grade_notebook : The same for one notebook.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from backwalk.course import grade, write_lessons
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first, *_ = write_lessons(folder)
+    ...     [student] = grade([first])
+    >>> student.states["q_sample"]
+    'unwritten'
     """
     students = notebooks_by_student([Path(path) for path in paths])
     every = [path for of_student in students.values() for path in of_student]
@@ -120,20 +178,36 @@ def grade(
 
 
 def grade_notebook(path: str | Path, *, seconds: float = SECONDS, memory: int = MEMORY) -> GradedNotebook:
-    """Run a notebook in a process of its own, within limits of time and memory, and check its exercises.
+    """Run a notebook in its own process, within limits of time and memory, and check its exercises.
 
     It runs in an empty folder, without input. What it prints is not kept.
 
     Parameters
     ----------
     path : str or Path
+        The notebook.
     seconds : float, default=60
+        The limit of time.
     memory : int, default=4 GiB
-        Bytes. Windows has no such limit.
+        The limit of memory, in bytes. Windows has no such limit.
 
     Returns
     -------
     GradedNotebook
+        The outcome.
+
+    See Also
+    --------
+    grade : The same for the notebooks of a class.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from backwalk.course import grade_notebook, write_lessons
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first, *_ = write_lessons(folder)
+    ...     grade_notebook(first).states["snr"]
+    'unwritten'
     """
     return _grade(Path(path), seconds, memory, [])
 

@@ -19,8 +19,12 @@ def moon_centres() -> Tensor:
 
     Returns
     -------
-    Tensor, (200, 2)
+    Tensor of shape (200, 2)
         First those of the upper moon, then those of the lower one.
+
+    See Also
+    --------
+    draw_moons : Points around them.
 
     Examples
     --------
@@ -40,12 +44,19 @@ def draw_moons(n: int, *, seed: int = 0) -> Tensor:
     Parameters
     ----------
     n : int
+        The number of points.
     seed : int, default=0
         The same seed gives the same points.
 
     Returns
     -------
-    Tensor, (n, 2)
+    Tensor of shape (n, 2)
+        The points.
+
+    See Also
+    --------
+    moons_log_density : Their log-density.
+    best_eps : The best prediction of their noise.
 
     Examples
     --------
@@ -64,15 +75,19 @@ def moons_log_density(x: Tensor, alpha_bar_t: float = 1.0) -> Tensor:
 
     Parameters
     ----------
-    x : Tensor, (n, 2)
+    x : Tensor of shape (n, 2)
         Points x_t.
     alpha_bar_t : float, default=1.0
         The default is alpha_bar_0: the density of the data.
 
     Returns
     -------
-    Tensor, (n,)
-        Nats.
+    Tensor of shape (n,)
+        The log-densities, in nats.
+
+    See Also
+    --------
+    draw_moons : Points of the two moons.
 
     Examples
     --------
@@ -89,20 +104,29 @@ def moons_log_density(x: Tensor, alpha_bar_t: float = 1.0) -> Tensor:
 def best_eps(x_t: Tensor, t: int, alpha_bar: Tensor) -> Tensor:
     """Return E[eps | x_t] of the two moons, the best answer of any network at step t.
 
-    With a = sqrt(alpha_bar_t) and b = sqrt(1 - alpha_bar_t), x_t is a mixture of normal distributions around a m, for
-    centres m, with variance v = a^2 NOISE^2 + b^2. A point weighs the centres by their probabilities w_m given x_t:
-    E[eps | x_t] = b (x_t - a sum_m w_m m) / v.
-
     Parameters
     ----------
-    x_t : Tensor, (n, 2)
+    x_t : Tensor of shape (n, 2)
+        Noisy points.
     t : int
-        A step of all rows.
-    alpha_bar : Tensor, (n_steps + 1,)
+        A step, of all rows.
+    alpha_bar : Tensor of shape (n_steps + 1,)
+        The schedule.
 
     Returns
     -------
-    Tensor, (n, 2)
+    Tensor of shape (n, 2)
+        The mean of the noise.
+
+    See Also
+    --------
+    train_network : A network that learns it.
+
+    Notes
+    -----
+    With a = sqrt(alpha_bar_t) and b = sqrt(1 - alpha_bar_t), x_t is a mixture of normal distributions around a m, for
+    centres m, with variance v = a^2 NOISE^2 + b^2. A point weighs the centres by their probabilities w_m given x_t:
+    `E[eps | x_t] = b (x_t - a sum_m w_m m) / v`.
 
     Examples
     --------

@@ -15,15 +15,23 @@ def train_network(
 
     Parameters
     ----------
-    points : Tensor, (n, d)
-    alpha_bar : Tensor, (n_steps + 1,)
+    points : Tensor of shape (n, d)
+        The data.
+    alpha_bar : Tensor of shape (n_steps + 1,)
+        The schedule.
     n_training_steps : int, default=2000
+        The number of training steps.
     seed : int, default=0
+        The seed of weights and batches.
 
     Returns
     -------
     callable
-        eps_theta(x_t, t), (n, d), for points x_t, (n, d), and a step t of all rows.
+        `eps_theta(x_t, t)`, which returns the predicted noise, (n, d), of points x_t, (n, d), at a step t of all rows.
+
+    See Also
+    --------
+    best_eps : The best answer for the two moons.
 
     Examples
     --------

@@ -53,6 +53,7 @@ def write_lessons(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     Parameters
     ----------
     folder : str or Path
+        The folder.
     overwrite : bool, default=False
         Whether notebooks of these names are replaced, with all that was written in them.
 
@@ -67,6 +68,11 @@ def write_lessons(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
         If a notebook is there and `overwrite` is False; then none is written.
     OSError
         If a notebook cannot be written.
+
+    See Also
+    --------
+    check : The check of an exercise.
+    grade : The check of a class's notebooks.
 
     Examples
     --------

@@ -60,8 +60,28 @@ class SineChain(Density):
 
 
 def funnel(d: int = 10) -> Density:
-    """Return Neal's funnel, d >= 2.
+    """Return Neal's funnel: a narrow neck and a wide mouth.
 
+    Parameters
+    ----------
+    d : int, default=10
+        The number of columns, at least 2.
+
+    Returns
+    -------
+    Density
+        The density of x_1 ~ N(0, 3^2) and, given it, x_2..x_d ~ N(0, exp(x_1)).
+
+    See Also
+    --------
+    curved_chain : Another density that is defined column by column.
+
+    Notes
+    -----
+    Source: Neal 2003.
+
+    Examples
+    --------
     >>> from backwalk.datasets import funnel
     >>> round(funnel(d=2).entropy, 4)
     3.9365
@@ -71,7 +91,30 @@ def funnel(d: int = 10) -> Density:
 
 
 def curved_chain(d: int = 8, noise: float = 0.1) -> Density:
-    """Return the chain x_{i+1} = sin(2 x_i) + noise * Z_i, d >= 2."""
+    """Return a chain of columns, each near the sine of the one before.
+
+    Parameters
+    ----------
+    d : int, default=8
+        The number of columns, at least 2.
+    noise : float, default=0.1
+        The standard deviation of a step, > 0.
+
+    Returns
+    -------
+    Density
+        The density of x_1 ~ N(0, 1) and x_{i+1} = sin(2 x_i) + noise * Z_i, with Z_i standard normal.
+
+    See Also
+    --------
+    rotated_chain : The same under a rotation.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import curved_chain
+    >>> curved_chain().sample(3, random_state=0).shape
+    (3, 8)
+    """
     check_at_least(2, d=d)
     if not 0.0 < noise < math.inf:
         raise InvalidInput(f"noise should be finite and positive, but got {noise}: 0.1 is usual.")
@@ -79,7 +122,32 @@ def curved_chain(d: int = 8, noise: float = 0.1) -> Density:
 
 
 def rotated_chain(d: int = 10, noise: float = 0.1, *, seed: int = 0) -> Density:
-    """Return the curved chain under a random rotation, d >= 2, so that no single column shows its structure."""
+    """Return the curved chain under a random rotation, so that no single column shows its structure.
+
+    Parameters
+    ----------
+    d : int, default=10
+        The number of columns, at least 2.
+    noise : float, default=0.1
+        The standard deviation of a step, > 0.
+    seed : int, default=0
+        The seed of the rotation.
+
+    Returns
+    -------
+    Density
+        The density.
+
+    See Also
+    --------
+    curved_chain : The chain itself.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import rotated_chain
+    >>> rotated_chain().sample(3, random_state=0).shape
+    (3, 10)
+    """
     base = curved_chain(d, noise)
     rotation = Rotation(random_rotation(d, Stream(seed).child("datasets", "rotated_chain", d)))
     return Warped("rotated_chain", d, base, (rotation,))

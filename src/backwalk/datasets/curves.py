@@ -90,11 +90,30 @@ class NoisyCurves(Density):
 
 
 def two_moons(noise: float = 0.05) -> Density:
-    """Return scikit-learn's two half circles with noise, d = 2, with independent angles.
+    """Return scikit-learn's two half circles with noise, in the plane.
 
-    The outer arc is (cos a, sin a), the inner (1 - cos a, 1/2 - sin a), a uniform on (0, pi). `make_moons` puts its
-    angles on a grid, so that two of its samples are closer to each other than independent ones.
+    Parameters
+    ----------
+    noise : float, default=0.05
+        The standard deviation of the noise.
 
+    Returns
+    -------
+    Density
+        The density.
+
+    See Also
+    --------
+    circles : Two full circles.
+    spirals : Two arms.
+
+    Notes
+    -----
+    The outer arc is (cos a, sin a), the inner one (1 - cos a, 1/2 - sin a), with a uniform on (0, pi). `make_moons`
+    puts its angles on a grid, so that two of its samples are closer to each other than independent ones.
+
+    Examples
+    --------
     >>> from backwalk.datasets import two_moons
     >>> two_moons().sample(3, random_state=0).shape
     (3, 2)
@@ -104,7 +123,29 @@ def two_moons(noise: float = 0.05) -> Density:
 
 
 def spirals(noise: float = 0.05) -> Density:
-    """Return two arms +-(r/3) (-cos r, sin r), r = 3 pi sqrt(U), with noise, d = 2: radii of 0 to pi."""
+    """Return two spiral arms with noise, in the plane.
+
+    Parameters
+    ----------
+    noise : float, default=0.05
+        The standard deviation of the noise.
+
+    Returns
+    -------
+    Density
+        The density about the arms `+-(r/3) (-cos r, sin r)` with `r = 3 pi sqrt(U)` and U uniform: radii of 0 to pi.
+
+    See Also
+    --------
+    two_moons : Two half circles.
+    pinwheel : Gaussians twisted into arms.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import spirals
+    >>> spirals().sample(3, random_state=0).shape
+    (3, 2)
+    """
     check_at_least(_LEAST_NOISE, noise=noise)
     return NoisyCurves("spirals", 2, (_spiral, _opposite_spiral), noise, power=2)
 
@@ -142,13 +183,55 @@ class NoisyCircles(Density):
 
 
 def circles(noise: float = 0.05) -> Density:
-    """Return two circles of radius 1 and 1/2 with noise, d = 2."""
+    """Return two circles of radius 1 and 1/2 with noise, in the plane.
+
+    Parameters
+    ----------
+    noise : float, default=0.05
+        The standard deviation of the noise.
+
+    Returns
+    -------
+    Density
+        The density.
+
+    See Also
+    --------
+    rings : Four circles.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import circles
+    >>> circles().sample(3, random_state=0).shape
+    (3, 2)
+    """
     check_at_least(_LEAST_NOISE, noise=noise)
     return NoisyCircles("circles", 2, (1.0, 0.5), noise)
 
 
 def rings(noise: float = 0.03) -> Density:
-    """Return four circles of radius 1, 3/4, 1/2 and 1/4 with noise, d = 2."""
+    """Return four circles of radius 1, 3/4, 1/2 and 1/4 with noise, in the plane.
+
+    Parameters
+    ----------
+    noise : float, default=0.03
+        The standard deviation of the noise.
+
+    Returns
+    -------
+    Density
+        The density.
+
+    See Also
+    --------
+    circles : Two circles.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import rings
+    >>> rings().sample(3, random_state=0).shape
+    (3, 2)
+    """
     check_at_least(_LEAST_NOISE, noise=noise)
     return NoisyCircles("rings", 2, (1.0, 0.75, 0.5, 0.25), noise)
 
@@ -178,9 +261,29 @@ class Checkerboard(Density):
 
 
 def checkerboard(n_cells: int = 4) -> Density:
-    """Return the uniform density on the dark cells of a board on [-n_cells/2, n_cells/2]^2, d = 2.
+    """Return the uniform density on the dark cells of a board, in the plane.
 
     Its edges are sharp: a smooth density can approach it, but not reach it.
+
+    Parameters
+    ----------
+    n_cells : int, default=4
+        The number of cells along each side, of length 1. The board is centred at the origin.
+
+    Returns
+    -------
+    Density
+        The density.
+
+    See Also
+    --------
+    two_moons : A density with soft edges.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import checkerboard
+    >>> round(checkerboard().entropy, 4)  # ln 8
+    2.0794
     """
     check_at_least(2, n_cells=n_cells)
     return Checkerboard("checkerboard", 2, n_cells)

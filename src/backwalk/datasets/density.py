@@ -22,8 +22,25 @@ from backwalk.streams import RandomState, Stream, as_stream
 
 @dataclass(frozen=True, eq=False)
 class Density(ABC):
-    """A probability density on R^d whose logarithm is known.
+    """A probability density on R^d whose logarithm and entropy are known.
 
+    The functions of this package, such as `two_moons`, make densities. Rows are drawn independently, and row i of a
+    draw is a function of the seed and i: a shorter draw is the head of a longer one.
+
+    Parameters
+    ----------
+    name : str
+        The name, which is part of the seed.
+    d : int
+        The number of columns.
+
+    See Also
+    --------
+    DENSITIES : The functions that make densities, by name.
+    MixedDensity : A density of rows with categories.
+
+    Examples
+    --------
     >>> from backwalk.datasets import two_moons
     >>> moons = two_moons()
     >>> x = moons.sample(1000, random_state=0)
@@ -35,19 +52,55 @@ class Density(ABC):
     d: int
 
     def sample(self, n: int, *, random_state: RandomState = None) -> Rows:
-        """Return n independent draws: (n, d), float64.
+        """Return independent draws.
 
-        `random_state` is as in scikit-learn; the same integer gives the same rows.
+        Parameters
+        ----------
+        n : int
+            The number of rows.
+        random_state : int, NumPy generator or None, default=None
+            As in scikit-learn; the same integer gives the same rows.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            The rows, float64.
         """
         check_at_least(0, n=n)
         return self.sample_rows(0, n, stream=as_stream(random_state))
 
     def sample_rows(self, start: int, stop: int, *, stream: Stream) -> Rows:
-        """Return rows start..stop-1 of the stream's sample: (stop - start, d), float64."""
+        """Return a range of rows of a stream's sample.
+
+        Parameters
+        ----------
+        start : int
+            The number of the first row.
+        stop : int
+            The number after the last one.
+        stream : Stream
+            The random numbers.
+
+        Returns
+        -------
+        ndarray of shape (stop - start, d)
+            The rows, float64.
+        """
         return self._draw(start, stop, stream.child("datasets", self.name))
 
     def log_prob(self, x: ArrayLike) -> Rows:
-        """Return the natural logarithm of the density at x (n, d): (n,), nats; -inf outside the support."""
+        """Return the log-density of rows.
+
+        Parameters
+        ----------
+        x : array-like of shape (n, d)
+            The rows.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            The natural logarithms of the density, in nats; -inf outside the support.
+        """
         return self._log_prob(as_rows(x, d=self.d, at_least=0))
 
     @property

@@ -79,7 +79,28 @@ _AS_IT_IS = Affine()
 
 @dataclass(frozen=True)
 class Category:
-    """A column of levels 0..L-1, which `labels` names."""
+    """A column of levels in a known density of a table.
+
+    Rows hold the codes 0..L-1 of the levels, which the labels name.
+
+    Parameters
+    ----------
+    name : str
+        The name of the column.
+    labels : tuple of str
+        The names of the L levels.
+
+    See Also
+    --------
+    MixedDensity : The density.
+    Number : A column of numbers.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import Category
+    >>> Category("species", ("Adelie", "Chinstrap", "Gentoo")).labels[1]
+    'Chinstrap'
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -87,7 +108,30 @@ class Category:
 
 @dataclass(frozen=True)
 class Number:
-    """A column x = f(z) of numbers; with an `atom`, some rows equal this value instead."""
+    """A column of numbers in a known density of a table.
+
+    Not to be confused with `backwalk.Number`, the choice of how a model treats a column.
+
+    Parameters
+    ----------
+    name : str
+        The name of the column.
+    f : Monotone, optional
+        The increasing map from a mixture of Gaussians to the numbers. By default they are the mixture itself.
+    atom : float, optional
+        A value that some rows have instead.
+
+    See Also
+    --------
+    MixedDensity : The density.
+    Category : A column of levels.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import Number
+    >>> Number("rain", atom=0.0).atom
+    0.0
+    """
 
     name: str
     f: Monotone = _AS_IT_IS
@@ -96,13 +140,44 @@ class Number:
 
 @dataclass(frozen=True, eq=False)
 class MixedDensity(Density):
-    """A known density of mixed rows, (n, d): categories as codes 0..L-1, numbers and atoms as they are.
+    """A known density of tables: categories as codes, numbers and atoms as they are.
 
-    `columns` are the d columns. The axes of `table` are the categories and the numbers with an atom (level 0: at the
-    atom, level 1: not), in the order of the columns, and a hidden axis. `means` has the shape of `table` and an axis of
-    the m numbers, `covariances` two.
+    Each marginal and each conditional of some columns is known as well.
 
-    >>> from backwalk.datasets.mixed_members import mixed_arcs
+    Parameters
+    ----------
+    name : str
+        The name, which is part of the seed.
+    d : int
+        The number of columns.
+    columns : tuple of Category and Number
+        The columns.
+    table : ndarray
+        The weights of the components. Its axes are the categories and the numbers with an atom (level 0: at the atom,
+        level 1: not), in the order of the columns, and a hidden axis.
+    means : ndarray
+        The means of the m numbers in each component: the shape of `table` and an axis of m.
+    covariances : ndarray
+        Their covariances: the shape of `table` and two axes of m.
+
+    Raises
+    ------
+    InvalidInput
+        If the shapes do not go together.
+
+    See Also
+    --------
+    MIXED_DENSITIES : The functions that make such densities, by name.
+    Density : The base class.
+
+    Notes
+    -----
+    A component k fixes the levels and whether numbers are at their atom. The others are `x_j = f_j(z_j)` with
+    z ~ N(mu_k, S_k). The log-density of some columns is a log-probability in levels and atoms.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import mixed_arcs
     >>> density = mixed_arcs()
     >>> rows = density.sample(1000, random_state=0)
     >>> rows.shape, density.log_prob(rows).shape
@@ -139,26 +214,96 @@ class MixedDensity(Density):
         return tuple(j for j, c in enumerate(self.columns) if isinstance(c, Category) or c.atom is not None)
 
     def labels(self, column: int) -> tuple[str, ...]:
-        """Return the names of a column's levels; "atom" and "continuous" for a number with an atom."""
+        """Return the names of a column's levels.
+
+        Parameters
+        ----------
+        column : int
+            The place of the column.
+
+        Returns
+        -------
+        tuple of str
+            The labels of a category; "atom" and "continuous" for a number with an atom.
+        """
         of = self.columns[column]
         return of.labels if isinstance(of, Category) else ("atom", "continuous")
 
     def levels(self, rows: ArrayLike) -> NDArray[np.intp]:
-        """Return the levels of rows, (n, B): one column for each of `with_levels`."""
+        """Return the levels of rows.
+
+        Parameters
+        ----------
+        rows : array-like of shape (n, d)
+            The rows.
+
+        Returns
+        -------
+        ndarray of int of shape (n, B)
+            The levels, one column for each of `with_levels`.
+        """
         x = as_rows(rows, "rows", d=self.d, at_least=0)
         return np.stack([self._levels_of(x, j) for j in self.with_levels], axis=1)
 
     def marginal_log_prob(self, rows: ArrayLike, columns: Sequence[str]) -> Rows:
-        """Return ln p(columns), (n,), nats: a log-probability in levels and atoms, a log-density in numbers."""
+        """Return the log-density of some columns.
+
+        Parameters
+        ----------
+        rows : array-like of shape (n, d)
+            The rows.
+        columns : sequence of str
+            The columns.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            `ln p(columns)`, in nats: a log-probability in levels and atoms, a log-density in numbers.
+        """
         x, places = as_rows(rows, "rows", d=self.d, at_least=0), self._places(columns)
         return self._in_parts(lambda part: _log_sum(self._log_joint(part, places)), x)
 
     def conditional_log_prob(self, rows: ArrayLike, columns: Sequence[str], *, given: Sequence[str]) -> Rows:
-        """Return ln p(columns | given), (n,), nats."""
+        """Return the log-density of some columns given others.
+
+        Parameters
+        ----------
+        rows : array-like of shape (n, d)
+            The rows.
+        columns : sequence of str
+            The columns in question.
+        given : sequence of str
+            The columns that are given.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            `ln p(columns | given)`, in nats.
+        """
         return self.marginal_log_prob(rows, [*columns, *given]) - self.marginal_log_prob(rows, given)
 
     def level_log_probs(self, rows: ArrayLike, column: str, *, given: Sequence[str] | None = None) -> Rows:
-        """Return ln P(level | given), (n, L), of a column with levels; given all other columns by default."""
+        """Return the log-probabilities of the levels of a column given others.
+
+        Parameters
+        ----------
+        rows : array-like of shape (n, d)
+            The rows.
+        column : str
+            A column with L levels.
+        given : sequence of str, optional
+            The columns that are given: all others by default.
+
+        Returns
+        -------
+        ndarray of shape (n, L)
+            `ln P(level | given)`, in nats.
+
+        Raises
+        ------
+        InvalidInput
+            If the column has no levels or is given.
+        """
         x = as_rows(rows, "rows", d=self.d, at_least=0)
         given = [name for name in self.names if name != column] if given is None else given
         (place,), places = self._places([column]), self._places(given)
@@ -175,7 +320,27 @@ class MixedDensity(Density):
         return self._in_parts(of_part, x)
 
     def conditional_cdf(self, rows: ArrayLike, column: str, *, given: Sequence[str] | None = None) -> Rows:
-        """Return P(number <= its value in the row | given), (n,); given all other columns by default."""
+        """Return the cumulative probabilities of a column's numbers given others.
+
+        Parameters
+        ----------
+        rows : array-like of shape (n, d)
+            The rows.
+        column : str
+            A column of numbers.
+        given : sequence of str, optional
+            The columns that are given: all others by default.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            `P(number <= its value in the row | given)`.
+
+        Raises
+        ------
+        InvalidInput
+            If the column is no number or is given.
+        """
         x = as_rows(rows, "rows", d=self.d, at_least=0)
         given = [name for name in self.names if name != column] if given is None else given
         (place,), places = self._places([column]), self._places(given)
@@ -202,7 +367,18 @@ class MixedDensity(Density):
         return self._in_parts(of_part, x)
 
     def as_frame(self, rows: ArrayLike) -> pd.DataFrame:
-        """Return rows as a pandas DataFrame, with the labels of categories as text."""
+        """Return rows as a pandas DataFrame, with the labels of categories as text.
+
+        Parameters
+        ----------
+        rows : array-like of shape (n, d)
+            The rows.
+
+        Returns
+        -------
+        DataFrame
+            The table.
+        """
         import pandas as pd
 
         x = as_rows(rows, "rows", d=self.d, at_least=0)
@@ -214,7 +390,23 @@ class MixedDensity(Density):
         )
 
     def from_frame(self, frame: Any) -> Rows:
-        """Return the rows, (n, d), of a DataFrame that has these columns. Raise InvalidInput for unknown labels."""
+        """Return the rows of a DataFrame that has these columns.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            The table, with labels as text.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            The rows.
+
+        Raises
+        ------
+        InvalidInput
+            For unknown labels.
+        """
         x = np.zeros((len(frame), self.d))
         for j, column in enumerate(self.columns):
             values = np.asarray(frame[column.name])

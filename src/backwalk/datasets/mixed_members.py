@@ -16,11 +16,36 @@ from backwalk.streams import Stream
 
 
 def mixed_arcs(*, seed: int = 0, n_hidden: int = 8) -> MixedDensity:
-    """Three correlated categories and four numbers, of which one is 0 in about a third of the rows.
+    """Return a density of three correlated categories and four numbers, one of them often 0.
 
-    `x` and `y` lie along an arc of `n_hidden` places, whose direction follows `site`, whose radius follows `plan` and
-    whose length follows `grade`. `cost` is positive and correlated with both, by `plan` one way or the other. `rain` is
-    0 or positive; how often follows `site` and `grade`. `seed` draws the directions, radii, correlations and table.
+    Parameters
+    ----------
+    seed : int, default=0
+        The seed of the directions, radii, correlations and the table.
+    n_hidden : int, default=8
+        The number of places along the arc.
+
+    Returns
+    -------
+    MixedDensity
+        The density.
+
+    See Also
+    --------
+    mixed_spikes : Many levels and two numbers with atoms.
+    levels_alone : Categories alone.
+
+    Notes
+    -----
+    `x` and `y` lie along an arc, whose direction follows `site`, whose radius follows `plan` and whose length follows
+    `grade`. `cost` is positive and correlated with both, by `plan` one way or the other. `rain` is 0 in about a third
+    of the rows; how often follows `site` and `grade`.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import mixed_arcs
+    >>> mixed_arcs().names
+    ('site', 'x', 'plan', 'y', 'cost', 'grade', 'rain')
     """
     check_at_least(0, seed=seed)
     check_at_least(1, n_hidden=n_hidden)
@@ -63,10 +88,34 @@ def mixed_arcs(*, seed: int = 0, n_hidden: int = 8) -> MixedDensity:
 
 
 def mixed_spikes(*, seed: int = 0, n_levels: int = 20) -> MixedDensity:
-    """A category of `n_levels` levels with frequencies that fall as 1 / rank, and four numbers, two of them with atoms.
+    """Return a density of a category of many levels and four numbers, two of them with atoms.
 
+    Parameters
+    ----------
+    seed : int, default=0
+        The seed of means, covariances and probabilities.
+    n_levels : int, default=20
+        The number of levels, whose frequencies fall as 1 / rank.
+
+    Returns
+    -------
+    MixedDensity
+        The density.
+
+    See Also
+    --------
+    mixed_arcs : Three categories and four numbers.
+
+    Notes
+    -----
     Means and covariances differ from level to level. `gain` is 0 in most rows, `hours` is 40 in about half of them, and
-    the two are correlated with each other. `seed` draws all of these.
+    the two are correlated with each other.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import mixed_spikes
+    >>> mixed_spikes().sample(3, random_state=0).shape
+    (3, 5)
     """
     check_at_least(0, seed=seed)
     check_at_least(2, n_levels=n_levels)
@@ -100,10 +149,31 @@ def mixed_spikes(*, seed: int = 0, n_levels: int = 20) -> MixedDensity:
 
 
 def levels_alone(*, seed: int = 0, sizes: tuple[int, ...] = (3, 4, 2, 5), strength: float = 1.5) -> MixedDensity:
-    """Categories with these numbers of levels, and a table that can be enumerated.
+    """Return a density of categories alone, whose table can be enumerated.
 
-    ln p is a sum of normal terms for every level and every pair of levels, with standard deviation `strength`, which
-    `seed` draws.
+    Parameters
+    ----------
+    seed : int, default=0
+        The seed of the terms.
+    sizes : tuple of int, default=(3, 4, 2, 5)
+        The numbers of levels of the categories.
+    strength : float, default=1.5
+        The standard deviation of the terms.
+
+    Returns
+    -------
+    MixedDensity
+        The density, whose ln p is a sum of normal terms for each level and each pair of levels.
+
+    See Also
+    --------
+    mixed_arcs : Categories and numbers.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import levels_alone
+    >>> levels_alone().table.shape
+    (3, 4, 2, 5, 1)
     """
     check_at_least(0, seed=seed, strength=strength)
     check_at_least(1, **{f"sizes[{i}]": size for i, size in enumerate(sizes)})

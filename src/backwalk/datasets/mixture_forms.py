@@ -26,28 +26,98 @@ _NODES_A_NOISE = 2.0  # nodes of a circle in the length of one noise width
 
 @dataclass(frozen=True, eq=False)
 class MixtureForm:
-    """A mixture of k normals: weights (k,), means (k, d), covariances (k, d, d)."""
+    """A mixture of k Gaussians, with its density and its exact denoiser.
+
+    Known densities in this form are references for a model: at each noise level, for each marginal.
+
+    Parameters
+    ----------
+    weights : ndarray of shape (k,)
+        The weights.
+    means : ndarray of shape (k, d)
+        The means.
+    covariances : ndarray of shape (k, d, d)
+        The covariances.
+
+    See Also
+    --------
+    mixture_form : The form of a known density.
+    backwalk.diffusion.GaussianMixtureDenoiser : The denoiser.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import mixture_form, two_moons
+    >>> form = mixture_form(two_moons())
+    >>> form.marginal([0]).noisy(log_snr=0.0).means.shape[1]
+    1
+    """
 
     weights: Rows
     means: Rows
     covariances: Rows
 
     def encoded(self, centre: Rows, scale: Rows) -> MixtureForm:
-        """Return the mixture of (x - centre) / scale, both (d,)."""
+        """Return the mixture of shifted and scaled columns, (x - centre) / scale.
+
+        Parameters
+        ----------
+        centre : ndarray of shape (d,)
+            The centres.
+        scale : ndarray of shape (d,)
+            The scales.
+
+        Returns
+        -------
+        MixtureForm
+            The mixture in these units.
+        """
         return MixtureForm(self.weights, (self.means - centre) / scale, self.covariances / np.outer(scale, scale))
 
     def noisy(self, log_snr: float) -> MixtureForm:
-        """Return the mixture of x_t = a x_0 + b eps."""
+        """Return the mixture of x_t = a x_0 + b eps.
+
+        Parameters
+        ----------
+        log_snr : float
+            The log-SNR, 2 ln(a / b).
+
+        Returns
+        -------
+        MixtureForm
+            The mixture of noisy points.
+        """
         a_sq, b_sq = 1.0 / (1.0 + math.exp(-log_snr)), 1.0 / (1.0 + math.exp(log_snr))
         noise = b_sq * np.eye(self.means.shape[1])
         return MixtureForm(self.weights, math.sqrt(a_sq) * self.means, a_sq * self.covariances + noise)
 
     def marginal(self, columns: list[int]) -> MixtureForm:
-        """Return the mixture of some columns."""
+        """Return the mixture of some columns.
+
+        Parameters
+        ----------
+        columns : list of int
+            The columns.
+
+        Returns
+        -------
+        MixtureForm
+            The marginal.
+        """
         return MixtureForm(self.weights, self.means[:, columns], self.covariances[:, columns][:, :, columns])
 
     def log_prob(self, x: Rows) -> Rows:
-        """Return the logarithm of the density at x, (n, d): (n,), nats."""
+        """Return the log-density of rows.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n, d)
+            The rows.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            The log-densities, in nats.
+        """
         d = self.means.shape[1]
         inverse, (_, log_det) = np.linalg.inv(self.covariances), np.linalg.slogdet(self.covariances)
         log_weights = np.log(self.weights / self.weights.sum()) - 0.5 * (log_det + d * math.log(2.0 * math.pi))
@@ -60,17 +130,40 @@ class MixtureForm:
         return log_prob
 
     def denoiser(self) -> GaussianMixtureDenoiser:
-        """Return E[x_0 | x_t]."""
+        """Return the exact denoiser, E[x_0 | x_t].
+
+        Returns
+        -------
+        GaussianMixtureDenoiser
+            The denoiser.
+        """
         parts: list[Tensor] = [torch.from_numpy(each) for each in (self.weights, self.means, self.covariances)]
         return GaussianMixtureDenoiser(*parts)
 
 
 def mixture_form(density: Density) -> MixtureForm | None:
-    """Return a density as a mixture of normals; None where it is none.
+    """Return a known density as a mixture of Gaussians.
 
+    Mixtures are one already. Noisy curves and circles are mixtures of Gaussians at the nodes of their quadrature.
+
+    Parameters
+    ----------
+    density : Density
+        The density.
+
+    Returns
+    -------
+    MixtureForm or None
+        The mixture; None where the density is none.
+
+    See Also
+    --------
+    backwalk.diffusion.GaussianMixtureDenoiser : The denoiser of a mixture.
+
+    Examples
+    --------
     >>> import numpy as np
-    >>> from backwalk.datasets import mixture_form
-    >>> from backwalk.datasets import two_moons
+    >>> from backwalk.datasets import mixture_form, two_moons
     >>> moons = two_moons()
     >>> x = moons.sample(5, random_state=0)
     >>> bool(np.allclose(mixture_form(moons).log_prob(x), moons.log_prob(x)))

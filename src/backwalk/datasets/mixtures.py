@@ -69,11 +69,30 @@ class GaussianMixture(Density):
 
 
 def gaussian_mixture(d: int = 2, n_components: int = 8, *, seed: int = 0) -> Density:
-    """Return a mixture with means from N(0, (18/d) I) and standard deviations of 0.2 to 1 along random axes.
+    """Return a mixture of Gaussians at random places, in any number of dimensions.
 
-    Two means are about 6 apart in any number of dimensions. The seed chooses the mixture; `sample`'s `random_state`
-    chooses the rows.
+    Parameters
+    ----------
+    d : int, default=2
+        The number of columns.
+    n_components : int, default=8
+        The number of components, equally probable.
+    seed : int, default=0
+        The seed of the mixture; `random_state` of `sample` is that of the rows.
 
+    Returns
+    -------
+    Density
+        The density. Means are drawn from N(0, (18/d) I), so that two of them are about 6 apart; standard deviations of
+        0.2 to 1 lie along random axes.
+
+    See Also
+    --------
+    around_points : A mixture of equal Gaussians around given points.
+    warped_mixture : A mixture that is bent.
+
+    Examples
+    --------
     >>> from backwalk.datasets import gaussian_mixture
     >>> gaussian_mixture(d=5).d
     5
@@ -87,10 +106,32 @@ def gaussian_mixture(d: int = 2, n_components: int = 8, *, seed: int = 0) -> Den
 
 
 def pinwheel(n_arms: int = 5) -> Density:
-    """Return long Gaussians around the origin, twisted into arms, d = 2.
+    """Return long Gaussians around the origin, twisted into arms, in the plane.
 
+    Parameters
+    ----------
+    n_arms : int, default=5
+        The number of arms.
+
+    Returns
+    -------
+    Density
+        The density.
+
+    See Also
+    --------
+    spirals : Two arms along curves.
+
+    Notes
+    -----
     The twist turns a point by an angle that grows with its distance from the origin. It preserves volume, so the
     entropy is that of the Gaussians.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import pinwheel
+    >>> pinwheel().sample(3, random_state=0).shape
+    (3, 2)
     """
     check_at_least(1, n_arms=n_arms)
     angles = 2.0 * math.pi * np.arange(n_arms) / n_arms
@@ -100,10 +141,38 @@ def pinwheel(n_arms: int = 5) -> Density:
 
 
 def warped_mixture(d: int = 32, n_components: int = 6, n_layers: int = 2, *, seed: int = 0) -> Density:
-    """Return a Gaussian mixture bent by layers of rotations and shears, any d >= 2.
+    """Return a Gaussian mixture bent by layers of rotations and shears.
 
+    Parameters
+    ----------
+    d : int, default=32
+        The number of columns, at least 2.
+    n_components : int, default=6
+        The number of components.
+    n_layers : int, default=2
+        The number of layers.
+    seed : int, default=0
+        The seed of the mixture and the layers.
+
+    Returns
+    -------
+    Density
+        The density.
+
+    See Also
+    --------
+    gaussian_mixture : The mixture itself.
+
+    Notes
+    -----
     A shear adds sines of one half of the columns to the other half. Every layer preserves volume, so log p(x) is the
     mixture's at the preimage of x, and the entropy is the mixture's.
+
+    Examples
+    --------
+    >>> from backwalk.datasets import warped_mixture
+    >>> warped_mixture().sample(3, random_state=0).shape
+    (3, 32)
     """
     check_at_least(2, d=d)
     base = gaussian_mixture(d, n_components, seed=seed)
@@ -119,12 +188,33 @@ def warped_mixture(d: int = 32, n_components: int = 6, n_layers: int = 2, *, see
 
 
 def around_points(points: ArrayLike, noise: float | None = None) -> Density:
-    """Return the mixture of equal normals N(point, noise^2 I) around points, (k, d).
+    """Return the mixture of equal Gaussians around points.
 
-    Its log-density, entropy and denoiser are known, like those of other mixtures. Without `noise`, it is the mean
-    distance of a point to its nearest neighbour, and at least a hundredth of the points' spread. Raises InvalidInput
-    for fewer than two points, and for points that all coincide.
+    Parameters
+    ----------
+    points : array-like of shape (k, d)
+        The points, two at least.
+    noise : float, optional
+        The standard deviation of the Gaussians. By default the mean distance of a point to its nearest neighbour, and
+        at least a hundredth of the points' spread.
 
+    Returns
+    -------
+    Density
+        The density.
+
+    Raises
+    ------
+    InvalidInput
+        For fewer than two points, and for points that all coincide.
+
+    See Also
+    --------
+    mixture_form : Its exact denoiser.
+    gaussian_mixture : Gaussians at random places.
+
+    Examples
+    --------
     >>> from backwalk.datasets import around_points
     >>> around_points([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0]], noise=0.1).sample(4, random_state=0).shape
     (4, 2)

@@ -24,12 +24,31 @@ _SHORTEST = 4  # length of a series that is not halved any more
 
 @dataclass(frozen=True)
 class FCEmbedding:
-    """A fully connected embedding: `n_layers` layers of `width` units, and then `n_features` features.
+    """The sizes of a fully connected embedding of data, for `Diffusion(embedding=...)`.
 
     It suits data without an order. The features of a row are a function of all its data columns.
 
-    Raises InvalidInput for a size that is no integer >= 1.
+    Parameters
+    ----------
+    n_features : int, default=20
+        The number of features.
+    width : int, default=64
+        The number of units of a layer.
+    n_layers : int, default=2
+        The number of hidden layers.
 
+    Raises
+    ------
+    InvalidInput
+        For a size that is no integer in range.
+
+    See Also
+    --------
+    CNNEmbedding : An embedding of a series.
+    backwalk.Diffusion : The estimator.
+
+    Examples
+    --------
     >>> import torch
     >>> from backwalk import FCEmbedding
     >>> from backwalk.streams import Stream
@@ -45,7 +64,20 @@ class FCEmbedding:
         set_sizes(self, "leave it out", n_features=NETWORK_SIZE, width=NETWORK_SIZE, n_layers=NETWORK_DEPTH)
 
     def build(self, m: int, *, stream: Stream) -> nn.Module:
-        """Return the module from m columns, with initial weights from `stream`."""
+        """Return the module.
+
+        Parameters
+        ----------
+        m : int
+            The number of data columns.
+        stream : Stream
+            The initial weights.
+
+        Returns
+        -------
+        Module
+            The module from (n, m) to (n, n_features).
+        """
         widths = [m, *[self.width] * self.n_layers]
         layers: list[nn.Module] = []
         for n_in, n_out in pairwise(widths):
@@ -55,13 +87,33 @@ class FCEmbedding:
 
 @dataclass(frozen=True)
 class CNNEmbedding:
-    """A convolutional embedding of a series: the data columns are its values, in their order in the table.
+    """The sizes of a convolutional embedding of a series, for `Diffusion(embedding=...)`.
 
-    Each of `n_layers` convolutions looks at `kernel_size` neighbours and halves the length; the first has `n_channels`
-    channels, and each other one twice as many as the one before. A linear layer makes `n_features` features of all.
+    The data columns are the values of the series, in their order in the table.
 
-    Raises InvalidInput for a size that is no integer >= 1.
+    Parameters
+    ----------
+    n_features : int, default=20
+        The number of features, which a linear layer makes of all channels.
+    n_channels : int, default=8
+        The channels of the first convolution. Each other one has twice as many as the one before.
+    n_layers : int, default=3
+        The number of convolutions, each of which halves the length.
+    kernel_size : int, default=5
+        The number of neighbours that a convolution reads.
 
+    Raises
+    ------
+    InvalidInput
+        For a size that is no integer in range.
+
+    See Also
+    --------
+    FCEmbedding : An embedding of data without an order.
+    backwalk.Diffusion : The estimator.
+
+    Examples
+    --------
     >>> import torch
     >>> from backwalk import CNNEmbedding
     >>> from backwalk.streams import Stream
@@ -79,7 +131,20 @@ class CNNEmbedding:
         set_sizes(self, "leave it out", **most, kernel_size=NETWORK_SIZE)
 
     def build(self, m: int, *, stream: Stream) -> nn.Module:
-        """Return the module from series of m values, with initial weights from `stream`."""
+        """Return the module.
+
+        Parameters
+        ----------
+        m : int
+            The number of values of a series.
+        stream : Stream
+            The initial weights.
+
+        Returns
+        -------
+        Module
+            The module from (n, m) to (n, n_features).
+        """
         layers: list[nn.Module] = [nn.Unflatten(1, (1, m))]
         n_in, length, margin = 1, m, self.kernel_size // 2
         for i in range(self.n_layers):

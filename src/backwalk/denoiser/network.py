@@ -38,7 +38,33 @@ class MemberLinear(nn.Module):
 
 @dataclass(frozen=True)
 class Textbook:
-    """The course notebook's network: (x, t/N) -> `n_hidden` layers of `width` units, tanh -> d. It predicts eps."""
+    """The sizes of the course notebook's network, for `Diffusion(denoiser=...)`.
+
+    It takes (x_t, t/N) through `n_hidden` layers with tanh, and predicts eps.
+
+    Parameters
+    ----------
+    width : int, default=100
+        The number of units of a layer.
+    n_hidden : int, default=4
+        The number of hidden layers.
+
+    Raises
+    ------
+    InvalidInput
+        For a size that is no integer in range.
+
+    See Also
+    --------
+    Residual : The default network.
+    backwalk.Diffusion : The estimator.
+
+    Examples
+    --------
+    >>> from backwalk import Textbook
+    >>> Textbook().n_parameters(2)
+    30902
+    """
 
     width: int = 100
     n_hidden: int = 4
@@ -52,21 +78,74 @@ class Textbook:
         return 1
 
     def n_parameters(self, d: int) -> int:
-        """Return how many weights and biases the module for points in R^d has."""
+        """Return the number of weights and biases.
+
+        Parameters
+        ----------
+        d : int
+            The dimension of the points.
+
+        Returns
+        -------
+        int
+            The number.
+        """
         w = self.width
         return (d + 2) * w + (self.n_hidden - 1) * (w + 1) * w + (w + 1) * d
 
     def build(self, d: int, *, stream: Stream) -> TextbookNetwork:
-        """Return the module for points in R^d, with initial weights from `stream`."""
+        """Return the module for points in R^d.
+
+        Parameters
+        ----------
+        d : int
+            The dimension of the points.
+        stream : Stream
+            The initial weights.
+
+        Returns
+        -------
+        TextbookNetwork
+            The module.
+        """
         return TextbookNetwork(self, d, stream)
 
 
 @dataclass(frozen=True)
 class Residual:
-    """An ensemble of `n_members` networks of `n_blocks` residual blocks h <- h + B silu(A silu(h)) of `width` units.
+    """The sizes of the default network, an ensemble of residual networks, for `Diffusion(denoiser=...)`.
 
     B and the output layer start at zero, so that the untrained denoiser is the best linear one for data of unit
-    variance. Source: He et al. 2016 for the form of the block.
+    variance.
+
+    Parameters
+    ----------
+    width : int, default=64
+        The number of units of a layer.
+    n_blocks : int, default=3
+        The number of residual blocks, `h <- h + B silu(A silu(h))`.
+    n_members : int, default=1
+        The number of networks, whose mean is the estimate.
+
+    Raises
+    ------
+    InvalidInput
+        For a size that is no integer in range.
+
+    See Also
+    --------
+    Textbook : The course notebook's network.
+    backwalk.Diffusion : The estimator.
+
+    Notes
+    -----
+    Source: He et al. 2016 for the form of the block.
+
+    Examples
+    --------
+    >>> from backwalk import Residual
+    >>> Residual(n_members=2).n_parameters(2)
+    50692
     """
 
     width: int = 64
@@ -77,12 +156,40 @@ class Residual:
         set_sizes(self, _USUAL, width=NETWORK_SIZE, n_blocks=NETWORK_DEPTH, n_members=NETWORK_SIZE)
 
     def n_parameters(self, d: int, n_outputs: int | None = None) -> int:
-        """Return how many weights and biases the module has; see `build`."""
+        """Return the number of weights and biases.
+
+        Parameters
+        ----------
+        d : int
+            The dimension of the points.
+        n_outputs : int, optional
+            The number of outputs: d by default.
+
+        Returns
+        -------
+        int
+            The number.
+        """
         w, n_out = self.width, d if n_outputs is None else n_outputs
         return self.n_members * ((d + 2) * w + 2 * self.n_blocks * (w + 1) * w + (w + 1) * n_out)
 
     def build(self, d: int, *, stream: Stream, n_outputs: int | None = None) -> ResidualNetwork:
-        """Return the module from R^d and a level to R^n_outputs, by default R^d, with initial weights from `stream`."""
+        """Return the module from points in R^d and a level to the outputs.
+
+        Parameters
+        ----------
+        d : int
+            The dimension of the points.
+        stream : Stream
+            The initial weights.
+        n_outputs : int, optional
+            The number of outputs: d by default.
+
+        Returns
+        -------
+        ResidualNetwork
+            The module.
+        """
         return ResidualNetwork(self, d, d if n_outputs is None else n_outputs, stream)
 
 

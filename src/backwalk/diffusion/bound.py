@@ -39,22 +39,86 @@ _ROWS_OF_A_CALL = 4096  # of the denoiser; with fewer rows, several steps share 
 
 
 def simple_loss(denoiser: Denoiser, x_0: Tensor, t: int | Tensor, eps: Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Return |eps_theta(x_t, t) - eps|^2 for x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps: (n,).
+    """Return the simple loss of training, the squared error of the noise.
 
-    x_0 and eps are (n, d); t is an integer or a LongTensor (n,) within 1..n_steps. See `simple_loss_at`.
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser.
+    x_0 : Tensor of shape (n, d)
+        The data points.
+    t : int or LongTensor of shape (n,)
+        The step, 1..n_steps, of all rows or of each.
+    eps : Tensor of shape (n, d)
+        Standard normal noise.
+    schedule : NoiseSchedule
+        The noise levels of the chain.
 
+    Returns
+    -------
+    Tensor of shape (n,)
+        `|eps_theta(x_t, t) - eps|^2` for `x_t = sqrt(alpha_bar_t) x_0 + sqrt(1 - alpha_bar_t) eps`.
+
+    See Also
+    --------
+    simple_loss_at : The same at given log-SNRs.
+    variational_bound : The bound on -log p, of which this is a reweighted part.
+
+    Notes
+    -----
     Source: Ho et al. 2020, Eq. 14.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import GaussianDenoiser, simple_loss
+    >>> standard = GaussianDenoiser(torch.zeros(1), torch.eye(1))
+    >>> loss = simple_loss(standard, torch.ones(1, 1), 1, torch.zeros(1, 1), NoiseSchedule.from_beta([0.19, 0.5]))
+    >>> loss.round(decimals=4)
+    tensor([0.1539], dtype=torch.float64)
     """
     levels = at_time(schedule.log_snr, t, schedule.log_snr.to(x_0.device), least=1)
     return simple_loss_at(denoiser, x_0, levels.squeeze(-1), eps)
 
 
 def simple_loss_at(denoiser: Denoiser, x_0: Tensor, log_snr: Tensor, eps: Tensor) -> Tensor:
-    """Return |eps_theta(x_t) - eps|^2 for x_t = a x_0 + b eps at given log-SNRs, (), (n,) or (n, d): (n,).
+    """Return the simple loss of training at given log-SNRs.
 
-    It is computed as the sum of SNR (x_0 - x_0_hat)^2 over the coordinates. This is the same number where the SNR is
-    finite, is 0 at zero SNR, and leaves out known coordinates, which have no noise to predict. Gradients flow. The sum
-    is in float64 on the CPU.
+    Gradients flow.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser.
+    x_0 : Tensor of shape (n, d)
+        The data points.
+    log_snr : Tensor of shape (), (n,) or (n, d)
+        The log-SNR of all rows, of each row or of each coordinate.
+    eps : Tensor of shape (n, d)
+        Standard normal noise.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        `|eps_theta(x_t) - eps|^2` for `x_t = a x_0 + b eps`, in float64 on the CPU.
+
+    See Also
+    --------
+    simple_loss : The same at the steps of a schedule.
+
+    Notes
+    -----
+    It is computed as the sum over the coordinates of `SNR (x_0 - x_0_hat)^2`. This is the same number where the SNR is
+    finite, is 0 at zero SNR, and leaves out known coordinates, which have no noise to predict.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk.diffusion import GaussianDenoiser, simple_loss_at
+    >>> standard = GaussianDenoiser(torch.zeros(1), torch.eye(1))
+    >>> simple_loss_at(standard, torch.ones(1, 1), torch.tensor(0.0), torch.zeros(1, 1)).round(decimals=4)
+    tensor([0.2500], dtype=torch.float64)
     """
     x_0_hat = denoiser(q_sample_at(x_0, log_snr, eps), log_snr)
     squares = in_float64(x_0 - x_0_hat).square()  # in float32 they may overflow
@@ -71,10 +135,44 @@ def denoising_error(
     n_draws: int = 1,
     parallel_map: Map = map,
 ) -> Tensor:
-    """Return m_t, the mean over the rows of x_0, (n, d), of |x_0 - x_0_hat|^2 / d: (n_steps + 1,), float64.
+    """Return the mean squared error of x_0_hat at each step of a chain.
 
-    Entry 0 is 0. Each (row, t, draw) has independent noise, from stream.child("denoising_error", t, draw).
-    `parallel_map` maps over groups of steps.
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser.
+    x_0 : Tensor of shape (n, d)
+        The data points.
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+    stream : Stream
+        The random numbers: each (row, t, draw) has independent noise, from stream.child("denoising_error", t, draw).
+    n_draws : int, default=1
+        The number of draws of noise for each row and step.
+    parallel_map : callable, default=map
+        A function such as `map`, which is called for groups of steps.
+
+    Returns
+    -------
+    Tensor of shape (n_steps + 1,)
+        The mean m_t over the rows of `|x_0 - x_0_hat|^2 / d`, float64. Entry 0 is 0.
+
+    See Also
+    --------
+    optimal_variance : The reverse variances that follow from it.
+    best_steps : The steps of a short chain that follow from it.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import GaussianDenoiser, denoising_error
+    >>> from backwalk.streams import Stream
+    >>> standard = GaussianDenoiser(torch.zeros(1), torch.eye(1))
+    >>> x_0 = Stream(0).normal(0, 5000, 1)
+    >>> m = denoising_error(standard, x_0, NoiseSchedule.from_beta([0.1, 0.5]), stream=Stream(1))
+    >>> m.round(decimals=2)  # 1 - alpha_bar = 0.1 and 0.55, up to the error of 5,000 rows
+    tensor([0.0000, 0.1000, 0.5400], dtype=torch.float64)
     """
     noise = NoiseDraws(stream.child("denoising_error"), None, n_draws)
     check_schedule(denoiser, schedule)
@@ -100,34 +198,72 @@ def variational_bound(
     size: float | None = None,
     counted: Tensor | None = None,
 ) -> BoundTerms:
-    """Return the bound L on E[-log p_theta(x_0)] for the chain with reverse variances `sigma_sq`, (n_steps + 1,).
+    """Return the bound L on E[-log p_theta(x_0)] of a chain, term by term.
 
-    Every step t = 1..n_steps is evaluated for every row of x_0, (n, d). The noise is random, from
-    stream.child("bound", t, draw), independent for each (row, t, draw), or it is `eps`, (k, d): k points of equal
-    weight for every row and step. For a linear denoiser the 2d points +-sqrt(d) e_i make every term exact. This takes
-    n_steps * n_draws evaluations of each row. Pass many rows in pieces, each with the number of its `first_row`, and
-    join the results by `merge_terms`.
+    Every step t = 1..n_steps is evaluated for every row, which takes n_steps * n_draws evaluations of each.
 
-    `log_volume`, (n,), is ln |det dx/dx_0| of each row where x_0 is a point x in other units. It is added to the
-    reconstruction term, and the bound is then on E[-log p_theta(x)]. `size` is the size of the rows for
-    `refuse_lost_noise`. With `counted`, (n, d), the bound of each row is that of the coordinates that are marked, on
-    whose x_0_hat the others should have no influence.
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser.
+    x_0 : Tensor of shape (n, d)
+        The data points. Pass many rows in pieces, and join the results by `merge_terms`.
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+    sigma_sq : Tensor of shape (n_steps + 1,)
+        The reverse variances. With a decoder variance sigma_sq[1] = 0 the bound is infinite.
+    stream : Stream, optional
+        The random noise: each (row, t, draw) has its own, from stream.child("bound", t, draw).
+    eps : Tensor of shape (k, d), optional
+        In place of `stream`, k points of equal weight for every row and step. For a linear denoiser the 2d points
+        `+-sqrt(d) e_i` make every term exact.
+    n_draws : int, default=1
+        The number of draws of noise for each row and step.
+    first_row : int, default=0
+        The number of the first row of a piece, so that noise does not depend on the division into pieces.
+    log_volume : Tensor of shape (n,), optional
+        `ln |det dx/dx_0|` of each row, where x_0 is a point x in other units. It is added to the reconstruction term,
+        and the bound is then on E[-log p_theta(x)].
+    size : float, optional
+        The size of the rows, which decides whether the first step's noise is lost in their rounding. By default it is
+        the largest of the columns' median absolute values.
+    counted : Tensor of bool of shape (n, d), optional
+        The coordinates whose bound is wanted. The others should have no influence on their x_0_hat.
 
-    With a decoder variance sigma_sq[1] = 0 the bound is infinite.
+    Returns
+    -------
+    BoundTerms
+        The terms, in nats per row.
 
+    Raises
+    ------
+    InvalidInput
+        Unless exactly one of `stream` and `eps` is given, the denoiser is valid on the schedule, and the first step's
+        noise is larger than the rounding of x_0.
+
+    See Also
+    --------
+    full_covariance_bound : The bound with full reverse covariances.
+    log_density : The log-density of the probability-flow ODE.
+
+    Notes
+    -----
+    `E[-log p_theta(x_0)] <= L = L_N + sum_{t=2..N} L_{t-1} + L_0`, with the prior term `L_N = KL(q(x_N | x_0) || N(0,
+    I))`, the transitions `L_{t-1} = E KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t))` and the reconstruction `L_0
+    = E[-log p_theta(x_0 | x_1)]`.
+
+    Source: Ho et al. 2020, Eq. 5.
+
+    Examples
+    --------
     >>> import torch
     >>> from backwalk import NoiseSchedule
-    >>> from backwalk.diffusion import variational_bound
-    >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
-    >>> from backwalk.diffusion.reverse import beta_variance
+    >>> from backwalk.diffusion import GaussianDenoiser, beta_variance, variational_bound
     >>> denoiser, schedule = GaussianDenoiser(torch.zeros(1), torch.eye(1)), NoiseSchedule.linear(100)
     >>> x_0 = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
     >>> terms = variational_bound(denoiser, x_0, schedule, beta_variance(schedule), eps=torch.tensor([[-1.0], [1.0]]))
     >>> round(terms.total, 4)  # the entropy of N(0, 1), which this chain generates exactly
     1.4189
-
-    Raises InvalidInput unless exactly one of stream and eps is given, the denoiser is valid on the schedule, and the
-    first step's noise is larger than the rounding of x_0.
     """
     if sigma_sq.shape != schedule.log_snr.shape or not bool((sigma_sq[1:] >= 0).all()):
         raise InvalidInput(
@@ -153,10 +289,40 @@ def variational_bound(
 
 
 def prior_term(x_0: Tensor, schedule: NoiseSchedule, counted: Tensor | None = None) -> Tensor:
-    """Return L_N = KL(q(x_N | x_0) || N(0, I)) of each row of x_0, (n, d): (n,), nats, float64.
+    """Return the bound's prior term L_N of each row.
 
-    L_N = (alpha_bar_N |x_0|^2 - d alpha_bar_N - d ln(1 - alpha_bar_N)) / 2. No training lowers it. With `counted`,
-    (n, d), it is that of the coordinates that are marked.
+    No training lowers it.
+
+    Parameters
+    ----------
+    x_0 : Tensor of shape (n, d)
+        The data points.
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+    counted : Tensor of bool of shape (n, d), optional
+        The coordinates that count. All do by default.
+
+    Returns
+    -------
+    Tensor of shape (n,)
+        `KL(q(x_N | x_0) || N(0, I))`, in nats, float64.
+
+    See Also
+    --------
+    prior_mismatch : The part of its mean that is a loss.
+    variational_bound : The whole bound.
+
+    Notes
+    -----
+    `L_N = (alpha_bar_N |x_0|^2 - d alpha_bar_N - d ln(1 - alpha_bar_N)) / 2`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import prior_term
+    >>> prior_term(torch.tensor([[0.0], [2.0]]), NoiseSchedule.linear(100)).round(decimals=4)
+    tensor([0.0397, 0.7346], dtype=torch.float64)
     """
     alpha_bar = schedule.alpha_bar[-1]
     log_noise = logsigmoid(-schedule.log_snr[-1])  # ln(1 - alpha_bar_N), exact at both ends
@@ -167,8 +333,26 @@ def prior_term(x_0: Tensor, schedule: NoiseSchedule, counted: Tensor | None = No
 
 
 def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the mean, (d,), and the covariance, (d, d), of rows, (n, d), for `prior_mismatch`.
+    """Return the mean and the covariance of rows.
 
+    Parameters
+    ----------
+    x_0 : Tensor of shape (n, d)
+        The rows.
+
+    Returns
+    -------
+    mean : Tensor of shape (d,)
+        The mean.
+    covariance : Tensor of shape (d, d)
+        The covariance, with the divisor n.
+
+    See Also
+    --------
+    prior_mismatch : What they are for.
+
+    Examples
+    --------
     >>> import torch
     >>> from backwalk.diffusion import moments
     >>> moments(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
@@ -181,13 +365,47 @@ def moments(x_0: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def prior_mismatch(mean: Tensor, covariance: Tensor, schedule: NoiseSchedule) -> float:
-    """Return KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I)), nats per row.
+    """Return how far the data at the chain's end are from N(0, I).
 
-    For data with mean m, (d,), and covariance S, (d, d), the bound exceeds the entropy by at least this much, whatever
-    the network, as the divergence of whole paths is at least that of their ends. So does the mean -log p of a perfect
-    denoiser's probability-flow ODE. It can be computed before training. (The mean of `prior_term` is larger by the
-    mutual information of x_0 and x_N. Samples of a chain start from the wrong distribution too, but the noise of later
-    steps reduces their error.)
+    It can be computed before training. Whatever the network, the bound exceeds the entropy of the data by at least this
+    much, and so does the mean -log p of a perfect denoiser's probability-flow ODE.
+
+    Parameters
+    ----------
+    mean : Tensor of shape (d,)
+        The mean of the data.
+    covariance : Tensor of shape (d, d)
+        The covariance of the data.
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+
+    Returns
+    -------
+    float
+        `KL(N(sqrt(alpha_bar_N) m, alpha_bar_N S + (1 - alpha_bar_N) I) || N(0, I))` for the mean m and the covariance
+        S, in nats per row.
+
+    Raises
+    ------
+    InvalidInput
+        If the shapes do not go together.
+
+    See Also
+    --------
+    moments : The mean and the covariance of rows.
+    prior_term : The bound's prior term, whose mean is larger by the mutual information of x_0 and x_N.
+
+    Notes
+    -----
+    Samples of a chain start from the wrong distribution too, but the noise of later steps reduces their error.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import prior_mismatch
+    >>> round(prior_mismatch(torch.zeros(1), 4 * torch.eye(1), NoiseSchedule.linear(100)), 4)
+    0.1641
     """
     mean, covariance = in_float64(mean.detach()), in_float64(covariance.detach())
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):

@@ -51,10 +51,35 @@ class ClosedForm:
 
 @dataclass(frozen=True, eq=False)
 class GaussianDenoiser(ClosedForm):
-    """E[x_0 | x_t] for data N(mean, covariance), with mean (d,) and covariance (d, d), which may be singular.
+    """The exact denoiser of Gaussian data.
 
-    x_0_hat = m + sqrt(alpha_bar) S [alpha_bar S + (1 - alpha_bar) I]^-1 (x_t - sqrt(alpha_bar) m).
+    It takes the place of a trained network where results are checked against exact answers. It computes in float64 on
+    the CPU and is valid at every log-SNR.
 
+    Parameters
+    ----------
+    mean : Tensor of shape (d,)
+        The mean of the data.
+    covariance : Tensor of shape (d, d)
+        Their covariance, which may be singular.
+
+    Raises
+    ------
+    InvalidInput
+        If the covariance is not symmetric or has negative eigenvalues.
+
+    See Also
+    --------
+    GaussianMixtureDenoiser : The exact denoiser of a mixture.
+    Denoiser : The interface.
+
+    Notes
+    -----
+    `x_0_hat = m + sqrt(alpha_bar) S [alpha_bar S + (1 - alpha_bar) I]^-1 (x_t - sqrt(alpha_bar) m)` for the mean m and
+    the covariance S.
+
+    Examples
+    --------
     >>> import torch
     >>> from backwalk.diffusion import GaussianDenoiser
     >>> denoiser = GaussianDenoiser(torch.zeros(1), torch.eye(1))
@@ -73,7 +98,22 @@ class GaussianDenoiser(ClosedForm):
         return self._as_mixture(x_t, log_snr)
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return E[x_0 | x_t] and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
+        """Return the estimates of x_0 and their derivative by x_t.
+
+        Parameters
+        ----------
+        x_t : Tensor of shape (n, d)
+            The noisy points.
+        log_snr : Tensor of shape (), (n,), (1, d) or (n, d)
+            The log-SNR.
+
+        Returns
+        -------
+        x_0_hat : Tensor of shape (n, d)
+            E[x_0 | x_t].
+        push : callable
+            The map from tangents of shape (k, n, d) to directional derivatives of that shape.
+        """
         return self._as_mixture.linearize(x_t, log_snr)
 
     @cached_property
@@ -83,9 +123,43 @@ class GaussianDenoiser(ClosedForm):
 
 @dataclass(frozen=True, eq=False)
 class GaussianMixtureDenoiser(ClosedForm):
-    """E[x_0 | x_t] for a mixture of k Gaussians: weights (k,), means (k, d), covariances (k, d, d).
+    """The exact denoiser of a mixture of k Gaussians.
 
-    The weights are >= 0 and are scaled to sum to 1. Covariances may be singular.
+    It computes in float64 on the CPU and is valid at every log-SNR.
+
+    Parameters
+    ----------
+    weights : Tensor of shape (k,)
+        The weights of the components, >= 0. They are scaled to sum to 1.
+    means : Tensor of shape (k, d)
+        Their means.
+    covariances : Tensor of shape (k, d, d)
+        Their covariances, which may be singular.
+
+    Raises
+    ------
+    InvalidInput
+        If shapes do not go together, a weight is negative, or a covariance is not symmetric or has negative
+        eigenvalues.
+
+    See Also
+    --------
+    GaussianDenoiser : The exact denoiser of a single Gaussian.
+    backwalk.datasets.mixture_form : The mixture that a known density is.
+
+    Notes
+    -----
+    x_0_hat is the mean of the components' posterior means, weighted by their probabilities given x_t.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk.diffusion import GaussianMixtureDenoiser
+    >>> means = torch.tensor([[-1.0], [1.0]])
+    >>> denoiser = GaussianMixtureDenoiser(torch.ones(2), means, torch.zeros(2, 1, 1))
+    >>> denoiser(torch.tensor([[0.0], [0.5]]), torch.tensor(0.0))
+    tensor([[0.0000],
+            [0.6089]])
     """
 
     weights: Tensor
@@ -122,7 +196,22 @@ class GaussianMixtureDenoiser(ClosedForm):
         return tile_by_tile(lambda x, levels: self._posterior(x, levels)[0], x_t, log_snr, entries_a_row=entries)
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return E[x_0 | x_t] and the map from tangents, (k, n, d), to its directional derivatives, (k, n, d)."""
+        """Return the estimates of x_0 and their derivative by x_t.
+
+        Parameters
+        ----------
+        x_t : Tensor of shape (n, d)
+            The noisy points.
+        log_snr : Tensor of shape (), (n,), (1, d) or (n, d)
+            The log-SNR.
+
+        Returns
+        -------
+        x_0_hat : Tensor of shape (n, d)
+            E[x_0 | x_t].
+        push : callable
+            The map from tangents of shape (k, n, d) to directional derivatives of that shape.
+        """
         value, push = self._posterior(*_in_float64(x_t, log_snr))
         return value.to(x_t), lambda tangents: push(in_float64(tangents)).to(tangents)
 

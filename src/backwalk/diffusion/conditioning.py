@@ -29,11 +29,29 @@ from backwalk.diffusion.schedule import scales
 
 
 def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None = None) -> Tensor:
-    """Return a log-SNR for each coordinate: +inf where known, -inf where absent, `log_snr` elsewhere.
+    """Return a log-SNR for each coordinate, by which of them are known and absent.
 
-    `known` and `absent` are (d,) for one pattern or (n, d) for one per row; `log_snr` is () or (n,), or (n, d). The
-    result is (n, d), with n = 1 where nothing depends on the row.
+    Parameters
+    ----------
+    log_snr : Tensor of shape (), (n,) or (n, d)
+        The log-SNR of the free coordinates.
+    known : Tensor of bool of shape (d,) or (n, d)
+        The known coordinates, of all rows or of each.
+    absent : Tensor of bool of shape (d,) or (n, d), optional
+        The absent coordinates. None are by default.
 
+    Returns
+    -------
+    Tensor of shape (n, d)
+        +inf at known coordinates, -inf at absent ones, `log_snr` at the others. n is 1 where nothing depends on the
+        row.
+
+    See Also
+    --------
+    RowwiseConditional : The denoiser of a conditional.
+
+    Examples
+    --------
     >>> import torch
     >>> from backwalk.diffusion import log_snr_by_coordinate
     >>> log_snr_by_coordinate(torch.tensor(0.5), torch.tensor([True, False, False]), torch.tensor([False, False, True]))
@@ -46,17 +64,39 @@ def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None 
 
 @dataclass(frozen=True, eq=False)
 class RowwiseConditional(WrappedDenoiser):
-    """The denoiser of some coordinates of rows, of which each row may have other ones known or absent.
+    """The denoiser of some coordinates of rows, given their other ones.
 
-    `coordinates`, (i,), are those of the points x_t, (n, i). `rows`, (n, k), holds known values, and `known` and
-    `absent`, (n, k), are the pattern of each row; all coordinates outside `coordinates` are known or absent. At a
-    coordinate of x_t that is known or absent in its row, x_0_hat is a x_t: such a coordinate goes its own way as an
-    independent draw of N(0, 1), so that rows of different patterns share a call, and its share of a log-density is
-    that of N(0, 1), which `log_prob_of_rest` gives. With n rows, x_t may hold them several times, in the same order.
+    It is sampled and scored as any denoiser, and so gives draws and log-densities of a conditional or a marginal. Each
+    row may have other coordinates known or absent.
 
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser of all k coordinates, which takes a log-SNR for each.
+    rows : Tensor of shape (n, k)
+        The rows, with the known values. Points x_t may hold them several times, in the same order.
+    known : Tensor of bool of shape (n, k)
+        The coordinates of each row that are known.
+    absent : Tensor of bool of shape (n, k)
+        The coordinates of each row that are absent. All coordinates outside `coordinates` should be known or absent.
+    coordinates : LongTensor of shape (i,)
+        The coordinates that the points x_t have.
+
+    See Also
+    --------
+    log_snr_by_coordinate : The log-SNRs that it gives to the denoiser.
+    log_density : The log-density of its coordinates.
+
+    Notes
+    -----
+    At a coordinate of x_t that is known or absent in its row, x_0_hat is a x_t. Such a coordinate moves as an
+    independent draw of N(0, 1), so that rows of different patterns share a call. Its share of a log-density is given by
+    `log_prob_of_rest`.
+
+    Examples
+    --------
     >>> import torch
-    >>> from backwalk.diffusion import RowwiseConditional
-    >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
+    >>> from backwalk.diffusion import GaussianDenoiser, RowwiseConditional
     >>> joint = GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
     >>> rows, known = torch.tensor([[2.0, 0.0]]), torch.tensor([[True, False]])
     >>> given = RowwiseConditional(joint, rows, known, torch.zeros_like(known), torch.tensor([1]))
@@ -81,7 +121,22 @@ class RowwiseConditional(WrappedDenoiser):
         return torch.where(self._repeated(self.fixed, x_t), a * x_t, x_0_hat)
 
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
-        """Return x_0_hat, and the map from tangents, (t, n, i), to its directional derivatives of this shape."""
+        """Return the estimates of x_0 and their derivative by x_t.
+
+        Parameters
+        ----------
+        x_t : Tensor of shape (n, i)
+            The noisy points.
+        log_snr : Tensor of shape () or (n,)
+            The log-SNR.
+
+        Returns
+        -------
+        x_0_hat : Tensor of shape (n, i)
+            The estimates.
+        push : callable
+            The map from tangents of shape (t, n, i) to directional derivatives of that shape.
+        """
         whole, levels = self._whole(x_t, log_snr)
         value, push = linearize(self.denoiser, whole, levels)
         fixed, (a, _) = self._repeated(self.fixed, x_t), scales(log_snr, x_t)
@@ -94,9 +149,19 @@ class RowwiseConditional(WrappedDenoiser):
         return torch.where(fixed, a * x_t, value[:, self.coordinates]), push_free
 
     def log_prob_of_rest(self, level_min: float) -> Tensor:
-        """Return the log-density at 0 of the coordinates of x_t that are known or absent, (n,), float64.
+        """Return the log-density at 0 of the coordinates of x_t that are known or absent.
 
-        An independent N(0, 1) coordinate, blurred by noise of level s, has -ln(2 pi (1 + s^2)) / 2 at 0.
+        Subtract it from the log-density of whole points.
+
+        Parameters
+        ----------
+        level_min : float
+            The least noise level s of the log-density.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            The sum over these coordinates of `-ln(2 pi (1 + s^2)) / 2`, in nats, float64.
         """
         return self.fixed.sum(dim=1).double().cpu() * (-0.5 * math.log(2.0 * math.pi * (1.0 + level_min**2)))
 

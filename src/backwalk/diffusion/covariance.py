@@ -32,9 +32,30 @@ from backwalk.streams import Stream
 
 @dataclass(frozen=True, eq=False)
 class FullGaussian:
-    """N(mean, axes diag(variances) axes') for each of n rows: mean (n, d), variances (n, d) > 0, axes (n, d, d).
+    """A Gaussian with a full covariance for each of n rows, by the covariance's axes.
 
-    The columns of `axes` are orthonormal. As made by this module, everything is float64 and on the CPU.
+    As the functions of this package make it, everything is float64 and on the CPU.
+
+    Parameters
+    ----------
+    mean : Tensor of shape (n, d)
+        The means.
+    variances : Tensor of shape (n, d)
+        The variances along the axes, > 0.
+    axes : Tensor of shape (n, d, d)
+        The axes, as orthonormal columns. The covariance is `axes diag(variances) axes'`.
+
+    See Also
+    --------
+    Gaussian : Gaussians with independent coordinates.
+    x_0_posterior : The posterior of x_0 as such a Gaussian.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk.diffusion import FullGaussian
+    >>> FullGaussian(torch.zeros(1, 2), torch.ones(1, 2), torch.eye(2)[None]).log_prob(torch.zeros(1, 2))
+    tensor([-1.8379])
     """
 
     mean: Tensor
@@ -47,23 +68,86 @@ class FullGaussian:
         return (self.axes * self.variances[:, None, :]) @ self.axes.mT
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Return the log-density at x, (n, d): (n,), nats."""
+        """Return the log-density of points.
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, d)
+            The points.
+
+        Returns
+        -------
+        Tensor of shape (n,)
+            The log-densities, in nats.
+        """
         squares = self.along_axes(x - self.mean).square() / self.variances
         return -0.5 * (squares + torch.log(2.0 * math.pi * self.variances)).sum(-1)
 
     def sample(self, eps: Tensor) -> Tensor:
-        """Return a draw for standard normal eps, (n, d)."""
+        """Return the points that standard normal noise stands for.
+
+        Parameters
+        ----------
+        eps : Tensor of shape (n, d)
+            Standard normal noise.
+
+        Returns
+        -------
+        Tensor of shape (n, d)
+            A draw of each row.
+        """
         return self.mean + torch.einsum("nij,nj->ni", self.axes, self.variances.sqrt() * eps)
 
     def along_axes(self, vectors: Tensor) -> Tensor:
-        """Return the coordinates of vectors, (n, d), along the axes."""
+        """Return the coordinates of vectors along the axes.
+
+        Parameters
+        ----------
+        vectors : Tensor of shape (n, d)
+            The vectors.
+
+        Returns
+        -------
+        Tensor of shape (n, d)
+            Their coordinates.
+        """
         return torch.einsum("nij,ni->nj", self.axes, vectors)
 
 
 def x_0_posterior(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, *, least_variance: float = 0.0) -> FullGaussian:
-    """Return N(E[x_0 | x_t], Cov(x_0 | x_t)) as the denoiser and its Jacobian give it, for x_t of shape (n, d).
+    """Return the mean and the covariance of x_0 given x_t, as a denoiser and its Jacobian give them.
 
-    `log_snr` is () and finite; eigenvalues of the symmetrised covariance below `least_variance` are raised to it.
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser.
+    x_t : Tensor of shape (n, d)
+        The noisy points.
+    log_snr : Tensor of shape ()
+        The log-SNR, finite.
+    least_variance : float, default=0.0
+        The value to which smaller eigenvalues of the symmetrised covariance are raised.
+
+    Returns
+    -------
+    FullGaussian
+        `N(E[x_0 | x_t], Cov(x_0 | x_t))`.
+
+    See Also
+    --------
+    full_covariance_transition : The reverse step that follows from it.
+
+    Notes
+    -----
+    `Cov(x_0 | x_t) = (1 - alpha_bar) / sqrt(alpha_bar) d x_0_hat / d x_t` (Tweedie's formula, second order).
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk.diffusion import GaussianDenoiser, x_0_posterior
+    >>> standard = GaussianDenoiser(torch.zeros(1), torch.eye(1))
+    >>> x_0_posterior(standard, torch.ones(1, 1), torch.tensor(0.0)).covariance.round(decimals=4)
+    tensor([[[0.5000]]], dtype=torch.float64)
     """
     with torch.no_grad():
         x_0_hat, jacobian = value_and_jacobian(denoiser, x_t, log_snr)
@@ -77,9 +161,46 @@ def x_0_posterior(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, *, least_var
 def full_covariance_transition(
     denoiser: Denoiser, x_t: Tensor, t: int, schedule: NoiseSchedule, *, least_decoder_variance: float | None = None
 ) -> FullGaussian:
-    """Return p_theta(x_{t-1} | x_t) = N(mu_theta, beta_tilde_t I + c_t^2 Cov(x_0 | x_t)), for x_t of shape (n, d).
+    """Return the distribution of x_{t-1} given x_t in the reverse process, with a full covariance.
 
-    `least_decoder_variance` is the floor of the covariance at t = 1, as in `full_covariance_bound`.
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser.
+    x_t : Tensor of shape (n, d)
+        The noisy points.
+    t : int
+        The step.
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+    least_decoder_variance : float, optional
+        The least eigenvalue of the covariance at t = 1, as in `full_covariance_bound`.
+
+    Returns
+    -------
+    FullGaussian
+        `p_theta(x_{t-1} | x_t) = N(mu_theta, beta_tilde_t I + c_t^2 Cov(x_0 | x_t))`, with c_t the factor of x_0 in
+        mu_tilde.
+
+    Raises
+    ------
+    InvalidInput
+        At zero SNR.
+
+    See Also
+    --------
+    p_transition : The same with a scalar variance.
+    full_covariance_bound : The bound of this chain.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import GaussianDenoiser, full_covariance_transition
+    >>> standard = GaussianDenoiser(torch.zeros(1), torch.eye(1))
+    >>> step = full_covariance_transition(standard, torch.ones(1, 1), 2, NoiseSchedule.from_beta([0.19, 0.5]))
+    >>> step.covariance.round(decimals=4)  # beta_2, as data are standard normal
+    tensor([[[0.5000]]], dtype=torch.float64)
     """
     posterior = _x_0_posterior_at(denoiser, x_t, t, schedule, least_decoder_variance)
     variances = schedule.beta_tilde[t] + schedule.x_0_weight[t] ** 2 * posterior.variances
@@ -100,20 +221,65 @@ def full_covariance_bound(
     log_volume: Tensor | None = None,
     size: float | None = None,
 ) -> BoundTerms:
-    """Return the bound L for the chain with full reverse covariances: nats per row, for the rows of x_0, (n, d).
+    """Return the bound L of the chain with full reverse covariances, term by term.
 
-    With w the eigenvalues of Cov(x_0 | x_t), e the components of x_0 - x_0_hat along its axes, D = SNR_{t-1} - SNR_t,
+    An evaluation takes d forward-mode passes and memory for n d^2 numbers, so this is for small d.
 
-        L_{t-1} = E sum_i [1 / (1 + D w_i) - 1 + ln(1 + D w_i) + D e_i^2 / (1 + D w_i)] / 2.
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser.
+    x_0 : Tensor of shape (n, d)
+        The data points.
+    schedule : NoiseSchedule
+        The noise levels of the chain, with a finite log-SNR at its end.
+    least_decoder_variance : float, optional
+        The least eigenvalue of the covariance of p_theta(x_0 | x_1), where beta_tilde is 0: 0.01 / SNR_1 by default.
+    decoder_variance : float, optional
+        A variance that replaces this covariance by a multiple of I.
+    stream : Stream, optional
+        The random noise, as in `variational_bound`.
+    eps : Tensor of shape (k, d), optional
+        Points of equal weight in the place of random noise.
+    n_draws : int, default=1
+        The number of draws of noise for each row and step.
+    first_row : int, default=0
+        The number of the first row of a piece.
+    log_volume : Tensor of shape (n,), optional
+        `ln |det dx/dx_0|` of each row, where x_0 is a point x in other units.
+    size : float, optional
+        The size of the rows, as in `variational_bound`.
 
-    For an exact denoiser this is the best possible, E ln det(I + D Cov) / 2.
+    Returns
+    -------
+    BoundTerms
+        The terms, in nats per row.
 
-    `least_decoder_variance` is the least eigenvalue of the covariance of p_theta(x_0 | x_1), as beta_tilde is 0 there;
-    the default is 0.01 / SNR_1. `decoder_variance`, where given, replaces this covariance by a multiple of I. The other
-    arguments are those of `variational_bound`. An evaluation takes d forward-mode passes and memory for n d^2 numbers.
+    Raises
+    ------
+    InvalidInput
+        At zero terminal SNR, where x_N has no information about x_0, and as `variational_bound` does.
 
-    Raises InvalidInput at zero terminal SNR, where x_N has no information about x_0 and Tweedie's formula is 0/0, and
-    as `variational_bound` does.
+    See Also
+    --------
+    variational_bound : The bound with scalar reverse variances.
+
+    Notes
+    -----
+    With w the eigenvalues of Cov(x_0 | x_t), e the components of x_0 - x_0_hat along its axes and
+    D = SNR_{t-1} - SNR_t, `L_{t-1} = E sum_i [1 / (1 + D w_i) - 1 + ln(1 + D w_i) + D e_i^2 / (1 + D w_i)] / 2`. For an
+    exact denoiser this is the best possible, `E ln det(I + D Cov) / 2`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import GaussianDenoiser, full_covariance_bound
+    >>> denoiser, schedule = GaussianDenoiser(torch.zeros(1), torch.eye(1)), NoiseSchedule.linear(10)
+    >>> x_0 = torch.tensor([[-1.0], [1.0]], dtype=torch.float64)
+    >>> terms = full_covariance_bound(denoiser, x_0, schedule, eps=torch.tensor([[-1.0], [1.0]]))
+    >>> round(terms.total, 4)  # the entropy of N(0, 1)
+    1.4189
     """
     if decoder_variance is not None and not decoder_variance > 0:
         raise InvalidInput(f"decoder_variance should be > 0, but got {decoder_variance:g}: 1 / SNR_1 is a usual size.")

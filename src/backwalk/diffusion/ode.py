@@ -70,15 +70,52 @@ _WEIGHTS = (35 / 384, 0.0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84)
 def integrate_ode(
     denoiser: Denoiser, x_t: Tensor, level_from: float, level_to: float, n_intervals: int
 ) -> tuple[Tensor, Tensor]:
-    """Return the points that the probability-flow ODE carries x_t to, (n, d), and the size of their error, (n, d).
+    """Return the points to which the probability-flow ODE carries x_t.
 
-    x_t is (n, d), at noise level `level_from`, in the variance-preserving scaling, and so is the result at `level_to`;
-    from a large level to a small one this samples, the other way it finds latents. `n_intervals` is even; there are
-    9 n_intervals evaluations, a third of them for the error estimate.
+    From a large noise level to a small one this samples; the other way it finds latents. There are 9 n_intervals
+    evaluations, a third of them for the error estimate.
 
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser.
+    x_t : Tensor of shape (n, d)
+        Points at noise level `level_from`, in the scaling sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps.
+    level_from : float
+        The noise level at which the path begins, > 0.
+    level_to : float
+        The noise level at which it ends, > 0.
+    n_intervals : int
+        The number of intervals of the grid, even; 32 is usual.
+
+    Returns
+    -------
+    x : Tensor of shape (n, d)
+        The points at `level_to`, in the same scaling.
+    error : Tensor of shape (n, d)
+        The size of their error: the change that halving the number of intervals makes.
+
+    Raises
+    ------
+    InvalidInput
+        If the denoiser is not valid at these levels, or `n_intervals` is odd.
+
+    See Also
+    --------
+    log_density : The log-density of the ODE.
+    backwalk.sampling.walk_back : Sampling in few steps.
+
+    Notes
+    -----
+    With theta = arctan s of the noise level s, the ODE is `dx_t / d theta = (cos(theta) x_t - x_0_hat) / sin(theta)`.
+    It is solved by the method of Dormand & Prince, of order 5.
+
+    Source: Song et al. 2021 (SDE); Salimans & Ho 2022, Appendix D, for the angle.
+
+    Examples
+    --------
     >>> import torch
-    >>> from backwalk.diffusion import integrate_ode
-    >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
+    >>> from backwalk.diffusion import GaussianDenoiser, integrate_ode
     >>> narrow = GaussianDenoiser(torch.zeros(1), 0.25 * torch.eye(1))
     >>> x, error = integrate_ode(narrow, torch.ones(1, 1, dtype=torch.float64), 1e-3, 20.0, 20)
     >>> round(float(x), 3)  # sqrt((0.25 + 20^2) / 0.25 / (1 + 20^2))
@@ -96,12 +133,31 @@ def integrate_ode(
 
 @dataclass(frozen=True, eq=False)
 class LogDensity:
-    """Log-densities with their two errors, each (n,), float64, nats per row.
+    """Log-densities of rows under the probability-flow ODE, with their two errors.
 
-    `solver_error` is the change that halving the number of intervals makes. `standard_error` is that of the random
-    probes, 0 with the exact divergence and NaN with a single probe; of a model's rows of integers it is that of probes
-    and of places in their cells. The density is that of data blurred by the least noise level; `DiffusionModel.blur`
-    says how much that is in the user's units.
+    The density is that of data blurred by the least noise level.
+
+    Parameters
+    ----------
+    log_prob : Tensor of shape (n,)
+        The log-densities, in nats, float64.
+    solver_error : Tensor of shape (n,)
+        The change that halving the number of intervals makes.
+    standard_error : Tensor of shape (n,)
+        The standard error of the random probes: 0 with the exact divergence, NaN with a single probe. For a model's
+        rows of integers it includes that of the places in their cells.
+
+    See Also
+    --------
+    log_density : The function that computes them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk.diffusion import GaussianDenoiser, log_density
+    >>> standard = GaussianDenoiser(torch.zeros(2), torch.eye(2))
+    >>> log_density(standard, torch.zeros(3, 2), level_min=1e-3, level_max=20.0, n_intervals=32).log_prob.shape
+    torch.Size([3])
     """
 
     log_prob: Tensor
@@ -128,18 +184,55 @@ def log_density(
     divergence: Literal["exact"] | Tensor = "exact",
     with_error: bool = True,
 ) -> LogDensity:
-    """Return the log-density of each row of x, (n, d), under the probability-flow ODE: nats per row.
+    """Return the log-density of each row under the probability-flow ODE.
 
-    `divergence` is "exact" (d forward-mode passes for each), or probes, (k, n, d), of random signs for Hutchinson's
-    estimate of the trace; the same probes serve the whole path, so that it stays smooth. `n_intervals` is even, with a
-    node in each interval; there are 1.5 n_intervals divergences, a third of them for the error estimate, and about
-    9 n_intervals evaluations. A row's result does not depend on the other rows; memory grows with n times d (or k), so
-    pass many rows in tiles. The integral is summed in float64 whatever the dtype of x. Where x asks for a gradient,
-    autograd follows `log_prob`, through the steps of the finer grid. `solver_error` is NaN unless `with_error`.
+    There are 1.5 n_intervals divergences, a third of them for the error estimate, and about 9 n_intervals evaluations.
+    A row's result does not depend on the other rows. Memory grows with n times d (or k), so pass many rows in tiles.
 
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser.
+    x : Tensor of shape (n, d)
+        The rows. Where x asks for a gradient, autograd follows `log_prob`.
+    level_min : float
+        The least noise level, > 0, at which the path begins.
+    level_max : float
+        The greatest noise level, at which it ends. It may be infinite.
+    n_intervals : int
+        The number of intervals, even, with a node of the quadrature in each; 32 is usual.
+    divergence : "exact" or Tensor of shape (k, n, d), default="exact"
+        "exact" takes d forward-mode passes at each node. Probes of random signs give Hutchinson's estimate of the
+        trace; the same probes serve the whole path.
+    with_error : bool, default=True
+        Whether to estimate the solver's error. Without, `solver_error` is NaN.
+
+    Returns
+    -------
+    LogDensity
+        The log-densities with their errors, in nats per row.
+
+    Raises
+    ------
+    InvalidInput
+        If the denoiser is not valid at these levels, `n_intervals` is odd, or probes have another shape.
+
+    See Also
+    --------
+    integrate_ode : The path alone.
+    variational_bound : The bound on -log p of the chain, another model.
+
+    Notes
+    -----
+    With v the right-hand side of the ODE, `log p(x) = log N(x_N; 0, I) + integral of tr dv/dx_t d theta -
+    (d/2) ln(1 + s_min^2)`, from theta = arctan s_min to arctan s_max.
+
+    Source: Song et al. 2021 (SDE); Grathwohl et al. 2019 for the trace by random probes.
+
+    Examples
+    --------
     >>> import torch
-    >>> from backwalk.diffusion import log_density
-    >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
+    >>> from backwalk.diffusion import GaussianDenoiser, log_density
     >>> standard = GaussianDenoiser(torch.zeros(2), torch.eye(2))
     >>> x = torch.zeros(1, 2, dtype=torch.float64)
     >>> result = log_density(standard, x, level_min=1e-3, level_max=20.0, n_intervals=32)

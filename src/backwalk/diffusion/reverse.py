@@ -17,12 +17,80 @@ from backwalk.errors import InvalidInput
 
 
 def mu_from_x_0(x_t: Tensor, x_0: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Return the reverse mean mu_theta, which is mu_tilde with x_0_hat in the place of x_0."""
+    """Return the mean mu_theta of a reverse step from an estimate of x_0.
+
+    Parameters
+    ----------
+    x_t : Tensor of shape (n, d)
+        The noisy points.
+    x_0 : Tensor of shape (n, d)
+        The estimates x_0_hat.
+    t : int or LongTensor of shape (n,)
+        The step, of all rows or of each.
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+
+    Returns
+    -------
+    Tensor of shape (n, d)
+        The mean: mu_tilde with x_0_hat in the place of x_0.
+
+    See Also
+    --------
+    mu_from_eps : The same from an estimate of the noise.
+    q_posterior : The distribution whose mean is mu_tilde.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import mu_from_x_0
+    >>> mu_from_x_0(torch.zeros(1, 1), torch.ones(1, 1), 2, NoiseSchedule.from_beta([0.19, 0.5]))
+    tensor([[0.7563]])
+    """
     return q_posterior(x_t, x_0, t, schedule).mean
 
 
 def mu_from_eps(x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: NoiseSchedule) -> Tensor:
-    """Return mu_theta = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps) / sqrt(alpha_t). Source: Ho et al. 2020, Eq. 11."""
+    """Return the mean mu_theta of a reverse step from an estimate of the noise.
+
+    Parameters
+    ----------
+    x_t : Tensor of shape (n, d)
+        The noisy points.
+    eps : Tensor of shape (n, d)
+        The estimates eps_theta.
+    t : int or LongTensor of shape (n,)
+        The step, of all rows or of each.
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+
+    Returns
+    -------
+    Tensor of shape (n, d)
+        `mu_theta = (x_t - beta_t / sqrt(1 - alpha_bar_t) eps_theta) / sqrt(alpha_t)`.
+
+    Raises
+    ------
+    InvalidInput
+        If alpha_t is 0, as at zero terminal SNR.
+
+    See Also
+    --------
+    mu_from_x_0 : The same from an estimate of x_0.
+
+    Notes
+    -----
+    Source: Ho et al. 2020, Eq. 11.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import mu_from_eps
+    >>> mu_from_eps(torch.zeros(1, 1), torch.ones(1, 1), 1, NoiseSchedule.from_beta([0.19, 0.5]))
+    tensor([[-0.4843]])
+    """
     noise = at_time(schedule.beta / schedule.one_minus_alpha_bar.sqrt(), t, x_t, least=1) * eps
     return (x_t - noise) / refuse_no_signal(at_time(schedule.alpha, t, x_t).sqrt())
 
@@ -30,27 +98,123 @@ def mu_from_eps(x_t: Tensor, eps: Tensor, t: int | Tensor, schedule: NoiseSchedu
 def p_transition(
     denoiser: Denoiser, x_t: Tensor, t: int | Tensor, schedule: NoiseSchedule, sigma_sq: Tensor
 ) -> Gaussian:
-    """Return p_theta(x_{t-1} | x_t) = N(mu_theta(x_t, t), sigma_t^2 I), with x_t of shape (n, d).
+    """Return the distribution of x_{t-1} given x_t in the reverse process.
 
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser, which gives mu_theta.
+    x_t : Tensor of shape (n, d)
+        The noisy points.
+    t : int or LongTensor of shape (n,)
+        The step, of all rows or of each.
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+    sigma_sq : Tensor of shape (n_steps + 1,)
+        The reverse variances sigma_t^2.
+
+    Returns
+    -------
+    Gaussian
+        `p_theta(x_{t-1} | x_t) = N(mu_theta(x_t, t), sigma_t^2 I)`.
+
+    See Also
+    --------
+    q_posterior : What it approximates.
+    beta_variance : Reverse variances.
+    full_covariance_transition : The same with a full covariance.
+
+    Notes
+    -----
     Source: Ho et al. 2020, Eq. 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import GaussianDenoiser, beta_variance, p_transition
+    >>> schedule, standard = NoiseSchedule.from_beta([0.19, 0.5]), GaussianDenoiser(torch.zeros(1), torch.eye(1))
+    >>> p_transition(standard, torch.ones(1, 1), 2, schedule, beta_variance(schedule)).mean
+    tensor([[0.7071]])
     """
     x_0_hat = denoise_at_time(denoiser, x_t, t, schedule)
     return Gaussian(mu_from_x_0(x_t, x_0_hat, t, schedule), at_time(sigma_sq, t, x_t))
 
 
 def beta_variance(schedule: NoiseSchedule, *, decoder_variance: float | None = None) -> Tensor:
-    """Return sigma_t^2 = beta_t, right for data that are standard normal: (n_steps + 1,).
+    """Return the reverse variances sigma_t^2 = beta_t.
 
-    `decoder_variance` replaces entry 1, which is beta_1 otherwise. Source: Ho et al. 2020.
+    They are right for data that are standard normal.
+
+    Parameters
+    ----------
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+    decoder_variance : float, optional
+        The variance of p_theta(x_0 | x_1), entry 1. It is beta_1 by default.
+
+    Returns
+    -------
+    Tensor of shape (n_steps + 1,)
+        The variances; entry t is that of p_theta(x_{t-1} | x_t).
+
+    Raises
+    ------
+    InvalidInput
+        If `decoder_variance` is negative.
+
+    See Also
+    --------
+    beta_tilde_variance : The lower limit.
+    optimal_variance : The variances that minimise the bound.
+
+    Notes
+    -----
+    Source: Ho et al. 2020.
+
+    Examples
+    --------
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import beta_variance
+    >>> beta_variance(NoiseSchedule.from_beta([0.1, 0.2]))
+    tensor([0.0000, 0.1000, 0.2000], dtype=torch.float64)
     """
     return _with_decoder(schedule.beta, decoder_variance)
 
 
 def beta_tilde_variance(schedule: NoiseSchedule, *, decoder_variance: float | None = None) -> Tensor:
-    """Return sigma_t^2 = beta_tilde_t, right for data that are a single point: (n_steps + 1,).
+    """Return the reverse variances sigma_t^2 = beta_tilde_t.
 
-    `decoder_variance` becomes entry 1, which is beta_1 otherwise, as beta_tilde_1 = 0. Source: Ho et al. 2020.
+    They are right for data that are a single point.
 
+    Parameters
+    ----------
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+    decoder_variance : float, optional
+        The variance of p_theta(x_0 | x_1), entry 1. It is beta_1 by default, as beta_tilde_1 = 0.
+
+    Returns
+    -------
+    Tensor of shape (n_steps + 1,)
+        The variances; entry t is that of p_theta(x_{t-1} | x_t).
+
+    Raises
+    ------
+    InvalidInput
+        If `decoder_variance` is negative.
+
+    See Also
+    --------
+    beta_variance : The upper limit.
+    optimal_variance : The variances that minimise the bound.
+
+    Notes
+    -----
+    Source: Ho et al. 2020.
+
+    Examples
+    --------
     >>> from backwalk import NoiseSchedule
     >>> from backwalk.diffusion import beta_tilde_variance
     >>> beta_tilde_variance(NoiseSchedule.linear(3)).round(decimals=4)
@@ -63,11 +227,44 @@ def beta_tilde_variance(schedule: NoiseSchedule, *, decoder_variance: float | No
 def optimal_variance(
     schedule: NoiseSchedule, denoising_error: Tensor, *, decoder_variance: float | None = None
 ) -> Tensor:
-    """Return the scalar variances that minimise the bound: sigma_t^2 = beta_tilde_t + c_t^2 m_t, (n_steps + 1,).
+    """Return the scalar reverse variances that minimise the bound.
 
-    m_t is `denoising_error`, (n_steps + 1,), the mean of |x_0 - x_0_hat|^2 / d; c_t is the factor of x_0 in mu_tilde.
-    At t = 1 this is m_1 unless `decoder_variance` is given. Unlike Analytic-DPM's estimate (Bao et al. 2022) it does
-    not assume that the denoiser is exact. Measure m_t on other rows than those of the reported bound.
+    Parameters
+    ----------
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+    denoising_error : Tensor of shape (n_steps + 1,)
+        The mean m_t of `|x_0 - x_0_hat|^2 / d` at each step. Measure it on other rows than those of the reported
+        bound.
+    decoder_variance : float, optional
+        The variance of p_theta(x_0 | x_1), entry 1. It is m_1 by default.
+
+    Returns
+    -------
+    Tensor of shape (n_steps + 1,)
+        `sigma_t^2 = beta_tilde_t + c_t^2 m_t`, with c_t the factor of x_0 in mu_tilde.
+
+    Raises
+    ------
+    InvalidInput
+        If the errors are not n_steps + 1 numbers >= 0, or `decoder_variance` is negative.
+
+    See Also
+    --------
+    denoising_error : The function that measures m_t.
+    beta_variance : The upper limit for data of unit variance.
+
+    Notes
+    -----
+    Unlike the estimate of Analytic-DPM (Bao et al. 2022), it does not assume that the denoiser is exact.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import optimal_variance
+    >>> optimal_variance(NoiseSchedule.from_beta([0.1, 0.2]), torch.tensor([0.0, 0.1, 0.2])).round(decimals=4)
+    tensor([0.0000, 0.1000, 0.1633], dtype=torch.float64)
     """
     if denoising_error.shape != schedule.log_snr.shape or not bool((denoising_error >= 0).all()):
         raise InvalidInput(

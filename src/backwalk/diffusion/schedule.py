@@ -37,19 +37,35 @@ class _Array(cached_property[Tensor]):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NoiseSchedule:
-    """The noise levels of a chain, as its log signal-to-noise ratios.
+    """The noise levels of a chain of n_steps steps, as log signal-to-noise ratios.
 
-    `log_snr` is (n_steps + 1,), strictly decreasing, with log_snr[0] = +inf and the others within 700 of 0. The last
-    may also be -inf (zero terminal SNR): x_N is then pure noise. The tensor is copied.
+    All other arrays, such as `alpha_bar` and `beta`, follow from `log_snr`. Each is float64, of shape (n_steps + 1,),
+    and index 0 stands for clean data.
 
+    Parameters
+    ----------
+    log_snr : Tensor of shape (n_steps + 1,)
+        The logarithm of alpha_bar_t / (1 - alpha_bar_t) for t = 0..n_steps: strictly decreasing, with log_snr[0] = +inf
+        and the others within 700 of 0. The last may also be -inf, where x_N is pure noise. The tensor is copied.
+
+    Raises
+    ------
+    InvalidInput
+        If the values are not such a sequence.
+
+    See Also
+    --------
+    backwalk.Diffusion : The estimator, which takes a schedule as `schedule`.
+    backwalk.diffusion.best_steps : The steps of a chain that a shorter chain should visit.
+
+    Examples
+    --------
     >>> from backwalk import NoiseSchedule
     >>> schedule = NoiseSchedule.linear(100)
     >>> schedule
     NoiseSchedule(100 steps, log-SNR 6.91 to -0.63)
     >>> round(float(schedule.alpha_bar[100]), 4)
     0.3475
-
-    Raises InvalidInput where the values are not such a sequence.
     """
 
     log_snr: Tensor
@@ -86,12 +102,26 @@ class NoiseSchedule:
     @in_initial_torch_state
     @on_one_thread
     def linear(cls, n_steps: int, *, beta_min: float = 1e-3, beta_max: float = 0.02) -> NoiseSchedule:
-        """Return the schedule whose beta_t rises linearly from `beta_min` at t = 1 to `beta_max` at t = n_steps.
+        """Return the schedule whose beta_t rises linearly.
 
-        The betas do not depend on n_steps, so more steps destroy more of the signal. (Ho et al. take 1e-4..0.02 over
-        1,000 steps.) A single step has `beta_min`.
+        Parameters
+        ----------
+        n_steps : int
+            The number of steps N.
+        beta_min : float, default=1e-3
+            The variance beta_1 of the first step. A single step has it too.
+        beta_max : float, default=0.02
+            The variance beta_N of the last step.
 
-        Source: Ho et al. 2020.
+        Returns
+        -------
+        NoiseSchedule
+            The schedule.
+
+        Notes
+        -----
+        The betas do not depend on n_steps, so more steps destroy more of the signal. Ho et al. 2020 take 1e-4 to 0.02
+        over 1,000 steps.
         """
         return cls.from_beta(torch.linspace(beta_min, beta_max, _checked_n_steps(n_steps), dtype=torch.float64))
 
@@ -101,8 +131,23 @@ class NoiseSchedule:
     def cosine(cls, n_steps: int, *, offset: float = 0.008, beta_max: float = 0.999) -> NoiseSchedule:
         """Return the schedule whose alpha_bar_t follows a squared cosine from 1 to 0.
 
-        alpha_bar_t = f(t) / f(0) with f(t) = cos^2((t / n_steps + offset) / (1 + offset) pi / 2).
-        beta_t is at most `beta_max`, which changes the last steps only.
+        Parameters
+        ----------
+        n_steps : int
+            The number of steps N.
+        offset : float, default=0.008
+            The offset of the cosine's argument, >= 0. It makes the first steps larger.
+        beta_max : float, default=0.999
+            The largest beta_t. It changes the last steps only.
+
+        Returns
+        -------
+        NoiseSchedule
+            The schedule.
+
+        Notes
+        -----
+        `alpha_bar_t = f(t) / f(0)` with `f(t) = cos^2((t / n_steps + offset) / (1 + offset) pi / 2)`.
 
         Source: Nichol & Dhariwal 2021.
         """
@@ -119,9 +164,26 @@ class NoiseSchedule:
     @in_initial_torch_state
     @on_one_thread
     def log_snr_uniform(cls, n_steps: int, *, log_snr_max: float, log_snr_min: float) -> NoiseSchedule:
-        """Return the schedule whose log-SNR falls evenly from `log_snr_max` at t = 1 to `log_snr_min` at t = n_steps.
+        """Return the schedule whose log-SNR falls evenly.
 
-        Raises InvalidInput for fewer than 2 steps, or if the range is empty or infinite.
+        Parameters
+        ----------
+        n_steps : int
+            The number of steps N, at least 2.
+        log_snr_max : float
+            The log-SNR at t = 1.
+        log_snr_min : float
+            The log-SNR at t = n_steps, below `log_snr_max`.
+
+        Returns
+        -------
+        NoiseSchedule
+            The schedule.
+
+        Raises
+        ------
+        InvalidInput
+            For fewer than 2 steps, or if the range is empty or infinite.
         """
         if _checked_n_steps(n_steps) < 2:
             raise InvalidInput(
@@ -138,10 +200,25 @@ class NoiseSchedule:
     @in_initial_torch_state
     @on_one_thread
     def from_beta(cls, beta: Sequence[float] | Tensor) -> NoiseSchedule:
-        """Return the schedule with these variances beta_1..beta_N, each in (0, 1).
+        """Return the schedule of given variances beta_1..beta_N.
 
-        beta_N may be 1, which is zero terminal SNR.
+        Parameters
+        ----------
+        beta : sequence of float or Tensor of shape (n_steps,)
+            The variances that the steps add, each in (0, 1). The last may be 1, which is zero terminal SNR.
 
+        Returns
+        -------
+        NoiseSchedule
+            The schedule.
+
+        Raises
+        ------
+        InvalidInput
+            If a variance lies outside its range.
+
+        Examples
+        --------
         >>> from backwalk import NoiseSchedule
         >>> NoiseSchedule.from_beta([0.1, 0.5, 1.0])
         NoiseSchedule(3 steps, log-SNR 2.2 to -inf)
@@ -164,10 +241,26 @@ class NoiseSchedule:
     @in_initial_torch_state
     @on_one_thread
     def from_noise_levels(cls, levels: Sequence[float] | Tensor) -> NoiseSchedule:
-        """Return the schedule with these noise levels (Karras' sigma, the noise's standard deviation on unscaled data).
+        """Return the schedule of given noise levels.
 
-        They are in the chain's order: increasing, the smallest at t = 1. log_snr = -2 ln(level).
+        Parameters
+        ----------
+        levels : sequence of float or Tensor of shape (n_steps,)
+            Karras' sigma at t = 1..n_steps: the standard deviation of the noise on unscaled data. They are > 0 and
+            increase.
 
+        Returns
+        -------
+        NoiseSchedule
+            The schedule, with `log_snr = -2 ln(level)`.
+
+        Raises
+        ------
+        InvalidInput
+            If the levels are not > 0 and increasing.
+
+        Notes
+        -----
         Source: Karras et al. 2022, for the notion of a noise level.
         """
         levels = torch.as_tensor(levels, dtype=torch.float64)
@@ -185,11 +278,33 @@ class NoiseSchedule:
 
     @in_initial_torch_state
     def respace(self, times: Sequence[int] | Tensor) -> NoiseSchedule:
-        """Return the schedule that visits only the steps `times` of this one: its t = 1 is times[0], and so on.
+        """Return the shorter schedule that visits some steps of this one.
 
-        `times` increases within 1..n_steps and ends at n_steps. It leaves out 0, where every chain ends. As a short
-        chain is a schedule too, the step before t is always t - 1.
+        As a short chain is a schedule too, the step before t is always t - 1.
 
+        Parameters
+        ----------
+        times : sequence of int or LongTensor of shape (k,)
+            The visited steps, increasing within 1..n_steps and ending at n_steps. 0, where every chain ends, is left
+            out.
+
+        Returns
+        -------
+        NoiseSchedule
+            The schedule of k steps, whose t = 1 is times[0], and so on.
+
+        Raises
+        ------
+        InvalidInput
+            If `times` is not such a sequence.
+
+        See Also
+        --------
+        backwalk.diffusion.evenly_spaced : Times that are spread evenly.
+        backwalk.diffusion.best_steps : Times with which the bound is least.
+
+        Examples
+        --------
         >>> from backwalk import NoiseSchedule
         >>> from backwalk.diffusion import evenly_spaced
         >>> NoiseSchedule.linear(100).respace(evenly_spaced(100, 3))
@@ -220,7 +335,7 @@ class NoiseSchedule:
 
     @_Array
     def snr(self) -> Tensor:
-        """alpha_bar / (1 - alpha_bar): +inf at t = 0."""
+        """The signal-to-noise ratio alpha_bar / (1 - alpha_bar): +inf at t = 0."""
         return self.log_snr.exp()
 
     @_Array
@@ -230,7 +345,7 @@ class NoiseSchedule:
 
     @_Array
     def alpha(self) -> Tensor:
-        """alpha_bar_t / alpha_bar_{t-1} = 1 - beta_t."""
+        """The share of the signal's variance that step t keeps: alpha_bar_t / alpha_bar_{t-1} = 1 - beta_t."""
         log_alpha_bar = logsigmoid(self.log_snr)
         return _after_index_0(1.0, torch.exp(log_alpha_bar[1:] - log_alpha_bar[:-1]))
 
@@ -284,8 +399,32 @@ class NoiseSchedule:
 
 
 def evenly_spaced(n_steps: int, k: int) -> list[int]:
-    """Return k times for `NoiseSchedule.respace`, spread evenly: round(i n_steps / k) for i = 1..k.
+    """Return k times of a chain that are spread evenly.
 
+    Parameters
+    ----------
+    n_steps : int
+        The number of steps of the chain.
+    k : int
+        The number of times, 1..n_steps.
+
+    Returns
+    -------
+    list of int
+        `round(i n_steps / k)` for i = 1..k.
+
+    Raises
+    ------
+    InvalidInput
+        If k lies outside 1..n_steps.
+
+    See Also
+    --------
+    best_steps : Times with which the bound is least.
+    backwalk.NoiseSchedule.respace : The schedule of these times.
+
+    Examples
+    --------
     >>> from backwalk.diffusion import evenly_spaced
     >>> evenly_spaced(100, 3)
     [33, 67, 100]

@@ -25,11 +25,47 @@ _MOST_STEPS = 2000  # for matrices of 32 MiB
 def optimal_step_cost(
     schedule: NoiseSchedule, denoising_error: Tensor, *, decoder_variance: float | None = None
 ) -> Tensor:
-    """Return F, (N + 1, N + 1): F[s, t] is the bound's cost of one step from t to s < t, nats per dimension.
+    """Return the bound's cost of one step from any t to any earlier s.
 
-    F[s, t] = ln(1 + (SNR_s - SNR_t) m_t) / 2 for s >= 1, F[0, t] = ln(2 pi e m_t) / 2, and +inf where s >= t.
-    With a given `decoder_variance` v, F[0, t] = (ln(2 pi v) + m_t / v) / 2.
-    `denoising_error` is m, (N + 1,); m_1..m_N should be > 0.
+    Parameters
+    ----------
+    schedule : NoiseSchedule
+        The noise levels of the chain of N steps.
+    denoising_error : Tensor of shape (N + 1,)
+        The mean m_t of `|x_0 - x_0_hat|^2 / d` at each step, > 0 from t = 1 on.
+    decoder_variance : float, optional
+        The variance v of the last step. It is the best, m_t, by default.
+
+    Returns
+    -------
+    Tensor of shape (N + 1, N + 1)
+        F[s, t], the cost of the step from t to s in nats per dimension, and +inf where s >= t.
+
+    Raises
+    ------
+    InvalidInput
+        If the errors are not N + 1 numbers > 0, or the decoder's variance is not > 0.
+
+    See Also
+    --------
+    best_steps : The steps whose costs have the least sum.
+
+    Notes
+    -----
+    `F[s, t] = ln(1 + (SNR_s - SNR_t) m_t) / 2` for s >= 1, and `F[0, t] = ln(2 pi e m_t) / 2`. With a given v,
+    `F[0, t] = (ln(2 pi v) + m_t / v) / 2`.
+
+    Source: Bao et al. 2022 (Analytic-DPM), with a measured m_t in the place of their estimate.
+
+    Examples
+    --------
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import optimal_step_cost
+    >>> schedule = NoiseSchedule.log_snr_uniform(2, log_snr_max=2.0, log_snr_min=-2.0)
+    >>> optimal_step_cost(schedule, 1 / (1 + schedule.snr).nan_to_num(posinf=1e9)).round(decimals=4)
+    tensor([[   inf, 0.3555, 1.3555],
+            [   inf,    inf, 1.0000],
+            [   inf,    inf,    inf]], dtype=torch.float64)
     """
     m = _checked(schedule, denoising_error, decoder_variance)
     log_snr, snr = schedule.log_snr, schedule.snr
@@ -47,13 +83,43 @@ def optimal_step_cost(
 def best_steps(
     schedule: NoiseSchedule, denoising_error: Tensor, k: int, *, decoder_variance: float | None = None
 ) -> list[int]:
-    """Return the k times, for `NoiseSchedule.respace`, whose chain has the least bound with the best scalar variances.
+    """Return the k steps of a chain whose shorter chain has the least bound.
 
-    `denoising_error` is m_t on `schedule`, (N + 1,). The decoder's variance is the best, m_t of its step, unless given.
-    The choice is exact for these m_t and variances, in O(k N^2) operations and O(N^2) memory. Of a chain with more than
-    2,000 steps only 2,000 evenly spaced ones are considered; from k = 2,000 on, k evenly spaced ones are returned. With
-    other variances (beta, a full covariance) another choice may be a little better.
+    Parameters
+    ----------
+    schedule : NoiseSchedule
+        The noise levels of the chain of N steps.
+    denoising_error : Tensor of shape (N + 1,)
+        The mean m_t of `|x_0 - x_0_hat|^2 / d` at each step, > 0 from t = 1 on.
+    k : int
+        The number of steps, 1..N.
+    decoder_variance : float, optional
+        The variance of the last step. It is the best, m_t, by default.
 
+    Returns
+    -------
+    list of int
+        Times for `NoiseSchedule.respace`, increasing and ending at N.
+
+    Raises
+    ------
+    InvalidInput
+        If k lies outside 1..N, or for errors or a variance out of range.
+
+    See Also
+    --------
+    denoising_error : The function that measures m_t.
+    evenly_spaced : Times that are spread evenly.
+    optimal_variance : The reverse variances for which these times are best.
+
+    Notes
+    -----
+    The best chain is a shortest path from N to 0 with k edges. It is exact for these m_t and the best scalar variances,
+    in O(k N^2) operations and O(N^2) memory. Of a chain with more than 2,000 steps only 2,000 evenly spaced ones are
+    considered; from k = 2,000 on, k evenly spaced ones are returned.
+
+    Examples
+    --------
     >>> from backwalk import NoiseSchedule
     >>> from backwalk.diffusion import best_steps
     >>> schedule = NoiseSchedule.log_snr_uniform(8, log_snr_max=8.0, log_snr_min=-6.0)

@@ -146,7 +146,7 @@ class Pooled:
 
     See Also
     --------
-    pooled : Makes it, by Rubin's rules.
+    backwalk.pooled : Makes it, by Rubin's rules.
 
     Examples
     --------

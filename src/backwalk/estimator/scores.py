@@ -209,7 +209,7 @@ class Scores(Fitted[RowsT]):
         --------
         Diffusion.score_samples : The log-densities alone.
         Diffusion.score : Their mean.
-        Diffusion.model_ : `blur` says what the density is blurred by.
+        backwalk.model.DiffusionModel : `model_`, whose `blur` says what the density is blurred by.
 
         Notes
         -----

@@ -33,18 +33,53 @@ def oracle_model(
     sampler: Sampler | None = None,
     stream: Stream | None = None,
 ) -> DiffusionModel:
-    """Return a model around a denoiser of encoded points. It cannot be saved, as a function is no data.
+    """Return a model around a denoiser of your own.
 
-    `rows`, (n, d) in the user's units, are draws of the data. The denoising errors m_t, and so the "optimal" reverse
-    variances, are measured on them, and their moments give the prior mismatch. `codec` maps between the user's units
-    and the denoiser's; without one they are the same. `stream` draws the noise in m_t, and dequantises integers.
+    It is drawn from and scored as any fitted model. It cannot be saved, as a function is no data.
 
-    >>> from backwalk import NoiseSchedule
-    >>> from backwalk.fit import oracle_model
-    >>> from backwalk.streams import Stream
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser of encoded points.
+    rows : array-like of shape (n, d)
+        Draws of the data, in the user's units. The denoising errors, and so the "optimal" reverse variances, are
+        measured on them, and their moments give the prior mismatch.
+    schedule : NoiseSchedule
+        The noise levels of the chain.
+    codec : Codec, optional
+        The map between the user's units and the denoiser's. They are the same by default.
+    reverse_variance : str, default="optimal"
+        The reverse variances, as in `Diffusion`.
+    sampler : Sampler, optional
+        The sampler, as in `Diffusion`.
+    stream : Stream, optional
+        The noise in the denoising errors, and the places of dequantised integers.
+
+    Returns
+    -------
+    DiffusionModel
+        The model.
+
+    Raises
+    ------
+    InvalidInput
+        For rows that are no table of numbers or have another number of columns than the codec, and for rows so far from
+        0 that float32 rounds away the chain's first noise.
+
+    See Also
+    --------
+    backwalk.model.sample_rows : Rows of a model.
+    backwalk.model.log_density : Log-densities of rows.
+    backwalk.model.bound : The bound on -log p.
+
+    Examples
+    --------
     >>> import torch
+    >>> from backwalk import NoiseSchedule
     >>> from backwalk.diffusion import GaussianMixtureDenoiser
+    >>> from backwalk.fit import oracle_model
     >>> from backwalk.model import bound, log_density, sample_rows
+    >>> from backwalk.streams import Stream
     >>> weights, means = torch.tensor([0.5, 0.5]), torch.tensor([[-1.0, 0.0], [1.0, 0.0]])
     >>> exact = GaussianMixtureDenoiser(weights, means, 0.01 * torch.eye(2).expand(2, 2, 2))
     >>> rows = means[torch.arange(400) % 2] + 0.1 * Stream(0).normal(0, 400, 2)
@@ -54,9 +89,6 @@ def oracle_model(
     (3, 2)
     >>> log_density(model, rows[:50]).log_prob.shape, bound(model, rows[:50], stream=Stream(2)).n_rows
     (torch.Size([50]), 50)
-
-    Raises InvalidInput for rows that are no table of numbers or have another number of columns than the codec, and for
-    rows so far from 0 that float32 rounds away the chain's first noise.
     """
     values = complete(only_numbers(as_table(rows))).values
     d = values.shape[1]

@@ -46,7 +46,7 @@ class FitProgress(Progress):
 
     See Also
     --------
-    Diffusion : The estimator, with `callbacks`.
+    backwalk.Diffusion : The estimator, with `callbacks`.
 
     Examples
     --------

@@ -271,7 +271,7 @@ class Posterior:
 
         See Also
         --------
-        Diffusion.assess : Whether posteriors are calibrated, over many observations.
+        backwalk.Diffusion.assess : Whether posteriors are calibrated, over many observations.
 
         Examples
         --------

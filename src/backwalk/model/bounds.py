@@ -59,16 +59,63 @@ def bound(
     n_draws: int = 1,
     watch: Callable[[int], object] = lambda _: None,
 ) -> BoundTerms:
-    """Return the bound on -log p of a chain, term by term, for rows in the user's units: nats per row.
+    """Return the bound on -log p of a model's chain, term by term.
 
-    The chain is that of all numbers, dates among them, given all levels. By default it is the model's own.
-    `reverse_variance` is one of `BOUND_VARIANCES`; `steps` are the visited
-    times, or their number (see `choose_times`); `decoder_variance`, in squared encoded units, defaults as in
-    `reverse_variances`, or with "full" to the covariance from the denoiser's Jacobian. Integers are dequantised by the
-    stream, row by row, and the bound is on -log (p / q): its mean over the places in the cells lies above the negative
-    log-probability (Jensen). The codec's log |det J| is part of the reconstruction term, and of every row's total. Rows
-    are processed in pieces, to save memory. Raises InvalidInput for rows that the model cannot make
-    (`refuse_impossible`), and SamplingDiverged if the network returns NaN.
+    The chain is that of all numbers, dates among them, given all levels.
+
+    Parameters
+    ----------
+    model : DiffusionModel
+        The model, `model_` of an estimator.
+    values : ndarray of shape (n, d)
+        The rows, in the user's units.
+    stream : Stream
+        The random noise, and the places of dequantised integers.
+    reverse_variance : str, optional
+        The reverse variances: "beta", "beta_tilde", "optimal" or "full", the covariance from the denoiser's Jacobian.
+        The model's own by default.
+    steps : int or sequence of int, optional
+        The number of visited steps, or the steps themselves: all by default.
+    decoder_variance : float, optional
+        The variance of p_theta(x_0 | x_1), in squared encoded units.
+    n_draws : int, default=1
+        The number of draws of noise for each row and step.
+    watch : callable, optional
+        Called with the number of rows of each piece.
+
+    Returns
+    -------
+    BoundTerms
+        The terms, in nats per row and the user's units.
+
+    Raises
+    ------
+    InvalidInput
+        For rows that the model cannot make.
+    SamplingDiverged
+        If the network returns NaN.
+
+    See Also
+    --------
+    backwalk.Diffusion.bound : The method of the estimator.
+    log_density : The log-probability of rows.
+    backwalk.diffusion.variational_bound : The bound of any denoiser.
+
+    Notes
+    -----
+    Of integers the bound is on `-log (p / q)`: its mean over the places in the cells lies above the negative
+    log-probability (Jensen). The codec's `log |det J|` is part of the reconstruction term, and of each row's total.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion
+    >>> from backwalk.datasets import two_moons
+    >>> from backwalk.model import bound
+    >>> from backwalk.streams import Stream
+    >>> X = two_moons().sample(100, random_state=0)
+    >>> model = Diffusion(n_steps=20, max_steps=20, random_state=0, verbose=False).fit(X)
+    >>> bound(model.model_, X, stream=Stream(0)).n_rows
+    100
     """
     kind = model.reverse_variance if reverse_variance is None else reverse_variance
     check_reverse_variance(kind, BOUND_VARIANCES)

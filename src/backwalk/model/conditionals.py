@@ -76,8 +76,8 @@ class Conditional:
 
     See Also
     --------
-    Diffusion.conditional : Makes it.
-    Diffusion.score_samples : Gives ln P of a range or a set of values, by `columns`.
+    backwalk.Diffusion.conditional : Makes it.
+    backwalk.Diffusion.score_samples : Gives ln P of a range or a set of values, by `columns`.
 
     Examples
     --------

@@ -100,7 +100,7 @@ class DiffusionModel:
 
     See Also
     --------
-    Diffusion : The estimator, whose methods draw and score.
+    backwalk.Diffusion : The estimator, whose methods draw and score.
 
     Examples
     --------

@@ -200,10 +200,48 @@ def gather_rows(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArra
 def walk(
     model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | str | None = None
 ) -> Iterator[ChainState]:
-    """Yield the states of rows start..stop-1 of a sample, from x_N to x_0, in encoded units.
+    """Yield the states of rows of a sample, from x_N to x_0.
 
-    `t` counts the steps of the model's chain, also if the sampler visits only some of them. Dates and levels are drawn
-    before the chain, which is that of the other numbers given these. Raises InvalidInput where all columns have levels.
+    Dates and levels are drawn before the chain, which is that of the other numbers given these.
+
+    Parameters
+    ----------
+    model : DiffusionModel
+        The model, `model_` of an estimator.
+    start : int
+        The number of the first row.
+    stop : int
+        The number after the last one.
+    stream : Stream
+        The random numbers of the sample.
+    sampler : Sampler or str, optional
+        The sampler, or a solver's name: the model's own by default.
+
+    Yields
+    ------
+    ChainState
+        The states, in encoded units. Their `t` counts the steps of the model's chain, also if the sampler visits only
+        some of them.
+
+    Raises
+    ------
+    InvalidInput
+        If all columns have levels.
+
+    See Also
+    --------
+    sample_rows : The rows at the end.
+    backwalk.sampling.walk_back : The chain of any denoiser.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion
+    >>> from backwalk.datasets import two_moons
+    >>> from backwalk.model import walk
+    >>> from backwalk.streams import Stream
+    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(two_moons().sample(100, random_state=0))
+    >>> [state.t for state in walk(model.model_, 0, 5, stream=Stream(0))][-1]
+    0
     """
     chain, noise = make_chain(model, sampler), RowNoise(stream, np.arange(start, stop))
     numbers = torch.from_numpy(model.codec.numbers).to(model.denoiser.device)

@@ -40,11 +40,52 @@ def sample_rows(
     sampler: Sampler | str | None = None,
     given: Given | None = None,
 ) -> NDArray[np.float64]:
-    """Return rows start..stop-1 of the sample of a stream: (stop - start, d), in the user's units.
+    """Return rows of a model's sample.
 
-    A row does not depend on the range. `sampler` is a `Sampler` or a solver's name; None is the model's own. `given`
-    has one row of values for all, or one for each of these rows. Raises InvalidInput for more rows than memory can
-    hold, and as `sample_pieces`.
+    A row does not depend on the range.
+
+    Parameters
+    ----------
+    model : DiffusionModel
+        The model, `model_` of an estimator.
+    start : int
+        The number of the first row.
+    stop : int
+        The number after the last one.
+    stream : Stream
+        The random numbers of the sample.
+    sampler : Sampler or str, optional
+        The sampler, or a solver's name: the model's own by default.
+    given : Given, optional
+        Values that are given, of one row for all or of each of these rows.
+
+    Returns
+    -------
+    ndarray of shape (stop - start, d)
+        The rows, in the user's units.
+
+    Raises
+    ------
+    InvalidInput
+        For more rows than memory can hold, and for conditions or a sampler that the model cannot take.
+    SamplingDiverged
+        If the network returns NaN.
+
+    See Also
+    --------
+    backwalk.Diffusion.sample : The method of the estimator.
+    walk : The states of the chain.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion
+    >>> from backwalk.datasets import two_moons
+    >>> from backwalk.model import sample_rows
+    >>> from backwalk.streams import Stream
+    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(two_moons().sample(100, random_state=0))
+    >>> rows = sample_rows(model.model_, 0, 10, stream=Stream(0))
+    >>> bool((sample_rows(model.model_, 4, 6, stream=Stream(0)) == rows[4:6]).all())
+    True
     """
     pieces = sample_pieces(model, start, stop, stream=stream, sampler=sampler, given=given)
     return gather_rows(pieces, stop - start, model.codec.n_columns)

@@ -61,28 +61,71 @@ def log_density(
     stream: Stream | None = None,
     watch: Callable[[int], object] = lambda _: None,
 ) -> LogDensity:
-    """Return the log-probability of columns of rows given other columns, in the user's units: nats per row.
+    """Return the log-probability of rows, or of some columns given others.
 
-    `given` are the numbers of the columns that are known, and `columns` those in question, by default all others.
     Levels have probabilities, numbers a density under the probability-flow ODE. A missing cell (NaN) is integrated out:
     the result is the marginal of the observed cells.
 
-    In columns of integers it is the log-probability, estimated from p at `n_places` places in the joint cell
-    (`integers.py`). The estimate is biased downwards by about half of its squared standard error where that is well
-    below 1. Where it is 1 or more, a few places dominate, and the bias is about as large as the standard error.
+    Parameters
+    ----------
+    model : DiffusionModel
+        The model, `model_` of an estimator.
+    values : ndarray of shape (n, d)
+        The rows, in the user's units.
+    given : sequence of int, default=()
+        The numbers of the columns that are known.
+    columns : sequence of int, optional
+        Those in question: all others by default.
+    n_intervals : int, default=16
+        The number of intervals of the ODE's grid, even.
+    n_probes : int, optional
+        The number of random sign vectors per row that estimate the divergence. By default it is exact up to 32 numbers
+        in question, at the cost of one evaluation for each of them and one more each time, and beyond takes 16.
+    n_places : int, optional
+        The number of places in the joint cell at which the log-probability of integers is estimated. The estimate is
+        biased downwards by about half of its squared standard error where that is well below 1.
+    with_error : bool, default=True
+        Whether to estimate the solver's error. Without, it is NaN, and all takes two thirds of the time.
+    stream : Stream, optional
+        The random probes and places: a fixed one by default.
+    watch : callable, optional
+        Called with the number of rows of each tile.
 
-    The divergence is exact up to 32 numbers in question, at the cost of one evaluation for each of them and one more
-    each time. Beyond, or if `n_probes` is given, it is estimated by that many random sign vectors per row (by default
-    16). All places of a row share these: their error is then nearly the same at all places, and the mean of exp(log p)
-    does not turn it into a bias. Probes and places depend only on `stream` (by default a fixed one) and the row's
-    content: a row's result does not depend on the other rows, and equal rows have equal results, up to rounding: their
-    number decides how many are computed together. Draws of different rows are independent, so that their errors average
-    out. `standard_error` is that of places and probes together.
+    Returns
+    -------
+    LogDensity
+        The log-probabilities with their errors, in nats per row and the user's units. Rows that the model cannot make
+        have -inf. `standard_error` is that of places and probes together.
 
-    Without the solver's error, which is then NaN, all takes two thirds of the time. Rows are integrated in tiles;
-    `watch` is called with the number of rows of each. The density is blurred by `model.blur`. Rows that the model
-    cannot make have -inf (`Codec.supports`). Raises SamplingDiverged if the network returns NaN, and InvalidInput for a
-    pattern for which the model was not trained.
+    Raises
+    ------
+    InvalidInput
+        For a pattern for which the model was not trained.
+    SamplingDiverged
+        If the network returns NaN.
+
+    See Also
+    --------
+    backwalk.Diffusion.score_samples : The method of the estimator.
+    bound : The bound on -log p of the chain.
+    backwalk.diffusion.log_density : The log-density of any denoiser.
+
+    Notes
+    -----
+    The density is blurred by `model.blur`. All places of a row share its probes: their error is then nearly the same at
+    all places, and the mean of exp(log p) does not turn it into a bias. Probes and places depend only on the stream and
+    the row's content: a row's result does not depend on the other rows, and equal rows have equal results, up to
+    rounding. Draws of different rows are independent, so that their errors average out.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion
+    >>> from backwalk.datasets import two_moons
+    >>> from backwalk.model import log_density
+    >>> X = two_moons().sample(100, random_state=0)
+    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(X)
+    >>> log_density(model.model_, X[:3]).log_prob.shape
+    torch.Size([3])
     """
     if n_probes is not None and (not is_whole(n_probes) or n_probes < 1):
         raise InvalidInput(f"n_probes should be an integer >= 1 or None, but got {n_probes!r}: 16 is usual.")

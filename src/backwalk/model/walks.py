@@ -40,7 +40,7 @@ class WalkState:
 
     See Also
     --------
-    Diffusion.walk : Yields them.
+    backwalk.Diffusion.walk : Yields them.
     backwalk.sampling.walk_back : The chain of any denoiser, in encoded units.
 
     Examples

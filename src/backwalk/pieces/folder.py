@@ -113,17 +113,51 @@ class Manifest(Record):
 
 
 class PartsFolder:
-    """A folder of parts; it need not exist yet."""
+    """A folder of an output in parts: its job, the records of its parts, and the manifest of all.
+
+    It need not exist yet.
+
+    Parameters
+    ----------
+    path : str or Path
+        The folder.
+
+    See Also
+    --------
+    run_piece : Makes one part.
+
+    Examples
+    --------
+    >>> from backwalk.pieces import PartsFolder
+    >>> PartsFolder("nowhere").has_job()
+    False
+    """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._inside = self.path / _INSIDE
 
     def begin(self, job: Job, free: Sequence[str] = ()) -> Job:
-        """Write the job into the folder, made if it is missing, or return the one that is there if it is the same.
+        """Write the job into the folder, or return the one that is there if it is the same.
 
-        The jobs may differ in what is named by `free`, such as the seed, which the caller leaves to the folder. Raises
-        TableFileError if the folder holds another job or other files, or cannot be written.
+        The folder is made if it is missing.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+        free : sequence of str, default=()
+            Settings in which the jobs may differ, such as the seed, which the caller leaves to the folder.
+
+        Returns
+        -------
+        Job
+            The job of the folder.
+
+        Raises
+        ------
+        TableFileError
+            If the folder holds another job or other files, or cannot be written.
         """
         with self.errors_named():
             check_folder_writable(self._inside)
@@ -146,7 +180,13 @@ class PartsFolder:
         return begun
 
     def clear(self) -> None:
-        """Remove the parts and all that is known about them; other files stay. Raises TableFileError."""
+        """Remove the parts and all that is known about them. Other files stay.
+
+        Raises
+        ------
+        TableFileError
+            If the folder cannot be written.
+        """
         with self.errors_named():
             for name in ("job.json", "manifest.json"):
                 (self._inside / name).unlink(missing_ok=True)
@@ -155,11 +195,28 @@ class PartsFolder:
                     path.unlink(missing_ok=True)
 
     def has_job(self) -> bool:
-        """Return whether a job was begun in the folder."""
+        """Return whether a job was begun in the folder.
+
+        Returns
+        -------
+        bool
+            Whether there is a job.
+        """
         return (self._inside / "job.json").exists()
 
     def job(self) -> Job:
-        """Return the job of the folder. Raises TableFileError if there is none."""
+        """Return the job of the folder.
+
+        Returns
+        -------
+        Job
+            The job, whose `ranges()` are the (start, stop) of its parts.
+
+        Raises
+        ------
+        TableFileError
+            If there is none.
+        """
         if not self.has_job():
             raise TableFileError(
                 f"{self.path} should be a folder of parts, but has no {_INSIDE}/job.json: give the folder that "
@@ -168,11 +225,37 @@ class PartsFolder:
         return self._read("job.json", Job)
 
     def path_of(self, start: int, stop: int) -> Path:
-        """Return the path of a part's file."""
+        """Return the path of a part's file.
+
+        Parameters
+        ----------
+        start : int
+            The number of the part's first row.
+        stop : int
+            The number after its last one.
+
+        Returns
+        -------
+        Path
+            The path.
+        """
         return self.path / f"{_stem(start, stop)}.parquet"
 
     def part(self, start: int, stop: int) -> Part | None:
-        """Return the record of a part, or None if there is none, or no sound one."""
+        """Return the record of a part.
+
+        Parameters
+        ----------
+        start : int
+            The number of the part's first row.
+        stop : int
+            The number after its last one.
+
+        Returns
+        -------
+        Part or None
+            The record; None if there is none, or no sound one.
+        """
         with suppress(TableFileError):
             part = self._read(f"{_stem(start, stop)}.json", Part)
             if (part.start, part.stop) == (start, stop):
@@ -180,14 +263,36 @@ class PartsFolder:
         return None
 
     def parts(self, job: Job) -> Iterator[Part]:
-        """Yield the record of every part of the job that has one, in order."""
+        """Yield the record of each part of a job that has one, in order.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+
+        Yields
+        ------
+        Part
+            The records.
+        """
         for start, stop in job.ranges():
             part = self.part(start, stop)
             if part is not None and part.job == job.id:
                 yield part
 
     def is_whole(self, part: Part) -> bool:
-        """Return whether the file of a part is there, and has the bytes that it was written with."""
+        """Return whether the file of a part is there, with the bytes that it was written with.
+
+        Parameters
+        ----------
+        part : Part
+            The record of the part.
+
+        Returns
+        -------
+        bool
+            Whether it is whole.
+        """
         path = self.path_of(part.start, part.stop)
         try:
             return path.is_file() and path.stat().st_size == part.bytes and file_sha256(path) == part.sha256
@@ -195,12 +300,34 @@ class PartsFolder:
             return False
 
     def enter(self, part: Part) -> None:
-        """Write the record of a part whose file was written. Raises TableFileError."""
+        """Write the record of a part whose file was written.
+
+        Parameters
+        ----------
+        part : Part
+            The record.
+
+        Raises
+        ------
+        TableFileError
+            If it cannot be written.
+        """
         with self.errors_named():
             self._write(f"{_stem(part.start, part.stop)}.json", part)
 
     def gather(self, job: Job) -> Manifest | None:
-        """Write and return the manifest if every part has its record; otherwise return None."""
+        """Write the manifest if each part has its record.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+
+        Returns
+        -------
+        Manifest or None
+            The manifest; None if a part is missing.
+        """
         parts = tuple(self.parts(job))
         if len(parts) < len(job.ranges()):
             return None
@@ -211,13 +338,32 @@ class PartsFolder:
         return manifest
 
     def strays(self, job: Job) -> list[str]:
-        """Return the names of files like parts that are no parts of the job: readers would take their rows too."""
+        """Return the names of files like parts that are no parts of a job.
+
+        Readers of the folder would take their rows too.
+
+        Parameters
+        ----------
+        job : Job
+            The job.
+
+        Returns
+        -------
+        list of str
+            The names.
+        """
         names = {self.path_of(*rows).name for rows in job.ranges()}
         paths = (path for path in self.path.glob("part-*.parquet") if _PART.fullmatch(path.name) and path.is_file())
         return sorted(path.name for path in paths if path.name not in names)
 
     def others(self) -> list[str]:
-        """Return the names of files, folders and links that readers would take for parts, but that are none."""
+        """Return the names of files, folders and links that readers would take for parts, but that are none.
+
+        Returns
+        -------
+        list of str
+            The names.
+        """
         if not self.path.exists():
             return []
         has_job = self.has_job()  # first, as another process may begin the job, and then write parts
@@ -226,13 +372,32 @@ class PartsFolder:
 
     @contextmanager
     def locked(self, start: int, stop: int) -> Iterator[None]:
-        """Lock a part for this process; wait while another process makes it."""
+        """Lock a part for this process; wait while another process makes it.
+
+        Parameters
+        ----------
+        start : int
+            The number of the part's first row.
+        stop : int
+            The number after its last one.
+
+        Yields
+        ------
+        None
+            Within the lock.
+        """
         with self.errors_named(), file_lock(self._inside / _stem(start, stop), wait=True):
             yield
 
     @contextmanager
     def errors_named(self) -> Iterator[None]:
-        """Turn OSErrors into TableFileErrors that name the folder."""
+        """Turn OSErrors into TableFileErrors that name the folder.
+
+        Yields
+        ------
+        None
+            Within the conversion.
+        """
         try:
             yield
         except OSError as error:

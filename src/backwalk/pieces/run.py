@@ -27,14 +27,51 @@ _GROUP_CELLS = 2**22  # of a row group: memory holds about one
 
 
 def run_piece(folder: str | Path, start: int, stop: int) -> Part:
-    """Make rows start..stop-1 of the job in a folder, one part, and return its record.
+    """Make one part of an output in parts, and return its record.
 
-    A part that is there and whole is not made again. Another process that makes the same part is waited for. The part's
-    file appears whole, and then its record, so that a process may be killed at any time. Rows have the same bits in any
-    process on the same kind of processor.
+    A part that is there and whole is not made again. Another process that makes the same part is waited for. A process
+    may be killed at any time. Rows have the same bits in any process on the same kind of processor.
 
-    Raises InvalidInput if there is no such part, ModelFileError if the model is missing or has changed since the job
-    was begun, TableFileError if the folder is no folder of parts or cannot be written, and the errors of the work.
+    Parameters
+    ----------
+    folder : str or Path
+        The folder of the output, in which a job was begun.
+    start : int
+        The number of the part's first row.
+    stop : int
+        The number after its last one.
+
+    Returns
+    -------
+    Part
+        The record of the part.
+
+    Raises
+    ------
+    InvalidInput
+        If there is no such part.
+    ModelFileError
+        If the model is missing or has changed since the job was begun.
+    TableFileError
+        If the folder is no folder of parts or cannot be written.
+
+    See Also
+    --------
+    PartsFolder : The folder, with its job.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from backwalk import Diffusion
+    >>> from backwalk.pieces import PartsFolder, run_piece, sample_parts
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     Diffusion(max_steps=20, random_state=0, verbose=False).fit(X).save(f"{place}/model")
+    ...     _ = sample_parts(f"{place}/model", f"{place}/rows", 3000, seed=1, part_rows=2048, rows=(0, 1))
+    ...     ranges = PartsFolder(f"{place}/rows").job().ranges()
+    ...     [run_piece(f"{place}/rows", start, stop).rows for start, stop in ranges]
+    [2048, 952]
     """
     place = PartsFolder(folder)
     job = place.job()

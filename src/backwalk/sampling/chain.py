@@ -32,9 +32,37 @@ _NUMBERS_PER_DRAW = 64  # of noise, per row: one draw serves several steps of a 
 
 @dataclass(frozen=True, eq=False)
 class ChainState:
-    """The state of a chain after step t + 1: x_t, (n, d), its log-SNR, and the x_0_hat and the noise eps of that step.
+    """The state of a reverse chain at one step.
 
-    At the start, t = N, there is neither x_0_hat nor eps; after a step without noise there is no eps.
+    `walk_back` yields one for each step.
+
+    Parameters
+    ----------
+    t : int
+        The step: n_steps at the start, 0 at the end.
+    log_snr : float
+        The log-SNR at t.
+    x_t : Tensor of shape (n, d)
+        The points.
+    x_0_hat : Tensor of shape (n, d) or None
+        The estimates from which x_t was made, those at step t + 1; None at the start.
+    eps : Tensor of shape (n, d) or None, default=None
+        The noise that was added, None where there was none.
+
+    See Also
+    --------
+    walk_back : The chain.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import GaussianDenoiser
+    >>> from backwalk.sampling import Ddim, walk_back
+    >>> denoiser, schedule = GaussianDenoiser(torch.zeros(1), torch.eye(1)), NoiseSchedule.linear(10)
+    >>> states = walk_back(denoiser, schedule, Ddim(), torch.ones(1, 1), noise=lambda t: torch.randn(1, 1))
+    >>> [state.t for state in states]
+    [10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]
     """
 
     t: int
@@ -47,11 +75,48 @@ class ChainState:
 def walk_back(
     denoiser: Denoiser, schedule: NoiseSchedule, solver: Solver, x_N: Tensor, *, noise: Callable[[int], Tensor]
 ) -> Iterator[ChainState]:
-    """Yield the states of the reverse chain, from x_N to x_0: n_steps + 1 of them.
+    """Yield the states of the reverse chain, from x_N to x_0.
 
-    `x_N` is (n, d) in variance-preserving scaling. `noise(t)` returns the eps of step t, (n, d); it is called only for
-    steps that add noise. To draw from a conditional or a marginal, pass a `RowwiseConditional`, and the free
-    coordinates as x_N.
+    To draw from a conditional or a marginal, pass a `RowwiseConditional`, and the free coordinates as x_N.
+
+    Parameters
+    ----------
+    denoiser : Denoiser
+        The denoiser.
+    schedule : NoiseSchedule
+        The noise levels of the chain. A respaced one gives a shorter chain.
+    solver : Solver
+        How x_{t-1} follows from x_t.
+    x_N : Tensor of shape (n, d)
+        The points at which the chain begins, standard normal for a draw.
+    noise : callable
+        `noise(t)` returns the eps of step t, of shape (n, d). It is called for steps that add noise.
+
+    Yields
+    ------
+    ChainState
+        The n_steps + 1 states.
+
+    Raises
+    ------
+    InvalidInput
+        If the denoiser is not valid on the schedule.
+
+    See Also
+    --------
+    Solver : The solvers.
+    backwalk.diffusion.integrate_ode : The probability-flow ODE, with an error estimate.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import GaussianDenoiser
+    >>> from backwalk.sampling import Ddim, walk_back
+    >>> denoiser, schedule = GaussianDenoiser(torch.zeros(1), torch.eye(1)), NoiseSchedule.linear(10)
+    >>> states = list(walk_back(denoiser, schedule, Ddim(), torch.ones(1, 1), noise=lambda t: torch.randn(1, 1)))
+    >>> states[-1].x_t.shape
+    torch.Size([1, 1])
     """
     check_schedule(denoiser, schedule)
     x_t, visits, log_snr = x_N, list[Visit](), schedule.log_snr.to(x_N)

@@ -25,20 +25,45 @@ EVALUATIONS_OF_ONE_NUMBER, EVALUATIONS_OF_CONDITIONALS = 8, 60  # by default, in
 
 @dataclass(frozen=True)
 class Sampler:
-    """A solver by name, and the number of evaluations of the denoiser per row, at most one per step of the chain.
+    """A solver by name and its number of evaluations, for `Diffusion.sample(sampler=...)`.
 
-    None is the solver's default: 20, but for "ancestral" one per step and for "distilled" 1. Solvers register
-    themselves in `sampling.SOLVERS`:
+    A sampler can be compared and stored.
 
-    - "ancestral": Ho et al. 2020's sampling from the chain, or from a shorter one.
-    - "ddim": deterministic, first order; with `eta` in (0, 1] each step adds noise of variance eta^2 beta_tilde, and
-      eta = 1 is "ancestral" with beta_tilde. Other solvers take no eta.
-    - "dpm++2m": deterministic, second order.
-    - "multistep": deterministic, third order, the best with 6 to 14 evaluations. Its steps are fitted to the model at
-      first use.
-    - "multistep-sde": second order, with half of the reverse SDE's fresh noise. The best from 15 evaluations on beyond
-      the plane, and as good as any in it.
-    - "distilled": one evaluation of the student that `Diffusion.distil` has added to the model.
+    Parameters
+    ----------
+    solver : str, default="multistep-sde"
+        The name of a solver in `backwalk.sampling.SOLVERS`, one of these or of your own:
+
+        - "ancestral": Ho et al. 2020's sampling from the chain, or from a shorter one.
+        - "ddim": deterministic, first order. Other solvers take no `eta`.
+        - "dpm++2m": deterministic, second order.
+        - "multistep": deterministic, third order, the best with 6 to 14 evaluations. Its steps are fitted to the model
+          at first use.
+        - "multistep-sde": second order, with half of the reverse SDE's fresh noise. The best from 15 evaluations on
+          beyond the plane, and as good as any in it.
+        - "distilled": one evaluation of the student that `Diffusion.distil` has added to the model.
+    n_evaluations : int, optional
+        The number of evaluations of the denoiser per row, at most one per step of the chain. None is the solver's
+        default: 20, but for "ancestral" one per step and for "distilled" 1.
+    eta : float, default=0.0
+        The share of fresh noise of "ddim", in [0, 1]: each step adds noise of variance eta^2 beta_tilde, and eta = 1 is
+        "ancestral" with beta_tilde.
+
+    Raises
+    ------
+    InvalidInput
+        For another solver, or a number out of range.
+
+    See Also
+    --------
+    backwalk.Diffusion.sample : The method that draws.
+    backwalk.sampling.Solver : The base class of solvers.
+
+    Examples
+    --------
+    >>> from backwalk import Sampler
+    >>> Sampler("ancestral", 10)
+    Sampler(solver='ancestral', n_evaluations=10, eta=0.0)
     """
 
     solver: SolverName = "multistep-sde"
@@ -74,15 +99,37 @@ class Sampler:
         return SOLVERS[self.solver]
 
     def times(self, schedule: NoiseSchedule) -> list[int]:
-        """Return the steps of a chain that are visited: increasing, ending at n_steps.
+        """Return the steps of a chain that are visited.
 
-        A model fits those of "multistep" to its own denoiser (`model.visited_times`).
+        A model fits those of "multistep" to its own denoiser.
+
+        Parameters
+        ----------
+        schedule : NoiseSchedule
+            The noise levels of the chain.
+
+        Returns
+        -------
+        list of int
+            The steps, increasing and ending at n_steps.
         """
         return self.solver_class.times(schedule, self.n_evaluations)
 
     def describe(self, schedule: NoiseSchedule) -> str:
-        """Return one line: the solver, its evaluations per row on a schedule, and the model that rows are drawn from.
+        """Return the solver, its evaluations per row on a schedule, and the model that rows are drawn from, in a line.
 
+        Parameters
+        ----------
+        schedule : NoiseSchedule
+            The noise levels of the chain.
+
+        Returns
+        -------
+        str
+            The line.
+
+        Examples
+        --------
         >>> from backwalk import NoiseSchedule, Sampler
         >>> Sampler("ancestral", 10).describe(NoiseSchedule.linear(100))[:61]
         'ancestral, 10 evaluations; draws from a shorter chain of 10 s'

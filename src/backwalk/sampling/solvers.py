@@ -38,14 +38,65 @@ SOLVERS: dict[str, type[Solver]] = {}
 
 
 class Visit(NamedTuple):
-    """A point of the chain and the denoiser's estimate there, each (n, d)."""
+    """A point of the chain and the denoiser's estimate there.
+
+    A solver's mean is a formula in the last few of these.
+
+    Parameters
+    ----------
+    x_t : Tensor of shape (n, d)
+        The points.
+    x_0_hat : Tensor of shape (n, d)
+        The estimates of x_0.
+
+    See Also
+    --------
+    Solver : What reads them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from backwalk.sampling import Visit
+    >>> x_t, x_0_hat = Visit(torch.ones(1, 2), torch.zeros(1, 2))
+    >>> x_t.shape
+    torch.Size([1, 2])
+    """
 
     x_t: Tensor
     x_0_hat: Tensor
 
 
 class Solver(ABC):
-    """The base of the solvers: a subclass has a `name` and a `mean`, and a `sigma` if it adds noise."""
+    """The base class of solvers: how x_{t-1} follows from x_t.
+
+    A subclass with a class attribute `name` registers itself in `SOLVERS`, and `Diffusion.sample(sampler=name)` uses
+    it. It defines `mean`, and `sigma` if it adds noise. `n_visits` says how many visits its mean needs (1 by default),
+    and `default_evaluations` how many steps it takes (20; None is one per step of the chain).
+
+    See Also
+    --------
+    SOLVERS : The registered solvers.
+    walk_back : The chain of a solver.
+    mean_weights : A solver's mean as factors.
+
+    Notes
+    -----
+    Each step is `x_{t-1} = mean + sigma eps`. In the last one, t = 1, every solver returns x_0_hat.
+
+    Examples
+    --------
+    >>> from backwalk.sampling import SOLVERS, Solver
+    >>> class LastEstimate(Solver):  # x_{t-1} is x_0_hat with fresh noise
+    ...     name = "last-estimate"
+    ...
+    ...     def mean(self, visits, t, schedule):
+    ...         return float(schedule.alpha_bar[t - 1]) ** 0.5 * visits[0].x_0_hat
+    ...
+    ...     def sigma(self, t, schedule):
+    ...         return float(schedule.one_minus_alpha_bar[t - 1]) ** 0.5
+    >>> SOLVERS.pop("last-estimate") is LastEstimate
+    True
+    """
 
     name: ClassVar[str]
     default_evaluations: ClassVar[int | None] = USUAL_EVALUATIONS  # None: one per step of the chain
@@ -63,51 +114,174 @@ class Solver(ABC):
 
     @classmethod
     def make(cls, sigma_sq: Tensor, eta: float) -> Self:
-        """Return the solver for a chain with reverse variances `sigma_sq`, (n_steps + 1,), and a sampler's `eta`.
+        """Return the solver for a chain. Each class takes what its formula needs, and ignores the rest.
 
-        Each class takes what its formula needs of these, and ignores the rest.
+        Parameters
+        ----------
+        sigma_sq : Tensor of shape (n_steps + 1,)
+            The reverse variances of the chain.
+        eta : float
+            The `eta` of a `Sampler`.
+
+        Returns
+        -------
+        Solver
+            The solver.
         """
         del sigma_sq, eta
         return cls()
 
     @classmethod
     def times(cls, schedule: NoiseSchedule, k: int | None) -> list[int]:
-        """Return the k steps of a chain that are visited, or all: increasing, ending at n_steps."""
+        """Return the steps of a chain that are visited.
+
+        Parameters
+        ----------
+        schedule : NoiseSchedule
+            The noise levels of the chain.
+        k : int or None
+            The number of steps; None for all.
+
+        Returns
+        -------
+        list of int
+            The steps, increasing and ending at n_steps.
+        """
         n = schedule.n_steps
         return list(range(1, n + 1)) if k is None or k >= n else cls.few_times(schedule, k)
 
     @classmethod
     def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
-        """Return k < n_steps of a chain's steps, increasing, ending at n_steps: by default Karras' (`times.py`)."""
+        """Return k steps of a chain of more steps, by default even in s^(1/7) of the noise level s.
+
+        Parameters
+        ----------
+        schedule : NoiseSchedule
+            The noise levels of the chain.
+        k : int
+            The number of steps, below n_steps.
+
+        Returns
+        -------
+        list of int
+            The steps, increasing and ending at n_steps.
+
+        Notes
+        -----
+        Source: Karras et al. 2022, for the power.
+        """
         return karras_times(schedule, k)
 
     @classmethod
     def source(cls, k: int, n: int, eta: float) -> str:
-        """Return in words which model rows are drawn from, by k of a chain's n steps."""
+        """Return in words which model rows are drawn from.
+
+        Parameters
+        ----------
+        k : int
+            The number of visited steps.
+        n : int
+            The number of steps of the chain.
+        eta : float
+            The `eta` of a `Sampler`.
+
+        Returns
+        -------
+        str
+            The words.
+        """
         del k, n, eta
         return cls.draws_from
 
     def step(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> tuple[Tensor, float]:
-        """Return the mean of x_{t-1}, (n, d), and the factor sigma of its noise, from the visits at t, t + 1, ..."""
+        """Return the mean of x_{t-1} and the standard deviation of its noise.
+
+        Parameters
+        ----------
+        visits : sequence of Visit
+            The visits at t, t + 1, ...
+        t : int
+            The step, from t to t - 1.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        mean : Tensor of shape (n, d)
+            The mean; x_0_hat at t = 1.
+        sigma : float
+            The standard deviation; 0 at t = 1.
+        """
         if t == 1:
             return visits[0].x_0_hat, 0.0
         return self.mean(visits, t, schedule), self.sigma(t, schedule)
 
     @abstractmethod
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return the mean of x_{t-1}, (n, d), for t >= 2: linear in the points and estimates."""
+        """Return the mean of x_{t-1}, linear in the points and the estimates.
+
+        Parameters
+        ----------
+        visits : sequence of Visit
+            The visits at t, t + 1, ...; at most `n_visits` of them.
+        t : int
+            The step, t >= 2.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        Tensor of shape (n, d)
+            The mean.
+        """
 
     def sigma(self, t: int, schedule: NoiseSchedule) -> float:
-        """Return the standard deviation of the noise in x_{t-1}, for t >= 2."""
+        """Return the standard deviation of the noise in x_{t-1}.
+
+        Parameters
+        ----------
+        t : int
+            The step, t >= 2.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        float
+            The standard deviation; 0 for a deterministic solver.
+        """
         del t, schedule
         return 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Ancestral(Solver):
-    """x_s = mu_theta + sigma_t eps, a draw from p_theta(x_{t-1} | x_t).
+    """Ancestral sampling: a draw from p_theta(x_{t-1} | x_t) at each step.
 
-    `sigma_sq` is (n_steps + 1,). Source: Ho et al. 2020, Algorithm 2.
+    Its name is "ancestral". With all steps of the chain, it draws from the chain of the bound.
+
+    Parameters
+    ----------
+    sigma_sq : Tensor of shape (n_steps + 1,)
+        The reverse variances sigma_t^2.
+
+    See Also
+    --------
+    Ddim : The deterministic form of it.
+    backwalk.diffusion.p_transition : The distribution that it draws from.
+
+    Notes
+    -----
+    `x_{t-1} = mu_theta + sigma_t eps`. Source: Ho et al. 2020, Algorithm 2.
+
+    Examples
+    --------
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.diffusion import beta_variance
+    >>> from backwalk.sampling import Ancestral
+    >>> schedule = NoiseSchedule.from_beta([0.19, 0.36])
+    >>> round(Ancestral(beta_variance(schedule)).sigma(2, schedule), 4)  # sqrt(beta_2)
+    0.6
     """
 
     sigma_sq: Tensor
@@ -116,36 +290,124 @@ class Ancestral(Solver):
 
     @classmethod
     def make(cls, sigma_sq: Tensor, eta: float) -> Self:
-        """Return the solver with these reverse variances."""
+        """Return the solver with these reverse variances.
+
+        Parameters
+        ----------
+        sigma_sq : Tensor of shape (n_steps + 1,)
+            The reverse variances of the chain.
+        eta : float
+            Not used.
+
+        Returns
+        -------
+        Solver
+            The solver.
+        """
         del eta
         return cls(sigma_sq)
 
     @classmethod
     def source(cls, k: int, n: int, eta: float) -> str:
-        """Return in words which model rows are drawn from."""
+        """Return in words which model rows are drawn from.
+
+        Parameters
+        ----------
+        k : int
+            The number of visited steps.
+        n : int
+            The number of steps of the chain.
+        eta : float
+            The `eta` of a `Sampler`.
+
+        Returns
+        -------
+        str
+            The words.
+        """
         del eta
         if k < n:
             return f"{_shorter_chain(k)} with its own reverse variances, without the decoder's noise"
         return "the chain p_theta of the bound, without the decoder's noise"
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return mu_theta, the mean of q(x_{t-1} | x_t, x_0) at x_0_hat. Source: Ho et al. 2020, Eq. 7."""
+        """Return mu_theta, the mean of q(x_{t-1} | x_t, x_0) at x_0_hat.
+
+        Parameters
+        ----------
+        visits : sequence of Visit
+            The visits at t, t + 1, ...
+        t : int
+            The step, t >= 2.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        Tensor of shape (n, d)
+            The mean.
+
+        Notes
+        -----
+        Source: Ho et al. 2020, Eq. 7.
+        """
         x_t, x_0_hat = visits[0]
         return float(schedule.x_t_weight[t]) * x_t + float(schedule.x_0_weight[t]) * x_0_hat
 
     def sigma(self, t: int, schedule: NoiseSchedule) -> float:
-        """Return sigma_t."""
+        """Return sigma_t.
+
+        Parameters
+        ----------
+        t : int
+            The step, t >= 2.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        float
+            The standard deviation.
+        """
         del schedule
         return math.sqrt(float(self.sigma_sq[t]))
 
 
 @dataclass(frozen=True)
 class Ddim(Solver):
-    """x_s = a_s x_0_hat + sqrt(b_s^2 - sigma^2) eps_theta + sigma eps, with sigma^2 = eta^2 beta_tilde_t.
+    """DDIM: from x_0_hat and eps_theta, with a share of fresh noise.
 
-    eta = 0 is deterministic: an Euler step of the probability-flow ODE in the noise level b / a, where it reads
-    d(x_t / a) / d(b / a) = eps_theta. eta = 1 is the ancestral step with beta_tilde. Raises InvalidInput for an eta
-    outside [0, 1]. Source: Song, Meng & Ermon 2021 (DDIM), Eq. 12 and 16.
+    Its name is "ddim". eta = 0 is deterministic, and eta = 1 is the ancestral step with beta_tilde.
+
+    Parameters
+    ----------
+    eta : float, default=0.0
+        The share of fresh noise, in [0, 1].
+
+    Raises
+    ------
+    InvalidInput
+        For an eta outside [0, 1].
+
+    See Also
+    --------
+    Ancestral : Draws from p_theta.
+    Multistep : A deterministic solver of third order.
+
+    Notes
+    -----
+    `x_s = a_s x_0_hat + sqrt(b_s^2 - sigma^2) eps_theta + sigma eps` with s = t - 1, a = sqrt(alpha_bar), b = sqrt(1 -
+    alpha_bar) and `sigma^2 = eta^2 beta_tilde_t`. With eta = 0 this is an Euler step of the probability-flow ODE in the
+    noise level b / a, where it reads `d(x_t / a) / d(b / a) = eps_theta`.
+
+    Source: Song, Meng & Ermon 2021 (DDIM), Eq. 12 and 16.
+
+    Examples
+    --------
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.sampling import Ddim
+    >>> Ddim().sigma(2, NoiseSchedule.linear(10)), round(Ddim(eta=1.0).sigma(2, NoiseSchedule.linear(10)), 4)
+    (0.0, 0.0275)
     """
 
     eta: float = 0.0
@@ -157,13 +419,41 @@ class Ddim(Solver):
 
     @classmethod
     def make(cls, sigma_sq: Tensor, eta: float) -> Self:
-        """Return the solver with this eta."""
+        """Return the solver with this eta.
+
+        Parameters
+        ----------
+        sigma_sq : Tensor of shape (n_steps + 1,)
+            Not used.
+        eta : float
+            The share of fresh noise.
+
+        Returns
+        -------
+        Solver
+            The solver.
+        """
         del sigma_sq
         return cls(eta)
 
     @classmethod
     def source(cls, k: int, n: int, eta: float) -> str:
-        """Return in words which model rows are drawn from."""
+        """Return in words which model rows are drawn from.
+
+        Parameters
+        ----------
+        k : int
+            The number of visited steps.
+        n : int
+            The number of steps of the chain.
+        eta : float
+            The `eta` of a `Sampler`.
+
+        Returns
+        -------
+        str
+            The words.
+        """
         if eta == 0.0:
             return super().source(k, n, eta)
         if eta < 1.0:
@@ -172,20 +462,66 @@ class Ddim(Solver):
         return f"{chain} with the reverse variance beta_tilde, without the decoder's noise"
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return a_s x_0_hat + sqrt(b_s^2 - sigma^2) eps_theta, with eps_theta = (x_t - a_t x_0_hat) / b_t."""
+        """Return a_s x_0_hat + sqrt(b_s^2 - sigma^2) eps_theta.
+
+        Parameters
+        ----------
+        visits : sequence of Visit
+            The visits at t, t + 1, ...
+        t : int
+            The step, t >= 2.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        Tensor of shape (n, d)
+            The mean.
+        """
         x_t, x_0_hat = visits[0]
         (a_s, b_s), (a_t, b_t) = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t)
         eps_theta = (x_t - a_t * x_0_hat) / b_t
         return a_s * x_0_hat + math.sqrt(max(b_s**2 - self.sigma(t, schedule) ** 2, 0.0)) * eps_theta
 
     def sigma(self, t: int, schedule: NoiseSchedule) -> float:
-        """Return eta sqrt(beta_tilde_t)."""
+        """Return eta sqrt(beta_tilde_t).
+
+        Parameters
+        ----------
+        t : int
+            The step, t >= 2.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        float
+            The standard deviation.
+        """
         return self.eta * math.sqrt(float(schedule.beta_tilde[t]))
 
 
 @dataclass(frozen=True)
 class Distilled(Ddim):
-    """One step from x_N to the x_0 that a student returns; see `backwalk.fit.distil`."""
+    """One step from x_N to the x_0 that a student returns.
+
+    Its name is "distilled". It needs a model with a student, which `Diffusion.distil` adds.
+
+    Parameters
+    ----------
+    eta : float, default=0.0
+        Not used.
+
+    See Also
+    --------
+    backwalk.Diffusion.distil : The training of a student.
+
+    Examples
+    --------
+    >>> from backwalk.sampling import Distilled
+    >>> Distilled.most_evaluations
+    1
+    """
 
     name = "distilled"
     default_evaluations = most_evaluations = 1
@@ -196,17 +532,51 @@ class Distilled(Ddim):
 
 @dataclass(frozen=True)
 class DpmSolver(Solver):
-    """DPM-Solver++(2M): the exponential integrator in lambda, with the denoiser extrapolated from two steps.
+    """DPM-Solver++(2M): an exponential integrator of second order.
 
-    x_s = (b_s / b_t) x_t + a_s (1 - e^{-h}) D with D = D_t + (D_t - D_{t+1}) / (2r), where D_t is x_0_hat at t and
-    r = h_{t+1} / h; in the first step D = D_t. Source: Lu et al. 2022, "DPM-Solver++".
+    Its name is "dpm++2m". It is deterministic.
+
+    See Also
+    --------
+    Multistep : A deterministic solver of third order.
+    Ddim : A solver of first order.
+
+    Notes
+    -----
+    `x_s = (b_s / b_t) x_t + a_s (1 - e^{-h}) D` with `D = D_t + (D_t - D_{t+1}) / (2r)`. D_t is x_0_hat at t,
+    lambda = log_snr / 2, h = lambda_s - lambda_t, and r the rise of the step before over h. In the first step D = D_t.
+
+    Source: Lu et al. 2022, "DPM-Solver++".
+
+    Examples
+    --------
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.sampling import DpmSolver, mean_weights
+    >>> x_t, x_0_hat = mean_weights(DpmSolver(), 5, NoiseSchedule.linear(10), 2)
+    >>> round(x_t[1], 4), x_0_hat[0] > 0.0 > x_0_hat[1]
+    (0.0, True)
     """
 
     name = "dpm++2m"
     n_visits = 2
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return x_s."""
+        """Return x_s.
+
+        Parameters
+        ----------
+        visits : sequence of Visit
+            The visits at t, t + 1, ...
+        t : int
+            The step, t >= 2.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        Tensor of shape (n, d)
+            The mean.
+        """
         (a_s, b_s), (_, b_t), h = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t), _rise(schedule, t)
         x_t, estimate = visits[0]
         if len(visits) > 1:
@@ -217,16 +587,31 @@ class DpmSolver(Solver):
 
 @dataclass(frozen=True)
 class Multistep(Solver):
-    """Adams' methods for the probability-flow ODE, in the angle theta: predict, then correct.
+    """Adams' methods for the probability-flow ODE in the angle: predict, then correct.
 
+    Its name is "multistep". It is deterministic, of third order, and the best with 6 to 14 evaluations. A model fits
+    its steps to its own denoiser.
+
+    See Also
+    --------
+    StochasticMultistep : The default, with noise.
+    DpmSolver : A deterministic solver of second order.
+
+    Notes
+    -----
     With x_t = cos(theta) x_0 + sin(theta) eps the ODE reads dx / dtheta = v, and v is 0 where data of unit variance
     stay as they are. It is smooth, and theta runs from pi / 2 (noise alone) to 0 (clean data), so few steps suffice:
-    x_s = x_t + int v dtheta, with v the straight line through its last two values (Bashforth). Once v is known at the
+    `x_s = x_t + int v dtheta`, with v the straight line through its last two values (Bashforth). Once v is known at the
     end of a step, the step is repeated with the parabola through it and the two values before (Moulton), at no further
-    evaluation: the order becomes 3. (Predicting by the parabola as well is better on smooth paths and worse where paths
-    diverge.)
+    evaluation.
 
     Source: Salimans & Ho 2022 for v and the angle; Zhao et al. 2023 for correcting with the evaluation at hand.
+
+    Examples
+    --------
+    >>> from backwalk.sampling import Multistep
+    >>> Multistep.n_visits, Multistep.default_evaluations
+    (3, 20)
     """
 
     name = "multistep"
@@ -234,7 +619,22 @@ class Multistep(Solver):
     n_visits = 3
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return x_s, with v = (a x_t - x_0_hat) / b at every visit."""
+        """Return x_s, with v = (a x_t - x_0_hat) / b at each visit.
+
+        Parameters
+        ----------
+        visits : sequence of Visit
+            The visits at t, t + 1, ...
+        t : int
+            The step, t >= 2.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        Tensor of shape (n, d)
+            The mean.
+        """
         lambdas = [half_log_snr(schedule, t + k) for k in range(len(visits))]
         scales = [signal_and_noise(schedule, t + k) for k in range(len(visits))]
         v = [(a * x_t - x_0_hat) / b for (x_t, x_0_hat), (a, b) in zip(visits, scales, strict=True)]
@@ -254,20 +654,41 @@ class Multistep(Solver):
 
 @dataclass(frozen=True)
 class StochasticMultistep(Solver):
-    """Adams' method for a reverse SDE, of second order in the moments, with the denoiser extrapolated in the angle.
+    """Adams' method for a reverse SDE, with the denoiser extrapolated in the angle.
 
-    There is a reverse SDE for each `noise` >= 0, the variance of its fresh noise relative to Song's; 0 is the
-    probability-flow ODE. All have q's marginals. Noise reduces the effect of earlier errors, but needs more steps. With
-    rate = 1 + noise,
+    Its name is "multistep-sde", and it is the default. It is of second order in the moments.
 
-        x_s = (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-rate h}) D + b_s sqrt(1 - e^{-2 noise h}) eps,
+    Parameters
+    ----------
+    noise : float, default=0.5
+        The variance of the fresh noise relative to Song's reverse SDE, >= 0. 0 is the probability-flow ODE. Noise
+        reduces the effect of earlier errors, but needs more steps.
 
-    where D is the mean of x_0_hat over the step, weighted by e^{-rate (lambda_s - lambda)}. Between visits, x_0_hat is
-    taken as the straight line in theta through the last two estimates, and in the first step as the last one. (A line
-    in lambda would extrapolate too far, as steps at both ends of the chain are long in lambda.)
+    Raises
+    ------
+    InvalidInput
+        For a noise that is negative or not finite.
 
-    Raises InvalidInput for a noise that is negative or not finite. Source: Xue et al. 2023, "SA-Solver", where `noise`
-    is tau^2 and lines are in lambda.
+    See Also
+    --------
+    Multistep : The deterministic solver.
+    Ancestral : Draws from p_theta.
+
+    Notes
+    -----
+    All these SDEs have the marginals of q. With rate = 1 + noise, `x_s = (b_s / b_t) e^{-noise h} x_t + a_s (1 -
+    e^{-rate h}) D + b_s sqrt(1 - e^{-2 noise h}) eps`, where D is the mean of x_0_hat over the step, weighted by
+    `e^{-rate (lambda_s - lambda)}`. Between visits x_0_hat is the straight line in theta through the last two
+    estimates, and in the first step the last one. (A line in lambda would extrapolate too far, as steps at both ends of
+    the chain are long in lambda.)
+
+    Source: Xue et al. 2023, "SA-Solver", where `noise` is tau^2 and lines are in lambda.
+
+    Examples
+    --------
+    >>> from backwalk.sampling import StochasticMultistep
+    >>> StochasticMultistep().noise
+    0.5
     """
 
     noise: float = 0.5
@@ -283,11 +704,39 @@ class StochasticMultistep(Solver):
 
     @classmethod
     def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
-        """Return k times that are even in theta^0.4."""
+        """Return k times that are even in theta^0.4.
+
+        Parameters
+        ----------
+        schedule : NoiseSchedule
+            The noise levels of the chain.
+        k : int
+            The number of steps.
+
+        Returns
+        -------
+        list of int
+            The steps, increasing and ending at n_steps.
+        """
         return spread_times(angle_places(schedule), k)
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-rate h}) D."""
+        """Return (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-rate h}) D.
+
+        Parameters
+        ----------
+        visits : sequence of Visit
+            The visits at t, t + 1, ...
+        t : int
+            The step, t >= 2.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        Tensor of shape (n, d)
+            The mean.
+        """
         (a_s, b_s), (_, b_t), h = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t), _rise(schedule, t)
         x_t, estimate = visits[0]
         rate = 1.0 + self.noise
@@ -298,7 +747,20 @@ class StochasticMultistep(Solver):
         return b_s / b_t * math.exp(-self._noise_times(h)) * x_t - a_s * math.expm1(-rate * h) * estimate
 
     def sigma(self, t: int, schedule: NoiseSchedule) -> float:
-        """Return b_s sqrt(1 - e^{-2 noise h})."""
+        """Return b_s sqrt(1 - e^{-2 noise h}).
+
+        Parameters
+        ----------
+        t : int
+            The step, t >= 2.
+        schedule : NoiseSchedule
+            The noise levels of the visited steps.
+
+        Returns
+        -------
+        float
+            The standard deviation.
+        """
         _, b_s = signal_and_noise(schedule, t - 1)
         return b_s * math.sqrt(-math.expm1(-2.0 * self._noise_times(_rise(schedule, t))))
 
@@ -307,10 +769,34 @@ class StochasticMultistep(Solver):
 
 
 def mean_weights(solver: Solver, t: int, schedule: NoiseSchedule, n_visits: int) -> tuple[list[float], list[float]]:
-    """Return the factors of each visit's x_t and x_0_hat in a solver's mean, newest first.
+    """Return a solver's mean as factors of the points and estimates.
 
     As the mean is linear, they are its values for unit vectors.
 
+    Parameters
+    ----------
+    solver : Solver
+        The solver.
+    t : int
+        The step.
+    schedule : NoiseSchedule
+        The noise levels of the visited steps.
+    n_visits : int
+        The number of visits.
+
+    Returns
+    -------
+    x_t : list of float
+        The factors of each visit's x_t, newest first.
+    x_0_hat : list of float
+        The factors of each visit's x_0_hat.
+
+    See Also
+    --------
+    Solver : The solvers.
+
+    Examples
+    --------
     >>> from backwalk import NoiseSchedule
     >>> from backwalk.sampling import Ddim, mean_weights
     >>> schedule = NoiseSchedule.linear(10)

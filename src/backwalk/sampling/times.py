@@ -25,9 +25,31 @@ def angle_places(schedule: NoiseSchedule, power: float = _EVEN_POWER) -> np.ndar
 
 
 def spread_times(place: np.ndarray, k: int) -> list[int]:
-    """Return k times of a chain, increasing and ending at n_steps, that are spread evenly in `place`, (n_steps,).
+    """Return k times of a chain that are spread evenly in a function of the noise level.
 
-    `place` does not fall along the chain.
+    Parameters
+    ----------
+    place : ndarray of shape (n_steps,)
+        The function at t = 1..n_steps. It does not fall.
+    k : int
+        The number of times.
+
+    Returns
+    -------
+    list of int
+        The times, increasing and ending at n_steps.
+
+    See Also
+    --------
+    Solver.few_times : Where a solver of your own uses it.
+    backwalk.diffusion.evenly_spaced : Times that are even in t.
+
+    Examples
+    --------
+    >>> from backwalk import NoiseSchedule
+    >>> from backwalk.sampling import spread_times
+    >>> spread_times(NoiseSchedule.linear(100).noise_level[1:].numpy(), 4)
+    [1, 42, 75, 100]
     """
     targets = np.linspace(place[0], place[-1], k) if k > 1 else place[-1:]
     above = np.searchsorted(place, targets).clip(max=len(place) - 1)

@@ -42,7 +42,7 @@ class Order:
 
     See Also
     --------
-    Diffusion : Its parameter `rules`.
+    backwalk.Diffusion : Its parameter `rules`.
     Total : A column that is a sum of others.
 
     Examples
@@ -91,7 +91,7 @@ class Total:
 
     See Also
     --------
-    Diffusion : Its parameter `rules`.
+    backwalk.Diffusion : Its parameter `rules`.
     Computed : A column that is a function of another.
 
     Examples
@@ -156,7 +156,7 @@ class Computed:
 
     See Also
     --------
-    Diffusion : Its parameter `rules`.
+    backwalk.Diffusion : Its parameter `rules`.
     Total : A column that is a sum of others.
 
     Examples
@@ -220,7 +220,7 @@ class Combinations:
 
     See Also
     --------
-    Diffusion : Its parameter `rules`.
+    backwalk.Diffusion : Its parameter `rules`.
     Order : An order of two numbers.
 
     Examples

@@ -14,28 +14,67 @@ MOST_UPDATE_EVERY = 4  # the most steps in which Muon moves a matrix once, by as
 
 @dataclass(frozen=True)
 class Training:
-    """The settings of a training run.
+    """The settings of a training run, for `Diffusion(training=...)`.
 
-    `batch_size`: rows per step; with fewer rows than that, each row occurs with several noises.
-    `learning_rate`: Adam's greatest learning rate.
-    `max_steps` or `n_epochs`: the length; one epoch is n // batch_size steps, as the last short batch is dropped.
-    `hidden_rate`: Muon's greatest rate, for the square matrices of residual blocks; with None, Adam trains them too.
-    `outer_decay`: each step shrinks the weights that Adam trains by the share rate x `outer_decay`.
-    `input_ridge`: the penalty (`input_ridge` / 2) |W|^2 of the weights W of each member's first layer, in a `Residual`
-    network. Recorded losses leave it out; other networks have none.
-    `embedding_decay`: the same for the weights of an embedding, beside `outer_decay`.
-    `weight_decay`: each time Muon moves a matrix, it first shrinks it by the share rate x `weight_decay`.
-    `overfitting_decay`: a larger `weight_decay`, from the first validation on at which the weights are worse on the
-    held-out rows than the best by a standard error of the difference.
-    `bfloat16`: round the factors of the matrix products in the blocks to bfloat16, in training only; weights and sums
-    stay float32. This is faster on some devices (`fit.has_fast_bfloat16`).
-    `ema_width`: the relative width of the average of weights; None keeps the last weights.
-    `decay`: after a short warm-up the rates fall to 0 along a half cosine, and Adam's beta_2 is 0.99. Otherwise rates
-    are constant and beta_2 is 0.999, its authors' default.
-    `levels`: "log_normal", or "chain" for t uniform on 1..n_steps with L_simple as loss.
-    `patience`: end the run early, once the newest weights have been worse on the held-out rows than the best, by a
-    standard error of the difference, at this many validations in a row; there are twenty in a run, after the first
-    weights'. None trains on, and so does a run without held-out rows.
+    Each default of a fit follows from the data. Give a record where you want others.
+
+    Parameters
+    ----------
+    batch_size : int
+        The rows of a step. Of fewer rows, each occurs with several noises.
+    learning_rate : float
+        Adam's greatest learning rate.
+    max_steps : int, optional
+        The number of training steps. Give this or `n_epochs`.
+    n_epochs : int, optional
+        The number of epochs, of n // batch_size steps each, as the last short batch is dropped.
+    hidden_rate : float, optional
+        Muon's greatest rate, for the square matrices of residual blocks. With None, Adam trains them too.
+    weight_decay : float, default=0.0
+        Each time Muon moves a matrix, it first shrinks it by the share rate x `weight_decay`.
+    overfitting_decay : float, default=0.0
+        A larger `weight_decay` than before, from the first validation on at which the weights are worse on the held-out
+        rows than the best by a standard error of the difference.
+    outer_decay : float, default=0.0
+        Each step shrinks the weights that Adam trains by the share rate x `outer_decay`.
+    input_ridge : float, default=0.0
+        The penalty (`input_ridge` / 2) W^2, summed over the weights W of each member's first layer, in a `Residual`
+        network. Recorded losses leave it out; other networks have none.
+    embedding_decay : float, default=0.0
+        As `outer_decay`, for the weights of an embedding, beside it.
+    bfloat16 : bool, default=False
+        Whether the factors of the matrix products in the blocks are rounded to bfloat16, in training only. Weights and
+        sums stay float32. This is faster on some devices.
+    ema_width : float or None, default=0.05
+        The relative width of the average of weights; None keeps the last weights.
+    decay : bool, default=True
+        Whether the rates fall to 0 along a half cosine after a short warm-up, with Adam's beta_2 at 0.99. Otherwise
+        rates are constant and beta_2 is 0.999.
+    levels : {"log_normal", "chain"}, default="log_normal"
+        The distribution of noise levels. "chain" is t uniform on 1..n_steps, with L_simple as loss.
+    patience : int, optional
+        The run ends early once the newest weights have been worse on the held-out rows than the best, by a standard
+        error of the difference, at this many validations in a row. There are twenty in a run, after the first weights'.
+        None trains on, and so does a run without held-out rows.
+
+    Raises
+    ------
+    InvalidInput
+        For a number out of range, and unless exactly one length is given.
+
+    See Also
+    --------
+    backwalk.Diffusion : The estimator.
+    backwalk.training.History : The record of a run.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion, Training
+    >>> from backwalk.datasets import two_moons
+    >>> training = Training(batch_size=100, learning_rate=0.01, max_steps=20)
+    >>> model = Diffusion(training=training, verbose=False, random_state=0).fit(two_moons().sample(200, random_state=0))
+    >>> model.model_.history.n_steps
+    20
     """
 
     batch_size: int
@@ -101,15 +140,50 @@ class Training:
             )
 
     def steps_for(self, n: int) -> int:
-        """Return the number of training steps for n rows."""
+        """Return the number of training steps of a run.
+
+        Parameters
+        ----------
+        n : int
+            The number of training rows.
+
+        Returns
+        -------
+        int
+            `max_steps`, or `n_epochs` in steps.
+        """
         return self.max_steps if self.max_steps is not None else (self.n_epochs or 0) * self.steps_an_epoch(n)
 
     def steps_an_epoch(self, n: int) -> int:
-        """Return the number of whole batches in n rows, or 1 for fewer rows than a batch."""
+        """Return the number of training steps of an epoch.
+
+        Parameters
+        ----------
+        n : int
+            The number of training rows.
+
+        Returns
+        -------
+        int
+            The number of whole batches, or 1 for fewer rows than a batch.
+        """
         return max(1, n // self.batch_size)
 
     def rate_at(self, step: int, progress: float) -> float:
-        """Return the factor of the learning rates at a step, counted from 0, and a progress in 0..1."""
+        """Return the factor of the learning rates at a training step.
+
+        Parameters
+        ----------
+        step : int
+            The step, counted from 0.
+        progress : float
+            The share of the run that is done, from 0 to 1.
+
+        Returns
+        -------
+        float
+            The factor.
+        """
         if not self.decay:
             return 1.0
         warm_up = min(1.0, max((step + 1) / WARM_UP_STEPS, progress / WARM_UP_SHARE))

@@ -36,7 +36,37 @@ _OF_TABLES: Mapping[str, Callable[..., FittedDensity]] = MappingProxyType(
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """A baseline fitted to the training rows of a model; `asinh` is False without the model's asinh transforms."""
+    """A baseline fitted to the training rows of a model.
+
+    `fit_baseline` makes it.
+
+    Parameters
+    ----------
+    kind : str
+        The kind, as in `fit_baseline`.
+    fitted : FittedDensity
+        The density of the features.
+    features : FeatureMap
+        The features of rows.
+    schema : Schema
+        The columns of the table.
+    asinh : bool, default=True
+        Whether numbers with heavy tails have the model's asinh transform.
+
+    See Also
+    --------
+    fit_baseline : The function that fits it.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion
+    >>> from backwalk.assess import fit_baseline
+    >>> from backwalk.datasets import two_moons
+    >>> X = two_moons().sample(100, random_state=0)
+    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(X)
+    >>> fit_baseline("gaussian-mixture", X, model.model_).sample(5, random_state=0).shape
+    (5, 2)
+    """
 
     kind: str
     fitted: FittedDensity
@@ -50,9 +80,19 @@ class Baseline:
         return self.fitted.name
 
     def log_prob_of_rows(self, rows: Rows, *, stream: Stream) -> Rows:
-        """Return ln p of rows (n, d) in the user's units, nats, as the model's: probabilities of levels and integers.
+        """Return the log-density of rows.
 
-        The stream gives the places at which integers are integrated over their cells.
+        Parameters
+        ----------
+        rows : ndarray of shape (n, d)
+            The rows, in the user's units.
+        stream : Stream
+            The places at which integers are integrated over their cells.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            The log-densities, in nats: log-probabilities in levels and integers, as the model's.
         """
 
         def log_density(values: Rows) -> Rows:
@@ -62,19 +102,71 @@ class Baseline:
         return log_prob_of_rows(log_density, self.features.codec, rows, stream=stream)
 
     def sample_rows(self, n: int, stream: Stream) -> Rows:
-        """Return n rows in the user's units, (n, d)."""
+        """Return drawn rows as an array.
+
+        Parameters
+        ----------
+        n : int
+            The number of rows.
+        stream : Stream
+            The random numbers.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            The rows, in the user's units.
+        """
         return np.asarray(self.schema.clipped(self.features.decode(self.fitted.sample(n, stream))))
 
     def sample(self, n_samples: int, *, random_state: RandomState = None) -> Any:
-        """Return n rows as a table of the same kind as the fitted one."""
+        """Return drawn rows as a table of the same kind as the fitted one.
+
+        Parameters
+        ----------
+        n_samples : int
+            The number of rows.
+        random_state : int, NumPy generator or None, default=None
+            As in scikit-learn.
+
+        Returns
+        -------
+        ndarray or table of shape (n_samples, d)
+            The rows.
+        """
         return from_values(self.sample_rows(n_samples, as_stream(random_state)), self.schema)
 
     def refit(self, rows: Rows, model: DiffusionModel, stream: Stream) -> Baseline:
-        """Return a baseline of the same kind and encoding, fitted to other rows (n, d) in the user's units."""
+        """Return a baseline of the same kind and encoding, fitted to other rows.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (n, d)
+            The rows, in the user's units.
+        model : DiffusionModel
+            The model, which has the encoding.
+        stream : Stream
+            The random numbers.
+
+        Returns
+        -------
+        Baseline
+            The baseline.
+        """
         return _fit(self.kind, rows, model, stream, asinh=self.asinh)
 
     def code(self, model_path: str) -> str:
-        """Return the lines of Python that fit this baseline to rows X and draw rows from it."""
+        """Return the lines of Python that fit this baseline to rows X and draw rows from it.
+
+        Parameters
+        ----------
+        model_path : str
+            The model's file.
+
+        Returns
+        -------
+        str
+            The lines.
+        """
         asinh = "" if self.asinh else ", asinh=False"
         return (
             "from backwalk import Diffusion\nfrom backwalk.assess import fit_baseline\n\n"
@@ -86,12 +178,45 @@ class Baseline:
 def fit_baseline(
     kind: str, X: Any, model: DiffusionModel, *, asinh: bool = True, random_state: RandomState = 0
 ) -> Baseline:
-    """Fit a baseline to the rows that a model was fitted to.
+    """Fit a simple model with an exact density to the rows of a model's fit.
 
-    `kind` is "gaussian-mixture" or "kernel" for complete tables of numbers, "independent", "product-mixture" or "trees"
-    for any table; the model says of what kinds the columns are. `asinh=False` leaves out the asinh transform of numbers
-    with heavy tails, for the first two. The result has `sample(n_samples, random_state=...)`. Raises InvalidInput for
-    another kind, and for gaps or levels that the first two cannot take.
+    Parameters
+    ----------
+    kind : str
+        "gaussian-mixture" or "kernel" for complete tables of numbers; "independent", "product-mixture" or "trees" for
+        any table.
+    X : array-like or table of shape (n, d)
+        The rows that the model was fitted to.
+    model : DiffusionModel
+        The fitted model, `model_` of an estimator, which says of what kinds the columns are.
+    asinh : bool, default=True
+        Whether numbers with heavy tails have the model's asinh transform. Of the first two kinds only.
+    random_state : int, NumPy generator or None, default=0
+        As in scikit-learn.
+
+    Returns
+    -------
+    Baseline
+        The baseline, with `sample(n_samples, random_state=...)`.
+
+    Raises
+    ------
+    InvalidInput
+        For another kind, and for gaps or levels that the first two cannot take.
+
+    See Also
+    --------
+    assess : The comparison of a model with its baselines.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion
+    >>> from backwalk.assess import fit_baseline
+    >>> from backwalk.datasets import two_moons
+    >>> X = two_moons().sample(100, random_state=0)
+    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(X)
+    >>> fit_baseline("kernel", X, model.model_).sample(5, random_state=0).shape
+    (5, 2)
     """
     if kind not in (*_OF_NUMBERS, *_OF_TABLES):
         raise InvalidInput(f"kind should be one of {', '.join((*_OF_NUMBERS, *_OF_TABLES))}, but got {kind!r}.")

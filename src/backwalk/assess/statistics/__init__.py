@@ -7,7 +7,7 @@ posteriors, and `downstream` models trained on generated rows. `memorisation` lo
 rows, and `membership` tests whether scores tell them from other rows. Nothing here depends on a model.
 """
 
-from backwalk.assess.statistics.calibration import coverage_curve, density_ranks
+from backwalk.assess.statistics.calibration import CoverageCurve, coverage_curve, density_ranks
 from backwalk.assess.statistics.distances import (
     correlation_difference,
     coverage,
@@ -29,6 +29,7 @@ from backwalk.assess.statistics.two_sample import boosting, c2st, neighbours
 from backwalk.estimates import Estimate, mean_estimate
 
 __all__ = [
+    "CoverageCurve",
     "Estimate",
     "Figure",
     "RealPairs",

@@ -174,11 +174,38 @@ def interval_coverage(ranks: ArrayLike, probability: float) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class CoverageCurve:
-    """The share of rows whose truth lies in the region of each level, of `n_rows` rows: (L,) each.
+    """How often a posterior's regions of each level hold the truth.
 
-    With exact posteriors `coverage` is `levels`, and lies in `low`..`high` at one level in 95 % of cases. `deviation`
-    is the largest difference of the two over all levels, `limit` what it exceeds in 5 % of cases, and `p_value` the
-    probability of a larger one.
+    It stands beside what exact posteriors would show.
+
+    Parameters
+    ----------
+    levels : ndarray of shape (L,)
+        The levels of the regions.
+    coverage : ndarray of shape (L,)
+        The share of rows whose truth lies in the region; `levels` itself for exact posteriors.
+    low : ndarray of shape (L,)
+        The lower end of the central 95 % of the share, for exact posteriors and one level.
+    high : ndarray of shape (L,)
+        The upper end.
+    n_rows : int
+        The number of rows.
+    deviation : float
+        The largest difference of `coverage` and `levels`.
+    limit : float
+        What the deviation exceeds in 5 % of cases, for exact posteriors.
+    p_value : float
+        The probability of a larger deviation, for exact posteriors.
+
+    See Also
+    --------
+    coverage_curve : The function that computes it.
+
+    Examples
+    --------
+    >>> from backwalk.assess.statistics import coverage_curve
+    >>> coverage_curve([0.1, 0.3, 0.5, 0.7, 0.9]).n_rows
+    5
     """
 
     levels: Rows
@@ -192,8 +219,28 @@ class CoverageCurve:
 
 
 def coverage_curve(ranks: ArrayLike) -> CoverageCurve:
-    """Return how often regions hold the truth, from the level of the smallest that does, (n,) in (0, 1).
+    """Return how often a posterior's regions hold the truth.
 
+    Parameters
+    ----------
+    ranks : array-like of shape (n,)
+        The level of the smallest region that holds the truth of each row, in (0, 1).
+
+    Returns
+    -------
+    CoverageCurve
+        The shares by level, with what exact posteriors would show.
+
+    See Also
+    --------
+    density_ranks : Ranks by the posterior's own density.
+
+    Notes
+    -----
+    Source: Hermans et al. 2022 (expected coverage).
+
+    Examples
+    --------
     >>> from backwalk.assess.statistics import coverage_curve
     >>> curve = coverage_curve([0.1, 0.3, 0.5, 0.7, 0.9])
     >>> float(curve.coverage[20]), round(curve.deviation, 6)
@@ -209,11 +256,28 @@ def coverage_curve(ranks: ArrayLike) -> CoverageCurve:
 
 
 def density_ranks(of_draws: ArrayLike, of_truth: ArrayLike, *, stream: Stream) -> Rows:
-    """Return the level of the smallest highest-density region that holds the truth, (n,).
+    """Return the level of the smallest highest-density region that holds the truth.
 
-    From log-densities of m draws, (n, m), and of the truth, (n,), -inf where it cannot be: the level is then the
-    largest.
+    Parameters
+    ----------
+    of_draws : array-like of shape (n, m)
+        The log-densities of m draws of each row's posterior.
+    of_truth : array-like of shape (n,)
+        The log-densities of the true parameters; -inf where they cannot be, whose level is the largest.
+    stream : Stream
+        The random numbers that place the truth among the draws.
 
+    Returns
+    -------
+    ndarray of shape (n,)
+        The levels, uniform on (0, 1) for exact posteriors.
+
+    See Also
+    --------
+    coverage_curve : How often regions hold the truth.
+
+    Examples
+    --------
     >>> from backwalk.assess.statistics import density_ranks
     >>> from backwalk.streams import Stream
     >>> bool(density_ranks([[1.0, 2.0, 3.0]], [2.5], stream=Stream(0))[0] < 0.5)

@@ -34,12 +34,40 @@ def wasserstein_1d(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:
 
 
 def sliced_wasserstein(x: ArrayLike, y: ArrayLike, *, n_projections: int = 128, stream: Stream) -> float:
-    """Return the sliced Wasserstein-1 distance: the mean over random directions of W1 of the projected points.
+    """Return the sliced Wasserstein-1 distance of two sets of rows.
 
-    SW1 = E_theta W1(<theta, x>, <theta, y>), theta uniform on the unit sphere. Source: Bonneel et al. 2015.
-    x (n, d), y (m, d); the directions are a function of the stream alone, so that a model and its null can share them.
-    Returns the unit of the columns. Raises InvalidInput for points that are not finite rows of the same space.
+    Parameters
+    ----------
+    x : array-like of shape (n, d)
+        The first set.
+    y : array-like of shape (m, d)
+        The second set.
+    n_projections : int, default=128
+        The number of random directions.
+    stream : Stream
+        The directions, which depend on it alone: a model and its null can share them.
 
+    Returns
+    -------
+    float
+        The mean over the directions of W1 of the projected points, in the unit of the columns.
+
+    Raises
+    ------
+    InvalidInput
+        For points that are not finite rows of the same space.
+
+    See Also
+    --------
+    compare : The distance beside its null.
+    energy_distance : Another distance.
+
+    Notes
+    -----
+    `SW1 = E_theta W1(<theta, x>, <theta, y>)`, with theta uniform on the unit sphere. Source: Bonneel et al. 2015.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> from backwalk.assess.statistics import sliced_wasserstein
     >>> from backwalk.streams import Stream
@@ -56,14 +84,38 @@ def sliced_wasserstein(x: ArrayLike, y: ArrayLike, *, n_projections: int = 128, 
 
 
 def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
-    """Return the energy distance 2 E|X - Y| - E|X - X'| - E|Y - Y'|, from all pairs of rows.
+    """Return the energy distance of two sets of rows.
 
-    The pairs of a row with itself are left out of the last two means (the U-statistic), so that it is zero on average
-    for equal densities, and sometimes negative. Source: Szekely and Rizzo 2013.
+    It is 0 on average for equal densities, and sometimes negative. Time is O(n m d).
 
-    x (n, d), y (m, d) with n, m >= 2. Time is O(n m d): of many rows, give `random_rows(x, 10_000, stream=...)`.
-    Returns the unit of the columns. Raises InvalidInput as above.
+    Parameters
+    ----------
+    x : array-like of shape (n, d)
+        The first set, of 2 rows at least.
+    y : array-like of shape (m, d)
+        The second set, of 2 rows at least.
 
+    Returns
+    -------
+    float
+        `2 E|X - Y| - E|X - X'| - E|Y - Y'|`, in the unit of the columns.
+
+    Raises
+    ------
+    InvalidInput
+        For points that are not finite rows of the same space.
+
+    See Also
+    --------
+    compare : The distance beside its null.
+    sliced_wasserstein : A distance that takes less time.
+
+    Notes
+    -----
+    The pairs of a row with itself are left out of the last two means (the U-statistic). Source: Szekely and Rizzo 2013.
+
+    Examples
+    --------
     >>> from backwalk.assess.statistics import energy_distance
     >>> energy_distance([[0.0], [2.0]], [[1.0], [3.0]])
     -1.0
@@ -76,10 +128,31 @@ def energy_distance(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def marginal_ks(x: ArrayLike, y: ArrayLike) -> NDArray[np.float64]:
-    """Return the Kolmogorov-Smirnov distance sup |F_x - F_y| of each column: (d,), in [0, 1].
+    """Return the Kolmogorov-Smirnov distance of each column of two sets of rows.
 
-    x (n, d), y (m, d). Raises InvalidInput for points that are not finite rows of the same space.
+    Parameters
+    ----------
+    x : array-like of shape (n, d)
+        The first set.
+    y : array-like of shape (m, d)
+        The second set.
 
+    Returns
+    -------
+    ndarray of shape (d,)
+        `sup |F_x - F_y|` of each column, in [0, 1].
+
+    Raises
+    ------
+    InvalidInput
+        For points that are not finite rows of the same space.
+
+    See Also
+    --------
+    correlation_difference : A statistic of pairs of columns.
+
+    Examples
+    --------
     >>> from backwalk.assess.statistics import marginal_ks
     >>> marginal_ks([[0.0, 0.0], [1.0, 1.0]], [[0.0, 5.0], [1.0, 6.0]]).tolist()
     [0.0, 1.0]
@@ -100,9 +173,34 @@ def correlation_matrix(x: ArrayLike) -> NDArray[np.float64]:
 
 
 def correlation_difference(x: ArrayLike, y: ArrayLike) -> float:
-    """Return the mean absolute difference between the correlations of x and those of y, over pairs of columns.
+    """Return the mean absolute difference between the correlations of two sets of rows.
 
-    x (n, d), y (m, d), n, m >= 2. Returns a number in [0, 2]; 0 for a single column. Raises InvalidInput as above.
+    Parameters
+    ----------
+    x : array-like of shape (n, d)
+        The first set, of 2 rows at least.
+    y : array-like of shape (m, d)
+        The second set, of 2 rows at least.
+
+    Returns
+    -------
+    float
+        The mean over pairs of columns, in [0, 2]; 0 for a single column.
+
+    Raises
+    ------
+    InvalidInput
+        For points that are not finite rows of the same space.
+
+    See Also
+    --------
+    marginal_ks : A statistic of single columns.
+
+    Examples
+    --------
+    >>> from backwalk.assess.statistics import correlation_difference
+    >>> round(correlation_difference([[0.0, 0.0], [1.0, 1.0]], [[0.0, 1.0], [1.0, 0.0]]), 6)
+    2.0
     """
     x_rows, y_rows = as_two_sets(x, y, at_least=2)
     pairs = np.triu_indices(x_rows.shape[1], k=1)
@@ -111,15 +209,38 @@ def correlation_difference(x: ArrayLike, y: ArrayLike) -> float:
 
 
 def total_variation(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
-    """Estimate the total variation distance, the largest |P(A) - P_model(A)| of any event A, from rows drawn from p.
+    """Estimate the total variation distance of a model from the truth.
 
-    TV = integral of (p - p_model)_+ = E_p[(1 - p_model/p)_+]. That equals half the mean of |1 - p_model/p| where the
-    model puts no mass outside the support of p; unlike it, this form also counts mass that it does put there, and its
-    terms lie in [0, 1], so that no heavy tail of the ratio can spoil the mean.
+    It is the largest `|P(A) - P_model(A)|` of any event A.
 
-    `log_p_true` and `log_p_model` are (n,), nats, at the same rows. Returns a probability. Raises InvalidInput for NaN,
-    or for a row that the truth could not have given.
+    Parameters
+    ----------
+    log_p_true : array-like of shape (n,)
+        The true log-densities of rows drawn from the truth, in nats.
+    log_p_model : array-like of shape (n,)
+        The model's, at the same rows and in the same units of x.
 
+    Returns
+    -------
+    Estimate
+        A probability.
+
+    Raises
+    ------
+    InvalidInput
+        For NaN, or for a row that the truth could not have given.
+
+    See Also
+    --------
+    paired_gap : The Kullback-Leibler divergence.
+
+    Notes
+    -----
+    `TV = E_p[(1 - p_model/p)_+]`. Its terms lie in [0, 1], so that no heavy tail of the ratio can spoil the mean. It
+    also counts mass that the model puts outside the support of p.
+
+    Examples
+    --------
     >>> from backwalk.assess.statistics import total_variation
     >>> total_variation([0.0, 0.0], [0.0, -float("inf")]).value
     0.5
@@ -128,14 +249,43 @@ def total_variation(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
 
 
 def coverage(real: ArrayLike, generated: ArrayLike, k: int = 5) -> float:
-    """Return the share of real rows that have a generated row within the distance of their k-th nearest real neighbour.
+    """Return the share of real rows that have a generated row nearby.
 
-    For n real and m generated rows of the same density its mean is 1 - C(n-1, k) / C(n+m-1, k), about 1 - 2^-k for n =
-    m, as the k nearest of a row are not all real. Source: Naeem et al. 2020. Distances are Euclidean, and the ball is
-    closed, so that a copy of a repeated row covers it.
+    Nearby is within the distance of a row's k-th nearest real neighbour.
 
-    real (n, d) with n > k; generated (m, d). Returns a share in [0, 1]. Raises InvalidInput if n <= k or k < 1.
+    Parameters
+    ----------
+    real : array-like of shape (n, d)
+        The real rows, more than k.
+    generated : array-like of shape (m, d)
+        The generated rows.
+    k : int, default=5
+        The number of neighbours, at least 1.
 
+    Returns
+    -------
+    float
+        The share, in [0, 1].
+
+    Raises
+    ------
+    InvalidInput
+        If n <= k or k < 1.
+
+    See Also
+    --------
+    compare : The share beside its null.
+
+    Notes
+    -----
+    For rows of the same density its mean is `1 - C(n-1, k) / C(n+m-1, k)`, about 1 - 2^-k for n = m, as the k nearest
+    of a row are not all real. Distances are Euclidean, and the ball is closed, so that a copy of a repeated row covers
+    it.
+
+    Source: Naeem et al. 2020.
+
+    Examples
+    --------
     >>> from backwalk.assess.statistics import coverage
     >>> coverage([[0.0], [1.0], [5.0]], [[0.4]], k=1)
     0.6666666666666666

@@ -38,9 +38,31 @@ from backwalk.streams import Stream
 
 @dataclass(frozen=True)
 class RealPairs:
-    """Pairs of equally large sets of real rows, and the share of a set's rows that other pairs' sets have, too.
+    """Pairs of equally large sets of real rows, for nulls.
 
-    `overlap` is 0 for pairs that share no rows.
+    The statistic of one set of a pair against the other is the null of a model.
+
+    Parameters
+    ----------
+    pairs : tuple of pairs of ndarray of shape (n, d)
+        The pairs of sets.
+    overlap : float
+        The share of a set's rows that other pairs' sets have too: 0 for pairs that share no rows.
+
+    See Also
+    --------
+    disjoint_pairs : Pairs without a common row.
+    resampled_pairs : Pairs of random halves.
+    compare : A statistic of generated rows beside that of these pairs.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backwalk.assess.statistics import disjoint_pairs
+    >>> from backwalk.streams import Stream
+    >>> pairs = disjoint_pairs(np.zeros((100, 2)), 5, stream=Stream(0))
+    >>> pairs.n_rows, pairs.n_generated
+    (10, 50)
     """
 
     pairs: tuple[tuple[Rows, Rows], ...]
@@ -68,18 +90,66 @@ class RealPairs:
         return float((1.0 / len(self.pairs) + rho / (1.0 - rho)) ** 0.5)
 
     def head(self, n: int) -> RealPairs:
-        """Return the pairs of the first n rows of each set: all of them, if there are no more."""
+        """Return the pairs of the first rows of each set.
+
+        Parameters
+        ----------
+        n : int
+            The number of rows; of fewer, all are kept.
+
+        Returns
+        -------
+        RealPairs
+            The smaller pairs.
+        """
         n = min(n, self.n_rows)
         return RealPairs(tuple((a[:n], b[:n]) for a, b in self.pairs), self.overlap * n / self.n_rows)
 
     def columns(self, block: slice) -> RealPairs:
-        """Return the pairs of some columns alone: sets of shape (n, w)."""
+        """Return the pairs of some columns alone.
+
+        Parameters
+        ----------
+        block : slice
+            The columns.
+
+        Returns
+        -------
+        RealPairs
+            The pairs of sets of shape (n, w).
+        """
         return RealPairs(tuple((a[:, block], b[:, block]) for a, b in self.pairs), self.overlap)
 
 
 def disjoint_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPairs:
-    """Cut rows (m, d), in random order, into 2 n_pairs sets of m // (2 n_pairs) rows without a common row.
+    """Cut rows, in random order, into pairs of sets without a common row.
 
+    Parameters
+    ----------
+    rows : array-like of shape (m, d)
+        The rows, at least 4 n_pairs.
+    n_pairs : int
+        The number of pairs, at least 2.
+    stream : Stream
+        The random order.
+
+    Returns
+    -------
+    RealPairs
+        Pairs of sets of m // (2 n_pairs) rows.
+
+    Raises
+    ------
+    InvalidInput
+        For too few rows or pairs.
+
+    See Also
+    --------
+    resampled_pairs : Larger sets from few rows.
+    compare : What the pairs are for.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> from backwalk.assess.statistics import disjoint_pairs
     >>> from backwalk.streams import Stream
@@ -93,8 +163,34 @@ def disjoint_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPair
 
 
 def resampled_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPairs:
-    """Split rows (m, d) n_pairs times at random into two halves of m // 2 rows.
+    """Split rows several times at random into halves.
 
+    Parameters
+    ----------
+    rows : array-like of shape (m, d)
+        The rows, at least 4.
+    n_pairs : int
+        The number of pairs, at least 2.
+    stream : Stream
+        The random orders.
+
+    Returns
+    -------
+    RealPairs
+        Pairs of sets of m // 2 rows.
+
+    Raises
+    ------
+    InvalidInput
+        For too few rows or pairs.
+
+    See Also
+    --------
+    disjoint_pairs : Pairs that are independent.
+    compare : What the pairs are for.
+
+    Examples
+    --------
     >>> import numpy as np
     >>> from backwalk.assess.statistics import resampled_pairs
     >>> from backwalk.streams import Stream
@@ -109,7 +205,46 @@ def resampled_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPai
 
 @dataclass(frozen=True)
 class Figure:
-    """A statistic of generated rows, the same of real rows, and their difference, each with its standard error."""
+    """A statistic of generated rows, the same of real rows, and their difference, with standard errors.
+
+    The second is the null: what a perfect model would show.
+
+    Parameters
+    ----------
+    name : str
+        The name of the statistic.
+    value : float
+        The mean of the statistic of real and generated rows.
+    standard_error : float
+        Its standard error.
+    null : float
+        The mean of the statistic of real and other real rows.
+    null_standard_error : float
+        Its standard error.
+    difference : float
+        The value minus the null, taken pair by pair.
+    difference_standard_error : float
+        Its standard error.
+    unit : str
+        The unit.
+    n_rows : int
+        The number of rows in each set.
+    n_pairs : int
+        The number of pairs.
+
+    See Also
+    --------
+    compare : The function that computes it.
+    sign_that_matters : Whether a difference matters.
+
+    Examples
+    --------
+    >>> from backwalk.assess.statistics import compare, disjoint_pairs, energy_distance
+    >>> from backwalk.streams import Stream
+    >>> pairs = disjoint_pairs(Stream(0).normal(0, 400, 2).numpy(), 5, stream=Stream(1))
+    >>> compare(energy_distance, pairs, Stream(2).normal(0, 400, 2).numpy(), name="energy distance").n_rows
+    40
+    """
 
     name: str
     value: float
@@ -132,16 +267,47 @@ def compare(
     unit: str = "",
     nulls: Sequence[float] | None = None,
 ) -> Figure:
-    """Compare the mean of statistic(real, generated) with that of statistic(real, other real rows).
+    """Compare a statistic of real and generated rows with that of real and other real rows.
 
-    `statistic` takes two arrays (n, d), the real one first, and returns a number. `generated` is (m, d) with m >=
-    n_pairs * n_rows independent rows; the k-th n_rows of them meet the k-th pair. `nulls` are the statistics of the
-    real pairs, where they are known already. Returns a `Figure` in the statistic's
-    unit. Raises InvalidInput if there are too few generated rows.
+    Parameters
+    ----------
+    statistic : callable
+        A function of two arrays of shape (n, d), the real one first, that returns a number.
+    real_pairs : RealPairs
+        The pairs of real sets.
+    generated : array-like of shape (m, d)
+        Independent rows, at least `real_pairs.n_generated`. The k-th n_rows of them meet the k-th pair.
+    name : str
+        The name of the statistic.
+    unit : str, default=""
+        Its unit.
+    nulls : sequence of float, optional
+        The statistics of the real pairs, where they are known already.
 
-    >>> from backwalk.assess.statistics import compare, disjoint_pairs
+    Returns
+    -------
+    Figure
+        The means with their standard errors, in the statistic's unit.
+
+    Raises
+    ------
+    InvalidInput
+        If there are too few generated rows.
+
+    See Also
+    --------
+    disjoint_pairs : Pairs from many rows.
+    resampled_pairs : Pairs from few rows.
+
+    Notes
+    -----
+    The k-th pair of real sets is (a_k, b_k), and the k-th generated set g_k. The difference is the mean of
+    `T(a_k, g_k) - T(a_k, b_k)`, in which the effect of a_k cancels.
+
+    Examples
+    --------
+    >>> from backwalk.assess.statistics import compare, disjoint_pairs, energy_distance
     >>> from backwalk.streams import Stream
-    >>> from backwalk.assess.statistics.distances import energy_distance
     >>> pairs = disjoint_pairs(Stream(0).normal(0, 4000, 2).numpy(), 5, stream=Stream(1))
     >>> shifted = Stream(2).normal(0, pairs.n_generated, 2).numpy() + 0.3
     >>> figure = compare(energy_distance, pairs, shifted, name="energy distance")
@@ -163,12 +329,31 @@ def compare(
 
 
 def paired_gap(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
-    """Estimate KL(p || p_model) = E_p[log p(x) - log p_model(x)] over rows drawn from p, row by row.
+    """Estimate the Kullback-Leibler divergence of a model from the truth, row by row.
 
-    `log_p_true` and `log_p_model` are (n,), nats, at the same unseen rows and in the same units of x. Returns nats per
-    row; its null is 0 exactly. It is infinite if the model gives some row no density. Raises InvalidInput for NaN, or
-    for a row that the truth could not have given.
+    Parameters
+    ----------
+    log_p_true : array-like of shape (n,)
+        The true log-densities of unseen rows, in nats.
+    log_p_model : array-like of shape (n,)
+        The model's, at the same rows and in the same units of x.
 
+    Returns
+    -------
+    Estimate
+        `E_p[log p(x) - log p_model(x)]`, in nats per row. It is infinite if the model gives some row no density.
+
+    Raises
+    ------
+    InvalidInput
+        For NaN, or for a row that the truth could not have given.
+
+    See Also
+    --------
+    total_variation : Another distance of two densities.
+
+    Examples
+    --------
     >>> from backwalk.assess.statistics import paired_gap
     >>> paired_gap([-1.0, -2.0, -3.0], [-1.5, -2.0, -4.0]).value
     0.5
@@ -177,12 +362,33 @@ def paired_gap(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
 
 
 def sign_that_matters(difference: float, standard_error: float, margin: float, *, n_pairs: int | None = None) -> int:
-    """Return the sign of a difference that matters, otherwise 0: the one rule of verdict, warnings and bold numbers.
+    """Return the sign of a difference that matters, otherwise 0.
 
-    A difference matters if it is larger than its margin and larger than two standard errors, or for few pairs the
-    quantile of Student's t with the same tail. `n_pairs` is the number of pairs from which the standard error was
-    estimated; None for means over many rows.
+    A difference matters if it is larger than its margin and than two standard errors.
 
+    Parameters
+    ----------
+    difference : float
+        The difference.
+    standard_error : float
+        Its standard error.
+    margin : float
+        The smallest difference that would matter, in the same unit.
+    n_pairs : int, optional
+        The number of pairs from which the standard error was estimated. Of few pairs, the quantile of Student's t with
+        the same tail takes the place of two standard errors. None for means over many rows.
+
+    Returns
+    -------
+    int
+        -1, 0 or 1.
+
+    See Also
+    --------
+    compare : Differences with their standard errors.
+
+    Examples
+    --------
     >>> from backwalk.assess.statistics import sign_that_matters
     >>> sign_that_matters(-0.01, 0.002, 0.003, n_pairs=8), sign_that_matters(0.01, 0.005, 0.003, n_pairs=8)
     (-1, 0)

@@ -29,7 +29,31 @@ ClassifierFactory = Callable[[int, int], Any]
 
 
 def boosting(d: int, seed: int) -> Any:  # noqa: ARG001 - every factory takes d
-    """Return histogram gradient boosting with scikit-learn's defaults: fast, sharp on single columns."""
+    """Return boosted trees with scikit-learn's defaults, for `c2st`: fast, sharp on single columns.
+
+    Parameters
+    ----------
+    d : int
+        The number of columns. It is not used.
+    seed : int
+        The seed.
+
+    Returns
+    -------
+    HistGradientBoostingClassifier
+        A fresh classifier.
+
+    See Also
+    --------
+    neighbours : A classifier that is sharp on local density.
+    c2st : The test.
+
+    Examples
+    --------
+    >>> from backwalk.assess.statistics import boosting
+    >>> boosting(2, seed=0)
+    HistGradientBoostingClassifier(random_state=0)
+    """
     return HistGradientBoostingClassifier(random_state=seed)
 
 
@@ -47,21 +71,75 @@ def boosting_of(kinds: Sequence[ColumnKind]) -> ClassifierFactory:
 
 
 def neighbours(d: int, seed: int) -> Any:  # noqa: ARG001 - every factory takes both
-    """Return a vote of the 15 nearest rows on standardised columns: sharp on local density in few dimensions."""
+    """Return a vote of the 15 nearest rows, for `c2st`: sharp on local density in few dimensions.
+
+    Parameters
+    ----------
+    d : int
+        The number of columns. It is not used.
+    seed : int
+        The seed. It is not used.
+
+    Returns
+    -------
+    Pipeline
+        A fresh classifier of standardised columns.
+
+    See Also
+    --------
+    boosting : A classifier that is sharp on single columns.
+    c2st : The test.
+
+    Examples
+    --------
+    >>> from backwalk.assess.statistics import neighbours
+    >>> list(neighbours(2, seed=0).named_steps)
+    ['standardscaler', 'kneighborsclassifier']
+    """
     return make_pipeline(StandardScaler(), KNeighborsClassifier(15))
 
 
 def c2st(x: ArrayLike, y: ArrayLike, *, classifier: ClassifierFactory = boosting, stream: Stream) -> float:
-    """Return the cross-validated accuracy of a classifier trained to tell the rows of x from the rows of y.
+    """Return the accuracy of a classifier that tells two sets of rows apart (C2ST).
 
-    x and y are (n, d), with equally many rows, so that guessing has accuracy 1/2. No row may occur twice, in one set or
-    in both: a copy in the training folds would reveal the held-out row. The stream seeds folds and classifier.
-    `classifier` is one of `boosting`, `neighbours`, `boosting_of(kinds)`, or any (d, seed) -> scikit-learn classifier.
-    Cells may be NaN, for missing, where the classifier takes them, as boosted trees do.
+    An accuracy of 1/2 means that this classifier cannot separate them with this number of rows; the densities may still
+    differ.
 
-    Returns an accuracy in [0, 1]. Raises InvalidInput for unequal numbers, for fewer rows than folds, and for fewer
-    than the classifier can learn from.
+    Parameters
+    ----------
+    x : array-like of shape (n, d)
+        The first set. Cells may be NaN where the classifier takes them, as boosted trees do.
+    y : array-like of shape (n, d)
+        The second set, of as many rows. No row may occur twice, in one set or in both: a copy in the training folds
+        would reveal the held-out row.
+    classifier : callable, default=boosting
+        A function of (d, seed) that returns a scikit-learn classifier: `boosting`, `neighbours` or your own.
+    stream : Stream
+        The seed of folds and classifier.
 
+    Returns
+    -------
+    float
+        The cross-validated accuracy, in [0, 1].
+
+    Raises
+    ------
+    InvalidInput
+        For unequal numbers of rows, and for fewer than folds or the classifier need.
+
+    See Also
+    --------
+    compare : The accuracy beside its null.
+    sliced_wasserstein : A distance in the unit of the columns.
+
+    Notes
+    -----
+    For two sets of 10,000 rows of one density the accuracy has a standard deviation of about 0.004.
+
+    Source: Lopez-Paz and Oquab 2017.
+
+    Examples
+    --------
     >>> from backwalk.assess.statistics import c2st, neighbours
     >>> from backwalk.streams import Stream
     >>> x = Stream(0).normal(0, 100, 2).numpy()
