@@ -5,11 +5,13 @@ import pytest
 from tests.browser.driving import PANELS
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True, "device_scale_factor": 2}
+ZOOMED = {"viewport": {"width": 640, "height": 400}, "device_scale_factor": 2}  # 1,280 x 800 at 200 %
 LOOKS = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "phone": PHONE,
     "dark phone": {**PHONE, "color_scheme": "dark"},
+    "200 %": ZOOMED,
 }
 CONTROLS = "a[href], button, input, select, textarea, summary, [tabindex='0']"
 
@@ -96,6 +98,81 @@ def test_phone_needs_no_sideways_scroll(opened):
                 CONTROLS,
             )
             assert outside == [], name
+
+
+def seen(tab, selector):
+    """Which share of the height of an element is in the window, and not below the picture."""
+    return tab.page.locator(selector).first.evaluate("""node => {
+        const box = node.getBoundingClientRect();
+        const above = parseFloat(getComputedStyle(document.documentElement).scrollPaddingTop) || 0;
+        const isPicture = node.closest('#picture') !== null;
+        const top = Math.max(box.top, isPicture ? 0 : above), bottom = Math.min(box.bottom, innerHeight);
+        return Math.max(0, bottom - top) / box.height;
+    }""")
+
+
+@pytest.mark.parametrize("size", [PHONE, ZOOMED], ids=["phone", "200 %"])
+def test_picture_stays_in_view_beside_the_text(opened, size):
+    """Wherever the text of a panel is scrolled to, the picture, its slider and some of the text are seen."""
+    with opened(**size) as tab:
+        tab.open("p=0.5&solver=ancestral&evaluations=20")
+        for name in PANELS:
+            tab.page.click(f"#tab-{name}")
+            tab.settle()
+            tab.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+            assert seen(tab, "#stages .view") == 1.0, name
+            assert seen(tab, "#level") == 1.0, name
+            assert seen(tab, f"#panel-{name} > :last-child") > 0.9, name
+
+
+@pytest.mark.parametrize("size", [PHONE, ZOOMED], ids=["phone", "200 %"])
+def test_a_tapped_point_shows_its_numbers_and_moves_no_text_afterwards(opened, size):
+    with opened(**size) as tab:
+        tab.open("p=0.5")
+        tap = lambda x, y: tab.page.locator("#stages .view").first.click(position={"x": x, "y": y})  # noqa: E731
+        tap(100, 100)
+        tab.wait("() => document.querySelectorAll('#particle-formulas .formula').length === 4")
+        assert seen(tab, "#particle-where") == 1.0
+        assert seen(tab, "table.symbols tr") == 1.0
+        tab.page.locator("#particle-formulas .formula").nth(2).scroll_into_view_if_needed()
+        place, row = tab.page.evaluate("scrollY"), tab.page.input_value("#row")
+        tap(140, 120)
+        tab.until(lambda: tab.page.input_value("#row") != row)
+        row = tab.page.input_value("#row")
+        tab.until(lambda: f"Row {row}," in tab.tell("#particle-where"))
+        assert tab.page.evaluate("scrollY") == pytest.approx(place, abs=2)
+
+
+def test_pressing_train_shows_the_loss(opened):
+    """Without scrolling: also from the end of the settings, where the button is."""
+    for size in ({"viewport": {"width": 1280, "height": 800}}, PHONE):
+        with opened(**size) as tab:
+            tab.open("tab=train&p=0.5")
+            tab.page.wait_for_selector("#train:not([disabled])")
+            tab.small(60)
+            tab.page.evaluate("scrollTo(0, document.documentElement.scrollHeight)")
+            tab.page.click("#train")
+            tab.page.wait_for_selector("#training-chart svg")
+            assert seen(tab, "#training-chart svg") > 0.95
+            assert seen(tab, "#training-reading") == 1.0
+            tab.trained()
+
+
+def test_names_are_not_cut_and_nothing_lies_empty(opened):
+    """At 1,280 x 800: the picture begins where the header does, and selects are as wide as what is chosen."""
+    with opened(viewport={"width": 1280, "height": 800}) as tab:
+        tab.open("p=0.5")
+        left = tab.page.locator(".brand").bounding_box()["x"]
+        assert tab.page.locator("#picture").bounding_box()["x"] == pytest.approx(left, abs=2)
+        for name in ("watch", "compare", "train"):
+            tab.goto(name)
+            cut = tab.panel.evaluate("""panel => [...panel.querySelectorAll('select')].filter(node => {
+                if (!node.checkVisibility() || !node.selectedOptions.length) return false;
+                const pen = document.createElement('canvas').getContext('2d');
+                pen.font = getComputedStyle(node).font;
+                return pen.measureText(node.selectedOptions[0].text).width > node.clientWidth - 40;
+            }).map(node => node.selectedOptions[0].text)""")
+            assert cut == [], name
 
 
 def test_taps_play_step_and_pick(opened):

@@ -56,6 +56,21 @@ def test_file_answers_every_panel_that_it_shows(page):
     assert violations(page) == []
 
 
+def test_one_click_gives_the_file(tab, chromium, faults, tmp_path):
+    """It opens without a server, with the paper's step of any of its particles."""
+    tab.open("tab=code&p=0.5")
+    with tab.page.expect_download() as found:
+        tab.page.click("#export")
+    path = tmp_path / "backwalk.html"
+    found.value.save_as(path)
+    context = chromium.new_context(offline=True)
+    page = FileTab(context, path.as_uri(), faults)
+    page.open("tab=particle&p=0.5&row=3").page.wait_for_selector("table.symbols")
+    assert "The mean of the next point" in page.tell("#particle-formulas")
+    assert page.page.locator("#particle-formulas .why a").count() == 0, "there is no server that has the course"
+    context.close()
+
+
 def test_file_holds_one_document(exported):
     text = exported.read_text(encoding="utf-8")
     assert "http-equiv" in text

@@ -205,3 +205,20 @@ def test_terms_of_a_long_chain_are_of_the_visits_before(tab):
     before = step["past"][0]["t"]
     assert before not in [step["t"] for step in steps]
     assert f"({before})" in re.sub(r"\s", "", tab.tell("#particle-formulas"))
+
+
+@pytest.mark.parametrize("p", ["0.1", "0.3", "0.5", "0.8"])
+def test_labels_cover_no_label_and_no_mark(tab, p):
+    tab.open(f"tab=particle&row=3&p={p}")
+    tab.page.wait_for_selector("table.symbols")
+    tab.wait("async () => (await import('/static/session.js')).session.stages[0].labels.length > 4")
+    labels = tab.page.evaluate("async () => (await import('/static/session.js')).session.stages[0].labels")
+    spots = tab.page.evaluate("async () => (await import('/static/session.js')).session.stages[0].spots")
+    for i, one in enumerate(labels):
+        for other in labels[i + 1 :]:
+            wide = min(one["right"], other["right"]) - max(one["left"], other["left"])
+            high = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
+            assert min(wide, high) <= 1, (one["text"], other["text"])
+        for spot in spots:
+            inside = one["left"] < spot["x"] < one["right"] and one["top"] < spot["y"] < one["bottom"]
+            assert not inside or spot["symbol"] == "eps_theta", (one["text"], spot)

@@ -73,6 +73,7 @@ export class Stage {
     this.background = null; // a function (pen, place, size) that draws under the points
     this.marks = [];
     this.spots = []; // where marks were drawn, in pixels
+    this.labels = []; // and their labels: {text, left, right, top, bottom}
     this.lit = null;
     this.faded = false;
     this.isStandardised = false; // whether ticks are in encoded units
@@ -251,6 +252,7 @@ export class Stage {
   // A step is often too short to see: then a round window shows its marks enlarged.
   drawMarks(pen) {
     this.spots = [];
+    this.labels = [];
     const [x0, x1] = this.limits, near = this.marks.filter((mark) => mark.isNear), current = this.marks.find((mark) => mark.symbol === "x_t");
     const reach = 1.35 * Math.max(0, ...near.map(({ at, radius = 0 }) => Math.hypot(at[0] - current.at[0], at[1] - current.at[1]) + radius));
     const lens = 0.18 * this.size, enlarged = near.length && reach > 0 && (reach / (x1 - x0)) * this.size < 0.42 * lens;
@@ -302,6 +304,7 @@ export class Stage {
         }
       }
       taken.push(best);
+      this.labels.push({ text, ...best });
       pen.globalAlpha = isDim ? 0.3 : 1;
       pen.textAlign = "center";
       pen.lineWidth = 4;
