@@ -8,7 +8,7 @@
 | DDIM or ancestral? | Compare, *Ancestral and DDIM* | both pictures, with C2ST, distance and -log p |
 | Why is -log p below the bound? | Bound | the ladder, and Jensen's inequality in a sentence |
 | Are 10 steps enough? | Compare, *10 and 100 steps*, *Draw the curve* | the distance of every sampler at 5 to 50 |
-| What does the cosine schedule do? | Train, the settings, *cosine* | beta_t, alpha_bar_t and the SNR, *Why?* and lesson 1.4 |
+| What does the cosine schedule do? | Train, the settings, *cosine* | beta_t, alpha_bar_t and the SNR; lesson 1.4 |
 | A schedule of my own? | Train, the settings, *linear*, the slider; Code | alpha_bar_N as the slider moves |
 | A network of my own? | Code, *of your own* | a class that can be copied, and the command that opens it |
 | A solver of my own? | Code, *of your own* | a class that can be copied |
