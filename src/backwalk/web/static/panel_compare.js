@@ -96,7 +96,7 @@ async function load() {
 function captionOf(i, figures) {
   const { card, chain } = pair[i], { c2st, distance, logP } = figures;
   const good = [c2st && `C2ST ${fixed(100 * c2st.value, 1)} %`, distance && `distance ${fixed(distance.value)}`, logP && `−log p ${fixed(logP.value)}`].filter(Boolean);
-  return [`${"AB"[i]}: ${card.title}; ${chain.header.sampler.words.split(";")[0]}`, good.length > 0 && el("span", { class: "quality" }, good.join(" · "))];
+  return [`${"AB"[i]}: `, el("span", { class: "title" }, `${card.title}; `), chain.header.sampler.words.split(";")[0], good.length > 0 && el("span", { class: "quality" }, good.join(" · "))];
 }
 
 // What is known of both sides: {c2st, distance, logP} each, with the same of other real rows.
