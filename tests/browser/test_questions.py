@@ -57,7 +57,7 @@ def notebook_starts_wrong(tab):
     """The reason is in words, and its two numbers stand beside those of the defaults."""
     tab.page.click("#start-tour")
     _, table = compared(tab, lambda: tab.page.get_by_label("Step 7:").click())
-    assert table["ᾱ_N, the signal left at the end"][0] == "0.3475"
+    assert table["signal left"][0] == "0.3475"
     mismatch = [value(each) for each in table["prior mismatch, nats"]]
     assert mismatch[0] == pytest.approx(0.08, abs=0.003)
     assert mismatch[1] < 1e-4

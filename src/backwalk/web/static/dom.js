@@ -28,6 +28,11 @@ export function el(tag, attributes, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
+// A sentence of the server, whose code stands between backticks.
+export function withCode(text) {
+  return text.split("`").map((piece, i) => (i % 2 ? el("code", {}, piece) : piece));
+}
+
 export function svg(tag, attributes, ...children) {
   return filled(document.createElementNS(SVG, tag), attributes, children);
 }

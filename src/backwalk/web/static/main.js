@@ -55,7 +55,7 @@ function showNumbers() {
   const rows = Array.from({ length: Math.min(12, chain.size("forward"), chain.n) }, (_, row) => [String(chain.rowOf(row)), pair("forward", row), pair("backward", row), pair("estimate", row)]);
   byId("numbers-table").replaceChildren(
     el("p", { class: "hint" }, `State ${reading()}. Each cell holds ${axes.join(", ")}, standardised.`),
-    tableOf("Twelve particles of the picture", ["row", "forward", "backward", "x̂_0"], rows),
+    tableOf("Twelve particles of the picture", ["row", "forward", "backward", "x̂₀"], rows),
   );
 }
 

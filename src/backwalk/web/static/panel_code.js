@@ -1,6 +1,6 @@
 // The same rows from Python and from the command line, and downloads.
 import { answers, getBlob, withWorkspace } from "./api.js";
-import { add, el, offer, refill, say, whenQuiet } from "./dom.js";
+import { add, el, offer, refill, say, whenQuiet, withCode } from "./dom.js";
 import { attempt, onChain, onModel, session } from "./session.js";
 import { theCode } from "./source.js";
 import { asked, drawing, link, state, writeFragment } from "./state.js";
@@ -41,7 +41,7 @@ async function load() {
   parts.own.textContent = answer.own;
   parts.note.hidden = !answer.note && !answer.same_rows;
   const note = answer.note || (answer.same_rows ? "Both draw the very same rows as this page." : "");
-  refill(parts.note, note.split("`").map((text, i) => (i % 2 ? el("code", {}, text) : text))); // between backticks stands code
+  refill(parts.note, withCode(note));
 }
 
 const loadSoon = whenQuiet(100, load);

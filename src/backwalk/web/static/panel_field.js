@@ -143,7 +143,7 @@ export const fieldPanel = {
   title: "Field",
   build(root) {
     parts.root = root;
-    parts.view = el("select", { id: "field-view" }, option("score", "Score"), option("x_0_hat", "x̂_0, the estimate of the clean point"), !answers && option("eps", "ε, the noise seen"), option("density", "Density"));
+    parts.view = el("select", { id: "field-view" }, option("score", "Score"), option("x_0_hat", "x̂₀, the estimate of the clean point"), !answers && option("eps", "ε, the noise seen"), option("density", "Density"));
     parts.view.addEventListener("change", () => {
       const { value } = parts.view;
       change(value === "density" ? { view: "density" } : { view: "field", field: value });

@@ -4,8 +4,8 @@ import { digits, el, number, refill } from "./dom.js";
 import { prose } from "./formulas.js";
 
 const CHARTS = [
-  { name: "beta", label: "β_t, the noise that step t adds", yName: "βₜ", low: 0 },
-  { name: "alpha_bar", label: "ᾱ_t, the share of signal", yName: "ᾱₜ", low: 0 },
+  { name: "beta", label: "beta t, the noise that step t adds", yName: "βₜ", low: 0 },
+  { name: "alpha_bar", label: "alpha bar t, the share of signal", yName: "ᾱₜ", low: 0 },
   { name: "log10_snr", label: "The signal-to-noise ratio, as a power of ten", yName: "log₁₀ SNR", low: null },
 ];
 

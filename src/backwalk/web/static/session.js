@@ -1,6 +1,6 @@
 // What is loaded: the catalogue, one model and its chain. Panels hear of each change.
 import { answers } from "./api.js";
-import { byId, say } from "./dom.js";
+import { byId, refill, say, withCode } from "./dom.js";
 import { redraw } from "./player.js";
 import { theCard, theCatalogue, theChain, theModels } from "./source.js";
 import { Chain, Stage } from "./stage.js";
@@ -107,7 +107,7 @@ export function usualCaption() {
 // Shows an error where people look, and to screen readers. Mistakes of ours go to the console as well.
 export function tell(error, remedy = null) {
   const box = byId("problem");
-  box.querySelector("p").textContent = error.message;
+  refill(box.querySelector("p"), withCode(error.message));
   byId("remedy").replaceChildren(...(remedy ? [remedy] : []));
   box.hidden = false;
   const control = error.field ? byId(`set-${error.field.split(".").pop()}`) : null;
