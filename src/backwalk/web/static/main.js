@@ -113,7 +113,8 @@ function showTab() {
 // How much of the window the picture covers above the text; nothing where it stands beside it.
 function measurePicture() {
   const isAbove = getComputedStyle(document.querySelector("main")).gridTemplateColumns.split(" ").length === 1;
-  document.documentElement.style.setProperty("--above", `${isAbove ? byId("picture").offsetHeight : 0}px`);
+  const isThere = isAbove && getComputedStyle(byId("picture")).position === "sticky";
+  document.documentElement.style.setProperty("--above", `${isThere ? byId("picture").offsetHeight : 0}px`);
 }
 
 function showSide() {

@@ -43,17 +43,20 @@ function isLine() {
   return schedule.value === "linear" || (schedule.value === "" && preset.value === "ddpm");
 }
 
+let schedulesAsked = 0;
+
 // The schedule as it is set; without a choice that of the model which is shown.
 async function drawSchedule() {
   if (!session.card || !parts.more.open) return;
   const { schedule, n_steps: steps, beta_max: end, preset } = parts.controls;
+  const now = (schedulesAsked += 1);
   parts.beta.hidden = !isLine();
   refill(parts.betaText, prose(`β_N = ${number(Number(end.value), 3)}`));
   const kind = schedule.value || (preset.value === "ddpm" ? "linear" : "");
   const answer = await attempt(null, () => theSchedule(session.card.id, asked({
     schedule: kind === "log_snr" || kind === "" ? null : kind, n_steps: Number(steps.value) || null, beta_max: isLine() ? Number(end.value) : null,
   })));
-  if (answer) showSchedule(parts.schedule, answer);
+  if (answer && now === schedulesAsked) showSchedule(parts.schedule, answer);
 }
 
 const drawScheduleSoon = whenQuiet(60, drawSchedule);
