@@ -19,7 +19,7 @@ accepted = rng.binomial(applied, rng.beta(8, 2, n))
 enrolled = rng.binomial(accepted, rng.beta(4, 6, n))
 colleges = pd.DataFrame({"applied": applied, "accepted": accepted, "enrolled": enrolled})
 
-with_rules = Diffusion(max_steps=150, random_state=0, verbose=False).fit(colleges)
+with_rules = Diffusion(conditions="any", max_steps=150, random_state=0, verbose=False).fit(colleges)
 without = Diffusion(max_steps=150, rules=None, random_state=0, verbose=False).fit(colleges)
 drawn = {name: model.sample(700, random_state=1) for name, model in (("with rules", with_rules), ("without", without))}
 

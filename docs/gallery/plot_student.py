@@ -16,7 +16,7 @@ from backwalk.datasets import two_moons
 
 X = two_moons().sample(3_000, random_state=0)
 model = Diffusion(max_steps=400, random_state=0, verbose=False).fit(X)
-model.distil(max_time=8, random_state=1)
+model.distil(max_steps=1_200, random_state=1)
 print(f"root mean square difference to the model's rows: {model.model_.student.error:.3f} standard deviations")
 
 seconds, drawn = {}, {}

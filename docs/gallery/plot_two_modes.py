@@ -21,14 +21,14 @@ def distances(place):
     return exact + 0.1 * rng.normal(size=exact.shape)
 
 
-place = rng.uniform(-2, 2, size=(5_000, 2))
+place = rng.uniform(-2, 2, size=(3_000, 2))
 rows = pd.DataFrame(np.hstack([place, distances(place)]), columns=["east", "north", "d1", "d2", "d3"])
 bounds = {"east": Number(bounds=(-2, 2)), "north": Number(bounds=(-2, 2))}
 sets = [["d1", "d2"], ["d1", "d2", "d3"]]  # what may be given
 posteriors = []
 for given in sets:
     table = rows[["east", "north", *given]]
-    model = Diffusion(conditions=[given], columns=bounds, max_steps=300, random_state=0, verbose=False).fit(table)
+    model = Diffusion(conditions=[given], columns=bounds, max_steps=250, random_state=0, verbose=False).fit(table)
     posteriors.append(posterior(model, given=given))
 
 truth = np.array([[0.7, -1.1]])
