@@ -45,7 +45,7 @@ for ax, (x, y) in zip(axes, (("bill length", "bill depth"), ("flipper", "mass"))
         ax.scatter(part[x], part[y], s=8, linewidths=0, alpha=0.5, color=colour, label=name)
     ax.scatter(gentoos[x], gentoos[y], s=14, marker="x", linewidths=0.8, color="C1", label="new, given Gentoo")
     ax.set(xlabel=x, ylabel=y)
-axes[0].legend(loc="lower left")
+axes[1].legend(loc="upper left")
 plt.show()
 
 # %%
