@@ -8,7 +8,7 @@ from scipy import stats
 from backwalk.datasets import DENSITIES
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Number, Spline, as_table, fit_codec, refit_codec
+from backwalk.table import Number, Order, Spline, as_table, fit_codec, refit_codec
 from backwalk.table.choose_splines import fit_knots
 
 
@@ -66,3 +66,15 @@ def test_skewed_columns_that_depend_on_each_other_are_mapped():
     )
     assert all(column.spline for column in fit_codec(as_table(rows)).columns)
     assert not any(column.spline for column in fit_codec(as_table(rows[:900])).columns)  # too few to tell
+
+
+def test_an_order_between_columns_does_not_keep_them_from_being_mapped():
+    """A bug found by measurement: with the gap of an order beside both ends the joint density was singular."""
+    rng = np.random.default_rng(4)
+    normal = rng.multivariate_normal(np.zeros(3), 0.4 * np.eye(3) + 0.6, 1500)
+    low, gap, other = np.round(stats.gamma(0.6).ppf(stats.norm.cdf(normal.T)) * [[20.0], [30.0], [10.0]], 4) + 0.001
+    table = as_table(pd.DataFrame({"low": low, "high": low + gap, "other": other}))
+    plain, ordered = (fit_codec(table, rules=rules) for rules in ((), (Order("low", "high"),)))
+    mapped = [bool(column.spline) for column in plain.columns]
+    assert all(mapped)
+    assert [bool(column.spline) for column in ordered.columns] == mapped

@@ -104,6 +104,7 @@ def fit_codec(
         weights=weights,
         whole=None if whole is None else with_gaps(whole, cells),
         numbers=chosen_rules.numbers,
+        computed=np.flatnonzero(~chosen_rules.system.drawn).tolist(),
         given={*given, *chosen_rules.gaps_between(given)},
     )
     d = table.schema.n_columns
@@ -178,9 +179,13 @@ def _fit_columns(
     weights: npt.ArrayLike | None,
     whole: WholeTable | None,
     numbers: Collection[int] = (),
+    computed: Collection[int] = (),
     given: Collection[int] = (),
 ) -> tuple[Column, ...]:
-    """Return the columns of a table; those of `numbers`, by number, are no levels, nor numbers that are `given`."""
+    """Return the columns of a table; those of `numbers`, by number, are no levels, nor numbers that are `given`.
+
+    Rules compute those of `computed` from others.
+    """
     x, weights = _weighed(table.values, weights)
     if len(x) == 1:
         raise InvalidInput("At least 2 rows are needed to scale columns, but got 1 sample: give more rows.")
@@ -210,7 +215,7 @@ def _fit_columns(
         atoms[j] = _atoms(some[:, j], j, whole) if may_have_atoms else np.empty(0)
         if generate:
             atoms[j] = np.append(atoms[j], np.nan)
-    chosen |= _choose_numbers(table, x, weights, whole, atoms, options, given, scale=scale)
+    chosen |= _choose_numbers(table, x, weights, whole, atoms, options, given, scale=scale, computed=computed)
     return tuple(chosen[j] for j in range(x.shape[1]))
 
 
@@ -224,6 +229,7 @@ def _choose_numbers(
     given: Collection[int],
     *,
     scale: bool,
+    computed: Collection[int],
 ) -> dict[int, Column]:
     """Return the columns of the numbers of rows x, (n, d), by their place in the table: those that have `atoms`."""
     places = list(atoms)
@@ -252,6 +258,7 @@ def _choose_numbers(
             rows_looked_at(numbers.T, "maps"),
             {at: wish for at, wish in asked.items() if wish is not None},
             is_table=_is_table(table),
+            computed=[at for at, j in enumerate(places) if j in computed],
         )
     return {j: _with_atoms(column, j, whole, atoms[j]) for j, column in zip(places, columns, strict=True)}
 

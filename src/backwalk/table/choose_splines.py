@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -89,14 +89,20 @@ def normal_scores(y: FloatArray, at: FloatArray) -> FloatArray:
 
 
 def choose_splines(
-    columns: Sequence[NumberColumn], x: FloatArray, asked: Mapping[int, bool], *, is_table: bool
+    columns: Sequence[NumberColumn],
+    x: FloatArray,
+    asked: Mapping[int, bool],
+    *,
+    is_table: bool,
+    computed: Collection[int] = (),
 ) -> list[NumberColumn]:
     """Return the columns of numbers x, (n, d) random rows with gaps, with a spline through quantiles where it helps.
 
     `asked` says for some columns whether they are to have a spline. Of the others, each has to gain alone, and those
     that do are chosen together by their joint density, if enough rows have all of them: a spline bends what depends on
     other columns. Numbers beside atoms are in few of the same rows, and each of them is chosen alone; so is a number
-    whose shares jump along its grid.
+    whose shares jump along its grid. The joint density is that of the numbers that rules do not compute from others:
+    with the `computed` ones it would be singular.
     """
     gaining = [
         j
@@ -104,7 +110,8 @@ def choose_splines(
         if j not in asked and _may_have_spline(column, x[:, j]) and _splines_help([column], x[:, [j]])
     ]
     together = [j for j in gaining if np.isnan(x[:, j]).mean() < _MOST_GAPS and not len(_edges(columns[j], x[:, j]))]
-    compared = [together[i] for i in np.linspace(0, len(together) - 1, min(len(together), _MOST_COLUMNS)).astype(int)]
+    drawn = [j for j in together if j not in computed]
+    compared = [drawn[i] for i in np.linspace(0, len(drawn) - 1, min(len(drawn), _MOST_COLUMNS)).astype(int)]
     rows = x[~np.isnan(x[:, compared]).any(axis=1)][:, compared]
     can_compare = len(compared) > 1 and len(rows) >= _FEWEST_ROWS
     if (can_compare and not _splines_help([columns[j] for j in compared], rows)) or not (can_compare or is_table):
