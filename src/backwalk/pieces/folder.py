@@ -134,7 +134,7 @@ class PartsFolder:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._inside = self.path / _INSIDE
 
     def begin(self, job: Job, free: Sequence[str] = ()) -> Job:

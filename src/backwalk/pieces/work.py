@@ -59,7 +59,7 @@ Condition = str | tuple[str | None, str | None] | dict[Literal["among"], tuple[s
 class Record(BaseModel):
     """A frozen record whose JSON is checked when it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Sampling(Record):

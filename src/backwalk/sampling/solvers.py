@@ -286,7 +286,7 @@ class Ancestral(Solver):
 
     sigma_sq: Tensor
     name = "ancestral"
-    default_evaluations = None
+    default_evaluations: ClassVar[int | None] = None
 
     @classmethod
     def make(cls, sigma_sq: Tensor, eta: float) -> Self:
@@ -524,7 +524,8 @@ class Distilled(Ddim):
     """
 
     name = "distilled"
-    default_evaluations = most_evaluations = 1
+    default_evaluations: ClassVar[int | None] = 1
+    most_evaluations: ClassVar[int | None] = 1
     takes_eta = False
     needs_student = True
     draws_from = "the student's map, an approximation of the probability-flow ODE's model"
