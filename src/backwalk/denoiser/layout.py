@@ -68,6 +68,21 @@ class TableLayout(nn.Module):
     _codes_of_atoms: Tensor
     waving: Tensor  # for each wave the place of its number among the numbers, (W,)
     frequencies: Tensor  # of the waves, radians per encoded unit, (W,)
+    k: int
+    n_parts: int
+    n_blocks: int
+    n_numbers: int
+    n_levels: int
+    n_narrow: int
+    n_moving: int
+    n_inputs: int
+    n_outputs: int
+    tied: tuple[int, ...]
+    wide: list[int]
+    outputs: list[slice]
+    coordinates: list[slice]
+    variates: dict[int, slice]
+    atoms: dict[int, tuple[int, int]]
 
     def __init__(
         self,

@@ -151,7 +151,7 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
     See Also
     --------
     DiffusionImputer : Fills gaps in a pipeline of scikit-learn.
-    multiple_imputations : Completes a table several times, for estimates with honest errors.
+    multiple_imputations : Completes a table several times, to pool estimates from the copies.
     posterior : The posterior of a simulator's parameters, by a fitted model.
 
     Notes

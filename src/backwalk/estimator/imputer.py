@@ -52,7 +52,7 @@ class DiffusionImputer(OneToOneFeatureMixin, TransformerMixin, Conditionals[Rows
     See Also
     --------
     Diffusion.impute : Fills gaps by a model that is fitted already.
-    multiple_imputations : Completes a table several times, for estimates with honest errors.
+    multiple_imputations : Completes a table several times, to pool estimates from the copies.
 
     Examples
     --------
