@@ -175,8 +175,15 @@ export function inlineSymbol(name, step = null) {
 }
 
 export function formula(title, ...lines) {
-  const box = el("div", { class: "formula", role: "group", "aria-label": title }, el("h2", { class: "small" }, title), lines);
-  requestAnimationFrame(() => { if (box.scrollWidth > box.clientWidth) box.tabIndex = 0; }); // keys scroll what is too wide
+  return scrollable(el("div", { class: "formula", role: "group", "aria-label": title }, el("h2", { class: "small" }, title), lines));
+}
+
+// Keys scroll a box whose formulas are too wide for it.
+export function scrollable(box) {
+  new ResizeObserver(() => {
+    if (box.scrollWidth > box.clientWidth) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }).observe(box);
   return box;
 }
 

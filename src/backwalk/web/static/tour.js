@@ -1,7 +1,7 @@
 // Seven steps through the theory. Each sets the page's state and says what to look at.
 import { answers } from "./api.js";
 import { byId, el, reducedMotion, say } from "./dom.js";
-import { boundRule, estimateRule, forwardJump, forwardStep, lastLevel, meanRule, prose, simpleLoss, stepRule, varianceRule } from "./formulas.js";
+import { boundRule, estimateRule, forwardJump, forwardStep, lastLevel, meanRule, prose, scrollable, simpleLoss, stepRule, varianceRule } from "./formulas.js";
 import { light } from "./panel_particle.js";
 import { sideText } from "./panel_compare.js";
 import { moveTo, pause, play, player } from "./player.js";
@@ -79,7 +79,7 @@ function card(number) {
     el("div", { class: "tour-head" }, el("p", { class: "overline" }, `Tour, step ${number} of ${STEPS.length}`),
       el("button", { type: "button", class: "plain", onclick: endTour, "aria-label": "End the tour" }, "End")),
     el("h2", { id: "tour-title", tabindex: "-1" }, step.title),
-    wordsOf(step).map((text) => el("p", {}, prose(text.replaceAll(" = ", "\u00a0=\u00a0")))), el("div", { class: "formula" }, step.formulas()),
+    wordsOf(step).map((text) => el("p", {}, prose(text.replaceAll(" = ", "\u00a0=\u00a0")))), scrollable(el("div", { class: "formula", role: "group", "aria-label": "Formulas of this step" }, step.formulas())),
     el("div", { class: "tour-foot" }, el("button", { type: "button", disabled: number === 1, onclick: () => goTo(number - 1) }, "Back"),
       el("ol", { class: "dots" }, dots),
       number < STEPS.length ? el("button", { type: "button", class: "primary", id: "tour-next", onclick: () => goTo(number + 1) }, "Next")
