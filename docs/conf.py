@@ -34,7 +34,7 @@ extensions = [
     "sphinx_click",
     "api_pages",
 ]
-exclude_patterns = ["auto_gallery/*.ipynb", "gallery", "pictures", "tables.md", "scale.md", "web.md", "rubin.md"]
+exclude_patterns = ["auto_gallery/*.ipynb", "gallery", "pictures"]
 suppress_warnings = ["myst-nb.lexer"]  # cells that were not run do not say their language
 default_role = "literal"  # as in docstrings; references are written with their role
 

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-SYMBOLS, RUBIN = ((ROOT / "docs" / f"{name}.md").read_text() for name in ("reference/symbols", "rubin"))
+SYMBOLS = (ROOT / "docs" / "reference" / "symbols.md").read_text()
 
 
 def blocks(language, text=README):
@@ -25,16 +25,15 @@ def test_the_first_screen_says_what_it_is_and_how_to_begin():
 
 
 @pytest.mark.campaign
-@pytest.mark.parametrize(("text", "n_blocks"), [(README, 5), (RUBIN, 1)], ids=["README", "rubin"])
-def test_the_python_examples_run_in_order(text, n_blocks, tmp_path, monkeypatch):
+def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("backwalk.fit.plan.default_training", _short_training)
     monkeypatch.setattr("backwalk.estimator.diffusion.default_distillation", lambda d, *_: _short_training(1000, d))
     monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
     monkeypatch.setattr("backwalk.assess.topics.rows.MOST_IN_A_SET", 200)
     names: dict[str, object] = {}
-    assert len(blocks("python", text)) == n_blocks
-    for block in blocks("python", text):
+    assert len(blocks("python")) == 5
+    for block in blocks("python"):
         exec(compile(re.sub(r"\b(10|5)_000\b", "1_000", block), "README.md", "exec"), names)
 
 

@@ -1,4 +1,4 @@
-"""Make the pictures of docs/web.md: the page of `backwalk web` in Chromium.
+"""Make the pictures of docs/how-to/the-page.md: the page of `backwalk web` in Chromium.
 
 Run from the root of the repository: `python docs/pictures/page_png.py`. Needs playwright and Chromium, called
 `chromium` or named by the environment variable CHROMIUM.

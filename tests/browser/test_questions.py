@@ -1,4 +1,4 @@
-"""The seven questions of docs/web.md: the page answers each of them by the clicks that stand there."""
+"""The seven questions of docs/how-to/the-page.md: the page answers each of them by the clicks that stand there."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from tests.browser.driving import value
 from tests.browser.test_compare_and_field import compared
 from tests.browser.test_particle import place, symbols
 
-DOC = Path(__file__).parents[2] / "docs" / "web.md"
+DOC = Path(__file__).parents[2] / "docs" / "how-to" / "the-page.md"
 TABLE = DOC.read_text(encoding="utf-8").partition("## Seven questions")[2].partition("\n## ")[0]
 QUESTIONS = re.findall(r"^\| ([^|]+\?) \|", TABLE, re.MULTILINE)
 

@@ -1,4 +1,4 @@
-"""The recipes of docs/scale.md, as they stand there."""
+"""The recipes of docs/how-to/many-machines.md, as they stand there."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 from backwalk.pieces import PartsFolder, sample_parts
 from tests.scale import hosts, runs
 
-PAGE = Path(__file__).parents[2] / "docs" / "scale.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "many-machines.md"
 
 
 def recipe(name):

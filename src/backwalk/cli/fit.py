@@ -161,7 +161,7 @@ def fit(
 
     The columns may hold numbers, texts, true and false, dates and times, and gaps. Their kinds follow from the data and
     are printed before training, with the rules between columns that hold in all rows; identifiers and free text are
-    set aside. docs/tables.md says more.
+    set aside. The page "Choose kinds of columns" of the documentation says more.
 
     During training the state is saved in OUTPUT.checkpoint. After an interruption, the same command with --resume
     continues from there and gives the same model, bit for bit, as an uninterrupted fit (except with --max-time). With
