@@ -30,7 +30,7 @@ models trained on the generated or filled rows. For gaps, a fifth of the cells i
 target's. *MAE* is Gower's distance per removed cell: of the best draw of each row, in the mean over draws, and of each
 method's best single imputation. *Coverage of regression* is how often the 95 % intervals of a regression on one filled
 table hold the coefficients of the true rows, in sets with a number as target: 1 is best, and single values near the
-mean do better than draws, whose noise flattens slopes. `docs/explanation/rubin.md` has intervals that are pooled over draws.
+mean do better than draws, whose noise flattens slopes. `docs/explanation/rubin.md` has intervals pooled over draws.
 *Real rows* are the training rows themselves, the floor.
 Source: Jolicoeur-Martineau, Fatras and Kachman 2024.
 

@@ -47,7 +47,7 @@ def make_report(folder: Path) -> Path:
     found = re.search(r"```\{code-cell\} python\n(import numpy.*?)```", page, re.DOTALL)
     assert found is not None
     names: dict[str, object] = {}
-    exec(found[1].replace("n = 800", "n = 2000").replace("600", "1500"), names)
+    exec(found[1].replace("n = 700", "n = 2000").replace("600", "1500"), names)
     for name in ("known", "unseen"):
         names[name].to_csv(folder / f"{name}.csv", index=False)  # type: ignore[attr-defined]
     for command in (

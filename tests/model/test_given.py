@@ -29,6 +29,8 @@ from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
         ({"sex": 0.5}, r"'sex', .* 0\.5"),
         ({"x": [1.0, 2.0], "y": [1.0, 2.0, 3.0]}, "2, 3"),
         ({"x": "tall"}, "'tall'"),
+        ({"x": [1.0, 2.0]}, r"has 2: .* a range, \(low, high\)"),
+        ("Gentoo", r"a mapping .* \{column: 'Gentoo'\}"),
         ({"x": (50.0, None)}, "at least 1e-15"),
     ],
 )
@@ -36,6 +38,12 @@ def test_conditions_that_cannot_be_met_are_refused(penguins, given, words, monke
     monkeypatch.setattr("backwalk.model.sample.MOST_CANDIDATES", 256)
     with pytest.raises(InvalidInput, match=words):
         penguins.sample(1, given=given, random_state=0)
+
+
+def test_the_name_of_a_column_is_no_list_of_columns(penguins):
+    """Found by a user: the letters of a name were looked for among the columns."""
+    with pytest.raises(InvalidInput, match=r"got the text 'species': give \['species'\]"):
+        penguins.score_samples(penguins.sample(1, random_state=0), given="species", columns=["sex"])
 
 
 def test_a_given_number_between_levels_counts_as_the_nearest_in_draws_and_scores():

@@ -47,7 +47,7 @@ from backwalk.model import DiffusionModel, column_numbers, refuse_impossible, sa
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
 
-_LOADED = "from backwalk import {}\n\nmodel = Diffusion.load({!r})\n"
+_LOADED = "from backwalk import Diffusion{}\n\nmodel = Diffusion.load({!r})\n"
 Watch = Callable[[float, str], object]
 """Called with the share of an assessment that is done, and what comes next."""
 
@@ -247,7 +247,7 @@ def _calibration(
     names = [model.schema.names[j] for j in given]
     calibration = Calibration(
         answers=(),
-        code=f"{_LOADED.format('Diffusion, posterior', path)}theta = posterior(model, given={names}).sample((1_000,), x)",
+        code=f"{_LOADED.format(', posterior', path)}theta = posterior(model, given={names}).sample((1_000,), x)",
         checks=checks,
         posterior=posterior,
         warnings=tuple(calibration_warnings(model, checks, posterior)),
@@ -298,7 +298,7 @@ def _score_models(
         total_variation=None if likelihood.ode_probe_error else likelihood.total_variation(likelihood.log_p_model),
         fit_seconds=model.fit_seconds,
         sample_seconds=sample_seconds,
-        code=f"{_LOADED.format('Diffusion', path)}X_new = model.sample(10_000){hint}",
+        code=f"{_LOADED.format('', path)}X_new = model.sample(10_000){hint}",
     )
     others = [
         ModelScores(

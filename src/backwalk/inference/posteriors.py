@@ -135,8 +135,6 @@ def posterior(model: Any, given: Sequence[str | int], *, prior: Prior | None = N
     fitted = getattr(model, "model_", model)
     if not isinstance(fitted, DiffusionModel):
         raise InvalidInput(f"model should be a fitted Diffusion, but got {type(model).__name__}: call fit first.")
-    if isinstance(given, str):
-        raise InvalidInput(f"given should be a list of columns, but got {given!r}: write [{given!r}].")
     columns = column_numbers(fitted.schema, given)
     if not 0 < len(columns) < fitted.schema.n_columns:
         raise InvalidInput(

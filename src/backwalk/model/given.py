@@ -89,10 +89,15 @@ def read_given(model: DiffusionModel, given: Any, n: int, unseen: Unseen = "near
     allowed: tuple[Allowed, ...] = ()
     if is_mapping:
         values, allowed = _read_mapping(model, given, unseen)
+    elif isinstance(given, (str, bytes)):
+        raise InvalidInput(
+            f"given should be a mapping from columns to values, or a table, but got the text {shown(given)}: give "
+            f"{{column: {shown(given)}}}."
+        )
     else:
         values = read_given_table(model.schema, given, unseen=unseen)
     if len(values) not in (1, n):
-        remedy = ", or give the values that a column may have as a set, {a, b}" if is_mapping else ""
+        remedy = ", or give what a column may be as a set, {a, b}, or a range, (low, high)" if is_mapping else ""
         raise InvalidInput(
             f"given should have one row, or one for each of {n:,} rows to draw, but has {len(values):,}: draw as many "
             f"rows{remedy}."
@@ -149,7 +154,7 @@ def _read_mapping(
     if len(lengths) > 1 or 0 in lengths:
         raise InvalidInput(
             f"Lists in given should have equal lengths, but have {listed(map(str, sorted(lengths)))}: give one value "
-            "for each row, or the values that a column may have as a set, {a, b}."
+            "for each row, or what a column may be as a set, {a, b}, or a range, (low, high)."
         )
     values = np.full((max(lengths, default=1), schema.n_columns), np.nan)
     for j, column in known.items():
