@@ -47,7 +47,6 @@ nb_execution_mode = "cache"
 nb_execution_cache_path = str(DOCS.parent / "out" / "site-cells" / digest.hexdigest()[:16])
 nb_execution_in_temp = True  # cells may write files
 nb_execution_raise_on_error = True
-nb_execution_in_temp = True  # for the files that cells write
 nb_execution_timeout = 300
 nb_merge_streams = True
 
