@@ -44,7 +44,8 @@ plt.show()
 
 noise = next(iter(model.walk(4_000, sampler="multistep", random_state=2))).rows
 noise = noise / noise.std(0)
-lower = np.linalg.norm(drawn["multistep"] - [1.0, 0.5], axis=1) < np.linalg.norm(drawn["multistep"], axis=1)
+from_upper, from_lower = (abs(np.linalg.norm(drawn["multistep"] - c, axis=1) - 1) for c in ([0, 0], [1, 0.5]))
+lower = from_lower < from_upper
 fig, axes = plt.subplots(1, 2, figsize=(8, 3.4))
 for part, colour in ((~lower, "C0"), (lower, "C1")):
     axes[0].scatter(*noise[part].T, s=2, linewidths=0, color=colour)
