@@ -15,10 +15,11 @@ from tests.browser.test_accessibility import PHONE, violations
 SITE = Path(__file__).parents[2] / "out" / "site"
 LOOKED_AT = (
     "index",
-    "tutorials/first-model",
-    "how-to/index",
-    "explanation/index",
+    "tutorials/table",
+    "how-to/your-own-network",
+    "explanation/diffusion",
     "auto_gallery/index",
+    "auto_gallery/plot_samplers",
     "reference/api/estimators",
     "reference/cli",
     "reference/glossary",
@@ -131,8 +132,9 @@ def test_no_page_loads_from_another_host(site):
 def test_page_is_accessible_and_no_wider_than_its_window(look, name):
     look.open(f"{name}.html")
     assert look.page.evaluate(TOO_WIDE) == []
-    assert violations(look) == []
     assert look.faults == []
+    assert violations(look) == []
+    look.faults.clear()  # axe looks for imported styles beside the page, where they are not
 
 
 def test_no_page_is_wider_than_a_phone(site, chromium, address):
