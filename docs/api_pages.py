@@ -4,6 +4,7 @@ import functools
 import importlib
 import inspect
 import runpy
+from collections.abc import Iterable
 from pathlib import Path
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -68,7 +69,8 @@ def api_page(title: str, words: str, parts: list[str]) -> str:
         module = importlib.import_module(package)
         for heading in [topic] if topic else PUBLIC[package]:
             names = PUBLIC[package][heading]
-            lines += [*([] if heading == title else [f"## {heading}", ""]), *table(package, names)]
+            lines += [] if heading == title else [f"## {heading}", ""]
+            lines += table(package, [name for name in names if callable(getattr(module, name))])
             for name in names:
                 members = public_members(getattr(module, name))
                 methods = [f"{name}.{member}" for kind, member in members if kind == "method"]
@@ -106,11 +108,13 @@ def public_members(value: object) -> list[tuple[str, str]]:
 
 
 def directive(name: str, value: object, members: list[tuple[str, str]]) -> list[str]:
-    """Return the directives for an object and its members."""
+    """Return the directives for an object and its members; a collection has no docstring, so its names are listed."""
+    if isinstance(value, Iterable):
+        return [f".. py:data:: {name}", "", f"   {', '.join(f'`{each}`' for each in value)}", ""]
     if isinstance(value, type):
         kind = "exception" if issubclass(value, Exception) else "class"
     else:
-        kind = "function" if inspect.isroutine(value) else "data"
+        kind = "function"
     inner = [line for kind_, member in members for line in (f"   .. auto{kind_}:: {member}", "")]
     return [f".. auto{kind}:: {name}", "", *inner]
 

@@ -156,7 +156,7 @@ def fit(
 ) -> None:
     """Fit a model to DATA and save it.
 
-    DATA is a table file, a folder of files with the same columns, a pattern such as 'data/*.parquet' (in quotes), or
+    DATA is a table file, a folder of files with the same columns, a pattern such as `'data/*.parquet'` (in quotes), or
     a built-in density. Files may be larger than memory: see --memory.
 
     The columns may hold numbers, texts, true and false, dates and times, and gaps. Their kinds follow from the data and

@@ -55,7 +55,7 @@ class EnsembleDenoiser(nn.Module, ABC):
         """Return x_0_hat of each member: x_t is (members, rows, d), log_snr (members, rows)."""
 
     def loss(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False) -> Tensor:
-        """Return the sum over rows and members of weight |x_0 - x_0_hat|^2, which autograd differentiates.
+        """Return the sum over rows and members of `weight |x_0 - x_0_hat|^2`, which autograd differentiates.
 
         x_0 and eps are (members, rows, d), log_snr and weight (members, rows). `bfloat16` allows matrix products in
         bfloat16, for denoisers that have them.
@@ -77,7 +77,7 @@ class EnsembleDenoiser(nn.Module, ABC):
         return loss.detach(), [next(gradients) if p.requires_grad else torch.zeros_like(p) for p in parameters]
 
     def losses(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> Tensor:
-        """Return weight |x_0 - x_0_hat|^2 of each row for the members' mean: (n,).
+        """Return `weight |x_0 - x_0_hat|^2` of each row for the members' mean: (n,).
 
         x_0 and eps are (n, d), log_snr and weight (n,).
         """
