@@ -138,6 +138,16 @@ def write_pages(_app: object) -> None:
             path.write_text(text, encoding="utf-8")
 
 
+def find_short_name(app: object, env: object, node: object, text: object) -> object:
+    """Resolve a short name of See Also, such as `Diffusion.fit` in another package, as a name of backwalk."""
+    name = node.get("reftarget", "")
+    if node.get("refdomain") != "py" or name.startswith("backwalk."):
+        return None
+    python = env.domains.python_domain
+    return python.resolve_xref(env, node["refdoc"], app.builder, "obj", f"backwalk.{name}", node, text)
+
+
 def setup(app: object) -> None:
     """Make the pages when a build begins."""
     app.connect("builder-inited", write_pages)
+    app.connect("missing-reference", find_short_name)
