@@ -180,8 +180,8 @@ function listen(fit) {
   parts.chart.replaceChildren();
   parts.notes.replaceChildren();
   parts.live.hidden = false;
-  if (state.tab === "train") parts.live.scrollIntoView({ block: "start" }); // the loss in sight, below the picture on phones
   buttons(true);
+  if (state.tab === "train") parts.live.scrollIntoView({ block: "start" }); // the loss in sight, below the picture on phones
   const events = new EventSource(withWorkspace(`/api/fits/${fit}/events`));
   live.events = events;
   events.addEventListener("progress", progress);
