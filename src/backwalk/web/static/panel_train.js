@@ -181,7 +181,8 @@ function listen(fit) {
   parts.notes.replaceChildren();
   parts.live.hidden = false;
   buttons(true);
-  if (state.tab === "train") parts.live.scrollIntoView({ block: "start" }); // the loss in sight, below the picture on phones
+  // The loss in sight, below the picture on phones, once that has the height that it keeps.
+  if (state.tab === "train") requestAnimationFrame(() => requestAnimationFrame(() => parts.live.scrollIntoView({ block: "start" })));
   const events = new EventSource(withWorkspace(`/api/fits/${fit}/events`));
   live.events = events;
   events.addEventListener("progress", progress);
