@@ -2,9 +2,8 @@
 Rules that every new row obeys
 ==============================
 
-In a table of colleges, those who are accepted have applied, and those who enrol were accepted. No draw of a model with
-these two rules breaks them. A model without rules breaks them now and then. The fit finds rules by itself where chance
-does not explain them; here they are declared.
+In a table of colleges, those who are accepted have applied, and those who enrol were accepted. No draw breaks a rule
+that the fit is given. A model without rules breaks them now and then.
 """
 
 import matplotlib.pyplot as plt
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from backwalk import Diffusion
+from backwalk.table import Order
 
 rng = np.random.default_rng(0)
 n = 700
@@ -20,7 +20,7 @@ accepted = rng.binomial(applied, rng.beta(8, 2, n))
 enrolled = rng.binomial(accepted, rng.beta(4, 6, n))
 colleges = pd.DataFrame({"applied": applied, "accepted": accepted, "enrolled": enrolled})
 
-rules = ["accepted <= applied", "enrolled <= accepted"]
+rules = [Order("accepted", "applied"), Order("enrolled", "accepted")]
 with_rules = Diffusion(rules=rules, conditions="any", max_steps=150, random_state=0, verbose=False).fit(colleges)
 without = Diffusion(max_steps=150, rules=None, random_state=0, verbose=False).fit(colleges)
 drawn = {name: model.sample(700, random_state=1) for name, model in (("with rules", with_rules), ("without", without))}
