@@ -37,6 +37,7 @@ for name, action in actions.items():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="no fork here")
 def test_a_process_can_fork_after_every_use():
     """Found by attack and review: sums over all rows, and log, exp and sqrt of a schedule or of noise, began threads

@@ -57,6 +57,7 @@ def listed(texts: Iterable[str]) -> str:
 def html_table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table for notebooks. It names no colours, so that it takes those of the page, light or dark.
 
+    >>> from backwalk.formatting import html_table
     >>> html_table("one row", ["name"], [["a < b"]]).count("a &lt; b")
     1
     """

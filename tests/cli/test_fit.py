@@ -257,6 +257,7 @@ def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, t
     assert model.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_terminal_that_is_closed_leaves_a_checkpoint(rows_file, tmp_path):
     """The system itself sends SIGHUP then, and nothing can be written to the terminal any more."""
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:

@@ -137,6 +137,7 @@ def test_a_level_seen_only_beside_gaps_may_have_any_level_of_the_other_column():
     assert np.isfinite(model.score_samples(drawn)).all()  # fails if "none" beside a number broke a rule
 
 
+@pytest.mark.slow
 def test_the_mean_of_a_computed_number_lies_where_the_rule_allows(model):
     rows = TABLE[:20]
     of_total = model.conditional(rows, "all", given=["some"])
@@ -155,6 +156,7 @@ def test_probabilities_of_all_pairs_of_levels_sum_to_one_with_excluded_pairs():
     assert np.exp(scores).sum() == pytest.approx(1.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_densities_of_computed_numbers_are_those_of_the_numbers_they_are_computed_from():
     generator = np.random.default_rng(4)
     celsius, low = generator.normal(10.0, 8.0, size=(2, 300))

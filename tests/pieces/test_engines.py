@@ -8,6 +8,7 @@ from backwalk.errors import InvalidInput
 from backwalk.pieces import make_parts, values_checksum
 
 
+@pytest.mark.slow
 def test_workers_make_the_same_rows_and_print_nothing(saved, drawn, tmp_path, monkeypatch, capfd):
     """Found by trying: each worker printed a warning of runpy, and failed where warnings are errors."""
     drawn(rows=(0, 1))

@@ -94,6 +94,7 @@ def test_a_call_that_is_refused_clears_nothing(saved, drawn, tmp_path, wrong):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_conditions_hold_in_parts(saved, drawn):
     given = {"x": (0.0, None), "kind": "a"}
     whole = Diffusion.load(saved[0]).sample(N, given=given, n_evaluations=2, random_state=3)

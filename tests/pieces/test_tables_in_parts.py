@@ -65,6 +65,7 @@ def read(folder):
     return pyarrow.dataset.dataset(folder).to_table()
 
 
+@pytest.mark.slow
 def test_scores_in_parts_are_those_of_the_whole(saved, rows, folder, tmp_path):
     made = score_parts(saved[0], folder, tmp_path, id="id", part_rows=2048)
     found = read(tmp_path)
@@ -113,6 +114,7 @@ def test_rows_are_drawn_given_those_of_a_file(saved, rows, tmp_path):
         sample_parts(saved[0], tmp_path / "more", 2101, **options)
 
 
+@pytest.mark.slow
 def test_values_that_the_fit_did_not_see_are_counted_over_all_parts(saved, rows, tmp_path):
     """One label in each of two parts: a warning when they are made and when they are found, none of unused columns."""
     kinds = rows["kind"].to_pylist()

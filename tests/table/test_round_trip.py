@@ -358,6 +358,7 @@ TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".tsv", ".parquet"])
 @settings(derandomize=True, max_examples=60, deadline=None)
 @given(cells=st.lists(TEXTS | st.none(), min_size=1, max_size=8))

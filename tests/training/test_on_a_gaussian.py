@@ -90,6 +90,7 @@ def kl_divergences(model, d):
     return [(float(x.mean()), float(x.std()) / FRESH**0.5) for x in (leaked - r, -r, of_chain)]
 
 
+@pytest.mark.slow
 def test_a_short_training_comes_near():
     model = Diffusion(max_steps=150, random_state=0, verbose=False).fit(draws(2, ROWS, "rows").numpy()).model_
     *by_ode, (chain, chain_error) = kl_divergences(model, 2)

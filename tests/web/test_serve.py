@@ -195,6 +195,7 @@ def test_the_command_ends_in_order(stop, tmp_path):
     connection.close()
 
 
+@pytest.mark.slow
 def test_the_command_does_not_wait_for_computations(tmp_path):
     """It took half a minute, and printed a traceback for every request."""
     process, connection, cookie = begin_server(tmp_path)
