@@ -149,10 +149,8 @@ def compute_bound(entry: ModelEntry, request: BoundRequest) -> dict[str, Any]:
 def draw_schedule(entry: ModelEntry, request: ScheduleRequest) -> dict[str, Any]:
     """Return beta_t, alpha_bar_t and the SNR of a schedule, thinned to a few hundred steps, for pictures."""
     if request.schedule is None:
-        schedule, name = (
-            entry.model.schedule,
-            f"The schedule of the model shown, {entry.model.schedule.n_steps:,} steps.",
-        )
+        schedule = entry.model.schedule
+        name = f"The schedule of the model shown, {schedule.n_steps:,} steps."
     else:
         argument = schedule_argument(request.schedule, request.n_steps, request.beta_max)
         schedule, name = argument.value, argument.text
