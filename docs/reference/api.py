@@ -48,7 +48,18 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         "Rules between columns": ("Order", "Total", "Computed", "Combinations"),
     },
     "backwalk.pieces": {
-        "Outputs in parts": ("run_piece", "PartsFolder"),
+        "Outputs in parts": (
+            "sample_parts",
+            "score_parts",
+            "impute_parts",
+            "verify",
+            "run_piece",
+            "PartsFolder",
+            "Making",
+            "Parts",
+            "Verified",
+            "Faults",
+        ),
     },
     "backwalk.diffusion": {
         "Schedules": ("evenly_spaced", "best_steps", "optimal_step_cost"),

@@ -290,85 +290,25 @@ class Ancestral(Solver):
 
     @classmethod
     def make(cls, sigma_sq: Tensor, eta: float) -> Self:
-        """Return the solver with these reverse variances.
-
-        Parameters
-        ----------
-        sigma_sq : Tensor of shape (n_steps + 1,)
-            The reverse variances of the chain.
-        eta : float
-            Not used.
-
-        Returns
-        -------
-        Solver
-            The solver.
-        """
+        """Return the solver with these reverse variances."""
         del eta
         return cls(sigma_sq)
 
     @classmethod
     def source(cls, k: int, n: int, eta: float) -> str:
-        """Return in words which model rows are drawn from.
-
-        Parameters
-        ----------
-        k : int
-            The number of visited steps.
-        n : int
-            The number of steps of the chain.
-        eta : float
-            The `eta` of a `Sampler`.
-
-        Returns
-        -------
-        str
-            The words.
-        """
+        """Return in words which model rows are drawn from."""
         del eta
         if k < n:
             return f"{_shorter_chain(k)} with its own reverse variances, without the decoder's noise"
         return "the chain p_theta of the bound, without the decoder's noise"
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return mu_theta, the mean of q(x_{t-1} | x_t, x_0) at x_0_hat.
-
-        Parameters
-        ----------
-        visits : sequence of Visit
-            The visits at t, t + 1, ...
-        t : int
-            The step, t >= 2.
-        schedule : NoiseSchedule
-            The noise levels of the visited steps.
-
-        Returns
-        -------
-        Tensor of shape (n, d)
-            The mean.
-
-        Notes
-        -----
-        Source: Ho et al. 2020, Eq. 7.
-        """
+        """Return mu_theta, the mean of q(x_{t-1} | x_t, x_0) at x_0_hat. Source: Ho et al. 2020, Eq. 7."""
         x_t, x_0_hat = visits[0]
         return float(schedule.x_t_weight[t]) * x_t + float(schedule.x_0_weight[t]) * x_0_hat
 
     def sigma(self, t: int, schedule: NoiseSchedule) -> float:
-        """Return sigma_t.
-
-        Parameters
-        ----------
-        t : int
-            The step, t >= 2.
-        schedule : NoiseSchedule
-            The noise levels of the visited steps.
-
-        Returns
-        -------
-        float
-            The standard deviation.
-        """
+        """Return sigma_t."""
         del schedule
         return math.sqrt(float(self.sigma_sq[t]))
 
@@ -419,41 +359,13 @@ class Ddim(Solver):
 
     @classmethod
     def make(cls, sigma_sq: Tensor, eta: float) -> Self:
-        """Return the solver with this eta.
-
-        Parameters
-        ----------
-        sigma_sq : Tensor of shape (n_steps + 1,)
-            Not used.
-        eta : float
-            The share of fresh noise.
-
-        Returns
-        -------
-        Solver
-            The solver.
-        """
+        """Return the solver with this eta."""
         del sigma_sq
         return cls(eta)
 
     @classmethod
     def source(cls, k: int, n: int, eta: float) -> str:
-        """Return in words which model rows are drawn from.
-
-        Parameters
-        ----------
-        k : int
-            The number of visited steps.
-        n : int
-            The number of steps of the chain.
-        eta : float
-            The `eta` of a `Sampler`.
-
-        Returns
-        -------
-        str
-            The words.
-        """
+        """Return in words which model rows are drawn from."""
         if eta == 0.0:
             return super().source(k, n, eta)
         if eta < 1.0:
@@ -462,42 +374,14 @@ class Ddim(Solver):
         return f"{chain} with the reverse variance beta_tilde, without the decoder's noise"
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return a_s x_0_hat + sqrt(b_s^2 - sigma^2) eps_theta.
-
-        Parameters
-        ----------
-        visits : sequence of Visit
-            The visits at t, t + 1, ...
-        t : int
-            The step, t >= 2.
-        schedule : NoiseSchedule
-            The noise levels of the visited steps.
-
-        Returns
-        -------
-        Tensor of shape (n, d)
-            The mean.
-        """
+        """Return a_s x_0_hat + sqrt(b_s^2 - sigma^2) eps_theta."""
         x_t, x_0_hat = visits[0]
         (a_s, b_s), (a_t, b_t) = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t)
         eps_theta = (x_t - a_t * x_0_hat) / b_t
         return a_s * x_0_hat + math.sqrt(max(b_s**2 - self.sigma(t, schedule) ** 2, 0.0)) * eps_theta
 
     def sigma(self, t: int, schedule: NoiseSchedule) -> float:
-        """Return eta sqrt(beta_tilde_t).
-
-        Parameters
-        ----------
-        t : int
-            The step, t >= 2.
-        schedule : NoiseSchedule
-            The noise levels of the visited steps.
-
-        Returns
-        -------
-        float
-            The standard deviation.
-        """
+        """Return eta sqrt(beta_tilde_t)."""
         return self.eta * math.sqrt(float(schedule.beta_tilde[t]))
 
 
@@ -562,22 +446,7 @@ class DpmSolver(Solver):
     n_visits = 2
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return x_s.
-
-        Parameters
-        ----------
-        visits : sequence of Visit
-            The visits at t, t + 1, ...
-        t : int
-            The step, t >= 2.
-        schedule : NoiseSchedule
-            The noise levels of the visited steps.
-
-        Returns
-        -------
-        Tensor of shape (n, d)
-            The mean.
-        """
+        """Return x_s."""
         (a_s, b_s), (_, b_t), h = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t), _rise(schedule, t)
         x_t, estimate = visits[0]
         if len(visits) > 1:
@@ -620,22 +489,7 @@ class Multistep(Solver):
     n_visits = 3
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return x_s, with v = (a x_t - x_0_hat) / b at each visit.
-
-        Parameters
-        ----------
-        visits : sequence of Visit
-            The visits at t, t + 1, ...
-        t : int
-            The step, t >= 2.
-        schedule : NoiseSchedule
-            The noise levels of the visited steps.
-
-        Returns
-        -------
-        Tensor of shape (n, d)
-            The mean.
-        """
+        """Return x_s, with v = (a x_t - x_0_hat) / b at each visit."""
         lambdas = [half_log_snr(schedule, t + k) for k in range(len(visits))]
         scales = [signal_and_noise(schedule, t + k) for k in range(len(visits))]
         v = [(a * x_t - x_0_hat) / b for (x_t, x_0_hat), (a, b) in zip(visits, scales, strict=True)]
@@ -705,39 +559,11 @@ class StochasticMultistep(Solver):
 
     @classmethod
     def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
-        """Return k times that are even in theta^0.4.
-
-        Parameters
-        ----------
-        schedule : NoiseSchedule
-            The noise levels of the chain.
-        k : int
-            The number of steps.
-
-        Returns
-        -------
-        list of int
-            The steps, increasing and ending at n_steps.
-        """
+        """Return k times that are even in theta^0.4."""
         return spread_times(angle_places(schedule), k)
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-rate h}) D.
-
-        Parameters
-        ----------
-        visits : sequence of Visit
-            The visits at t, t + 1, ...
-        t : int
-            The step, t >= 2.
-        schedule : NoiseSchedule
-            The noise levels of the visited steps.
-
-        Returns
-        -------
-        Tensor of shape (n, d)
-            The mean.
-        """
+        """Return (b_s / b_t) e^{-noise h} x_t + a_s (1 - e^{-rate h}) D."""
         (a_s, b_s), (_, b_t), h = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t), _rise(schedule, t)
         x_t, estimate = visits[0]
         rate = 1.0 + self.noise
@@ -748,20 +574,7 @@ class StochasticMultistep(Solver):
         return b_s / b_t * math.exp(-self._noise_times(h)) * x_t - a_s * math.expm1(-rate * h) * estimate
 
     def sigma(self, t: int, schedule: NoiseSchedule) -> float:
-        """Return b_s sqrt(1 - e^{-2 noise h}).
-
-        Parameters
-        ----------
-        t : int
-            The step, t >= 2.
-        schedule : NoiseSchedule
-            The noise levels of the visited steps.
-
-        Returns
-        -------
-        float
-            The standard deviation.
-        """
+        """Return b_s sqrt(1 - e^{-2 noise h})."""
         _, b_s = signal_and_noise(schedule, t - 1)
         return b_s * math.sqrt(-math.expm1(-2.0 * self._noise_times(_rise(schedule, t))))
 
