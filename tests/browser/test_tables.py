@@ -225,6 +225,10 @@ def test_pairs_of_columns_are_chosen(model):
 
 
 def test_report_opens(model):
+    assert model.page.locator("#report").is_hidden()
+    model.page.click("#make-report")
+    model.page.locator("#report-stage", has_text=" %").wait_for()
+    model.page.wait_for_selector("#report", timeout=300_000)
     with model.context.expect_page() as found:
         model.page.click("#report")
     report = found.value

@@ -104,6 +104,11 @@ class Answers:
         content = rows.write_report(self._find_model(tab, model), tab.folder)
         return Response(content, media_type="text/html", headers={"content-security-policy": _REPORT_POLICY})
 
+    def report_progress(self, tab: Workspace, model: str) -> Response:
+        """Return how far the report of a model is."""
+        share, stage = self._find_model(tab, model).report_progress
+        return JSONResponse({"share": share, "stage": stage})
+
     def model_file(self, tab: Workspace, model: str) -> Response:
         """Return a model as one file."""
         with tempfile.TemporaryDirectory(dir=tab.folder) as folder:

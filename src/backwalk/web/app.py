@@ -259,6 +259,7 @@ def _computed_routes(page: Page) -> list[Route]:
         post("/api/code", "write_code"),
         get("/api/models/{model}", "describe_model"),
         get("/api/models/{model}/report", "report", page.reports),
+        get("/api/models/{model}/report-progress", "report_progress"),
         get("/api/models/{model}/download", "model_file"),
         get("/api/models/{model}/page", "page_file"),
         Route("/api/models/{model}/chain", chain, methods=["POST"]),

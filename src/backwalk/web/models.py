@@ -35,7 +35,8 @@ _USUAL_STEPS = 100  # of a schedule that is named without a number of steps
 class ModelEntry:
     """A model, and the table, settings and seed of its fit, if they are known.
 
-    `path` is that of a model that the page was opened with. `can_be_repeated` is False where another fit with the same
+    `path` is that of a model that the page was opened with. `report` is its report as HTML, once it is made, and
+    `report_progress` the share and the stage of its making. `can_be_repeated` is False where another fit with the same
     settings gives another model: of a stopped fit, one with a time limit, or one that went on from another.
     """
 
@@ -48,6 +49,7 @@ class ModelEntry:
     path: str | None = None
     can_be_repeated: bool = True
     report: bytes | None = None
+    report_progress: tuple[float, str] = (0.0, "")
 
     def __post_init__(self) -> None:
         self.title = self.title or self._make_title()

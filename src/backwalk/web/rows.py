@@ -92,7 +92,11 @@ def write_report(entry: ModelEntry, folder: Path) -> bytes:
     """Return the report as one HTML page. It is made once for each model.
 
     It scores new draws where the density is known, and otherwise the rows of the fit, which the page says.
+    `entry.report_progress` says meanwhile how far it is.
     """
+    from backwalk import report
+    from backwalk.assess import assess
+
     if entry.data is None:
         raise Refusal(409, "A report needs rows: the model was opened without its data. `backwalk report` takes them.")
     with _ONE_REPORT:
@@ -101,9 +105,18 @@ def write_report(entry: ModelEntry, folder: Path) -> bytes:
             unseen = training
             if density is not None:
                 unseen = as_rows(density, density.sample_rows(0, _N_UNSEEN, stream=Stream(entry.seed).child("unseen")))
+            stream = Stream(entry.seed).child("report")
+            fidelity = assess(
+                entry.model,
+                unseen,
+                training=training,
+                density=density,
+                stream=stream.child("assess"),
+                watch=lambda share, stage: setattr(entry, "report_progress", (share, stage)),
+            )
             with tempfile.TemporaryDirectory(dir=folder) as scratch:
                 path = Path(scratch, "report.html")
-                entry.estimator.report(path, unseen, training=training, density=density, random_state=entry.seed)
+                report.write_report(path, fidelity, entry.model, stream=stream.child("pictures"))
                 entry.report = path.read_bytes()
         return entry.report
 

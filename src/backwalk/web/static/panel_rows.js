@@ -1,5 +1,5 @@
 // Rows as a table: some columns given, others drawn, predicted or filled in.
-import { postBlob, postJson, withWorkspace } from "./api.js";
+import { getBlob, getJson, postBlob, postJson, withWorkspace } from "./api.js";
 import { lineChart, shareBars } from "./charts.js";
 import { add, el, field, number, offer, option, say, tableOf } from "./dom.js";
 import { attempt, onModel, session } from "./session.js";
@@ -95,6 +95,27 @@ function keepGiven() {
   change({ given: Object.keys(values).length ? JSON.stringify(values) : "" });
 }
 
+// The report is made while the bar shows how far it is; then the link opens it.
+async function makeReport() {
+  const { id } = session.card, address = `/api/models/${id}/report`, isShown = () => session.card.id === id;
+  const watching = setInterval(async () => {
+    const { share, stage } = await getJson(`${address}-progress`).catch(() => ({}));
+    if (stage && isShown()) {
+      parts.bar.value = share;
+      parts.stage.textContent = share < 1 ? `${stage}, ${Math.round(100 * share)} %` : "drawing pictures";
+    }
+  }, 1000);
+  parts.bar.hidden = false;
+  const made = await attempt(parts.make, () => getBlob(address));
+  clearInterval(watching);
+  if (!isShown()) return;
+  parts.bar.hidden = true;
+  parts.stage.textContent = "";
+  parts.make.hidden = Boolean(made);
+  parts.report.hidden = !made;
+  if (made) say("The report is made.");
+}
+
 function fillForm() {
   const { card } = session, takes = card.takes_conditions;
   inputs = card.columns.map((column) => ({ column, control: controlOf(column) }));
@@ -113,6 +134,9 @@ function fillForm() {
   parts.column.replaceChildren(...card.columns.map((column) => option(column.name, column.name)));
   parts.result.replaceChildren();
   parts.report.setAttribute("href", withWorkspace(`/api/models/${card.id}/report`));
+  parts.report.hidden = parts.bar.hidden = true;
+  parts.make.hidden = false;
+  parts.stage.textContent = "";
 }
 
 export const rowsPanel = {
@@ -127,6 +151,9 @@ export const rowsPanel = {
     parts.column = el("select", { id: "predict-column" });
     parts.predict = el("button", { type: "button", id: "predict", onclick: predict }, "Show its distribution");
     parts.result = el("div", { id: "rows-result", "aria-live": "polite" });
+    parts.make = el("button", { type: "button", id: "make-report", onclick: makeReport }, "Make the report");
+    parts.bar = el("progress", { max: "1", value: "0", "aria-label": "Progress of the report" });
+    parts.stage = el("p", { class: "hint", id: "report-stage" });
     parts.report = el("a", { target: "_blank", rel: "noopener", id: "report" }, "Open the report");
     add(root,
       el("p", { class: "lead" }, "Rows like the data's, in its own columns and units. Values that you set are given; the model draws the rest."),
@@ -138,7 +165,9 @@ export const rowsPanel = {
       el("h2", {}, "Take with you"),
       el("p", { class: "row" }, el("button", { type: "button", onclick: () => download("csv") }, "Rows as CSV"),
         el("button", { type: "button", onclick: () => download("parquet") }, "Rows as Parquet")),
-      el("p", {}, "The fidelity report judges the model on rows that it did not see: ", parts.report, ", which opens in a new tab once it is made, after a minute or two."),
+      el("h2", {}, "Is the model good?"),
+      el("p", {}, "The fidelity report compares new rows with the data, and says what the model can be used for. It takes a minute or two."),
+      el("p", { class: "row" }, parts.make, parts.report), parts.bar, parts.stage,
     );
     onModel(fillForm);
   },
