@@ -50,6 +50,7 @@ def test_tensors_that_are_no_plain_blocks_are_taken(tmp_path):
     assert torch.equal(read(write(tmp_path / "f", {}, {"x": strided}))[1]["x"], strided.detach())
 
 
+@pytest.mark.slow
 def test_every_truncation_is_refused(path):
     content = path.read_bytes()
     for length in range(len(content)):
@@ -61,6 +62,7 @@ def test_every_truncation_is_refused(path):
         read(path)
 
 
+@pytest.mark.slow
 def test_every_changed_byte_is_refused(path):
     content, rng = path.read_bytes(), random.Random(0)
     for place in range(len(content)):

@@ -101,6 +101,7 @@ def test_build_keeps_what_cells_say_and_nothing_of_the_machine(tmp_path):
     assert "image/png" in figure.data
 
 
+@pytest.mark.slow
 def test_build_writes_nothing_where_a_cell_fails(tmp_path):
     script = tmp_path / "broken.py"
     script.write_text("# %%\n1 / 0\n")

@@ -51,6 +51,7 @@ def test_the_solver_s_error_of_rows_grows_with_their_units():
     assert (bent.solver_error[:, 1] == 0.0).all()
 
 
+@pytest.mark.slow
 def test_densities_and_bounds_are_moved_by_each_row_s_own_volume():
     rows = BENT.decode(Z)
     volume = np.log(1.5 * np.hypot(rows[:, 0] - 3.0, 0.5)) + np.log(20.0)
@@ -151,6 +152,7 @@ def test_a_model_file_keeps_its_bends(fitted, tables, tmp_path):
     assert torch.equal(ours, theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cheap_scores", "undrawn")
 def test_the_report_names_the_columns(fitted, tables, tmp_path):
     training, unseen = (table.to_numpy(dtype=np.float64)[:n] for table, n in zip(tables, (1000, 60), strict=True))

@@ -100,6 +100,7 @@ def expected(tmp_path_factory):
     return {name: everything(name, tmp_path_factory.mktemp("plain")) for name in MODELS}
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(
     ("name", "state"),

@@ -73,6 +73,7 @@ def baseline(advantage, name="Other"):
     )
 
 
+@pytest.mark.slow
 def test_a_model_without_a_difference_is_good_enough_for_all():
     found = answers()
     assert list(found) == [GOOD, FOR, REVEALS, NEXT]

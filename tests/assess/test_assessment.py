@@ -80,6 +80,7 @@ def test_an_estimator_in_the_place_of_its_model_is_told_so():
         assess(Diffusion(), np.zeros((20, 2)), stream=Stream(0))
 
 
+@pytest.mark.slow
 def test_progress_is_reported_from_0_to_1():
     seen = []
     watch = lambda share, stage: seen.append((share, stage))  # noqa: E731

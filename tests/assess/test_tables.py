@@ -47,6 +47,7 @@ def with_gaps(rows, seed):
     return np.where(Stream(seed).uniform(0, *rows.shape).numpy() < 0.15, np.nan, rows)
 
 
+@pytest.mark.slow
 def test_statistics_are_those_of_the_kinds():
     names = [figure.name for figure in assessed().model.figures]
     assert names[4:6] == [closeness.WORST_COLUMN, closeness.ASSOCIATIONS]
@@ -131,6 +132,7 @@ def test_the_record_is_plain_json_without_rows():
     assert abs(gain.value) < 6 * gain.standard_error
 
 
+@pytest.mark.slow
 def test_gaps_are_those_of_training_rows_in_all_models():
     training, unseen = with_gaps(TRAINING, 3), with_gaps(UNSEEN, 4)
     fidelity = assess(

@@ -41,6 +41,7 @@ def points():
     return notebook_points(1_000)
 
 
+@pytest.mark.slow
 def test_notebook_records_the_first_loss_of_each_epoch_and_learns():
     losses = Notebook(notebook_points(), seed=0).train(8)
     assert len(losses) == 8
@@ -442,6 +443,7 @@ def test_block_means_have_the_mean_of_all():
     assert block_means(values[:3]) == values[:3].tolist()
 
 
+@pytest.mark.slow
 def test_the_truth_has_no_gap_and_others_are_told_from_it():
     density = two_moons()
     X = density.sample(300, random_state=0)
@@ -501,6 +503,7 @@ class Broken:
         raise ValueError("it does not converge")
 
 
+@pytest.mark.slow
 def test_the_suite_is_resumed_and_its_page_marks_the_first_and_the_failed(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(suite, "METHODS", (Mixture(n_components=(1,)), Kernel(n_bandwidths=6), Broken()))
     cheap = {name: lambda x, y, _: float(np.abs(x.mean(0) - y.mean(0)).max()) for name in STATISTICS}
@@ -627,6 +630,7 @@ def test_cases_are_what_they_say():
     assert min(case.make().d for case in CASES) == 2
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_results_give(tmp_path):
     page = render.render(ROOT / "benchmarks" / "results", tmp_path / "benchmarks")
     assert (ROOT / "docs" / "maintainers" / "benchmarks.md").read_text() == page, (

@@ -44,6 +44,7 @@ def test_two_moons_posterior_has_the_radius_and_the_angles_of_its_likelihood():
     assert abs(np.mean(along > 0.0) - 0.5) < Z * np.sqrt(0.25 / 4000)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(TASKS))
 def test_draws_of_exact_posteriors_given_simulated_data_follow_the_prior(name):
     """theta ~ p, x | theta, theta' | x: theta' has the distribution of theta."""
@@ -59,6 +60,7 @@ def test_draws_of_exact_posteriors_given_simulated_data_follow_the_prior(name):
         assert np.corrcoef(again[:, j], rows[:, j])[0, 1] > 0.2 or name == "two_moons"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gaussian_mixture", "gaussian_linear"])
 @pytest.mark.parametrize("given", [(0,), (1, -1), (-1,), (0, -2, -1)])
 def test_exact_conditionals_leave_the_joint_distribution_as_it_is(name, given):
@@ -96,6 +98,7 @@ def test_draws_by_tempering_are_those_of_a_normal_posterior():
     assert np.abs(draws.std(axis=0) / deviation - 1.0).max() < Z / np.sqrt(1600)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["scales", "angle", "sphere", "ridge", "funnel", "poisson"])
 def test_exact_draws_of_hard_tasks_surround_the_truth(name):
     """The truth is one more draw: its coordinates' ranks among 40 draws of 30 simulations are seldom extreme."""
@@ -137,6 +140,7 @@ def test_any_values_given_are_judged_against_exact_draws():
     assert min(bad) > 0.9
 
 
+@pytest.mark.slow
 def test_references_are_read_from_the_wheel_and_judged(wheel_of_sbibm):
     task = TASKS["two_moons"]()
     np.testing.assert_array_equal(task.observation(1), [-0.6, -0.6])
@@ -165,6 +169,7 @@ def test_gaps_have_their_share_and_depend_on_observed_cells(share):
     assert drive[gaps["x2"]].mean() > drive[~gaps["x2"]].mean() + 0.5
 
 
+@pytest.mark.slow
 def test_complete_cases_are_biased_and_pooled_imputations_of_the_true_model_are_not():
     sizes = rubin.Sizes(1000, 1.0, 3, 1)
     by_method = {
@@ -175,6 +180,7 @@ def test_complete_cases_are_biased_and_pooled_imputations_of_the_true_model_are_
     assert np.abs(by_method["chained ridge"][1:]).max() < 0.1
 
 
+@pytest.mark.slow
 def test_both_parts_go_from_data_to_page(tmp_path, wheel_of_sbibm):
     tables = rubin.Sizes(80, 1.0, 2, 2, (0.2,), ("complete cases", "mean imputation"))
     rubin.run(Store(tmp_path / "rubin.csv"), tables)

@@ -126,6 +126,7 @@ def test_an_auc_below_a_half_counts_as_a_half_in_each_fold(monkeypatch):
     assert uncapped == pytest.approx(2 * (1 - (0.4 + 0.7 + 0.5) / 3))
 
 
+@pytest.mark.slow
 def test_boosted_c2st_sees_levels():
     real = frame_of(400, 0)
     assert boosted_c2st(real, frame_of(400, 1), stream=Stream(0)) == pytest.approx(0.5, abs=0.15)
@@ -246,6 +247,7 @@ def test_columns_are_imputed_by_their_means():
     assert {draw[2, 0] for draw in imputed.draws} == {1.0, 3.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [TREE_SYNTHESIS, PRODUCT_MIXTURE], ids=lambda method: method.name)
 def test_baselines_draw_and_score_rows_in_the_users_units(method):
     frame = ARCS.as_frame(ARCS.sample(2000, random_state=0))
@@ -273,6 +275,7 @@ def results(tmp_path, part, sizes):
     return store.results
 
 
+@pytest.mark.slow
 def test_known_densities_are_measured_and_rendered(tmp_path):
     sizes = replace(SMALL, n_train=3000, densities=("levels_alone", "mixed_spikes"), methods=(INDEPENDENT,))
     measured = results(tmp_path, mixed, sizes)
@@ -294,6 +297,7 @@ def test_real_tables_are_measured_and_rendered(tmp_path, folder_of_wheels, part)
     assert "| column | independent columns | HistGradientBoosting |" in page
 
 
+@pytest.mark.slow
 def test_gaps_are_measured_and_rendered(tmp_path, monkeypatch):
     monkeypatch.setattr(gaps, "N_DRAWS", 3)
     sizes = gaps.Sizes(1.0, 1, ("iris",), ("chained ridge", "column means"), most_rows=30)

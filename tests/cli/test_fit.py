@@ -34,6 +34,7 @@ def test_row_numbers_without_a_name_are_set_aside(run, tmp_path, name):
     assert run("fit", tmp_path / "t.csv", "-o", tmp_path / "n", *QUICK, "--drop", name)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_number_in_many_rows_is_an_atom_and_no_fault(run, tmp_path):
     rows = np.random.default_rng(0).normal(size=(60, 2))
     rows[::2, 0] = 0.0
@@ -227,6 +228,7 @@ def test_a_signal_is_answered_as_such_beside_a_damaged_checkpoint(run, rows_file
     assert (status, err) == (143, "terminated\n")
 
 
+@pytest.mark.slow
 def test_a_fit_that_is_done_is_not_done_again_by_resume(run, rows_file, model, tmp_path, monkeypatch):
     """Found by review: a queue that repeats its commands met an error, and --force would have begun anew."""
     before = model.read_bytes()

@@ -35,6 +35,7 @@ def loaded(path):
     return Diffusion.load(path, device="cpu")
 
 
+@pytest.mark.slow
 def test_a_folder_is_fitted_as_its_rows_in_one_file(run, folder, tmp_path):
     pa.parquet.write_table(pa.parquet.read_table(folder), tmp_path / "one.parquet")
     for name, data in (("a", f"{folder}/*.parquet"), ("b", tmp_path / "one.parquet")):
@@ -44,6 +45,7 @@ def test_a_folder_is_fitted_as_its_rows_in_one_file(run, folder, tmp_path):
     assert of_files.sample(50, random_state=0) == loaded(tmp_path / "a").sample(50, random_state=0)
 
 
+@pytest.mark.slow
 def test_a_table_beyond_the_memory_is_fitted_to_rows_chosen_by_number(run, folder, tmp_path):
     model = tmp_path / "m"
     status, _, err = run("fit", folder, "-o", model, "--memory", "1MiB", *FIT)
@@ -73,6 +75,7 @@ def test_a_folder_is_described(run, folder):
     assert facts["columns"][0]["largest"] == "99"
 
 
+@pytest.mark.slow
 def test_a_stopped_fit_of_files_goes_on(folder, tmp_path):
     def stop(progress):
         return progress.step == 2

@@ -133,6 +133,7 @@ def test_info_says_why_a_table_cannot_be_fitted(run, tmp_path):
     assert [column["mean"] for column in facts["columns"]] == [3.0, 2.0]
 
 
+@pytest.mark.slow
 def test_a_columns_kind_gaps_and_conditions_are_chosen(run, birds, tmp_path):
     table, _, _ = birds
     model = tmp_path / "m"
@@ -238,6 +239,7 @@ def test_gaps_are_filled_and_observed_cells_stay_as_they_are_written(run, birds,
     assert len(bill.partition(".")[2]) <= 1
 
 
+@pytest.mark.slow
 def test_values_that_the_fit_did_not_see_are_told_in_one_warning_or_refused(run, birds, tmp_path):
     """A new species in two rows, and a new year in one."""
     _, model, _ = birds
@@ -314,6 +316,7 @@ def test_filled_columns_of_parquet_keep_their_types(run, birds, tmp_path):
         assert all(new is not None and new == new for _, new in pairs), name
 
 
+@pytest.mark.slow
 def test_codes_of_digits_keep_their_zeros(run, tmp_path):
     """Found by review: 00501 was learnt as 501. A column that is named a number is one, here and in later files."""
     rng, zips = np.random.default_rng(0), ["00501", "02134", "10001"]
@@ -335,6 +338,7 @@ def test_codes_of_digits_keep_their_zeros(run, tmp_path):
     assert out.splitlines()[:3] == ["zip,amount", "10001,00123", "02134,123"]
 
 
+@pytest.mark.slow
 def test_a_messy_file_goes_through_every_command(run, tmp_path):
     """Semicolons, decimal commas, days that no cell shows to be days, a sign for missing values, letters of Windows."""
     data, model, options = tmp_path / "sales.csv", tmp_path / "sales.backwalk", []

@@ -181,6 +181,7 @@ def test_ctrl_c_is_status_130(run, model, monkeypatch):
     assert run("sample", model)[0] == 130
 
 
+@pytest.mark.slow
 def test_json_is_one_versioned_object(run, rows_file, model, tmp_path):
     for arguments, key in (
         (["fit", rows_file, "-o", tmp_path / "other", *QUICK], "card"),
@@ -215,6 +216,7 @@ def test_a_device_that_is_none_is_refused(run, model, rows_file, tmp_path):
         assert (status, out, "device should be" in err) == (1, "", True), err
 
 
+@pytest.mark.slow
 def test_long_work_shows_now_and_then_how_far_it_is(run, model, rows_file, tmp_path, monkeypatch):
     monkeypatch.setattr("backwalk.fit.progress.SECONDS_BETWEEN_LINES", 1e-9)
     monkeypatch.setattr("backwalk.model.rows.rows_at_once", lambda *_: 50)
@@ -253,6 +255,7 @@ def test_a_terminal_without_a_letter_gets_it_written_out(monkeypatch):
     assert stream.buffer.getvalue() == b"difference \\u22120.1 \xb1\n"
 
 
+@pytest.mark.slow
 def test_it_runs_as_a_module_and_a_closed_pipe_is_no_fault(model):
     command = (
         f"{sys.executable} -m backwalk -q sample {model} -n 5000 --evaluations 2 | head -1; exit ${{PIPESTATUS[0]}}"
@@ -262,6 +265,7 @@ def test_it_runs_as_a_module_and_a_closed_pipe_is_no_fault(model):
     assert done.stdout == '"length","weight"\n'
 
 
+@pytest.mark.slow
 def test_a_full_standard_output_is_named():
     """Found by review: the status was Python's own, or no path was named."""
     with Path("/dev/full").open("w") as full:

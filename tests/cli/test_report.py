@@ -61,6 +61,7 @@ def test_a_place_where_no_student_model_or_report_can_be_is_told_before_long_wor
     assert "not a regular file" in err
 
 
+@pytest.mark.slow
 def test_a_built_in_density_gives_rows_that_no_fit_was_given(run, tmp_path, judged):
     """Found by review: a fit with seed 1 was judged, and scored with seed 0, by its own training rows."""
     model, page = tmp_path / "m", tmp_path / "r.html"

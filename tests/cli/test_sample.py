@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pyarrow.parquet
+import pytest
 
 from backwalk import Diffusion
 from backwalk.table import as_table, read_table
@@ -63,6 +64,7 @@ def test_no_file_is_overwritten_without_force(run, model, tmp_path):
     assert (tmp_path / "out.csv").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_more_evaluations_than_the_chain_has_steps_are_reported(run, model):
     status, _, err = run("sample", model, "-n", 3, "--evaluations", 5000, "--seed", 1)
     assert (status, "5,000" in err, "1,000" in err) == (0, True, True)
@@ -74,6 +76,7 @@ def test_a_sampler_that_the_model_lacks_is_told_before_a_header(run, model):
     assert "needs a student" in err
 
 
+@pytest.mark.slow
 def test_headers_can_be_left_as_they_are(run, rows_file, tmp_path):
     rows_file.write_text(rows_file.read_text().replace("length,weight", "-length,=weight"))
     assert run("fit", rows_file, "-o", tmp_path / "m", *QUICK)[0] == 0
@@ -83,6 +86,7 @@ def test_headers_can_be_left_as_they_are(run, rows_file, tmp_path):
         assert run("score", tmp_path / "m", tmp_path / "s.csv")[0] == 0
 
 
+@pytest.mark.slow
 def test_distil_then_sample_by_one_evaluation(run, model, tmp_path, monkeypatch):
     other, options = tmp_path / "other.safetensors", ["--max-steps", 3, "--seed", 7]
     status, _, err = run("sample", model, "--sampler", "distilled", "-o", tmp_path / "none.csv")
@@ -112,6 +116,7 @@ def test_distil_then_sample_by_one_evaluation(run, model, tmp_path, monkeypatch)
     assert run("distil", model, "--max-time", 0)[0] == 2
 
 
+@pytest.mark.slow
 def test_a_model_that_was_replaced_while_it_was_distilled_stays(run, rows_file, model, monkeypatch):
     """Found by review: the old one was written over the new."""
     distil = Diffusion.distil

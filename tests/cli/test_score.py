@@ -24,6 +24,7 @@ def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path
     np.testing.assert_array_equal(read_table(tmp_path / "scores.npy").values[:, 0], expected)
 
 
+@pytest.mark.slow
 def test_score_adds_the_bound_of_the_chain_that_is_asked_for(run, model, rows_file, tmp_path):
     options = ["--bound", "optimal", "--steps", 9, "--seed", 4]
     status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.csv", *options)
@@ -39,6 +40,7 @@ def test_score_adds_the_bound_of_the_chain_that_is_asked_for(run, model, rows_fi
     assert run("score", model, rows_file, "--steps", 9)[0] == 2
 
 
+@pytest.mark.slow
 def test_a_row_that_the_model_cannot_make_scores_minus_infinity_in_both_columns(run, tmp_path):
     rows, path = np.random.default_rng(0).normal(size=(60, 2)), tmp_path / "site.csv"
     rows[:, 1] = 3.0
@@ -132,6 +134,7 @@ def test_a_rank_is_the_share_of_reference_rows_that_score_no_higher(run, model, 
     assert rank[-1] == 0.0  # an outlier
 
 
+@pytest.mark.slow
 def test_scores_and_filled_rows_go_into_folders_of_parts(run, model, rows_file, tmp_path):
     whole = tmp_path / "scores.parquet"
     assert run("score", model, rows_file, "-o", whole)[0] == 0

@@ -90,6 +90,7 @@ GAPS = "id,length,kind,weight\n" + "".join(
 )
 
 
+@pytest.mark.slow
 def test_rows_and_columns_of_a_table_can_be_left_out(run, tmp_path, judged):
     """Found by review: the first command ended in advice that no command could follow."""
     (tmp_path / "all.csv").write_text(GAPS)

@@ -87,6 +87,7 @@ def test_funnel_integrates_to_one():
     assert np.sum(np.exp(log_p) * width.ravel()) * 0.25**2 == pytest.approx(1.0, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_mean_of_minus_log_prob_is_the_entropy(density):
     minus_log_p = -density.log_prob(density.sample(5_000, random_state=11))
     error = np.hypot(minus_log_p.std() / 5_000**0.5, density.entropy_standard_error)

@@ -48,6 +48,7 @@ def test_encoded_and_marginal_forms():
     np.testing.assert_allclose(one, form.marginal([1]).noisy(log_snr).log_prob(x[:, 1:2]), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_points_become_a_density_around_them():
     points = np.random.default_rng(0).uniform(-1.0, 1.0, size=(10, 2))
     density = around_points(points)

@@ -156,6 +156,7 @@ def test_different_data_are_embedded_once():
     assert denoiser.embedding.n_rows == 64  # three, filled up to products of one shape
 
 
+@pytest.mark.slow
 def test_a_fit_learns_the_posterior_of_a_normal_mean():
     """Eight measurements with errors of 0.7 have the precision 1 + 8 / 0.49, and their mean all that is known."""
     plan = Training(batch_size=128, learning_rate=0.01, max_steps=120)
@@ -168,6 +169,7 @@ def test_a_fit_learns_the_posterior_of_a_normal_mean():
     assert 0.8 < float(draws.std(0).mean()) * precision**0.5 < 1.3
 
 
+@pytest.mark.slow
 def test_a_gradient_of_log_prob_is_that_of_its_differences(trained):
     of_theta = posterior(trained, given=NAMES).set_default_x(SIMULATIONS[NAMES].iloc[0])
     theta = torch.tensor([[0.3], [-0.2]], dtype=torch.float64, requires_grad=True)
@@ -225,6 +227,7 @@ def test_weights_of_another_embedding_are_refused(fitted, given, says, tmp_path)
         Diffusion.load(tmp_path / "model", embedding=given)
 
 
+@pytest.mark.slow
 def test_a_resumed_fit_is_the_same_bit_for_bit(tmp_path):
     def stop(progress):
         if progress.step == 7:
@@ -259,6 +262,7 @@ def test_what_is_not_given_all_data_is_refused(ask, trained):
         ask(trained)
 
 
+@pytest.mark.slow
 def test_a_report_has_the_calibration_of_posteriors_alone(trained, tmp_path):
     calibration = trained.report(tmp_path / "report.html", SIMULATIONS[:20])
     page = (tmp_path / "report.html").read_text()

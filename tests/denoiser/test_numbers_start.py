@@ -78,6 +78,7 @@ def keyed():
     return rows, pd.DataFrame({"key": keys, "class": classes})
 
 
+@pytest.mark.slow
 def test_a_model_learns_what_each_key_stands_for(keyed, monkeypatch, tmp_path):
     rows, each = keyed
 

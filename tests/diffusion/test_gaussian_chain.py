@@ -69,6 +69,7 @@ def test_ddim_marginal_is_what_ddim_steps_do(schedule):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_both_samplers_approach_the_data_as_steps_are_added():
     errors = []
     for n_steps in (30, 300, 3000):

@@ -65,6 +65,7 @@ def test_gaussian_transport_has_a_closed_form(level_from, level_to):
     assert errors[2] <= max(errors[0] / 100, 1e-12)
 
 
+@pytest.mark.slow
 def test_there_and_back_again():
     latent, _ = integrate_ode(MIXTURE, X, 0.01, 20.0, 256)
     back, _ = integrate_ode(MIXTURE, latent, 20.0, 0.01, 256)

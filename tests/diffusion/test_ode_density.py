@@ -59,6 +59,7 @@ def test_mixture_density_blurred_by_the_least_level():
     torch.testing.assert_close(got.log_prob, expected, rtol=0, atol=5e-3)
 
 
+@pytest.mark.slow
 def test_agrees_with_scipy_within_its_own_estimate():
     def velocity(u, state):
         x = torch.as_tensor(state[:2])[None]

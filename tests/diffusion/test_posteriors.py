@@ -258,6 +258,7 @@ def test_its_derivative_is_that_of_its_value(rowwise):
         torch.testing.assert_close(jacobian[:, :, i], slope, atol=1e-7, rtol=1e-7)
 
 
+@pytest.mark.slow
 def test_coordinates_that_are_not_free_count_for_nothing_in_a_density(rowwise):
     conditional, rows, known, absent = rowwise
     x = rows[:, :4].masked_fill(conditional.fixed, 0.0)

@@ -134,6 +134,7 @@ def test_settings_are_stored_and_cloned():
     assert [check_settings(tiny(verbose=level).get_params(deep=False)).verbose for level in (0, 1, 2)] == [0, 1, 1]
 
 
+@pytest.mark.slow
 def test_ddpm_is_the_notebook_s_model_and_says_what_it_costs():
     X, _ = make_moons(10_000, noise=0.05, random_state=10)
     model = Diffusion.ddpm(n_epochs=1, random_state=0)
@@ -394,6 +395,7 @@ def test_samplers_are_chosen_by_name_by_number_or_whole(fitted):
             fitted.sample(2, **options)
 
 
+@pytest.mark.slow
 def test_a_number_alone_chooses_the_solver_and_a_name_alone_the_number(rows):
     short, longer = tiny(n_steps=10).fit(rows), tiny(n_steps=30).fit(rows)
     np.testing.assert_array_equal(
@@ -477,6 +479,7 @@ def test_a_warm_start_s_weights_are_no_candidate(rows):
     assert (more.validation_step[0] > 0, more.chosen_step > 0) == (True, True)
 
 
+@pytest.mark.slow
 def test_a_warm_start_keeps_the_network_where_none_is_named():
     """Found by review: more rows, or more time, have another default network, and were refused."""
     rows = np.random.default_rng(0).normal(size=(1500, 4))
@@ -838,6 +841,7 @@ def test_a_checkpoint_is_begun_over_only_once_all_checks_are_passed(rows, tmp_pa
     assert bits(model) == bits(tiny(random_state=1).fit(rows))
 
 
+@pytest.mark.slow
 def test_the_plans_are_made_for_the_device_of_the_weights(monkeypatch, rows, few_pairs):
     told = []
 
@@ -850,6 +854,7 @@ def test_the_plans_are_made_for_the_device_of_the_weights(monkeypatch, rows, few
     assert told == [torch.device("cpu")] * 2
 
 
+@pytest.mark.slow
 def test_the_density_of_whole_numbers_adds_up_to_one():
     """Over all of them, as a smooth density's integral is the sum over its values at whole numbers."""
     counts = pd.DataFrame({"n": np.random.default_rng(0).poisson(40, size=400)})
@@ -942,6 +947,7 @@ def test_a_row_scores_the_same_bits_wherever_it_stands(d):
         assert part.numpy().tobytes() == whole[start:].numpy().tobytes()
 
 
+@pytest.mark.slow
 def test_rows_count_by_their_weights():
     """Labels whose rows have three times the weight of others take three times the share; scaled weights are equal."""
     frame = pd.DataFrame({"kind": ["a", "b"] * 40, "x": np.random.default_rng(0).normal(size=80)})
@@ -954,6 +960,7 @@ def test_rows_count_by_their_weights():
     assert not np.array_equal(model.sample(5, random_state=0)["x"], tiny().fit(frame).sample(5, random_state=0)["x"])
 
 
+@pytest.mark.slow
 def test_rows_of_weight_0_are_left_out():
     """Even where only they have a level."""
     frame = pd.DataFrame({"kind": ["a", "b"] * 40 + ["c"], "x": np.random.default_rng(0).normal(size=81)})

@@ -33,6 +33,7 @@ def table():
     return frame
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::backwalk.errors.DegenerateRowsWarning")
 @pytest.mark.filterwarnings("ignore::backwalk.errors.RepeatedValueWarning")
 @pytest.mark.parametrize(("imputer", "check"), list(sklearn_checks()))

@@ -57,6 +57,7 @@ def test_a_score_leaves_out_rows_that_the_model_cannot_make_and_says_so(fitted, 
         assert fitted.score(other[1:2]) == -math.inf
 
 
+@pytest.mark.slow
 def test_a_column_that_is_constant_in_a_fold_does_not_spoil_a_search():
     """Found by an attack: the mean was -inf for every candidate, and none was chosen."""
     X = np.random.default_rng(0).normal(size=(60, 2))
@@ -73,6 +74,7 @@ def test_a_column_that_is_constant_in_a_fold_does_not_spoil_a_search():
     assert scores[0] != scores[1]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cheap_scores", "undrawn")
 def test_a_model_judges_itself_and_writes_its_report(fitted, rows, tmp_path, monkeypatch, capsys):
     """Found by trying: the README's first hour needed `model_` and `Stream`."""
@@ -141,6 +143,7 @@ def test_any_columns_are_scored_given_any_others(penguins, penguins_density, fra
         )
 
 
+@pytest.mark.slow
 def test_rows_with_gaps_have_the_density_of_what_is_observed(penguins, penguins_density, frame):
     gaps = frame.drop(columns="y").assign(y=np.nan)
     expected = penguins.score_samples(frame, columns=["species", "x", "sex"])

@@ -20,6 +20,7 @@ def choose(frame, path, settings=SETTINGS):
     return choose_within(rows, settings, LEAST_MEMORY), rows
 
 
+@pytest.mark.slow
 def test_rules_of_files_larger_than_memory_are_confirmed_in_all_rows(tmp_path):
     rng, n = np.random.default_rng(0), 60_000
     frame = pd.DataFrame({"number": np.arange(n) * 1.0, "some": rng.poisson(20, n), "rest": rng.poisson(30, n)})

@@ -65,6 +65,7 @@ def gaussian_map(x_N, schedule):
     return MEAN + (x_N.double() - math.sqrt(signal) * MEAN) @ axes @ torch.diag(shrink) @ axes.T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES.values(), ids=SCHEDULES)
 def test_the_pairs_of_a_gaussian_and_a_student_of_them_are_the_known_linear_map(schedule):
     model = gaussian(schedule)
@@ -236,6 +237,7 @@ def test_a_model_whose_student_fails_is_as_it_was(own, fitted, few_pairs, monkey
     assert own.model_.student is None
 
 
+@pytest.mark.slow
 def test_pairs_are_made_for_at_most_a_third_of_the_time(own, monkeypatch):
     """By a clock of its own: it goes on by a second at every look, and pairs are looked after piece by piece."""
     made, budgets = [], []

@@ -70,6 +70,7 @@ def test_a_fit_that_takes_its_steps_is_stopped_by_them(rows):
     assert (card["stopped_by"], card["usual_steps"], card["steps_taken"]) == ("steps", 3, 3)
 
 
+@pytest.mark.slow
 def test_a_small_table_ends_when_it_overfits_unless_its_length_is_given(monkeypatch):
     frame = pd.DataFrame({"class": ["a", "b"] * 30, "size": np.random.default_rng(0).normal(size=60)})
     losses = itertools.chain([9999.0], itertools.count())  # of the first weights, and of later ones

@@ -88,6 +88,7 @@ def test_the_floor_and_the_split_are_those_of_the_seed():
     assert [plan.noise_levels.level_min, plan.noise_levels.level_max] == pytest.approx(ends)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rows", "d"), [(two_moons(), 2), (curved_chain(12), 12)], ids=["2 columns", "12 columns"])
 def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(monkeypatch, rows, d):
     """Found by review: the sums over all rows that the noise levels and the prior mismatch follow from did."""

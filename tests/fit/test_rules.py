@@ -86,6 +86,7 @@ def test_the_finest_scale_repeats():
     assert finest_scale(z, stream=STREAM) == finest_scale(z, stream=STREAM)
 
 
+@pytest.mark.slow
 def test_the_finest_scale_is_the_same_in_pieces_and_takes_little_memory(monkeypatch):
     z = normal(300, 40)
     whole = finest_scale(z, stream=STREAM)

@@ -55,6 +55,7 @@ def test_p_values_of_unseen_simulations_are_uniform(of_theta):
     assert of_theta.check([0.2, 0.8], UNSEEN).p_value < 1e-3
 
 
+@pytest.mark.slow
 def test_calls_with_such_an_x_warn_once(of_theta, model):
     for call in (of_theta.set_default_x, lambda x: of_theta.sample(2, x), lambda x: of_theta.log_prob([[0.5]], x)):
         of_theta._last = b""
@@ -86,6 +87,7 @@ def test_the_distances_are_kept_in_the_file(model, tmp_path):
     assert len(model.model_.held_out_distances[0]) == 240
 
 
+@pytest.mark.slow
 def test_rows_with_gaps_and_constant_columns_do_not_stop_a_fit():
     rows = simulations(300, 0).assign(const=1.0)
     rows.loc[::2, "x"] = np.nan

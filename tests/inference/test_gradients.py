@@ -76,6 +76,7 @@ def test_the_maximum_is_found_within_the_bounds_and_at_them(mean, expected):
     np.testing.assert_allclose(climb(log_normal, codec, np.array([0.6])), expected, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_the_maximum_is_no_lower_than_draws(bounded, monkeypatch):
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 8)
     of_theta = posterior(bounded, given=["x", "group"]).set_default_x({"x": 0.5, "group": "a"})

@@ -89,6 +89,7 @@ def test_a_batch_holds_each_observation_s_own_posterior(of_theta):
     torch.testing.assert_close(log_p[:, 2], of_theta.log_prob(drawn[:3, 2], SEVERAL[2]))
 
 
+@pytest.mark.slow
 def test_leading_axes_of_parameters_are_kept(of_theta):
     drawn = of_theta.sample_batched((2, 3), SEVERAL[:2], random_state=3)
     log_p = of_theta.log_prob_batched(drawn, SEVERAL[:2])
@@ -133,6 +134,7 @@ def test_several_observations_have_the_closed_form_of_their_product(model):
     np.testing.assert_allclose(Product(with_prior, rows).log_prob(theta)[0], product, atol=3e-3)
 
 
+@pytest.mark.slow
 def test_draws_given_several_observations_follow_the_closed_form(model, monkeypatch):
     """In whitened coordinates their mean is 0 and their mean square 1, within 6.5 errors at the effective size."""
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 300)
@@ -201,6 +203,7 @@ def test_a_prior_of_one_number_and_one_that_does_not_state_its_support():
     np.testing.assert_allclose(log_prior(Shy(validate_args=False), one, ["a"]), [-0.04, -9.0])
 
 
+@pytest.mark.slow
 def test_no_possible_draw_is_an_error_that_names_the_order_of_the_parameters(model):
     far = torch.distributions.Independent(
         torch.distributions.Uniform(torch.full((2,), 50.0), torch.full((2,), 51.0)), 1
@@ -216,6 +219,7 @@ def test_one_observation_needs_no_prior(model):
     assert found.standard_error < 0.05
 
 
+@pytest.mark.slow
 def test_few_effective_draws_are_warned_of(of_theta, monkeypatch):
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 20)
     monkeypatch.setattr("backwalk.inference.importance.MOST_ROUNDS", 1)
@@ -227,6 +231,7 @@ def test_few_effective_draws_are_warned_of(of_theta, monkeypatch):
             of_theta.log_prob([0.0, 0.0], far)
 
 
+@pytest.mark.slow
 def test_the_default_observation_serves_calls_without_one(model):
     made = posterior(model, given=[2, 3])
     with pytest.raises(InvalidInput, match="set_default_x"):
@@ -328,6 +333,7 @@ def test_labels_and_tables_are_taken_by_name(penguins):
     np.testing.assert_array_equal(as_dictionary["posterior"]["x"], [by_name["x"]])
 
 
+@pytest.mark.slow
 def test_labels_among_the_parameters_are_pooled_as_their_closed_form_says(penguins, penguins_density):
     """p(species, x | y_1, y_2) of a known density, by sums over labels and a grid of numbers."""
     density, y = penguins_density, np.array([0.3, -0.9])
@@ -377,6 +383,7 @@ def test_labels_alone_have_the_probabilities_of_their_product(penguins):
     np.testing.assert_allclose(counts, 1_000 * expected, atol=1.0)  # draws are systematic
 
 
+@pytest.mark.slow
 def test_data_that_are_only_given_may_have_any_finite_value():
     """Found by trying: log1p of counts were 69 levels, and 65 that no simulation had were refused."""
     rng = np.random.default_rng(3)
@@ -399,6 +406,7 @@ def test_data_that_are_only_given_may_have_any_finite_value():
     assert whole["whole"].dtype == rows["whole"].dtype
 
 
+@pytest.mark.slow
 def test_a_bounded_prior_has_no_leakage_and_needs_no_rejection():
     """theta ~ U(0, 1), x = theta + noise: draws beside the bound lie within, and the density integrates to one."""
     theta = np.random.default_rng(0).uniform(size=400)
@@ -418,6 +426,7 @@ def test_a_bounded_prior_has_no_leakage_and_needs_no_rejection():
         made.weighted_draws([[0.1], [0.2]])
 
 
+@pytest.mark.slow
 def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
     """z is the coordinate of theta > 0, and normal; x = z + N(0, 1/4): z given x_1..x_n is normal, but beside 0."""
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
@@ -466,6 +475,7 @@ def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
     assert (np.diff(product) < 0.0).all()  # the product of densities over powers of the prior has its mass at the bound
 
 
+@pytest.mark.slow
 def test_the_normalising_constant_of_the_last_observations_is_kept(model, monkeypatch):
     monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
     monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)

@@ -70,6 +70,7 @@ def test_the_density_is_that_of_the_prior_over_its_share(truncated):
     assert torch.isneginf(truncated.log_prob(torch.tensor([[low - 0.1], [high + 0.1]]))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("call", "words"),
     [

@@ -115,6 +115,7 @@ def test_full_lies_below_optimal_and_optimal_below_the_textbook_s(bounds, steps)
         assert clearly_above(bounds(kind, steps), bounds("optimal", steps))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "optimal"])
 def test_more_of_the_best_steps_are_never_worse(bounds, kind):
     chains = [bounds(kind, k) for k in (1, 2, 4, 8, 16, 32, N)]

@@ -79,6 +79,7 @@ def test_the_log_density_is_normal(exact):
     assert float(result.solver_error.max()) < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_levels", "curvature"), [(200, 0.0), (8, 0.1)])
 def test_the_denoising_error_is_the_posterior_variance(exact, n_levels, curvature):
     z, d = encoded_draws(20_000).float(), 2

@@ -46,6 +46,7 @@ def test_the_name_of_a_column_is_no_list_of_columns(penguins):
         penguins.score_samples(penguins.sample(1, random_state=0), given="species", columns=["sex"])
 
 
+@pytest.mark.slow
 def test_a_given_number_between_levels_counts_as_the_nearest_in_draws_and_scores():
     rng = np.random.default_rng(0)
     frame = pd.DataFrame({"stars": rng.integers(1, 6, 200), "x": rng.normal(size=200)}).astype(float)
@@ -134,6 +135,7 @@ def test_models_of_whole_rows_refuse_gaps_and_conditions(fitted, rows):
         fitted.score_samples(rows[:3], given=[2], columns=[2])
 
 
+@pytest.mark.slow
 def test_sets_of_conditions_take_their_columns_and_no_others():
     frame = pd.DataFrame(np.random.default_rng(0).normal(size=(100, 3)), columns=["x", "y", "z"])
     model = Diffusion(n_steps=10, max_steps=3, conditions=[["x"]], random_state=0, verbose=False).fit(frame)
@@ -143,6 +145,7 @@ def test_sets_of_conditions_take_their_columns_and_no_others():
     assert model.log_density(frame[:3], given=["x"], n_intervals=2).log_prob.isfinite().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("conditions", [None, [["kind"]]])
 def test_a_model_of_whole_rows_takes_gaps_where_its_own_rows_had_some(tmp_path, conditions):
     """Found by review: a fit without conditions on any columns refused to score the rows that it was fitted to."""
@@ -184,6 +187,7 @@ def rain():
     return model.fit(rows)
 
 
+@pytest.mark.slow
 def test_a_range_of_a_number_whose_gaps_are_generated(rain):
     """Found by trying: it ended in a TypeError, as a missing value is the only atom."""
     drawn = rain.sample(40, given={"warmth": (0.0, None)}, random_state=0)

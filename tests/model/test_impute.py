@@ -110,6 +110,7 @@ def test_latents_and_students_are_of_numbers_alone(penguins, whole):
             call()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", ["mean", "median"])
 def test_estimates_are_values_that_their_column_can_have(statistic):
     """Found by review: 39.1 was filled as 38.123, and a mass in steps of 25 g as 3,801.3."""

@@ -192,6 +192,7 @@ def gaussian_with_an_integer():
     return oracle_model(GaussianDenoiser(torch.zeros(d), a @ a.T), rows, schedule, codec=codec), rows
 
 
+@pytest.mark.slow
 def test_the_noise_of_probes_is_no_bias_of_the_score_of_integers(gaussian_with_an_integer):
     """Found by review: each place had signs of its own, and scores were up to 1.4 nats too high."""
     model, rows = gaussian_with_an_integer

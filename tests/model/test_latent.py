@@ -97,6 +97,7 @@ def test_the_way_there_and_back_errs_by_no_more_than_the_two_reported_errors(mod
     assert bound.max() < 1e-3 * SCALE.max()
 
 
+@pytest.mark.slow
 def test_latents_of_data_are_standard_normal_draws(model):
     # n |mean|^2 and sum |z|^2 are chi-square; the prior mismatch and the blur move them by less than a part in 100.
     n, alarm = 4000, 1e-8

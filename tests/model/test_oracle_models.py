@@ -55,6 +55,7 @@ DENOISERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("denoiser", DENOISERS, ids=lambda denoiser: type(denoiser).__name__)
 def test_everything_can_be_asked_of_a_model_around_any_oracle(denoiser):
     model = oracle_model(denoiser, ROWS, SCHEDULE)
@@ -170,6 +171,7 @@ def test_the_blur_is_the_least_level_in_the_user_s_units():
     assert "standard deviation 0.18 in x1, 7.4 in x3" in repr(model)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("undrawn")
 def test_a_chain_that_ends_in_noise_alone_can_be_scored_carried_assessed_and_reported(tmp_path):
     schedule = NoiseSchedule(torch.cat([SCHEDULE.log_snr, torch.tensor([-math.inf]).double()]))

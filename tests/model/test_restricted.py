@@ -44,6 +44,7 @@ def restricted(model, values, allowed):
     return restrict(model, allowed, encode_given(model, np.atleast_2d(values)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", [(3.22, np.inf), (-np.inf, -2.5), (0.3, 0.3001), (-1.0, 2.0)])
 def test_a_range_of_a_number_is_drawn_from_however_rare_it_is(mixture, ends):
     """The first has a probability of 1e-6."""
@@ -96,6 +97,7 @@ GIVENS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", GIVENS, ids=str)
 def test_allowed_values_are_drawn_as_often_as_among_all_draws(rain, given):
     """Beside draws without the condition, of which those that meet it are kept."""
@@ -116,6 +118,7 @@ def test_allowed_values_are_drawn_as_often_as_among_all_draws(rain, given):
         assert stats.ks_2samp(drawn[name], without[name][meet[0]]).pvalue > 1e-8
 
 
+@pytest.mark.slow
 def test_the_probabilities_of_all_whole_numbers_sum_to_one(rain):
     days = rain.model_.codec.columns[1]
     values = np.arange(days.value_range[0], days.value_range[1] + 1.0)
@@ -129,6 +132,7 @@ def test_the_probabilities_of_all_whole_numbers_sum_to_one(rain):
     assert (np.array(p) <= np.array(of_parts) + 1e-6).all()
 
 
+@pytest.mark.slow
 def test_the_probability_of_a_range_is_scored_given_each_row_and_adds_up(rain):
     rows = rain.sample(40, random_state=3)
     name, others, nothing = "days", ["rain", "sky"], rows[:1]
@@ -147,6 +151,7 @@ def test_the_probability_of_a_range_is_scored_given_each_row_and_adds_up(rain):
         whole.score_samples(np.zeros((1, 2)), given=[], columns={0: (0.0, 1.0)})
 
 
+@pytest.mark.slow
 def test_a_model_states_the_probability_of_a_range_as_the_truth_is(mixture):
     values = np.array([[np.nan, 1.0, np.nan], [np.nan, np.nan, np.nan]])
     found = np.exp(log_prob_of_allowed(mixture, values, Allowed(0, 1.0)))

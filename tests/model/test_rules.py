@@ -53,6 +53,7 @@ def model():
     return Diffusion(max_steps=30, random_state=0, rules=RULES, verbose=False).fit(TABLE)
 
 
+@pytest.mark.slow
 def test_rules_hold_in_new_rows_and_also_from_a_file(model, tmp_path):
     rows = model.sample(2000, random_state=1)
     assert_rules_hold(rows)
@@ -77,6 +78,7 @@ GIVEN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", GIVEN, ids=" ".join)  # sets of texts have no fixed order
 def test_rules_hold_under_conditions_on_their_columns(model, given):
     rows = model.sample(64, random_state=2, given=given)
@@ -89,6 +91,7 @@ def test_rules_hold_under_conditions_on_their_columns(model, given):
             assert rows[name].isin(value if isinstance(value, set) else [value]).all()
 
 
+@pytest.mark.slow
 def test_what_rules_determine_of_gaps_is_filled_by_the_rules_and_the_rest_obeys_them(model):
     generator = np.random.default_rng(3)
     whole = TABLE[:200].astype(dict.fromkeys(TABLE.columns[:8], float))
@@ -145,6 +148,7 @@ def test_the_mean_of_a_computed_number_lies_where_the_rule_allows(model):
     assert (model.conditional(rows, "middle", given=["low"]).quantile(0.01) >= rows["low"]).all()
 
 
+@pytest.mark.slow
 def test_probabilities_of_all_pairs_of_levels_sum_to_one_with_excluded_pairs():
     pairs = TABLE[["kind", "place"]]
     model = Diffusion(max_steps=20, random_state=0, rules=["kind ~ place"], verbose=False).fit(pairs)
@@ -186,6 +190,7 @@ def test_a_declared_rule_that_rows_break_is_an_error_with_the_row():
         Diffusion(max_steps=1, rules=["low <= kind"], verbose=False).fit(rows)
 
 
+@pytest.mark.slow
 def test_rules_of_a_table_are_found_unless_they_are_refused():
     found = Diffusion(max_steps=1, random_state=0, verbose=False).fit(TABLE).model_
     assert set(stated_rules(found.codec, found.schema.names)) >= {"all = some + rest", "log_w = log(w)"}

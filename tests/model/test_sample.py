@@ -30,6 +30,7 @@ def test_given_values_come_back_and_the_others_follow_their_conditional(penguins
     assert stats.kstest(u, "uniform").pvalue > 1e-8
 
 
+@pytest.mark.slow
 def test_ranges_and_sets_draw_from_the_conditional_within_them(penguins, penguins_density):
     """The shares of the levels, by Pearson's chi-squared: a false alarm in 1e8."""
     drawn = penguins.sample(400, given={"x": (0.0, 1.0), "species": {"Adelie", "Gentoo"}}, random_state=2)
@@ -44,6 +45,7 @@ def test_ranges_and_sets_draw_from_the_conditional_within_them(penguins, penguin
     assert stats.ks_2samp(drawn["y"], real[:, 3]).pvalue > 1e-8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [{"species": "Adelie"}, {"x": (0.5, None)}])
 def test_a_row_does_not_depend_on_how_many_are_drawn(penguins, given):
     few, many = (penguins.sample(n, given=given, random_state=3) for n in (3, 60))
@@ -126,6 +128,7 @@ def test_probabilities_that_are_no_numbers_are_not_drawn_from(with_spikes):
             act()
 
 
+@pytest.mark.slow
 def test_a_row_at_a_spike_has_the_product_of_its_levels_and_of_the_number_given_them(with_spikes):
     """There the other number alone is left to the ODE: ln p(A, B) = ln p(B) + ln p(A | B) within the solver's error."""
     model, rows = with_spikes

@@ -82,6 +82,7 @@ PATTERNS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("given", "columns"), PATTERNS)
 def test_any_columns_given_any_others_have_their_probability(model, given, columns):
     rows = draws(20, seed=1)
@@ -157,6 +158,7 @@ def test_a_row_is_the_same_in_whatever_range_it_is_drawn(model):
     np.testing.assert_array_equal(sample_rows(model, 20, 30, stream=Stream(7)), whole[20:30])
 
 
+@pytest.mark.slow
 def test_the_bound_lies_above_and_tells_levels_from_numbers(model):
     rows = draws(60, seed=8)
     terms = bound(model, rows, stream=Stream(9), reverse_variance="full")
@@ -170,6 +172,7 @@ def test_the_bound_lies_above_and_tells_levels_from_numbers(model):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "most"), [("full", 0.1), ("optimal", 0.3)])
 def test_rows_with_gaps_are_bounded_as_their_marginal(model, kind, most):
     rows = draws(24, seed=10)

@@ -186,6 +186,7 @@ def test_points_are_denoised_tile_by_tile(fitted, penguins):
     assert denoise(of_table, z, torch.full(z.shape, -torch.inf)).shape == z.shape
 
 
+@pytest.mark.slow
 def test_a_walk_of_a_table_draws_levels_and_then_numbers(penguins):
     *_, last = penguins.walk(6, random_state=3)
     drawn = penguins.sample(6, random_state=3)

@@ -351,6 +351,7 @@ def test_nothing_is_overwritten_unless_asked(model, copy, tmp_path):
     assert same(load(tmp_path / "new" / "newer"), other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_table", [False, True])
 def test_equal_fits_are_equal_files(rows, tmp_path, is_table):
     """Found by review: the seconds of a fit were part of the file."""

@@ -101,6 +101,7 @@ def test_conditions_hold_in_parts(saved, drawn):
     assert drawn(given=given).manifest.values == values_checksum(whole)
 
 
+@pytest.mark.slow
 def test_a_model_that_changed_is_refused(saved, tmp_path):
     model = Diffusion.load(saved[0])
     model.save(tmp_path / "model")

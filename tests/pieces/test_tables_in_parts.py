@@ -76,6 +76,7 @@ def test_scores_in_parts_are_those_of_the_whole(saved, rows, folder, tmp_path):
     assert made.manifest.values == values_checksum(found, together=TOGETHER)
 
 
+@pytest.mark.slow
 def test_rows_with_gaps_are_left_out_and_the_others_numbered(saved, rows, text, tmp_path):
     asked = {"columns": ["x"], "given": ["kind"]}
     made = score_parts(saved[0], text, tmp_path, drop_missing=True, **asked, part_rows=2048, rows=(2048, None))
@@ -88,6 +89,7 @@ def test_rows_with_gaps_are_left_out_and_the_others_numbered(saved, rows, text, 
     np.testing.assert_array_equal(found["log_density"], Diffusion.load(saved[0]).score_samples(complete, **asked))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "options"), [("folder", {}), ("text", {"n_draws": 2}), ("folder", {"statistic": "mean"})]
 )
@@ -142,6 +144,7 @@ def test_values_that_the_fit_did_not_see_are_counted_over_all_parts(saved, rows,
         sample_parts(saved[0], tmp_path / "refused", part_rows=2048, unseen="error", **given)
 
 
+@pytest.mark.slow
 def test_a_table_that_changed_is_refused(saved, rows, tmp_path):
     path = tmp_path / "rows.parquet"
     pyarrow.parquet.write_table(rows, path)

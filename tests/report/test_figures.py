@@ -55,6 +55,7 @@ def test_the_user_s_settings_of_matplotlib_do_not_reach_them():
         assert svg(figures.plot_points(X, title="a_b ᾱ")) == plain
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_drawn_as_text(name):
     settings = dict(rcParams)

@@ -89,6 +89,7 @@ def pictures(text):
     return {image["alt"]: unquote(image["src"].partition(",")[2]) for image in images}
 
 
+@pytest.mark.slow
 def test_the_page_loads_nothing():
     for tag, attributes in Elements(page()).tags:
         assert tag not in ("link", "iframe", "object", "embed", "base")
@@ -100,6 +101,7 @@ def test_the_page_loads_nothing():
         assert not re.search(r'<script|href="(?!#|data:image/png;base64,)|url\((?!#)', svg)
 
 
+@pytest.mark.slow
 def test_markup_from_users_stays_text():
     elements = Elements(page())
     assert [tag for tag, _ in elements.tags].count("script") == 2
@@ -187,6 +189,7 @@ def test_the_blur_of_the_density_is_told_in_the_user_s_units():
     assert re.search(r"standard deviation \S+ in x₁, \S+ in x₂", notes)
 
 
+@pytest.mark.slow
 def test_the_losses_are_named():
     text = training_section(context()).blocks[0].text
     assert "40 steps. Each step lowers the v-loss |v − v_θ|²" in text
@@ -258,6 +261,7 @@ def test_frames_are_of_columns_that_vary(undrawn):
     assert "Axes: a across, spread out upwards" in page
 
 
+@pytest.mark.slow
 def test_files_are_not_written_over_others(tmp_path, undrawn):
     path = tmp_path / "report.html"
     write_report(path, fidelity(), model(), stream=Stream(0))

@@ -42,6 +42,7 @@ def log_error(times, solver):
     return float((landed(times, solver) - whole_chain(solver)).norm(dim=1).clamp(min=1e-12).log().mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "schedule",
     [
@@ -85,6 +86,7 @@ def test_a_hundred_times_or_more_are_not_tried_out():
     assert times == spread_times(np.arctan(SCHEDULE.noise_level[1:].numpy()) ** 0.4, 150)
 
 
+@pytest.mark.slow
 def test_times_follow_from_the_model_alone():
     """Not from who asks first: threads at once get what one gets, and the same model anew."""
     sampler, torch_threads = Sampler("multistep", 6), torch.get_num_threads()

@@ -142,6 +142,7 @@ def test_an_eta_outside_0_to_1_is_refused(eta):
         Ddim(eta)
 
 
+@pytest.mark.slow
 def test_integration_weights_keep_their_digits_near_pure_noise():
     """They sum to the step h, in the steps of a long chain up to a noise level of 1e20."""
     schedule = NoiseSchedule.from_noise_levels(torch.logspace(-3, 20, 10_000, dtype=torch.float64))
@@ -206,6 +207,7 @@ def flow_error(solver, n_steps):
     return float((states[-2].x_t - exact).abs().max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("solver", "order"), [(Ddim(), 1), (DpmSolver(), 2), (StochasticMultistep(0.0), 2), (Multistep(), 3)], ids=str
 )

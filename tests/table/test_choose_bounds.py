@@ -57,6 +57,7 @@ def test_rounded_numbers_end_half_a_step_beyond_their_bounds():
     assert codec.supports([[-0.01], [0.5], [1.01]])[:, 0].tolist() == [False, True, False]
 
 
+@pytest.mark.slow
 def test_draws_and_scores_of_a_fit_are_right_at_a_bound():
     """A short fit keeps the map's tails. Of 100,000 draws 200 lie above .999; a fifth is 2.8 standard errors."""
     x = stats.beta(2, 1).ppf((np.arange(2_000) + 0.5) / 2_000)

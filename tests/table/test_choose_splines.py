@@ -50,12 +50,14 @@ def test_a_user_asks_for_a_map_with_bounds():
         Number(map="quantile")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["two_moons", "spirals", "checkerboard", "gaussian_mixture", "funnel", "curved_chain"])
 def test_known_densities_stay_as_they_are(name):
     rows = DENSITIES[name]().sample(2000, random_state=0)
     assert not any(column.spline for column in fit_codec(as_table(rows)).columns)
 
 
+@pytest.mark.slow
 def test_skewed_columns_that_depend_on_each_other_are_mapped():
     """Beta and exponential numbers joined by a normal copula: normal after the map, and hard for a mixture before."""
     rng = np.random.default_rng(3)
@@ -68,6 +70,7 @@ def test_skewed_columns_that_depend_on_each_other_are_mapped():
     assert not any(column.spline for column in fit_codec(as_table(rows[:900])).columns)  # too few to tell
 
 
+@pytest.mark.slow
 def test_an_order_between_columns_does_not_keep_them_from_being_mapped():
     """A bug found by measurement: with the gap of an order beside both ends the joint density was singular."""
     rng = np.random.default_rng(4)

@@ -57,6 +57,7 @@ def test_a_value_whose_encoded_number_overflows_is_refused_by_row_and_column():
 NUMBERS = st.floats(-1e6, 1e6).filter(lambda x: x == 0.0 or abs(x) > 1e-290)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=50, deadline=None)
 @given(
     st.lists(

@@ -327,6 +327,7 @@ def test_a_fault_in_a_parquet_file_is_told_in_one_line(tmp_path, rows, message):
     assert message in complaint(tmp_path / "rows.parquet")
 
 
+@pytest.mark.slow
 def test_texts_of_parquet_are_read_as_dictionaries(tmp_path, monkeypatch):
     """A few bytes may stand for a long text in every row."""
     rows = pa.table({"x": ["a" * 10_000] * 20_000, "n": list(range(20_000))})
@@ -403,6 +404,7 @@ def test_a_full_standard_output_is_named_and_a_closed_one_is_left_to_the_caller(
             write_table("-", as_table([[1.5]]))
 
 
+@pytest.mark.slow
 def test_the_files_of_a_folder_are_one_table(tmp_path):
     rows = pa.table({"x": [1.5, 2.0, None, 4.0], "kind": ["b", "a", "a", "c"], "n": [1, 2, 3, 4]})
     for i, part in enumerate((rows[:2], rows[2:].select(["n", "kind", "x"]))):

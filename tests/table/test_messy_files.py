@@ -112,6 +112,7 @@ def test_what_the_cells_of_a_file_show_is_read_right(tmp_path, data, columns):
     assert rows_of(tmp_path / "rows.csv") == columns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "remedy", "columns"), ASKED.values(), ids=ASKED)
 def test_what_they_do_not_show_is_asked_for_by_an_option(tmp_path, data, remedy, columns):
     path = tmp_path / "rows.csv"

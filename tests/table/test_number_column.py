@@ -104,6 +104,7 @@ def test_mapped_integers_are_dequantised_and_have_a_probability():
     assert trapezoid(p, fine[:, 0]) == pytest.approx(of_cells[3], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_fitted_density_has_no_mass_beyond_the_bounds(tmp_path):
     """A uniform prior on (0, 1): the exact log-density is -inf beyond, and integrates to one; draws lie within."""
     rows = np.random.default_rng(0).uniform(size=(200, 1))

@@ -82,6 +82,7 @@ def same(a, b):
     np.testing.assert_array_equal(a.values, b.values)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".csv.gz"])
 @pytest.mark.parametrize("n_files", [1, 3])
 def test_a_table_that_fits_is_all_there(tmp_path, suffix, n_files):
@@ -92,6 +93,7 @@ def test_a_table_that_fits_is_all_there(tmp_path, suffix, n_files):
     assert found.columns_left_out == ("x",)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
 @pytest.mark.parametrize("n_files", [1, 3])
 def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, suffix, n_files):
@@ -192,6 +194,7 @@ def test_the_codec_knows_what_one_row_alone_has(tmp_path):
     assert (of_count.largest, of_count.cell_width) == (1234.5, 0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".parquet", ".csv"])
 @pytest.mark.parametrize("fault", ["changed", "shortened", "removed"])
 def test_a_file_that_changes_meanwhile_is_noticed(tmp_path, suffix, fault):

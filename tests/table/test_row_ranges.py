@@ -52,6 +52,7 @@ def written(request, tmp_path):
 RANGES = [(0, N), (0, 1), (63, 65), (128, 256), (650, 760), (699, 701), (999, 1000), (640, 1000)]
 
 
+@pytest.mark.slow
 def test_any_rows_are_those_of_the_whole(written):
     rows, paths = written
     files = files_of_rows(paths)
@@ -69,6 +70,7 @@ def test_any_rows_are_those_of_the_whole(written):
         np.testing.assert_array_equal(np.concatenate(x), as_table(rows.select(["x"])).values[start:stop, 0])
 
 
+@pytest.mark.slow
 def test_typed_columns_are_those_of_a_whole_reading(written):
     _, paths = written
     files = files_of_rows(paths[:1])

@@ -103,6 +103,7 @@ for rows in ([[1.0]], pyarrow.table({"a": [1]})):
 """
 
 
+@pytest.mark.slow
 def test_arrays_and_arrow_tables_need_neither_pandas_nor_polars():
     subprocess.run([sys.executable, "-c", WITHOUT_PANDAS_AND_POLARS], check=True)
 

@@ -71,6 +71,7 @@ def written(path, columns):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("dtype", "columns"), TYPES.items())
 def test_a_column_has_the_first_type_that_fits_all_of_its_cells(tmp_path, dtype, columns):
     n = max(map(len, columns))
@@ -122,6 +123,7 @@ def test_cells_keep_line_ends_quotes_and_separators(tmp_path):
         assert "=1+1" in read_table(path).schema.labels[0]  # without its apostrophe
 
 
+@pytest.mark.slow
 def test_random_texts_are_parsed_as_by_arrow(tmp_path):
     rng, n_compared = random.Random(0), 0
     kinds = [["1", "-3"], ["1.5", "2"], ["", "NA", "3"], ["x", "7"], ["2020-01-01"], ['"a,b"', '"q""q"'], ['"1"']]

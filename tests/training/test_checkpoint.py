@@ -91,6 +91,7 @@ def test_stopped_again_and_again(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["c"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_at_intervals_is_that_of_its_step(tmp_path, monkeypatch):
     """As after a kill: nobody has closed the run."""
     clock = itertools.count()

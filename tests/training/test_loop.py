@@ -379,6 +379,7 @@ def test_trained_weights_have_to_be_as_good_as_the_first():
     assert kept == [0, 0, 0, 3, 4]
 
 
+@pytest.mark.slow
 def test_the_best_linear_denoiser_is_kept_for_few_rows_of_a_gaussian():
     """The start is exact, and all that 40 rows teach is their own noise: no run keeps later weights."""
     for seed in range(4):

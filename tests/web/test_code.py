@@ -62,6 +62,7 @@ def check(page, model, draw, folder, capsys, *, downloads=False):
     return code
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "draw"),
     [
@@ -81,6 +82,7 @@ def test_code_of_a_density_gives_the_page_s_rows(page, tmp_path, monkeypatch, ca
     assert ("backwalk fit two_moons" in code["shell"]) == ("denoiser" not in settings)
 
 
+@pytest.mark.slow
 def test_code_of_drawn_points_and_mixed_tables(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     points = [[0.0, 0.1], [1.0, 0.5], [-0.3, 0.7]]
@@ -90,6 +92,7 @@ def test_code_of_drawn_points_and_mixed_tables(page, tmp_path, monkeypatch, caps
         check(page, model, {"n": 5, "seed": 9}, tmp_path, capsys)
 
 
+@pytest.mark.slow
 def test_code_of_a_file_gives_the_page_s_rows_under_conditions(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my table.csv").write_text(CSV)
@@ -159,6 +162,7 @@ def test_a_file_s_name_is_one_argument_and_no_option(tmp_path, name):
     assert f"read_table({name!r})" in code["python"]
 
 
+@pytest.mark.slow
 def test_code_of_own_parts_runs(monkeypatch):
     """The network, the schedule and the solver that the page shows are those of the model that it opens."""
     shown = []

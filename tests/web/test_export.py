@@ -62,6 +62,7 @@ def test_the_answers_are_those_of_the_server(exported, page):
     assert answers["schedule"] == page.answer("/api/models/start/schedule")
 
 
+@pytest.mark.slow
 def test_the_server_gives_the_file_of_any_model(page, moons, monkeypatch):
     monkeypatch.setattr(export, "BoundRequest", lambda: BoundRequest(n=20))
     monkeypatch.setattr(export, "N_PARTICLES", 2)

@@ -25,6 +25,7 @@ def rows(tab, model):
     return tab.answer(f"/api/models/{model}/rows", {"n": 20, "seed": 0})["rows"]
 
 
+@pytest.mark.slow
 def test_a_stopped_fit_goes_on_to_the_model_of_an_uninterrupted_one(running, later):
     tab = Tab(running, "stop-and-go-on")
     fit = begun(tab, {"max_steps": 400})

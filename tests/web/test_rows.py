@@ -63,6 +63,7 @@ def test_gaps_are_filled_and_the_rest_stays(page, arcs):
         assert None not in draw.values()
 
 
+@pytest.mark.slow
 def test_a_date_is_given_as_a_text(page):
     lines = [f"2024-{1 + k % 12:02}-{1 + k % 28:02},{0.1 * k:.1f}" for k in range(300)]
     data = page.upload("days.csv", "\n".join(["day,x", *lines, ""]).encode()).json()["data"]
@@ -101,6 +102,7 @@ def test_what_cannot_be_drawn_is_refused(page, arcs, name, body):
     assert answered.message
 
 
+@pytest.mark.slow
 def test_the_ladder_of_a_mixed_table_has_its_entropy(page, arcs):
     """Labels have other codes in the model than in the density, wherever their order is not the alphabet's."""
     answer = page.answer(f"/api/models/{arcs}/bound", {"n": 60})

@@ -61,6 +61,7 @@ def integers(tmp_path_factory):
     return fit.model_, training, path
 
 
+@pytest.mark.slow
 def test_the_code_to_copy_draws_rows_like_those_of_the_fit(integers):
     """Found by review: it gave integers as they stand to a mixture, and noise to constants."""
     fitted, training, path = integers
@@ -78,6 +79,7 @@ def test_the_code_to_copy_draws_rows_like_those_of_the_fit(integers):
             assert abs(np.log(drawn["amount"].quantile(share) / training["amount"].quantile(share))) < 0.7
 
 
+@pytest.mark.slow
 def test_a_baseline_that_is_better_without_asinh_is_fitted_without_it():
     """A normal cloud within one that is 40 times as wide: two components; after asinh, each has other shapes."""
     rng = np.random.default_rng(0)

@@ -48,6 +48,7 @@ def test_one_percent_of_alarms_needs_99_unseen_rows():
     assert found_rows([1.0, 1.0], np.ones(500)).share == 0.0  # ties are no finds
 
 
+@pytest.mark.slow
 def test_as_many_rows_are_found_by_chance_as_is_said():
     scores = np.random.default_rng(0).normal(size=(100, 650))
     all_found = [found_rows(each[:400], each[400:]) for each in scores]

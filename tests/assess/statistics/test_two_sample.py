@@ -17,6 +17,7 @@ def normal(seed, n, d=2):
     return Stream(seed).normal(0, n, d).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classifier", [boosting, neighbours])
 def test_rows_of_one_density_cannot_be_told_apart(classifier):
     """Each held-out answer is right with probability 1/2; their dependence at most doubles the spread of a mean.

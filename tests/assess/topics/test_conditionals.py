@@ -60,6 +60,7 @@ def values(model, *args):
     return as_table(frame(*args)).values[:, [list(frame(1, 0)).index(name) for name in model.schema.names]]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cheap_scores")
 def test_levels_in_the_order_of_the_user_are_assessed():
     model = ordered()
@@ -92,6 +93,7 @@ def test_predictions_of_levels_leave_out_the_missing_one():
     assert own.n_levels == 4
 
 
+@pytest.mark.slow
 def test_ranks_are_those_of_parameters_that_always_have_a_value():
     model, rows = with_generated_gaps(), values(with_generated_gaps(), 30, 2, ("rating", "size"))
     found = score_posteriors(model, rows, [1], stream=Stream(0), n_draws=3)
@@ -100,6 +102,7 @@ def test_ranks_are_those_of_parameters_that_always_have_a_value():
     assert found.n_pairs == 30
 
 
+@pytest.mark.slow
 def test_missing_data_are_integrated_out_of_densities_as_of_draws():
     """A model of gaps that are generated conditioned densities on the gap, and draws on nothing."""
     model, rows = with_generated_gaps(), values(with_generated_gaps(), 30, 2, ("rating",))
@@ -111,6 +114,7 @@ def test_missing_data_are_integrated_out_of_densities_as_of_draws():
         assert_allclose(found[at], own, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_rows_with_a_gap_in_a_fixed_set_of_given_columns_are_left_out():
     fitted = Diffusion(conditions=[["size", "rating"]], **SMALL).fit(frame(200, 0, ("size",)))
     rows = values(fitted.model_, 30, 2, ("size",))
@@ -118,6 +122,7 @@ def test_rows_with_a_gap_in_a_fixed_set_of_given_columns_are_left_out():
     assert found.n_pairs == (~np.isnan(rows[:, 0])).sum() < 30
 
 
+@pytest.mark.slow
 def test_rows_go_to_the_device_of_the_denoiser(monkeypatch):
     """The meta device stands for any other: what arrives there is not on the CPU."""
     model, seen = with_generated_gaps(), []
@@ -133,6 +138,7 @@ def test_rows_go_to_the_device_of_the_denoiser(monkeypatch):
     assert seen == ["meta", "meta"]
 
 
+@pytest.mark.slow
 def test_the_self_test_sees_probabilities_of_levels_that_are_wrong(monkeypatch):
     """Found by review: one random split was 0 by construction where one half had all levels."""
     fitted = Diffusion(conditions="any", **SMALL).fit(frame(200, 0)).model_

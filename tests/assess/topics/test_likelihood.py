@@ -73,6 +73,7 @@ def test_beyond_32_columns_probes_estimate_the_ode_s_density_with_their_error():
     assert fidelity.model.total_variation is None
 
 
+@pytest.mark.slow
 def test_no_density_is_better_than_the_truth_of_whole_numbers():
     """Found by review: at the centres of the cells, a mixture with a bump on each number beat the truth by .3 nats.
 

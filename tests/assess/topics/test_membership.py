@@ -48,6 +48,7 @@ def test_an_untrained_model_is_within_its_null():
     assert not list(found.warnings())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["gaussian-mixture", "kernel"])
 def test_the_ratio_of_a_density_that_saw_no_row_has_its_null(kind):
     """Fitted to the tested training rows, a kernel density would have an area of about .3, which hides a memory."""

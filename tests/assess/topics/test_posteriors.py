@@ -56,6 +56,7 @@ def coarse_densities():
         yield
 
 
+@pytest.mark.slow
 def test_an_exact_model_is_calibrated():
     found = scores()
     assert (found.parameters, found.given, found.n_pairs, found.n_draws) == ((0, 1), (2,), 100, 19)
@@ -69,6 +70,7 @@ def test_data_far_from_the_fitted_rows_are_warned_of_where_there_are_too_many():
     assert any("5 lie far" in text for text in replace(scores(), n_far=5, n_pairs=400).warnings(schema))
 
 
+@pytest.mark.slow
 def test_a_narrow_posterior_covers_too_little():
     found = scores("narrow")
     curve = found.expected_coverage
@@ -77,6 +79,7 @@ def test_a_narrow_posterior_covers_too_little():
     np.testing.assert_allclose(curve.coverage, 1.0 - (1.0 - curve.levels) ** (1.0 / 3.0), atol=0.27)
 
 
+@pytest.mark.slow
 def test_tarp_sees_a_posterior_that_equals_the_prior():
     found = scores("prior", n_pairs=200)
     assert min(found.expected_coverage.p_value, *(r.p_value for r in found.ranks)) > 1e-8
@@ -97,6 +100,7 @@ def test_references_are_the_parameters_of_the_row_before_with_the_nearest_data()
     np.testing.assert_array_equal(find_references(twice, at, may_repeat=True)[1::2], parameters)
 
 
+@pytest.mark.slow
 def test_several_simulations_of_one_parameter_are_no_false_alarm():
     """Every row three times: without a rule for them the truth would be nearer to its references than any draw."""
     rows = np.repeat(ROWS[:40], 3, axis=0)
@@ -127,6 +131,7 @@ def test_the_declared_columns_are_those_given_or_the_only_set_of_the_fit():
         choose_given(one, [2])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cheap_scores", "undrawn")
 def test_an_assessment_has_them_as_json_on_its_page_and_among_its_warnings():
     narrow = model("narrow")

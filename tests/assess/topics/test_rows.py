@@ -69,6 +69,7 @@ def test_unseen_rows_that_the_model_cannot_make_are_left_out_and_told():
         assess(model, unseen, stream=Stream(0), n_pairs=2)
 
 
+@pytest.mark.slow
 def test_nothing_is_known_by_rows_of_the_fit():
     """Found by a user: a report recommended a kernel density on the very rows that it was fitted to."""
     for rows, training in ((TRAINING, None), (TRAINING[:300], TRAINING)):
