@@ -121,3 +121,17 @@ def test_tidying_takes_progress_away_and_leaves_a_valid_notebook():
     build_module().tidy(notebook)
     nbformat.validate(notebook)
     assert cells[1]["outputs"] == [result]
+
+
+@pytest.mark.slow
+def test_text_files_are_read_in_a_notebook_without_widgets(tmp_path):
+    """DuckDB refuses there any setting of its progress bar."""
+    import nbclient
+
+    (tmp_path / "rows.csv").write_text("a;b\n" + "".join(f"{i}.5;{i % 3}.5\n" for i in range(50)))
+    source = "import sys\nsys.modules['ipywidgets'] = None\n"
+    source += "from backwalk.table import files_of_rows\n"
+    source += f"[f.rows for f in files_of_rows([{str(tmp_path / 'rows.csv')!r}])]"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbclient.NotebookClient(notebook, kernel_name="python3").execute()
+    assert notebook.cells[0].outputs[-1]["data"]["text/plain"] == "[50]"

@@ -72,12 +72,15 @@ class _Texts(ABC):
             f"memory_limit = '{self._memory // 2**20} MiB'",
             "temp_directory = ''",
             "python_enable_replacements = false",
-            "enable_progress_bar = false",  # which goes to stdout, where it would spoil --json
             *self._settings,
             "enable_external_access = false",
             "lock_configuration = true",
         ]
         with faults_of(self.label), duckdb.connect(":memory:", config=config) as connection:
+            # The bar goes to stdout, where it would spoil --json. A notebook without ipywidgets has none, and there
+            # even "false" is an error.
+            if connection.execute("SELECT current_setting('enable_progress_bar')").fetchone() == (True,):
+                settings.insert(0, "enable_progress_bar = false")
             for setting in settings:
                 connection.execute(f"SET {setting}")
             try:
