@@ -60,21 +60,20 @@ def test_the_command_lines_run(tmp_path):
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
-@pytest.mark.parametrize(("head", "first", "fewest"), [("| fit, s |", 2, 5), ("| evaluations per row |", 3, 5)])
-def test_its_tables_are_those_of_the_benchmark(head, first, fewest):
+def test_its_table_is_that_of_the_benchmark():
     page = (ROOT / "docs" / "maintainers" / "benchmarks.md").read_text()
     measured = [{cell.strip() for cell in line.split("|")} for line in page.splitlines() if line.startswith("| ")]
-    table = README[README.index(head) :].split("\n\n")[0].splitlines()[2:]
-    assert len(table) >= fewest
+    table = README[README.index("| fit, s |") :].split("\n\n")[0].splitlines()[2:]
+    assert len(table) >= 5
     for line in table:
-        cells = [cell.strip() for cell in line.split("|")[first:-1]]
+        cells = [cell.strip() for cell in line.split("|")[2:-1]]
         assert any(set(cells) <= row for row in measured), f"no line of docs/maintainers/benchmarks.md has {cells}"
 
 
 def test_every_figure_with_an_error_is_on_the_page_of_benchmarks():
     page = (ROOT / "docs" / "maintainers" / "benchmarks.md").read_text()
     figures = re.findall(r"\d\.\d+ ± \d\.\d+", README)
-    assert len(figures) > 20
+    assert len(figures) > 15
     assert [figure for figure in figures if figure not in page] == []
 
 
@@ -89,10 +88,10 @@ def test_pictures_are_small():
         assert picture.stat().st_size < 300_000
 
 
-def test_the_map_of_the_code_names_every_room():
-    tree = README[README.index("src/backwalk/\n") :].split("```")[0]
+def test_the_layers_of_the_architecture_name_every_room():
+    table = (ROOT / "docs" / "maintainers" / "architecture.md").read_text().split("## Data flow")[0]
     rooms = {path.name for path in (ROOT / "src" / "backwalk").iterdir() if (path / "__init__.py").exists()}
-    assert {room for room in rooms if f"{room}/" not in tree} == set()
+    assert {room for room in rooms if f"`{room}`" not in table} == set()
 
 
 def test_the_table_of_symbols_names_what_there_is():
