@@ -41,9 +41,38 @@ _MOST_DEATHS = 3  # of worker processes in a row, between which no part was made
 
 @dataclass(frozen=True)
 class Parts:
-    """The parts of a job that were asked for, in order, and the manifest if the whole output is there now.
+    """The parts of an output that were asked for.
 
-    `n_found` of them were known before.
+    `sample_parts`, `score_parts` and `impute_parts` return it.
+
+    Parameters
+    ----------
+    job : Job
+        What all parts have in common, such as its `seed` and its number of `rows`.
+    parts : tuple of Part
+        Their records, in order. See `run_piece`.
+    n_found : int
+        How many of them were known before the call.
+    manifest : Manifest or None
+        The records of all parts, and the checksum of all `values`; None unless the whole output is there.
+
+    See Also
+    --------
+    sample_parts : Makes parts of samples.
+    PartsFolder : Shows what lies in a folder of parts.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from backwalk import Diffusion
+    >>> from backwalk.pieces import sample_parts
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     Diffusion(max_steps=20, random_state=0, verbose=False).fit(X).save(f"{place}/model")
+    ...     made = sample_parts(f"{place}/model", f"{place}/rows", 3000, part_rows=2048, rows=(0, 2048))
+    >>> made.job.rows, [part.rows for part in made.parts], made.manifest is None
+    (3000, [2048], True)
     """
 
     job: Job
@@ -67,18 +96,8 @@ def make_parts(
     ----------
     folder : str or Path
         A folder in which a job was begun.
-    rows : tuple of int, default=(0, None)
-        Make the parts that begin at rows start..stop-1 alone; None is the end. Ranges that follow each other make every
-        part once.
-    workers : int, default=1
-        Processes; one is this process. They are spawned, so that a script should guard its main part by
-        `if __name__ == "__main__":`.
-    engine : {"local", "ray"}, default="local"
-        Where the parts are made: on this machine, or on Ray (`pip install "backwalk[ray]"`).
-    address : str, default=None
-        Of the Ray cluster, as "host:port" or "auto"; None starts Ray on this machine and stops it at the end.
-    watch : callable, default=None
-        Called after each part with the activity, such as "sampling", the share that is done, and words.
+    rows, workers, engine, address, watch
+        See `Making`.
 
     Returns
     -------

@@ -28,12 +28,42 @@ SCORE_COLUMNS = ("row", "log_density", "solver_error", "standard_error")
 
 
 class Making(TypedDict, total=False):
-    """How an output in parts is made; all may be left out.
+    """How an output in parts is made: arguments of `sample_parts`, `score_parts` and `impute_parts`.
 
-    - `part_rows`: rows of a part; 1,048,576 for a new output. A multiple of 2,048 for samples, of 65,536 for others.
-    - `rows`, `workers`, `engine`, `address`, `watch`: see `make_parts`.
-    - `device`: "auto", "cpu" or "cuda".
-    - `overwrite`: whether to remove the parts of the job that the folder holds, and begin anew.
+    All of them may be left out.
+
+    Attributes
+    ----------
+    part_rows : int, default=None
+        Rows of a part, a multiple of 2,048 for samples and of 65,536 for others. None is that of the folder, and
+        1,048,576 for a new output.
+    rows : tuple of int, default=(0, None)
+        Make the parts that begin at rows start..stop-1 alone; None is the end. Ranges that follow each other make each
+        part once.
+    workers : int, default=1
+        Processes; one is this process. Others are spawned: a script should guard its main part by
+        `if __name__ == "__main__":`.
+    engine : {"local", "ray"}, default="local"
+        Where the parts are made: on this machine, or on Ray (`pip install "backwalk[ray]"`).
+    address : str, default=None
+        Of the Ray cluster, as "host:port" or "auto"; None starts Ray on this machine and stops it at the end.
+    watch : callable, default=None
+        Called after each part with the activity, such as "sampling", the share that is done, and words.
+    device : {"auto", "cpu", "cuda"}, default="auto"
+        Where the network runs.
+    overwrite : bool, default=False
+        Remove the parts that the folder holds, and begin anew.
+
+    See Also
+    --------
+    verify : Checks the parts.
+
+    Examples
+    --------
+    >>> from backwalk.pieces import Making
+    >>> how = Making(workers=8, part_rows=131_072)  # sample_parts("model.backwalk", "rows", 10**9, **how)
+    >>> how["workers"]
+    8
     """
 
     part_rows: int | None
@@ -77,7 +107,9 @@ def sample_parts(
         One value, range or set for each column, see `Diffusion.sample`.
     given_file : str or Path, default=None
         A Parquet or text file with a row of values for each row to draw.
-    sampler, n_evaluations
+    sampler : Sampler or str, default=None
+        See `Diffusion.sample`.
+    n_evaluations : int, default=None
         See `Diffusion.sample`.
     unseen : {"nearest", "error"}, default="nearest"
         See `Diffusion`. One warning counts the cells of all parts.
@@ -89,14 +121,29 @@ def sample_parts(
     Returns
     -------
     Parts
+        The parts that were asked for.
+
+    Raises
+    ------
+    InvalidInput
+        An argument cannot be used, or workers keep ending.
+    ModelFileError
+        The model cannot be read, or has changed since the job was begun.
+    TableFileError
+        The folder holds another job or other files, or a file cannot be read or written.
+
+    See Also
+    --------
+    verify : Checks the parts.
+    Diffusion.sample : Draws rows into memory.
 
     Examples
     --------
-    >>> from backwalk.pieces.outputs import sample_parts
     >>> import tempfile
     >>> import numpy as np
     >>> import pyarrow.parquet
     >>> from backwalk import Diffusion
+    >>> from backwalk.pieces import sample_parts
     >>> X = np.random.default_rng(0).normal(size=(200, 2))
     >>> with tempfile.TemporaryDirectory() as place:
     ...     Diffusion(max_steps=20, random_state=0, verbose=False).fit(X).save(f"{place}/model")
@@ -143,7 +190,7 @@ def score_parts(
     model : str or Path
         A saved model.
     data : str or Path
-        A Parquet or text file, a folder of such files, or a pattern such as data/*.parquet.
+        A Parquet or text file, a folder of such files, or a pattern such as `data/*.parquet`.
     folder : str or Path
         Made if it is missing.
     given, columns : sequence of str
@@ -152,15 +199,46 @@ def score_parts(
         A column of the data that is copied to the output.
     drop_missing : bool, default=False
         Leave out rows with missing values; the column `row` then has the numbers of the others.
-    unseen
+    unseen : {"nearest", "error"}, default="nearest"
         See `sample_parts`.
     seed : int, default=0
+        Decides the noise of those log-densities that are estimated.
     **making
         See `Making`.
 
     Returns
     -------
     Parts
+        The parts that were asked for.
+
+    Raises
+    ------
+    InvalidInput
+        An argument or a row cannot be used, or workers keep ending.
+    ModelFileError
+        The model cannot be read, or has changed since the job was begun.
+    TableFileError
+        The folder holds another job or other files, a file cannot be read or written, or the data have changed.
+
+    See Also
+    --------
+    verify : Checks the parts.
+    Diffusion.log_density : Log-densities in memory, with their errors.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from backwalk import Diffusion
+    >>> from backwalk.pieces import score_parts
+    >>> rows = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 2)), columns=["a", "b"])
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     Diffusion(max_steps=20, random_state=0, verbose=False).fit(rows).save(f"{place}/model")
+    ...     rows[:5].to_parquet(f"{place}/new.parquet")
+    ...     parts = score_parts(f"{place}/model", f"{place}/new.parquet", f"{place}/scores")
+    ...     list(pd.read_parquet(f"{place}/scores"))
+    ['log_density', 'solver_error', 'standard_error']
     """
     if id in SCORE_COLUMNS:
         raise InvalidInput(f"id should differ from the columns of scores, but got {id!r}: rename the column.")
@@ -201,22 +279,54 @@ def impute_parts(
     model : str or Path
         A saved model.
     data : str or Path
-        A Parquet or text file, a folder of such files, or a pattern such as data/*.parquet.
+        A Parquet or text file, a folder of such files, or a pattern such as `data/*.parquet`.
     folder : str or Path
         Made if it is missing.
     n_draws : int, default=None
-        Write so many completed copies of the rows of each part, numbered in a first column, imputation.
+        Write this number of completed copies of the rows of each part, numbered in a first column, imputation.
     statistic : {"mean", "median"}, default=None
         See `Diffusion.impute`.
-    unseen
+    unseen : {"nearest", "error"}, default="nearest"
         See `sample_parts`.
     seed : int, default=0
+        Decides the draws.
     **making
         See `Making`.
 
     Returns
     -------
     Parts
+        The parts that were asked for.
+
+    Raises
+    ------
+    InvalidInput
+        An argument or a row cannot be used, or workers keep ending.
+    ModelFileError
+        The model cannot be read, or has changed since the job was begun.
+    TableFileError
+        The folder holds another job or other files, a file cannot be read or written, or the data have changed.
+
+    See Also
+    --------
+    verify : Checks the parts.
+    Diffusion.impute : Fills the gaps of a table in memory.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from backwalk import Diffusion
+    >>> from backwalk.pieces import impute_parts
+    >>> rows = pd.DataFrame(np.random.default_rng(0).normal(size=(200, 2)), columns=["a", "b"])
+    >>> rows.loc[::5, "b"] = np.nan
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     Diffusion(max_steps=20, random_state=0, verbose=False).fit(rows).save(f"{place}/model")
+    ...     rows.to_parquet(f"{place}/gaps.parquet")
+    ...     parts = impute_parts(f"{place}/model", f"{place}/gaps.parquet", f"{place}/filled")
+    ...     int(pd.read_parquet(f"{place}/filled").isna().sum().sum())
+    0
     """
     if n_draws is not None and statistic is not None:
         raise InvalidInput("n_draws and statistic should not both be given: an estimate is one table.")

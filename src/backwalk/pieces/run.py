@@ -44,7 +44,8 @@ def run_piece(folder: str | Path, start: int, stop: int) -> Part:
     Returns
     -------
     Part
-        The record of the part.
+        The record of the part: `start` and `stop`, the `rows`, `bytes` and `sha256` of its file, the checksum of its
+        `values`, the kind of `processor`, and `versions`.
 
     Raises
     ------

@@ -19,10 +19,27 @@ Fault = Literal["missing", "damaged", "foreign"]
 class Faults:
     """What is wrong with a folder of parts.
 
-    `parts` has the fault of each bad part by its (start, stop): it is missing; it is damaged, as its file differs from
-    its record or has none; or it is foreign, the part of another job. `strays` are files like parts that the job does
-    not have, and `others` files of other names, folders and links to devices, which readers of the folder would meet
-    too.
+    It is true if there is any fault.
+
+    Parameters
+    ----------
+    parts : dict of (int, int) to {"missing", "damaged", "foreign"}
+        The fault of each bad part by its (start, stop). The file of a damaged part differs from its record or has
+        none; a foreign part is one of another job.
+    strays : tuple of str
+        Files named like parts that the job does not have.
+    others : tuple of str
+        Files of other names, folders and links to devices, which readers of the folder would meet too.
+
+    See Also
+    --------
+    verify : Finds them.
+
+    Examples
+    --------
+    >>> from backwalk.pieces import Faults
+    >>> bool(Faults({}, (), ())), bool(Faults({(0, 2048): "missing"}, (), ()))
+    (False, True)
     """
 
     parts: dict[tuple[int, int], Fault]
@@ -37,11 +54,44 @@ class Faults:
 class Verified:
     """What `verify` found, and made.
 
-    - `faults` as found, `left` after repair.
-    - `restored`: parts that were made again with the values that were recorded before; `changed`: with other values;
-      `made`: those of which nothing was known.
-    - `processors`: number of parts made on each kind of processor. Values have the same bits on one kind only.
-    - `manifest`: None unless every part is whole.
+    Parts are named by their (start, stop).
+
+    Parameters
+    ----------
+    job : Job
+        What all parts have in common, such as its `seed` and its number of `rows`.
+    faults : Faults
+        What was wrong.
+    left : Faults
+        What is still wrong after repair.
+    processors : dict of str to int
+        Number of parts made on each kind of processor. Values have the same bits on one kind only.
+    manifest : Manifest or None
+        The records of all parts, and the checksum of all `values`; None unless every part is whole.
+    restored : tuple of (int, int)
+        Parts that were made again, with the values that were recorded before.
+    changed : tuple of (int, int)
+        Parts that were made again, with other values.
+    made : tuple of (int, int)
+        Parts that were made, and had no record before.
+
+    See Also
+    --------
+    verify : Makes it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from backwalk import Diffusion
+    >>> from backwalk.pieces import sample_parts, verify
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     Diffusion(max_steps=20, random_state=0, verbose=False).fit(X).save(f"{place}/model")
+    ...     _ = sample_parts(f"{place}/model", f"{place}/rows", 3000, part_rows=2048, rows=(0, 2048))
+    ...     found = verify(f"{place}/rows")
+    >>> found.faults.parts, found.manifest is None
+    ({(2048, 3000): 'missing'}, True)
     """
 
     job: Job
@@ -72,19 +122,47 @@ def verify(
     repair : bool, default=False
         Make missing, damaged and foreign parts again, and remove stray ones. Other files stay, and so does a folder or
         a link to a device under a part's name.
-    workers, engine, address
-        See `make_parts`.
+    workers : int, default=1
+        See `Making`.
+    engine : {"local", "ray"}, default="local"
+        See `Making`.
+    address : str, default=None
+        See `Making`.
     watch : callable, default=None
         Called with "verifying" or "repairing", the share of the rows for which this is done, and words.
 
     Returns
     -------
     Verified
+        The faults, and what was made.
 
     Raises
     ------
+    InvalidInput
+        An argument cannot be used, or workers keep ending.
+    ModelFileError
+        A part is to be made, and the model is missing or has changed.
     TableFileError
-        The folder has no job, or cannot be written; see also `make_parts`.
+        The folder has no job or cannot be written, or the data have changed.
+
+    See Also
+    --------
+    sample_parts : Makes parts, and continues what was interrupted.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import numpy as np
+    >>> from backwalk import Diffusion
+    >>> from backwalk.pieces import PartsFolder, sample_parts, verify
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> with tempfile.TemporaryDirectory() as place:
+    ...     Diffusion(max_steps=20, random_state=0, verbose=False).fit(X).save(f"{place}/model")
+    ...     _ = sample_parts(f"{place}/model", f"{place}/rows", 3000, seed=1, part_rows=2048)
+    ...     PartsFolder(f"{place}/rows").path_of(0, 2048).unlink()
+    ...     found = verify(f"{place}/rows", repair=True)
+    >>> found.faults.parts, found.restored, bool(found.left)
+    ({(0, 2048): 'missing'}, ((0, 2048),), False)
     """
     make = choose_engine((0, None), workers, engine, address)
     place = PartsFolder(folder)
