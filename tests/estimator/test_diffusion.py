@@ -228,6 +228,18 @@ def test_tables_go_out_as_they_came_in(kind):
     np.testing.assert_array_equal(model.score_samples(swapped[:2]), model.score_samples(table[:2]))
 
 
+def test_the_kinds_of_columns_and_the_rules_are_attributes_of_a_fitted_model(tmp_path):
+    start = np.arange(60) % 31
+    table = pd.DataFrame({"start": start, "end": start + np.arange(60) % 7, "who": list("ab") * 30, "fixed": 3})
+    kinds = {"start": "integer", "end": "integer", "who": "levels", "fixed": "constant"}
+    model = tiny(columns={"start": "integer", "end": "integer"}, rules=["start <= end"]).fit(table)
+    model.save(tmp_path / "model")
+    for each in (model, Diffusion.load(tmp_path / "model")):
+        assert (each.columns_, each.rules_) == (kinds, ["start <= end"])
+    again = tiny(columns={0: "integer"}, rules=None).fit(table[["start", "end"]].to_numpy(dtype=float))
+    assert (again.columns_, again.rules_) == ({0: "integer", 1: "number"}, [])
+
+
 def test_arrays_go_out_as_they_came_in(rows):
     for dtype in (np.float32, np.float64):
         assert tiny().fit(rows.astype(dtype)).sample(3).dtype == dtype

@@ -149,13 +149,13 @@ def test_a_fit_that_generates_gaps_tells_their_probability():
 
 def test_columns_that_cannot_be_told_are_refused(penguins, fitted, rows, whole):
     _, frame = whole
-    with pytest.raises(InvalidInput, match="'y' is"):
+    with pytest.raises(InvalidInput, match="'y' is: leave it out of given="):
         penguins.conditional(frame, "y", given=["x", "y"])
     with pytest.raises(InvalidInput, match="column 1 is constant"):
         fitted.conditional(rows[:2], 1)
     with pytest.raises(InvalidInput, match='conditions="any"'):
         fitted.conditional(rows[:2], 2)
-    with pytest.raises(InvalidInput, match="'x'"):
+    with pytest.raises(InvalidInput, match="lacks 'x': give .* or name in given= only"):
         penguins.conditional(frame.drop(columns="x"), "y")
     with pytest.raises(InvalidInput, match="12 rows, but has 2"):
         penguins.conditional(frame, "sex").log_prob([True, False])

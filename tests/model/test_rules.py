@@ -9,7 +9,6 @@ import pytest
 
 from backwalk import Diffusion
 from backwalk.errors import InvalidInput, UnseenValuesWarning
-from backwalk.table.codec_rules import stated_rules
 
 RULES = ["low <= middle", "middle <= high", "all = some + rest", "log_w = log(w)", "kind ~ place"]
 
@@ -192,7 +191,7 @@ def test_a_declared_rule_that_rows_break_is_an_error_with_the_row():
 
 @pytest.mark.slow
 def test_rules_of_a_table_are_found_unless_they_are_refused():
-    found = Diffusion(max_steps=1, random_state=0, verbose=False).fit(TABLE).model_
-    assert set(stated_rules(found.codec, found.schema.names)) >= {"all = some + rest", "log_w = log(w)"}
-    refused = Diffusion(max_steps=1, random_state=0, rules=None, verbose=False).fit(TABLE).model_
-    assert refused.codec.rules is None
+    found = Diffusion(max_steps=1, random_state=0, verbose=False).fit(TABLE).rules_
+    assert set(found) >= {"all = some + rest", "log_w = log(w)"}
+    assert set(Diffusion(max_steps=1, rules=found, verbose=False).fit(TABLE).rules_) == set(found)
+    assert Diffusion(max_steps=1, rules=None, verbose=False).fit(TABLE).rules_ == []

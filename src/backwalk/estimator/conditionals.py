@@ -98,7 +98,10 @@ class Conditionals(Fitted[RowsT]):
         others = [j for j in range(schema.n_columns) if j != place]
         known = others if given is None else column_numbers(schema, given)
         if place in known:
-            raise InvalidInput(f"The column should not be given, but {schema.label(place)} is: give others.")
+            raise InvalidInput(
+                f"The column should not be given, but {schema.label(place)} is: leave it out of given=, whose default "
+                "is all other columns."
+            )
         values = self._read(X, given=known, columns=known).values
         rows = np.where(np.isin(np.arange(schema.n_columns), known), values, np.nan)
         stream = as_stream(random_state).child("conditional")

@@ -47,6 +47,7 @@ from backwalk.model import DiffusionModel
 from backwalk.sampling import Sampler, SolverName
 from backwalk.streams import RandomState, as_stream
 from backwalk.table import Codec, Option, Rule, StrPath, Table, as_table
+from backwalk.table.codec_rules import stated_rules
 from backwalk.training import History, Training
 from backwalk.training.checkpoint import SECONDS_BETWEEN
 
@@ -143,6 +144,10 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         Losses of the training, step by step.
     training_ : Training
         Its training plan. `dataclasses.replace(training_, ...)` makes another one for `training`.
+    columns_ : dict
+        Kind of each column, such as "levels" or "integer", by name; by number from 0 if the columns have no names.
+    rules_ : list of str
+        Rules between columns that each new row obeys, found or declared.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str, (d,)
@@ -630,6 +635,11 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         self.codec_: Codec = model.codec
         self.history_: History = model.history
         self.n_features_in_: int = model.schema.n_columns
+        names: Sequence[str | int] = model.schema.columns or range(model.schema.n_columns)
+        self.columns_: dict[str | int, str] = {
+            name: column.kind_name for name, column in zip(names, model.codec.columns, strict=True)
+        }
+        self.rules_: list[str] = stated_rules(model.codec, model.schema.names)
         self.__dict__.pop("feature_names_in_", None)  # scikit-learn sets it only if the columns have names
         if model.schema.columns is not None:
             self.feature_names_in_: NDArray[np.object_] = np.array(model.schema.columns, dtype=object)

@@ -74,9 +74,12 @@ def _places(columns: tuple[str, ...], schema: Schema, wanted: Collection[int], n
     if missing or unseen:
         both = (("lacks", missing), ("also has", unseen))
         faults = [f"{what} {listed(map(shown, those))}" for what, those in both if those]
+        remedy = "give exactly the columns that the model was fitted on"
+        if missing and len(set(wanted)) < len(fitted):
+            remedy = f"give the columns of the fit, or name in given= only those that {name} has"
         raise InvalidInput(
             f"The feature names should match those that were passed during fit, but {name} {' and '.join(faults)}: "
-            "give exactly the columns that the model was fitted on."
+            f"{remedy}."
         )
     return {j: position[fitted[j]] for j in wanted}
 
