@@ -12,7 +12,11 @@ digest = hashlib.sha256()
 for path in sorted(Path(backwalk.__file__).parent.rglob("*.py")):
     digest.update(path.read_bytes())
 sys.path.insert(0, str(DOCS))  # for api_pages
+kernel = DOCS.parent / "out" / "ipython" / "profile_default"
+kernel.mkdir(parents=True, exist_ok=True)
+(kernel / "ipython_kernel_config.py").write_text('c.IPKernelApp.log_level = "ERROR"\n')  # not of TCP on this machine
 os.environ.update(
+    IPYTHONDIR=str(kernel.parent),
     MATPLOTLIBRC=str(DOCS / "matplotlibrc"),  # of the cells and of the gallery
     TQDM_DISABLE="1",  # no bars among the outputs
     PYTHONWARNINGS="ignore:IProgress not found",

@@ -155,7 +155,7 @@ def test_columns_that_cannot_be_told_are_refused(penguins, fitted, rows, whole):
         fitted.conditional(rows[:2], 1)
     with pytest.raises(InvalidInput, match='conditions="any"'):
         fitted.conditional(rows[:2], 2)
-    with pytest.raises(InvalidInput, match="lacks 'x': give .* or name in given= only"):
+    with pytest.raises(InvalidInput, match="lacks 'x': give the columns of the fit, or name in given="):
         penguins.conditional(frame.drop(columns="x"), "y")
     with pytest.raises(InvalidInput, match="12 rows, but has 2"):
         penguins.conditional(frame, "sex").log_prob([True, False])
