@@ -258,6 +258,7 @@ def _choose_numbers(
             rows_looked_at(numbers.T, "maps"),
             {at: wish for at, wish in asked.items() if wish is not None},
             is_table=_is_table(table),
+            n_rows=len(x),
             computed=[at for at, j in enumerate(places) if j in computed],
         )
     return {j: _with_atoms(column, j, whole, atoms[j]) for j, column in zip(places, columns, strict=True)}
