@@ -105,8 +105,8 @@ def choose_splines(
     that do are chosen together by their joint density, if enough rows have all of them: a spline bends what depends on
     other columns. Numbers beside atoms are in few of the same rows, and each of them is chosen alone; so is a number
     whose shares jump along its grid. The joint density is that of the numbers that rules do not compute from others:
-    with the `computed` ones it would be singular. In tables of 20,000 rows, `n_rows`, or more it may lose 0.05 nats a column:
-    from so many rows a network learns bends that the trial's mixtures of few rows do not.
+    with the `computed` ones it would be singular. In tables of 20,000 rows, `n_rows`, or more it may lose 0.05 nats a
+    column: from so many rows a network learns bends that the trial's mixtures of few rows do not.
     """
     gaining = [
         j
