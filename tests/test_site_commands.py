@@ -33,6 +33,7 @@ BEFORE = {
         "backwalk split flats.csv known.csv unseen.csv\nbackwalk fit known.csv -o flats.backwalk"
     ),
     "tutorials/table.md": "rm new.csv",  # which it draws
+    "how-to/report-by-command.md": "rm new.csv",
     "how-to/many-machines.md": "backwalk fit flats.csv -o model.backwalk",
     "how-to/predict-a-column.md": "backwalk fit flats.csv",
     "how-to/rank-outliers.md": "backwalk fit flats.csv",
