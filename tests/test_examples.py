@@ -64,6 +64,7 @@ def test_script_runs_shortened(script, capsys):
     assert "alpha_bar_N = 0.3475" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_notebook_is_fresh_and_was_run_to_the_end(script):
     stored = nbformat.read(script.with_suffix(".ipynb"), as_version=4)

@@ -33,6 +33,7 @@ def model_of(codec):
     return oracle_model(GaussianDenoiser(MEAN, COVARIANCE), codec.decode(Z), SCHEDULE, codec=codec)
 
 
+@pytest.mark.slow
 def test_rows_and_latents_are_those_of_the_encoded_model():
     rows = sample_rows(model_of(BENT), 0, 200, stream=STREAM)
     encoded = sample_rows(model_of(PLAIN), 0, 200, stream=STREAM)

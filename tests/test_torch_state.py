@@ -113,6 +113,7 @@ def test_the_callers_state_changes_nothing(name, state, expected, tmp_path):
         assert np.array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_a_student_is_the_same_in_any_state(rows):
     model = Diffusion(denoiser=Residual(8, 1), random_state=0, verbose=False, **FEW).fit(rows)
     students = []

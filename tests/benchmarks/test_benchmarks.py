@@ -458,6 +458,7 @@ def test_the_truth_has_no_gap_and_others_are_told_from_it():
     assert max(truth["c2st_boosting"]) < 0.6 < min(moved["c2st_boosting"])
 
 
+@pytest.mark.slow
 def test_a_density_that_gives_a_true_row_nothing_has_an_infinite_gap():
     density = two_moons()
     X = density.sample(100, random_state=0)

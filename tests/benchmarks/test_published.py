@@ -184,6 +184,7 @@ def test_drawn_rows_have_the_values_of_the_set(method):
         assert table.rows[:, 0].min() - 1e-9 <= draw[:, 0].min() < draw[:, 0].max() <= table.rows[:, 0].max() + 1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [Means(), ObservedValues(), MissForest(n_rounds=1)], ids=lambda m: m.name)
 def test_only_gaps_are_filled(method):
     table = mixed_set()

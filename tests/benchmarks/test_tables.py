@@ -161,6 +161,7 @@ def test_independent_columns_are_scored_by_their_frequencies():
     np.testing.assert_allclose(independent_nats(train, known, ["a", "b"]), [-np.log(3 / 8), -np.log(1 / 8)])
 
 
+@pytest.mark.slow
 def test_trees_learn_a_column_and_do_not_lose_to_its_frequencies():
     train, test = frame_of(900, 0), frame_of(300, 1)
     for rows in (train, test):
@@ -171,6 +172,7 @@ def test_trees_learn_a_column_and_do_not_lose_to_its_frequencies():
     assert of_trees < frequencies + 0.05
 
 
+@pytest.mark.slow
 def test_the_truth_has_no_gap_and_passes_the_self_test():
     figures = mixed.judge(MixedTruth(ARCS).fit(None, 1.0, 0), ARCS, SMALL, seed=0)
     for name in ("gap", "self_test", "conditional_gap"):

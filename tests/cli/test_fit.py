@@ -22,6 +22,7 @@ from backwalk.table import as_table, read_table, write_table
 QUICK = ["--max-steps", "5"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["", "Unnamed: 0"])
 def test_row_numbers_without_a_name_are_set_aside(run, tmp_path, name):
     numbers = "".join(f"{i},{i * 0.37 % 1},{i * 0.71 % 1}\n" for i in range(40))
@@ -52,6 +53,7 @@ def test_a_fit_that_the_time_limit_cut_short_says_so_on_the_terminal(run, rows_f
     assert words in run("fit", rows_file, "-o", tmp_path / "m", *QUICK)[2]
 
 
+@pytest.mark.slow
 def test_the_notebooks_settings_warn_of_the_mismatch(run, tmp_path):
     status, _, err = run("fit", "two_moons", "--rows", 2000, "--ddpm", "--epochs", 1, "-o", tmp_path / "ddpm")
     assert status == 0
@@ -113,6 +115,7 @@ def test_a_stopped_fit_says_how_to_go_on(run, rows_file, tmp_path, signal_at, nu
     assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == handlers
 
 
+@pytest.mark.slow
 def test_a_stopped_fit_goes_on_to_the_same_model(run, rows_file, model, tmp_path, stopped_fit):
     output = tmp_path / "other"
     checkpoint, arguments = stopped_fit(output), ("fit", rows_file, "-o", output, *QUICK)
@@ -126,6 +129,7 @@ def test_a_stopped_fit_goes_on_to_the_same_model(run, rows_file, model, tmp_path
     assert one.history.loss == other.history.loss
 
 
+@pytest.mark.slow
 def test_force_starts_a_stopped_fit_over(run, rows_file, tmp_path, stopped_fit):
     checkpoint = stopped_fit(tmp_path / "other")
     arguments = ("fit", rows_file, "-o", tmp_path / "other", *QUICK)
@@ -178,6 +182,7 @@ def test_force_deletes_no_checkpoint_before_the_new_data_are_read_and_checked(ru
     assert checkpoint.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_fit_that_was_killed_after_its_save_is_done(run, rows_file, model, tmp_path, monkeypatch):
     """Found by review: the model that it had saved was in its own way."""
     unlink = Path.unlink
@@ -197,6 +202,7 @@ def test_a_fit_that_was_killed_after_its_save_is_done(run, rows_file, model, tmp
     assert not (tmp_path / "m.checkpoint").exists()
 
 
+@pytest.mark.slow
 def test_resuming_does_not_replace_another_model(run, rows_file, tmp_path, stopped_fit):
     stopped_fit(tmp_path / "m")
     assert run("fit", rows_file, "-o", tmp_path / "other", *QUICK, "--seed", 1)[0] == 0

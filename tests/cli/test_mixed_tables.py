@@ -167,6 +167,7 @@ def test_a_columns_kind_gaps_and_conditions_are_chosen(run, birds, tmp_path):
     assert (status, "'yaer'" in err, "'year'" in err) == (1, True, True)
 
 
+@pytest.mark.slow
 def test_rows_are_drawn_under_conditions(run, birds, tmp_path):
     _, model, _ = birds
     conditions = ["--given", "species=Gentoo", "--given", "bill=40..50", "--given", "year=2007|2009"]
@@ -199,6 +200,7 @@ def test_conditions_that_cannot_be_are_refused(run, birds, condition, status, wo
     assert (found, words in err) == (status, True), err
 
 
+@pytest.mark.slow
 def test_columns_are_scored_given_others_and_rows_with_gaps_by_their_marginal(run, birds, tmp_path):
     table, model, _ = birds
     scores = tmp_path / "scores.csv"
@@ -270,6 +272,7 @@ def test_values_that_the_fit_did_not_see_are_told_in_one_warning_or_refused(run,
     )
 
 
+@pytest.mark.slow
 def test_several_draws_are_numbered_and_means_are_one_table(run, birds, tmp_path):
     table, model, _ = birds
     path = tmp_path / "draws.parquet"

@@ -13,6 +13,7 @@ from backwalk.table import Selection, as_table, read_labels, read_part, read_tab
 QUICK = ["--max-steps", "5"]
 
 
+@pytest.mark.slow
 def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path):
     status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.npy")
     expected = Diffusion.load(model).score_samples(read_table(rows_file))
@@ -64,6 +65,7 @@ def test_a_row_that_the_model_cannot_make_scores_minus_infinity_in_both_columns(
     assert (status, out.splitlines()[1].split(",")[3], "log p >=" in err) == (0, "-inf", False)
 
 
+@pytest.mark.slow
 def test_json_and_rows_do_not_share_standard_output(run, rows_file, model, tmp_path):
     status, out, err = run("sample", model, "--json")
     assert (status, out) == (2, "")
@@ -80,6 +82,7 @@ def test_json_and_rows_do_not_share_standard_output(run, rows_file, model, tmp_p
     assert f"log p >= {facts['elbo']:.4f} +- {facts['elbo_standard_error']:.4f} nats" in bound_said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_an_identifier_is_carried_through_as_it_stands(run, model, rows_file, tmp_path, suffix):
     rows = read_table(rows_file).values[:30]
@@ -122,6 +125,7 @@ def test_an_identifier_that_cannot_be_carried_is_refused(
     assert (left, out, words in err) == (status, "", True), err
 
 
+@pytest.mark.slow
 def test_a_rank_is_the_share_of_reference_rows_that_score_no_higher(run, model, rows_file, tmp_path):
     few = tmp_path / "few.csv"
     lines = rows_file.read_text().splitlines()

@@ -11,6 +11,7 @@ from backwalk.table import read_table
 QUICK = ["--max-steps", "5"]
 
 
+@pytest.mark.slow
 def test_split_deals_every_row_into_one_of_two_files(run, tmp_path):
     table = tmp_path / "all.csv"
     table.write_text("id,y\n" + "".join(f"{i},{i / 8}\n" for i in range(50)))

@@ -197,6 +197,7 @@ def test_a_fit_has_one_member_and_its_embedding_decays():
     assert model.training_.embedding_decay > 0.0
 
 
+@pytest.mark.slow
 def test_a_saved_model_draws_and_scores_the_same(trained, tmp_path):
     trained.save(tmp_path / "model")
     own = trained.embedding if isinstance(trained.embedding, nn.Module) else None

@@ -95,6 +95,7 @@ def test_a_users_network_is_trained_and_its_own_weights_stay(trained):
         assert torch.equal(moved["frequencies"], started["frequencies"])
 
 
+@pytest.mark.slow
 def test_it_samples_and_scores_like_ours(trained):
     _, model = trained
     assert model.sample(5, random_state=1).shape == (5, 2)

@@ -140,6 +140,7 @@ def test_reconstruction_is_the_decoders_log_density():
     assert terms.reconstruction == pytest.approx(-float(log_prob.mean()), rel=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("factor", [1.0, 0.9])
 def test_bound_lies_above_the_chains_own_density_and_meets_it(factor):
     # A linear denoiser makes a Gaussian chain, whose density follows by moments: the exact one, and one off by 10 %.

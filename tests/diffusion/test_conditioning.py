@@ -199,6 +199,7 @@ def test_through_the_bound(joint, exact):
     assert errors.shape == (13,)
 
 
+@pytest.mark.slow
 @by_case
 def test_through_the_ode(joint, exact):
     conditional = conditional_of(joint, X[:3], KNOWN, ABSENT)
@@ -208,6 +209,7 @@ def test_through_the_ode(joint, exact):
         close(got.log_prob[i], log_density(exact(X[i]), X[i : i + 1, FREE], **settings).log_prob[0])
 
 
+@pytest.mark.slow
 def test_the_chain_rule_of_log_densities():
     # ln p(A, B) = ln p(B) + ln p(A | B), with B the known coordinate: to the solver's own error.
     known = torch.arange(2) == 1

@@ -102,6 +102,7 @@ def test_errors_give_rule_value_and_remedy():
             integrate_ode(GAUSSIAN, X, 0.1, 1.0, n)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("has_linearize", [True, False])
 def test_the_gradient_of_a_log_density_has_a_closed_form(has_linearize):
     class Plain(ClosedForm):  # a denoiser that autograd differentiates

@@ -101,6 +101,7 @@ def test_solver_error_sees_a_grid_that_is_too_coarse():
     assert fine.solver_error.max() < 1e-3
 
 
+@pytest.mark.slow
 def test_divergences_are_few_and_a_path_takes_six_evaluations_a_step():
     class Counting:
         log_snr_range = MIXTURE.log_snr_range

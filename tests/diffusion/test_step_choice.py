@@ -40,6 +40,7 @@ def total(schedule, times, decoder_variance=None):
     return GaussianChain(torch.zeros(2), torch.diag(VARIANCES), short, sigma_sq).expected_bound()
 
 
+@pytest.mark.slow
 def test_the_best_steps_of_a_long_chain_are_nearly_as_good_as_those_of_a_shorter_one():
     """Found by review: 10,000 steps took gigabytes, 100,000 the machine."""
     long, short = (NoiseSchedule.log_snr_uniform(n, log_snr_max=8.0, log_snr_min=-6.0) for n in (5001, 1000))

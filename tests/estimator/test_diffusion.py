@@ -86,6 +86,7 @@ def few_pairs(monkeypatch):
     monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::backwalk.errors.DegenerateRowsWarning")
 @pytest.mark.filterwarnings("ignore::backwalk.errors.RepeatedValueWarning")
 @pytest.mark.parametrize(("estimator", "check"), list(sklearn_checks()))
@@ -151,6 +152,7 @@ def test_ddpm_is_the_notebook_s_model_and_says_what_it_costs():
     assert model.model_.card["n_parameters"] == 3 * 100 + 100 + 3 * (100 * 100 + 100) + 100 * 2 + 2
 
 
+@pytest.mark.slow
 def test_the_default_has_no_mismatch_and_no_warning(rows):
     model = Diffusion(max_steps=2, random_state=0).fit(rows)
     assert 0 <= model.model_.prior_mismatch < 1e-4
@@ -531,6 +533,7 @@ def test_a_checkpoint_that_is_no_file_is_refused_before_training(rows, tmp_path,
         tiny(callbacks=[never]).fit(rows, checkpoint=name, overwrite=True)
 
 
+@pytest.mark.slow
 def test_pipelines_and_grid_search(rough_scores, rows):
     varying = rows[:, [0, 2]]
     pipeline = make_pipeline(StandardScaler(), tiny()).fit(varying)
@@ -653,6 +656,7 @@ def test_a_fit_that_was_stopped_goes_on_to_the_same_model(rows, tmp_path):
     assert torch.equal(again.model_.denoising_error, whole.model_.denoising_error)
 
 
+@pytest.mark.slow
 def test_a_callback_that_returns_true_ends_training(rows, tmp_path):
     """The model has the weights so far, and its checkpoint goes on to the model of an uninterrupted fit."""
     whole, told = tiny(max_steps=9).fit(rows), []
@@ -675,6 +679,7 @@ def test_a_callback_that_returns_true_ends_training(rows, tmp_path):
     assert at_the_end.model_.card["stopped_by"] == "steps"
 
 
+@pytest.mark.slow
 def test_a_callback_has_the_model_so_far_and_does_not_change_the_fit(rows):
     models = []
     watched = tiny(max_steps=9, callbacks=[lambda progress: models.append(progress.model())]).fit(rows)
@@ -793,6 +798,7 @@ def test_a_divergence_before_any_good_weights_leaves_no_model(rows, monkeypatch)
     assert not hasattr(model, "model_")
 
 
+@pytest.mark.slow
 def test_fits_and_students_do_not_mind_inference_mode(rows, few_pairs):
     """Found by review: what the fit's thread makes in that mode, other threads may not change."""
     models = []
@@ -804,6 +810,7 @@ def test_fits_and_students_do_not_mind_inference_mode(rows, few_pairs):
     assert all(map(torch.equal, one, other))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("denoiser", [Residual(8, 1, 2), Textbook(8, 1)])
 def test_fits_and_students_do_not_mind_torch_s_default_precision(rows, denoiser, few_pairs):
     """Found by review: biases were made in it, and products of two precisions are refused."""
@@ -881,6 +888,7 @@ def test_a_density_in_other_units_is_less_by_their_logarithm(rows):
     np.testing.assert_allclose(other, one - 2.0 * math.log(4.0), rtol=0, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_names_of_features_on_one_side_alone_are_warned_of_in_scikit_learn_s_words(rows):
     """Found by review: columns in another order were scored in silence."""
     frame = pd.DataFrame(rows, columns=[f"c{j}" for j in range(rows.shape[1])])

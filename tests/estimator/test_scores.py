@@ -35,6 +35,7 @@ def test_a_rank_is_the_share_of_the_reference_that_is_no_more_likely():
     assert rank_scores(np.array([1.0]), np.array([])).tolist() == [0.0]
 
 
+@pytest.mark.slow
 def test_outliers_have_low_ranks(fitted, rows):
     far = np.array([[30.0, 7.25, 3.0]])
     X, reference = np.concatenate([far, rows[:40]]), rows[40:140]
@@ -44,6 +45,7 @@ def test_outliers_have_low_ranks(fitted, rows):
     np.testing.assert_array_equal(found, fitted.score_ranks(X, fitted.score_samples(reference)))
 
 
+@pytest.mark.slow
 def test_a_score_leaves_out_rows_that_the_model_cannot_make_and_says_so(fitted, rows):
     other = rows[:3].copy()
     other[1, 1] += 1e-9
@@ -90,6 +92,7 @@ def test_a_model_judges_itself_and_writes_its_report(fitted, rows, tmp_path, mon
         fitted.report(tmp_path / "r.html", rows[:60])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("cheap_scores", "undrawn")
 def test_a_table_of_levels_alone_is_reported_without_a_chain(tmp_path):
     """Found by trying: it ended in an error of its bound, and then of its chain."""
@@ -101,6 +104,7 @@ def test_a_table_of_levels_alone_is_reported_without_a_chain(tmp_path):
     assert "forward and backward" not in page
 
 
+@pytest.mark.slow
 def test_scoring_and_bounding_tell_how_many_rows_are_done(fitted, rows, monkeypatch, capsys):
     """Found by trying: minutes passed without a word."""
     X = np.tile(rows, (3, 1))

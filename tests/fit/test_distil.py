@@ -134,6 +134,7 @@ def test_rows_of_a_student_depend_on_seed_and_number_alone(own, few_pairs, n_thr
     assert (long[:, 1] == 7.25).all()
 
 
+@pytest.mark.slow
 def test_a_student_is_a_function_of_its_seed(own, few_pairs):
     before, students = torch.get_num_threads(), []
     for threads, seed in ((1, 0), (2, 0), (1, 1)):
@@ -208,6 +209,7 @@ def test_refused(fitted, rows):
         Diffusion().distil()
 
 
+@pytest.mark.slow
 def test_a_model_whose_student_fails_is_as_it_was(own, fitted, few_pairs, monkeypatch):
     monkeypatch.setattr(
         "backwalk.estimator.diffusion.default_distillation", lambda *_: Training(512, 1.0, 50, hidden_rate=1.0)

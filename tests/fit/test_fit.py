@@ -45,6 +45,7 @@ def clocked(monkeypatch, step_seconds):
     monkeypatch.setattr(Trainer, "take_step", slow_update)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [89, 201])
 def test_a_fit_that_the_time_limit_cuts_short_says_so_and_warns_where_it_is_far_too_short(monkeypatch, rows, steps):
     """Found by an attack: on a busy machine 15 s became 16 networks of 89 steps, a nat worse than 4 of 400."""

@@ -68,6 +68,7 @@ def counts(n):
     return pd.DataFrame({"flag": RNG.integers(0, 2, n), "age": RNG.integers(18, 80, n), "n": RNG.poisson(3.0, n)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "X",
     [

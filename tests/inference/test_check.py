@@ -97,6 +97,7 @@ def test_rows_with_gaps_and_constant_columns_do_not_stop_a_fit():
     assert fitted.sample(2, given={"x": 0.5, "const": 1.0}).shape == (2, 4)
 
 
+@pytest.mark.slow
 def test_a_check_needs_unseen_simulations():
     of_theta = posterior(Diffusion(max_steps=5, conditions="any", **OPTIONS).fit(simulations(200, 0)), given=["x", "y"])
     with pytest.raises(InvalidInput, match="at least 50"):

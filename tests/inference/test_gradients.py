@@ -86,6 +86,7 @@ def test_the_maximum_is_no_lower_than_draws(bounded, monkeypatch):
     assert float(log_p[0]) > float(log_p[1:].max()) - 1e-3
 
 
+@pytest.mark.slow
 def test_gradients_include_the_map_to_the_bounds_and_vanish_beyond_them(bounded):
     of_theta, x = posterior(bounded, given=["x", "group"]), {"x": 0.2, "group": "b"}
     at = torch.tensor([[0.02], [0.3], [0.9], [-0.1], [1.1]], dtype=torch.float64).requires_grad_()

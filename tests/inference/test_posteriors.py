@@ -58,6 +58,7 @@ def test_log_prob_is_the_closed_form(of_theta):
     np.testing.assert_allclose(found, stats.multivariate_normal(*law(X[None])).logpdf(theta), atol=5e-4)
 
 
+@pytest.mark.slow
 def test_draws_have_the_shape_asked_for_and_follow_the_closed_form(of_theta):
     drawn = of_theta.sample((50, 40), torch.from_numpy(X), random_state=2)
     assert drawn.shape == (50, 40, 2)
@@ -76,6 +77,7 @@ def test_draws_have_the_shape_asked_for_and_follow_the_closed_form(of_theta):
     assert torch.equal(again, drawn)
 
 
+@pytest.mark.slow
 def test_a_batch_holds_each_observation_s_own_posterior(of_theta):
     drawn = of_theta.sample_batched((400,), SEVERAL, random_state=3)
     assert drawn.shape == (400, 5, 2)
@@ -120,6 +122,7 @@ def test_a_missing_datum_is_integrated_out(of_theta):
     assert all(stats.kstest(coordinate, "norm").pvalue > 1e-8 for coordinate in z)
 
 
+@pytest.mark.slow
 def test_several_observations_have_the_closed_form_of_their_product(model):
     normal = torch.distributions.MultivariateNormal(torch.from_numpy(MEAN), torch.from_numpy(V))
     of = posterior(model, given=[2, 3])._conditional
@@ -212,6 +215,7 @@ def test_no_possible_draw_is_an_error_that_names_the_order_of_the_parameters(mod
         posterior(model, given=[2, 3], prior=far).weighted_draws(SEVERAL[:2], n_each=20)
 
 
+@pytest.mark.slow
 def test_one_observation_needs_no_prior(model):
     known = posterior(replace(model, conditions=((2, 3),)), given=[2, 3])
     found = known.weighted_draws(X, n_each=300, effective_sample_size=250.0, random_state=0)
@@ -299,6 +303,7 @@ def test_a_posterior_needs_a_fitted_model_and_some_columns(model):
         posterior(model, given="x1")
 
 
+@pytest.mark.slow
 def test_labels_and_tables_are_taken_by_name(penguins):
     """Levels among parameters are codes; observations of labels are texts in tables and mappings."""
     of_species = posterior(penguins, given=["x", "y", "sex"])

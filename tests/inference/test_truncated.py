@@ -48,6 +48,7 @@ def test_the_region_is_that_of_highest_density(truncated):
     assert 1e-8 < stats.beta(k + 1, 1000 - k).cdf(1.0 - law.cdf(high) + law.cdf(low)) < 1.0 - 1e-8
 
 
+@pytest.mark.slow
 def test_draws_are_those_of_the_prior_within_the_region(truncated):
     low, high = ends(truncated)
     drawn = truncated.sample((20, 30), random_state=1)

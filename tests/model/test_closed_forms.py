@@ -43,6 +43,7 @@ def exact():
     return oracle_model(denoiser, exact_rows(500), SCHEDULE, codec=codec, reverse_variance="beta")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde"])
 def test_samples_have_the_data_s_moments(exact, solver):
     n = 4000

@@ -57,6 +57,7 @@ def test_levels_that_are_numbers_have_a_distribution_function(penguins, penguins
     assert found.mode.dtype == bool
 
 
+@pytest.mark.slow
 def test_a_number_given_others_has_their_mean_and_quantiles(penguins, penguins_density, whole):
     rows, frame = whole
     found = penguins.conditional(frame, "y", n_draws=99)
@@ -133,6 +134,7 @@ def test_the_mean_and_quantiles_of_a_column_with_gaps_are_those_of_its_values():
     assert 0.25 < number.pit([2.0, 2.0])[0] < 0.75
 
 
+@pytest.mark.slow
 def test_a_fit_that_generates_gaps_tells_their_probability():
     rng = np.random.default_rng(0)
     x = np.where(rng.random(200) < 0.3, np.nan, rng.normal(size=200))

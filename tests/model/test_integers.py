@@ -170,6 +170,7 @@ def test_the_bound_of_unseen_flags_lies_above_the_entropy(flags):
     assert torch.equal(terms.per_row, again.per_row)
 
 
+@pytest.mark.slow
 def test_equal_rows_score_equal_alone_and_in_any_batch(flags):
     every, _, model = flags
     together = model.score_samples(pd.concat([every, every[:3]]))

@@ -47,6 +47,7 @@ def closed_form(z):
     return (MEAN_ + ((z - MEAN_) @ AXES_ * STRETCH) @ AXES_.T) / math.sqrt(1.0 + HIGH**2)
 
 
+@pytest.mark.slow
 def test_latents_of_gaussian_data_are_a_linear_map(model):
     expected = closed_form(Z_ROWS)
     errors = []
@@ -110,6 +111,7 @@ def test_latents_of_data_are_standard_normal_draws(model):
     assert abs(np.corrcoef(latents.T)[0, 1]) < stats.norm.isf(alarm / 2) / n**0.5 + 0.005
 
 
+@pytest.mark.slow
 def test_a_row_does_not_depend_on_the_others(model, n_threads):
     n = TILE_ROWS + 76
     rows = np.concatenate([ROWS] * (1 + n // len(ROWS)))[:n]
@@ -183,6 +185,7 @@ def test_refused(fitted, rows, model):
         to_latent(model, ROWS, n_intervals=3)
 
 
+@pytest.mark.slow
 def test_rows_on_the_way_are_of_the_kind_of_the_fitted_ones():
     rng = np.random.default_rng(0)
     table = pd.DataFrame(

@@ -87,6 +87,7 @@ def test_a_perfect_denoiser_of_points_draws_the_points():
     assert set(distances.argmin(axis=1)) == {0, 1, 2}
 
 
+@pytest.mark.slow
 def test_the_model_of_a_gaussian_has_its_density_and_its_bound():
     model = oracle_model(DENOISERS[0], ROWS, NoiseSchedule.log_snr_uniform(40, log_snr_max=10.0, log_snr_min=-10.0))
     expected = torch.distributions.MultivariateNormal(MEAN, COVARIANCE).log_prob(ROWS)
@@ -126,6 +127,7 @@ def test_a_row_of_many_columns_scores_the_same_alone_and_in_any_batch():
     assert not torch.allclose(other.log_prob, together.log_prob, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_beyond_32_columns_sixteen_probes_take_the_place_of_the_exact_divergence():
     for d, exact in ((32, True), (33, False)):
         model, x = wide(d), STREAM.child("x").normal(0, 1, d).numpy()

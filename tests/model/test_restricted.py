@@ -62,6 +62,7 @@ def test_a_range_of_a_number_is_drawn_from_however_rare_it_is(mixture, ends):
     assert stats.kstest(u, "uniform").pvalue > 1e-8
 
 
+@pytest.mark.slow
 def test_each_row_has_the_range_given_what_it_knows(mixture):
     values = np.array([[np.nan, 1.0, np.nan], [np.nan, -1.0, np.nan], [np.nan, 2.5, np.nan]])
     found = restricted(mixture, values, Allowed(0, 1.0))

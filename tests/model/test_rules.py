@@ -118,6 +118,7 @@ def test_rows_that_break_a_rule_score_minus_infinity_and_are_told(model):
         model.sample(3, given={"kind": "x", "place": "Q"})
 
 
+@pytest.mark.slow
 def test_a_label_that_the_fit_did_not_see_breaks_no_rule_and_counts_as_missing(model):
     given = pd.DataFrame({"kind": ["x", "w"], "place": ["P", "P"]})
     with pytest.warns(UnseenValuesWarning, match="missing"):

@@ -93,6 +93,7 @@ def test_any_columns_given_any_others_have_their_probability(model, given, colum
     assert float(found.solver_error.max()) < 1e-3
 
 
+@pytest.mark.slow
 def test_a_missing_cell_is_integrated_out(model):
     rows = draws(12, seed=2)
     gaps = rows.copy()

@@ -27,6 +27,7 @@ def told(words):
     return pytest.warns(UnseenValuesWarning, match=words)
 
 
+@pytest.mark.slow
 def test_a_given_label_that_the_fit_did_not_see_counts_as_missing(penguins, birds):
     strange, missing = birds
     counted = r"X has .* as missing in column 'species' \(2 cells\)"
@@ -64,6 +65,7 @@ def test_a_scored_label_that_the_fit_did_not_see_is_impossible(penguins, birds):
     np.testing.assert_array_equal(np.isneginf(of_species.log_prob(strange["species"])), np.isneginf(scores))
 
 
+@pytest.mark.slow
 def test_columns_that_a_call_does_not_use_are_not_checked(penguins, birds):
     """Any warning would fail this test."""
     strange, missing = (frame.head(2) for frame in birds)

@@ -132,6 +132,7 @@ SAMPLERS = [Sampler("ancestral"), Sampler("ddim", 7, 0.5), Sampler("ddim", 7), S
 STREAM = Stream(5).child("sample")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS, ids=lambda sampler: f"{sampler.solver} {sampler.eta:g}")
 def test_a_row_has_the_states_of_the_chain(fitted, sampler):
     model, row = fitted.model_, 2100

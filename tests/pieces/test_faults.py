@@ -12,6 +12,7 @@ from backwalk import TableFileError
 from backwalk.pieces import PartsFolder, make_parts, run_piece, values_checksum
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_named_and_leaves_nothing_behind(saved, drawn, tmp_path, monkeypatch):
     drawn(rows=(0, 2048))
 

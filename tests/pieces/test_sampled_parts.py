@@ -64,6 +64,7 @@ def test_a_call_without_seed_continues_with_that_of_the_folder(saved, drawn, tmp
     assert made.manifest.values == values_checksum(saved[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "named"),
     [({"seed": 4}, "seed"), ({"n_evaluations": 3}, "sampler"), ({"part_rows": 4096}, "part_rows")],

@@ -104,6 +104,7 @@ def test_filled_rows_in_parts_are_those_of_the_whole(saved, rows, text, folder, 
         assert draw.select(["x", "kind"]).equals(expected)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:given has .* beyond the fitted range:backwalk.UnseenValuesWarning")
 def test_rows_are_drawn_given_those_of_a_file(saved, rows, tmp_path):
     given = rows.select(["kind", "x"])

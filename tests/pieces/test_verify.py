@@ -36,6 +36,7 @@ def damage(place, piece, kind, drawn, tmp_path):
         shutil.copy(other / "_backwalk" / record.name, record)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "fault", "outcome"),
     [

@@ -69,6 +69,7 @@ def test_figures_are_drawn_as_text(name):
     assert not re.search(r"\bnan\b", re.sub(r'"data:[^"]*"', "", text), re.IGNORECASE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["points", "bound"])
 def test_equal_figures_are_equal_text(name):
     assert svg(FIGURES[name]()) == svg(FIGURES[name]())
@@ -171,6 +172,7 @@ def inside(figure):
 LONG = "a title of many words that does not fit into one line of a panel as wide as this"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("x", [X, X * [3.0, 1.0], X * [1.0, 2.0]], ids=["square", "wide", "tall"])
 def test_titles_are_not_cut(x):
     """Found by users: titles of plot_chain and plot_side_by_side were cut in what savefig wrote."""

@@ -206,6 +206,7 @@ def test_the_losses_are_named():
         assert words in training_section(context(replace(model(), card=card))).blocks[0].text
 
 
+@pytest.mark.slow
 def test_training_held_out_and_scored_rows_are_counted(undrawn):
     n, held_out = model().card["n_rows"], model().card["n_validation_rows"]
     assert n + held_out == 300
@@ -226,6 +227,7 @@ def test_training_held_out_and_scored_rows_are_counted(undrawn):
     assert "standard deviations of the scored rows" in text
 
 
+@pytest.mark.slow
 def test_columns_that_are_left_out_are_counted(monkeypatch):
     """Found by a user: six of 17 columns were drawn, and nothing said so."""
     headings = lambda: [block.text for block in row_section(context()).blocks if isinstance(block, Heading)]  # noqa: E731
@@ -291,6 +293,7 @@ def test_the_card_has_no_empty_rows_and_plain_names():
     assert "max_time" in rows["parameters left to the fit"].split(", ")
 
 
+@pytest.mark.slow
 def test_the_columns_numbers_are_those_of_both():
     details = row_section(context()).blocks[-1]
     cells = [cell.value for cell in details.blocks[0].rows[0].cells]

@@ -63,6 +63,7 @@ def test_any_number_of_times_increases_to_the_end_of_the_chain(schedule):
         assert all(s < t for s, t in pairwise(times))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", [Multistep(), DpmSolver()], ids=lambda solver: type(solver).__name__)
 @pytest.mark.parametrize("k", [2, 6, 20])
 def test_fitted_times_err_less_on_fresh_noise_than_any_spread_by_a_rule(solver, k):

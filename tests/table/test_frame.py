@@ -215,6 +215,7 @@ def test_integers_that_float64_holds_are_kept(dtype):
     assert int(as_table(np.array([[-(2**63)]])).values[0, 0]) == -(2**63)
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=200, deadline=None)
 @given(
     hnp.arrays(

@@ -129,6 +129,7 @@ def test_repeats_of_levels_and_atoms_need_no_warning():
     assert repeated_values(COLUMNS, gaps, 0.002) == {}
 
 
+@pytest.mark.slow
 def test_many_columns_and_many_levels_are_mapped():
     flags = Codec((LevelsColumn((0.0, 1.0), (0.5, 0.5), "one-hot"),) * 10_000)
     rows = (Stream(2).uniform(0, 20, 10_000).numpy() < 0.5).astype(float)

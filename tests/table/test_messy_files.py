@@ -106,6 +106,7 @@ def options_of(remedy):
     return {name: (tuple(v for n, v in given if n == name) if name == "na" else value) for name, value in given}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("data", "columns"), READ.values(), ids=READ)
 def test_what_the_cells_of_a_file_show_is_read_right(tmp_path, data, columns):
     (tmp_path / "rows.csv").write_bytes(data)

@@ -167,6 +167,7 @@ def test_rows_are_chosen_by_their_number_however_they_are_read(tmp_path):
     assert first.chosen(20).sum() == (priorities_of(0, N) < 20 / N).sum()
 
 
+@pytest.mark.slow
 def test_rows_with_gaps_are_left_out_of_a_pass(tmp_path):
     rows = kinds_of_columns(2).drop_columns(["empty"])
     at_once, found = (
@@ -304,6 +305,7 @@ def test_texts_beyond_the_limit_are_set_aside(tmp_path, monkeypatch):
         fit_codec(found.table, whole=found.whole)
 
 
+@pytest.mark.slow
 def test_progress_is_told_in_rows_and_bytes(tmp_path):
     for read in (read_within, in_a_pass):
         told = []

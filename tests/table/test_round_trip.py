@@ -376,6 +376,7 @@ def test_any_text_survives_a_file(tmp_path_factory, suffix, cells):
         assert not any(line.startswith(('"=', '"+', '"-', '"@')) for line in path.read_text().splitlines())
 
 
+@pytest.mark.slow
 @settings(derandomize=True, max_examples=100, deadline=None)
 @given(
     st.lists(st.datetimes(dt.datetime(1700, 1, 1), dt.datetime(2250, 1, 1)) | st.none(), min_size=1, max_size=5),

@@ -111,6 +111,7 @@ def test_dates_are_read_where_all_cells_agree_on_one_format_alone(tmp_path, cell
         np.testing.assert_array_equal(table.values[:, 1], np.array(days, dtype=np.float64))
 
 
+@pytest.mark.slow
 def test_cells_keep_line_ends_quotes_and_separators(tmp_path):
     cells = ["a\nb", "p\r\nq", 'say "hi"', "x,y", 'x"y', "\x1f", "ü", "'=1+1"]
     for end in ("\n", "\r\n", "\r"):
@@ -230,6 +231,7 @@ def test_a_whole_number_that_a_float_would_round_is_refused(tmp_path, cell):
     assert read_table(path).values[:2, 0].tolist() == [12345678901234567168, 2.0**63]
 
 
+@pytest.mark.slow
 def test_texts_among_numbers_are_named_as_in_the_file(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("zip,x\n" + "".join(f"{i}.50,{i}\n" for i in range(3000)) + "K1A,30\n")
@@ -280,6 +282,7 @@ def test_no_identifier_in_text_is_a_missing_value(tmp_path, suffix, sign):
     assert read_table(path).observed[:, 0].tolist() == [False, False, False, True, False, False, True]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak of memory is read from /proc")
 @pytest.mark.parametrize("text", [f"{1 / 3:.36f}", "level" * 6])
 def test_text_takes_the_memory_of_its_numbers_and_labels(tmp_path, text):

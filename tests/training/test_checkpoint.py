@@ -80,6 +80,7 @@ def test_stopped_at_any_step_and_resumed_is_the_run_that_never_stopped(make, tmp
         assert everything(resumed) == everything(whole)
 
 
+@pytest.mark.slow
 def test_stopped_again_and_again(tmp_path):
     whole = residual()
     list(whole.run())

@@ -102,6 +102,7 @@ def test_training_repeats_bit_for_bit_and_resumes_where_it_was_left():
     assert not equal(weights(one.denoiser), weights(another.denoiser))
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss():
     run = trainer(Training(max_steps=200, batch_size=200, learning_rate=0.01), x_validation=X_VALIDATION)
     list(run.run())

@@ -46,6 +46,7 @@ def test_a_density_stands_beside_the_exact_one(page, moons, same_fit):
     assert header["difference"]["error"] > 0.0
 
 
+@pytest.mark.slow
 def test_the_bound_is_the_library_s(page, moons, same_fit):
     answer = page.answer(f"/api/models/{moons['model']}/bound", {"n": 100, "seed": 4})
     rows = two_moons().sample_rows(0, 100, stream=Stream(4).child("unseen"))

@@ -45,6 +45,7 @@ def test_a_stopped_fit_goes_on_to_the_model_of_an_uninterrupted_one(running, lat
     np.testing.assert_array_equal(rows(tab, done["model"]), whole.sample(20, random_state=0))
 
 
+@pytest.mark.slow
 def test_an_ended_fit_goes_on_from_its_weights_and_begins_again_from_the_same(running):
     tab = Tab(running, "again-and-further")
     fit = begun(tab, {"max_steps": 12})
@@ -106,6 +107,7 @@ def test_snapshots_are_rows_of_the_model_so_far(page, moons):
         assert field.size == 2 * snapshot["field"]["size"] ** 2
 
 
+@pytest.mark.slow
 def test_warnings_of_a_fit_are_messages(page):
     data = page.answer("/api/data", {"density": "two_moons", "n": 100})["data"]
     fit = page.answer("/api/fits", {"data": data, "settings": {"preset": "ddpm", "epochs": 2}})["fit"]

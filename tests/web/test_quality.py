@@ -19,6 +19,7 @@ def of(page, moons, **body):
     return page.answer(f"/api/models/{moons['model']}/quality", body)
 
 
+@pytest.mark.slow
 def test_figures_tell_few_evaluations_from_many(page, moons):
     few, many = (of(page, moons, **body) for body in (FEW, MANY))
     assert few["rows"] == "new draws"

@@ -40,6 +40,7 @@ def test_files_hold_the_same_rows(page, arcs):
     assert page.post(f"/api/models/{arcs}/rows.exe", body).status == 400
 
 
+@pytest.mark.slow
 def test_one_column_given_others(page, arcs):
     columns = page.get(f"/api/models/{arcs}").json()["columns"]
     levels = page.answer(f"/api/models/{arcs}/conditional", {"column": columns[0]["name"], "given": {"x": 0.5}})

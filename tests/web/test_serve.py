@@ -188,6 +188,7 @@ def end_server(process, stop, folder):
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_command_ends_in_order(stop, tmp_path):
     process, connection, _ = begin_server(tmp_path)

@@ -49,6 +49,7 @@ def test_the_stored_chain_is_the_model_s(data):
         np.testing.assert_allclose(stored[1][name].astype(float), array, atol=1.0)  # of 65,535 places
 
 
+@pytest.mark.slow
 def test_the_shipped_models_are_good(data):
     """Within 0.04 nats of the entropy; the notebook's chain pays its prior mismatch of 0.08 nats and more."""
     rows = data.density.sample(1000, random_state=9)
@@ -58,6 +59,7 @@ def test_the_shipped_models_are_good(data):
     assert shipped_model(shipped.NOTEBOOK, data).model.prior_mismatch > 0.05
 
 
+@pytest.mark.slow
 def test_the_first_picture_loads_no_torch():
     code = """if True:
         import http.client, json, sys, threading, time

@@ -31,6 +31,7 @@ def entry():
     return ModelEntry("m", fitted(pd.DataFrame({"rain": rain, "yield": rng.normal(size=200)})))
 
 
+@pytest.mark.slow
 def test_an_axis_has_ticks_and_a_density_that_varies_along_it(entry):
     """Found by review: all of the plane was taken to be at the spike."""
     axis = entry.plane(None).record()["axes"][0]
@@ -60,6 +61,7 @@ def test_a_field_is_given_that_there_is_no_spike(entry, monkeypatch):
     assert (z[:, block.coordinates.start + block.other] == 1.0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.4, 0.995])
 def test_a_number_with_generated_gaps_has_a_density_of_its_values(share):
     """Found by review: NaN among the draws was a server error."""

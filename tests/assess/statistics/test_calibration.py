@@ -30,6 +30,7 @@ def stated(n, n_levels, seed):
     return p, (np.cumsum(p, axis=1) < u).sum(axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_levels", [2, 5])
 def test_true_statements_have_the_error_of_their_null(n_levels):
     """20 columns: the mean excess has a standard deviation of 1 / sqrt(20), its null one of 1 / sqrt(200)."""

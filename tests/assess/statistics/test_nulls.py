@@ -74,6 +74,7 @@ def test_compare_takes_means_over_pairs_and_errors_from_them(pairing, wider):
     assert (figure.name, figure.unit, figure.n_rows, figure.n_pairs) == ("mean", "cm", 10, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", [mean_gap, energy_distance])
 @pytest.mark.parametrize("pairing", [disjoint_pairs, resampled_pairs])
 def test_errors_are_those_of_repeating_the_whole_study(pairing, statistic):

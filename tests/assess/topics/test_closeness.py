@@ -13,6 +13,7 @@ from backwalk.table import as_table, fit_codec
 from ..tables import model, table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["numbers", "mixed"])
 def test_each_c2st_is_the_accuracy_of_its_classifier(kind):
     if kind == "numbers":

@@ -72,6 +72,7 @@ def test_levels_in_the_order_of_the_user_are_assessed():
     assert_array_equal(features.decode(features.encode(rows))[:, 1], rows[:, 1])
 
 
+@pytest.mark.slow
 def test_generated_gaps_of_levels_are_compared_and_not_laid_over():
     model = with_generated_gaps()
     rows = values(model, 200, 0, ("rating", "size"))

@@ -53,6 +53,7 @@ def test_the_ode_and_the_bounds_are_about_the_same_rows():
     assert 0.0 < fidelity.likelihood.ode_solver_error < 0.1
 
 
+@pytest.mark.slow
 def test_beyond_32_columns_probes_estimate_the_ode_s_density_with_their_error():
     """False alarm 1e-8: 5.7 standard errors of the probes of both."""
     d = 33

@@ -37,6 +37,7 @@ def test_a_denoiser_of_the_training_rows_is_found():
     assert "Training rows can be recognised: ln p is higher" in warning
 
 
+@pytest.mark.slow
 def test_an_untrained_model_is_within_its_null():
     model = Diffusion(n_steps=40, max_steps=1, denoiser=SMALL, random_state=0, verbose=False).fit(TRAINING).model_
     likelihood = score_likelihood(model, UNSEEN, None, Stream(0), trained=TRAINING)

@@ -85,6 +85,7 @@ def test_nothing_is_known_by_rows_of_the_fit():
     assert not assessed().answers[0].text.startswith("Not known")
 
 
+@pytest.mark.slow
 def test_training_rows_that_are_not_the_fits_and_scored_rows_among_them_are_warned_of():
     """Found by review: with another table as training rows the report found no copies, and said so."""
     mixed = np.concatenate([UNSEEN[:300], TRAINING[:100]])
@@ -121,6 +122,7 @@ def test_sets_too_small_for_the_classifiers_are_refused(n_rows):
         assess(fitted(), UNSEEN, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=n_rows)
 
 
+@pytest.mark.slow
 def test_tables_are_judged_by_the_names_of_their_columns():
     """Found by review: columns in another order were taken by their place."""
     pd = pytest.importorskip("pandas")
@@ -136,6 +138,7 @@ def test_tables_are_judged_by_the_names_of_their_columns():
         assess(model, unseen.rename(columns={"b": "c"}), stream=Stream(0))
 
 
+@pytest.mark.slow
 def test_fractions_among_integers_are_left_out_and_named():
     """Found by an attack: half-integers in a column of integers were scored in silence."""
     rng = np.random.default_rng(0)
