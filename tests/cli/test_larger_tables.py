@@ -93,7 +93,8 @@ def test_what_cannot_be_meant_is_told_before_reading(run, folder, tmp_path):
         (folder, ["--memory", "3kB"], 2, "at least 1.0 MiB"),
         (folder, ["--rows", "5"], 2, "--rows goes with a built-in density"),
         (f"{tmp_path}/*.parquet", [], 1, "matches none"),
-        (tmp_path / "no.parquet", [], 1, "existing file"),
+        (tmp_path / "no.parquet", [], 1, "existing file, but got"),
+        ("two_moon", [], 1, "existing file or one of two_moons"),
         (tmp_path, [], 1, "holds none"),
     ):
         found, _, err = run("fit", data, *options)

@@ -366,3 +366,21 @@ def test_a_messy_file_goes_through_every_command(run, tmp_path):
     assert as_table(pyarrow.parquet.read_table(part)).values[:, :2].tolist() == filled[:, :2].tolist()
     assert run("split", data, tmp_path / "a.csv", tmp_path / "b.csv", *options)[0] == 0
     assert (tmp_path / "b.csv").read_text().startswith("day;price;place\n")
+
+
+def test_score_and_impute_warn_of_a_likely_mistake_in_the_file_that_they_read(run, birds, tmp_path):
+    """Found by a user: a fit with --na -999, and then scores without it, of -4,000 nats and without a word."""
+    _, model, _ = birds
+    later = tmp_path / "later.csv"
+    rows = [[*row[:3], "-999" if i % 20 == 0 else row[3], *row[4:]] for i, row in enumerate(BIRDS)]
+    later.write_text("\n".join(",".join(row) for row in [HEADER, *rows]) + "\n")
+    for command in ("score", "impute"):
+        status, _, err = run(command, model, later, "-o", tmp_path / f"{command}.csv")
+        assert (status, f"{later}: column 'bill' is -999 in 8 rows" in err) == (0, True)
+        assert "is -999" not in run(command, model, later, "-o", tmp_path / f"{command}_na.csv", "--na", "-999")[2]
+
+
+def test_a_condition_on_a_column_that_was_set_aside_is_told_so(run, birds):
+    status, _, err = run("sample", birds[1], "--given", "bird=bird 7")
+    assert status == 1
+    assert "The fit set column 'bird' aside: choose another, or fit again with --column bird=levels." in err

@@ -119,6 +119,12 @@ def test_values_are_in_the_users_terms(penguins):
     aside = replace(dated, schema=replace(schema, set_aside=("id",)))
     with pytest.raises(InvalidInput, match="'id', which the fit set aside"):
         read_given(aside, {"id": "a"}, 1)
+    with pytest.raises(InvalidInput, match=r"2024'.* write them like 2021-12-31\.$"):
+        read_given(dated, {"day": "01.03.2024"}, 1)
+    with pytest.raises(InvalidInput, match=r"'0,5'.* write them like 1234\.5\.$"):
+        read_given(model, {"x": "0,5"}, 1)
+    with pytest.raises(InvalidInput, match=r"has 'Rex': there are .*\. Give a label of the fit\.$"):
+        read_given(model, {"species": {"Gentoo", "Rex"}}, 1)
     with pytest.raises(InvalidInput, match=r"'lower' .* the nearest is 'low'"):
         read_given(dated, {"grade": "lower"}, 1)
 

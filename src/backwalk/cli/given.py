@@ -60,6 +60,10 @@ def _name_and_value(text: str, schema: Schema) -> tuple[str, str]:
 
 
 def _check_column(name: str, schema: Schema) -> None:
+    if name in schema.set_aside:
+        raise InvalidInput(
+            f"The fit set column {shown(name)} aside: choose another, or fit again with --column {name}=levels."
+        )
     if name not in schema.names:
         raise InvalidInput(
             f"The model has no column {shown(name)}: {label_words(name, schema.names)}. Choose one of its columns."

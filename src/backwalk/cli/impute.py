@@ -70,7 +70,8 @@ def impute(
     """Fill the gaps of TABLE from a saved MODEL.
 
     The gaps of a row are drawn together, given its observed cells. Observed cells are written as they stand in TABLE,
-    and so are columns that MODEL does not have. One draw varies as data do; several (--draws 20) show how uncertain the
+    and so are columns that MODEL does not have; but decimal commas and dates such as 31.12.2021 become 1.5 and
+    2021-12-31. One draw varies as data do; several (--draws 20) show how uncertain the
     filled cells are; a mean is nearest to the missing numbers, but varies less than they do. MODEL should be fitted
     with conditions "any", as tables with gaps or levels are by default. With a folder as -o, TABLE may be larger than
     memory: a Parquet or CSV file, or a folder of such files, of which each part reads its rows alone.
@@ -98,6 +99,7 @@ def impute(
     check_table_path(output, overwrite=force)
     fitted, began = tables.load_model(model, device, data=data).model_, time.monotonic()
     table = read_part(console.path(data), Selection.of_schema(fitted.schema, only=True)).table
+    tables.warn_of_doubts(data, table)
     table = match_columns(table, fitted.schema, name="TABLE", unseen=unseen)
     values, every = table.values, range(fitted.schema.n_columns)
     warn_of_unseen(check_unseen(fitted, values, given=every, unseen=unseen, name="TABLE"), "TABLE")

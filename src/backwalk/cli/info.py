@@ -39,7 +39,7 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     for name, value in facts.items():
         label = name.replace("_", " ")
         if name in ("doubts", "rules"):
-            yield from (("but" if name == "doubts" else "rule", on_one_line(text)) for text in value)
+            yield from (("warning" if name == "doubts" else "rule", on_one_line(text)) for text in value)
             continue
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for item in value:

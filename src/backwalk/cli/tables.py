@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,13 +11,23 @@ from numpy.typing import NDArray
 
 from backwalk.cli.console import Console
 from backwalk.datasets import DENSITIES
-from backwalk.errors import IncompatibleArguments, InvalidInput
+from backwalk.errors import DoubtfulCellsWarning, IncompatibleArguments, InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel
 from backwalk.model_file import is_model
 from backwalk.streams import Stream
-from backwalk.table import SUFFIXES, Selection, StrPath, Table, as_table, is_pattern, read_part, read_within
+from backwalk.table import (
+    SUFFIXES,
+    Selection,
+    StrPath,
+    Table,
+    as_table,
+    find_doubts,
+    is_pattern,
+    read_part,
+    read_within,
+)
 
 USUALLY_DRAWN, _MOST_DRAWN = 10_000, 10_000_000
 
@@ -57,6 +68,7 @@ def read_unseen(
         return draw_rows(source, rows, seed, unseen=True), None
     check_file(source, rows, name=name)
     reading = read_part(console.path(source), Selection.of_schema(model.schema, only=True, complete=drop_missing))
+    warn_of_doubts(source, reading.table)
     say_left_out(console, source, reading.columns_left_out, int(reading.is_taken.sum()), len(reading.is_taken))
     return reading.table, reading.is_taken
 
@@ -88,12 +100,18 @@ def check_file(source: StrPath, rows: int | None = None, *, name: str, folders: 
             f"--rows goes with a built-in density, but {str(source)!r} is a file: it is read whole."
         )
     if str(source) != "-" and not (Path(source).exists() or (folders and is_pattern(source))):
-        raise InvalidInput(
-            f"{name} should be an existing file or one of {', '.join(DENSITIES)}, but got {str(source)!r}: check the "
-            "spelling."
-        )
+        rule = f"{name} should be an existing file"
+        if not str(source).lower().endswith(SUFFIXES):
+            rule += f" or one of {', '.join(DENSITIES)}"
+        raise InvalidInput(f"{rule}, but got {str(source)!r}: check its name and its folder.")
     if Path(source).is_dir() and not folders:
         raise InvalidInput(f"{name} should be a table file, but {str(source)!r} is a folder: name a file of rows.")
+
+
+def warn_of_doubts(source: str, table: Table) -> None:
+    """Warn of likely mistakes in a file, which is read anew and not as the fit read its own."""
+    for doubt in find_doubts(table):
+        warnings.warn(f"{source}: {doubt}", DoubtfulCellsWarning, stacklevel=2)
 
 
 def say_left_out(console: Console, source: str, columns: Sequence[str], n_taken: int, n_rows: int) -> None:

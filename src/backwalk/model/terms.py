@@ -97,8 +97,21 @@ def _parse_texts(schema: Schema, column: int, cells: Sequence[Any], name: str) -
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise InvalidInput(
             f"{name} should hold values of {schema.label(column)}, which has dtype {shown(schema.dtypes[column])}, but "
-            f"got {listed(map(shown, cells))}: write them as in the fitted table."
+            f"got {listed(map(shown, cells))}: write them like {_example_of(of_type, schema.units[column])}."
         ) from error
+
+
+def _example_of(of_type: pa.DataType, unit: str | None) -> str:
+    """Return how a value of a type is written, however the fitted file wrote it."""
+    if pa.types.is_duration(of_type):
+        return f"60, a number of {of_type.unit}"
+    if pa.types.is_boolean(of_type):
+        return "true or false"
+    if pa.types.is_time(of_type):
+        return "08:30:00"
+    if unit is not None:
+        return "2021-12-31" if unit == "D" else "2021-12-31 08:30:00"
+    return "1234.5"
 
 
 def read_given_table(schema: Schema, given: Any, name: str = "given", unseen: Unseen = "error") -> NDArray[np.float64]:

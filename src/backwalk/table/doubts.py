@@ -74,7 +74,7 @@ def _sentinels(label: str, values: FloatArray) -> Iterator[str]:
         if low < high and max(low - end, end - high) > high - low and not is_rare:
             yield (
                 f"{label} is {end:.15g} in {n:,} row{'s' * (n > 1)}, far from all others, {low:.6g} to {high:.6g}: if "
-                f"that means missing, empty these cells, or of text files give --na={end:.15g} (na= of TextPath in "
+                f"that means missing, empty these cells, or read a text file with --na={end:.15g} (na= of TextPath in "
                 "Python)."
             )
 

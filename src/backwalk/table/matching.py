@@ -171,9 +171,10 @@ def _codes(
         text = str(texts[inverse[row]])
         at = f" at row {row} (rows count from 0)" if len(values) > 1 else ""
         more = f" and {len(strange) - 1:,} more" if len(strange) > 1 else ""
+        remedy = "Leave out such rows, or fit with them" if len(values) > 1 else "Give a label of the fit"
         raise InvalidInput(
             f"{name} should hold labels that the fit saw, but {column} has {shown(text)}{at}{more}: "
-            f"{label_words(text, labels)}. Leave out such rows, or fit with them."
+            f"{label_words(text, labels)}. {remedy}."
         )
     codes[codes == -1.0] = len(labels) + np.arange(len(strange))
     return np.asarray(codes[inverse]), (*labels, *strange)

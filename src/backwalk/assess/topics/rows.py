@@ -93,7 +93,7 @@ class RowChecks:
             yield (
                 "The given training rows are not the rows of the fit, or are in another order. If they are other rows, "
                 "the baselines were fitted to other rows than the model, and copies of the model's training rows may "
-                "go unnoticed: give the table that was fitted."
+                "go unnoticed: give the table that was fitted, read as it was for the fit."
             )
         if self.impossible.rules:
             yield (
