@@ -264,7 +264,9 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         n_epochs : int, default=5000
             Passes through the rows.
         **parameters
-            Other parameters of `Diffusion`, such as `max_time`, `random_state` or `device`.
+            Other parameters of `Diffusion`, such as `max_time`, `random_state` or `schedule`. A schedule should end a
+            little above alpha_bar = 0, because the error of eps is divided by sqrt(alpha_bar):
+            `NoiseSchedule.linear(100, beta_max=0.1)` does, `NoiseSchedule.cosine(100)` does not.
 
         Returns
         -------

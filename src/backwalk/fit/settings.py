@@ -212,8 +212,8 @@ class Settings(_Budget):
             )
         if self.schedule is not None and self.n_steps is not None:
             raise InvalidInput(
-                f"n_steps should be None where schedule is given, but got {self.n_steps!r}: schedule.respace makes a "
-                "schedule of fewer steps."
+                f"n_steps should be None where schedule is given, but got {self.n_steps!r}: a schedule has its own "
+                "number, as in schedule=NoiseSchedule.linear(100). Diffusion.ddpm() gives one."
             )
         if self.schedule is not None:
             _check_schedule(self.schedule)
