@@ -40,7 +40,7 @@ def as_rows(
     if d is not None and rows.shape[1] != d:
         raise InvalidInput(f"{name} should have {d} columns, but has {rows.shape[1]}: give points of the same space.")
     if len(rows) < at_least:
-        raise InvalidInput(f"{name} should have at least {at_least} rows, but has {len(rows)}: give more points.")
+        raise InvalidInput(f"{name} should have at least {at_least} rows, but has {len(rows)}: give more rows.")
     refused = np.isinf(rows) if allow_gaps else ~np.isfinite(rows)
     if refused.any():
         row, column = np.argwhere(refused)[0]

@@ -138,3 +138,12 @@ def test_repeated_numbers_have_a_warning_of_their_own():
         warnings.simplefilter("error", DegenerateRowsWarning)
         with pytest.warns(RepeatedValueWarning, match="column 0"):
             Diffusion(n_steps=5, max_steps=1, random_state=0, verbose=False).fit(heaped)
+
+
+def test_a_declared_order_that_follows_from_a_total_is_named():
+    """Found by a user: the gap of the order has no column, and the warning about it was an IndexError."""
+    parts = NORMAL[:60, :2] ** 2
+    table = pd.DataFrame({"fare": parts[:, 0], "tax": parts[:, 1], "total": parts.sum(axis=1)})
+    model = Diffusion(rules=["total = fare + tax", "tax <= total"], max_steps=1, verbose=False)
+    with pytest.warns(DegenerateRowsWarning, match=r"'fare', the gap of the rule tax <= total.*a rule that follows"):
+        model.fit(table)

@@ -53,7 +53,7 @@ def find_warnings(plan: Plan, z: NDArray[Any]) -> Iterator[tuple[type[Warning], 
     flat = flat_directions(plan.covariance, level)
     if flat is not None:
         coordinates = range(k) if plan.patterns is None else codec.drawn_numbers.tolist()
-        names = [table.schema.label(j) for j in dict.fromkeys(codec.column_of(coordinates[i]) for i in flat)]
+        names = [_label(codec, table, j) for j in dict.fromkeys(codec.column_of(coordinates[i]) for i in flat)]
         which = f": {listed(names)}" if names else ""
         exact = _is_flat(plan.covariance, _ROUNDING)
         yield (
@@ -61,7 +61,7 @@ def find_warnings(plan: Plan, z: NDArray[Any]) -> Iterator[tuple[type[Warning], 
             f"columns that {'' if exact else 'almost '}determine each other{which}. In some direction the rows vary by "
             f"less than the chain's least noise ({level:.2g}), so that the model does not resolve it: "
             + (
-                "drop a column that the others determine."
+                "drop a column that the others determine, or a rule that follows from others."
                 if exact
                 else "give a schedule with less noise at its first step."
             ),
@@ -73,6 +73,14 @@ def find_warnings(plan: Plan, z: NDArray[Any]) -> Iterator[tuple[type[Warning], 
             f"many identical rows: only {distinct:,} of {n:,} rows differ, and held-out rows are copies of training "
             "rows. Give each row once.",
         )
+
+
+def _label(codec: Codec, table: Table, cell: int) -> str:
+    """Return the name of a column, or the rule of the gap of an order."""
+    if codec.rules is None or cell < codec.n_columns:
+        return table.schema.label(cell)
+    low, high = (table.schema.names[j] for j in codec.rules.orders[cell - codec.n_columns])
+    return f"the gap of the rule {low} <= {high}"
 
 
 def flat_directions(covariance: Tensor, level: float) -> list[int] | None:

@@ -314,7 +314,8 @@ def _tokens(text: str) -> list[tuple[str, str]]:
 
 def _no_rule(text: str) -> InvalidInput:
     return InvalidInput(
-        f"A rule should be {_FORMS}, but got {shown(text)}: put names with other characters between backticks."
+        f"A rule should be {_FORMS}, but got {shown(text)}: write it so, with names of "
+        "other characters between backticks."
     )
 
 
