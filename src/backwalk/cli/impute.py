@@ -71,10 +71,10 @@ def impute(
 
     The gaps of a row are drawn together, given its observed cells. Observed cells are written as they stand in TABLE,
     and so are columns that MODEL does not have; but decimal commas and dates such as 31.12.2021 become 1.5 and
-    2021-12-31. One draw varies as data do; several (--draws 20) show how uncertain the
-    filled cells are; a mean is nearest to the missing numbers, but varies less than they do. MODEL should be fitted
-    with conditions "any", as tables with gaps or levels are by default. With a folder as -o, TABLE may be larger than
-    memory: a Parquet or CSV file, or a folder of such files, of which each part reads its rows alone.
+    2021-12-31. One draw varies as data do; several (--draws 20) show how uncertain the filled cells are; a mean is
+    nearest to the missing numbers, but varies less than they do. MODEL should be fitted with conditions "any", as
+    tables with gaps or levels are by default. With a folder as -o, TABLE may be larger than memory: a Parquet or CSV
+    file, or a folder of such files, of which each part reads its rows alone.
     """
     import numpy as np
 

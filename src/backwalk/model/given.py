@@ -224,8 +224,10 @@ def _read_end(schema: Schema, j: int, end: Any, open_end: float) -> float:
 
 def _read_set(model: DiffusionModel, j: int, members: Set[Any]) -> Allowed:
     schema, column = model.schema, model.codec.columns[j]
-    # one by one, as an error should name no row of a set
-    values = np.array([read_cells(schema, j, [member], "given")[0] for member in members])
+    try:
+        values = read_cells(schema, j, list(members), "given") if members else np.empty(0)
+    except InvalidInput:  # again one by one, as an error should name no row of a set
+        values = np.array([read_cells(schema, j, [member], "given")[0] for member in members])
     block = model.codec.block_of(j)
     # All values may be atoms.
     has_levels = block is not None and (block.number is None or bool(np.isin(values, block.values).all()))
