@@ -143,6 +143,16 @@ def test_rows_reach_the_end_that_an_order_sets():
     assert found(ends.assign(high=low + rng.normal(0.5, 0.1, size=2_000))) == ()
 
 
+def test_two_numbers_that_are_0_together_have_no_order():
+    """A balance is 0 where there are no accounts, and large elsewhere; accounts of a year are some of all."""
+    rng = np.random.default_rng(0)
+    accounts = rng.poisson(2.0, size=5_000)
+    of_a_year = rng.binomial(accounts, 0.4)
+    balance = np.where(accounts > 0, 20.0 + rng.exponential(30_000.0, size=5_000).round(), 0.0).astype(int)
+    assert found(pd.DataFrame({"accounts": accounts, "balance": balance})) == ()
+    assert found(pd.DataFrame({"of_a_year": of_a_year, "accounts": accounts})) == (Order("of_a_year", "accounts"),)
+
+
 def relations(n=500):
     """Columns and, by its text, the rule between the last of them."""
     rng = np.random.default_rng(0)

@@ -133,7 +133,13 @@ def _is_order(low: FloatArray, high: FloatArray, step: float, log_chance: float)
     because no row comes to its end. How many rows should be beyond that end is extrapolated from the smallest gaps, by
     an exponential distribution. If they are several, there is an end. If there is hardly one in many times as many
     rows, a rule between counts does no harm.
+
+    Rows in which both numbers are their least tell nothing: many may be 0 together without an order.
     """
+    if not len(low):
+        return False
+    tells = (low > low.min()) | (high > high.min())
+    low, high = low[tells], high[tells]
     n = len(low)
     if not n:
         return False
