@@ -1,12 +1,13 @@
-"""The start of levels: exact for levels with Gaussian numbers, and less sure where the numbers are not Gaussian."""
+"""The start of levels: exact for Gaussian numbers and for pairs of levels, and less sure where it was wrong."""
 
 import math
 
 import numpy as np
 import torch
 
-from backwalk.denoiser import Residual, TableLayout, build_denoiser, choose_factors
-from backwalk.diffusion import JointGaussian
+from backwalk.denoiser import Residual, TableLayout, build_denoiser, choose_levels_start
+from backwalk.denoiser.partners import Partner, count_pairs, levels_of_rows, log_ratios_of
+from backwalk.diffusion import JointGaussian, moments_with_gaps
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn
 from tests.denoiser.tables import SCHEDULE
@@ -53,14 +54,90 @@ def test_an_untrained_denoiser_knows_levels_given_gaussian_numbers():
 def test_factors_are_chosen_on_rows_that_the_gaussian_has_not_seen():
     """1 for Gaussian numbers, and less where a tenth of the levels is wrong, which the Gaussian takes for variance."""
     z = rows(900, np.random.default_rng(2).normal(size=(900, 2)))
-    (of_gaussian,) = choose_factors(CODEC, z, stream=Stream(0))
+    (of_gaussian,), _ = choose_levels_start(CODEC, z, stream=Stream(0))
     z[:, 0] += 5.0 * z[:, 2]
     wrong = np.random.default_rng(3).random(900) < 0.1
     z[wrong, 1:3] = 1.0 - z[wrong, 1:3]
-    (of_wrong,) = choose_factors(CODEC, z, stream=Stream(0))
+    (of_wrong,), _ = choose_levels_start(CODEC, z, stream=Stream(0))
     assert of_gaussian >= 0.9
     assert 0.4 <= of_wrong <= 0.8
 
 
 def test_few_rows_start_from_frequencies():
-    assert choose_factors(CODEC, rows(20, np.zeros((20, 2))), stream=Stream(0)) == [0.0]
+    assert choose_levels_start(CODEC, rows(20, np.zeros((20, 2))), stream=Stream(0)) == ([0.0], [])
+
+
+N_GRADES, N_RATES = 30, 60
+PAIRED = Codec(
+    (
+        LevelsColumn(tuple(map(float, range(N_GRADES))), (1 / N_GRADES,) * N_GRADES, "one-hot"),
+        LevelsColumn(tuple(map(float, range(N_RATES))), (1 / N_RATES,) * N_RATES, "one-hot"),
+        LevelsColumn(tuple(map(float, range(4))), (1 / 4,) * 4, "one-hot"),
+    )
+)
+
+
+def paired_rows(n, seed=0):
+    """Rows of a grade, of one of its two rates, in no order, and of the rate modulo 4, a tenth of each wrong."""
+    rng = np.random.default_rng(seed)
+    rate = rng.permutation(N_RATES)[rng.integers(N_RATES, size=n)]
+    levels = [np.random.default_rng(9).permutation(N_RATES)[rate] // 2, rate, rate % 4]
+    sizes = (N_GRADES, N_RATES, 4)
+    noisy = (
+        np.where(rng.random(n) < 0.1, rng.integers(k, size=n), each) for k, each in zip(sizes, levels, strict=True)
+    )
+    return np.concatenate([np.eye(k)[each] for k, each in zip(sizes, noisy, strict=True)], axis=1)
+
+
+def start_of(partners):
+    """An untrained denoiser that starts from partners alone."""
+    layout = TableLayout(PAIRED, None, np.zeros(3), partners)
+    return build_denoiser(
+        Residual(8, 1, 1), PAIRED.n_encoded, schedule=SCHEDULE, floor=0.1, stream=Stream(0), layout=layout
+    )
+
+
+def log_probs(denoiser, z, block, known):
+    """ln P of the levels of a block given others, from rows with given levels and by the denoiser itself."""
+    x_0, is_known = torch.from_numpy(z).float(), torch.zeros(z.shape, dtype=torch.bool)
+    for other in known:
+        is_known[:, PAIRED.blocks[other].coordinates] = True
+    with torch.no_grad():
+        found = denoiser.given_levels(x_0, is_known).level_log_probs(block)
+        whole = denoiser(x_0.masked_fill(~is_known, 0.0), torch.where(is_known, math.inf, -math.inf))
+    torch.testing.assert_close(whole[:, PAIRED.blocks[block].coordinates], found.exp(), atol=1e-6, rtol=1e-5)
+    return found.numpy()
+
+
+def test_pairs_of_levels_are_known_untrained():
+    """P(rate | grade) = (n_pair + pi) / (n_grade + 1), the frequencies where nothing is known."""
+    z = paired_rows(600)
+    levels = levels_of_rows(PAIRED.blocks, z)
+    pairs = {(1, 0): (0, N_GRADES), (1, 2): (N_GRADES + N_RATES, N_GRADES + N_RATES + 4)}
+    expected, partners = {}, []
+    for (of, known), span in pairs.items():
+        n = z[:, slice(*span)].T @ z[:, N_GRADES : N_GRADES + N_RATES]
+        expected[known] = np.log((n + 1 / N_RATES) / (n.sum(axis=1, keepdims=True) + 1.0))[levels[:20, known]]
+        n_pairs = count_pairs(PAIRED.blocks, levels, of, known)
+        partners.append(Partner(of, known, log_ratios_of(n_pairs, PAIRED.blocks[of].frequencies)))
+    made, few = start_of(partners), z[:20]
+    np.testing.assert_allclose(log_probs(made, few, 1, [0]), expected[0], rtol=1e-5)
+    np.testing.assert_allclose(log_probs(made, few, 1, [0, 2]), expected[0], rtol=1e-5)  # the first partner counts
+    np.testing.assert_allclose(log_probs(made, few, 1, [2]), expected[2], rtol=1e-5)
+    np.testing.assert_allclose(log_probs(made, few, 1, []), np.log(1 / N_RATES), rtol=1e-5)
+
+
+def test_partners_tell_more_of_new_rows_than_the_discriminant():
+    z, new = paired_rows(600), paired_rows(2_000, seed=1)
+    factors, partners = choose_levels_start(PAIRED, z, stream=Stream(0))
+    assert {(1, 0), (0, 1)} <= {(each.of, each.known) for each in partners}
+    gaussian = JointGaussian.of_moments(moments_with_gaps(z, stream=Stream(0)))
+    at = new[:, N_GRADES : N_GRADES + N_RATES].argmax(axis=1)
+    losses = []
+    for each in ([], partners):
+        layout = TableLayout(PAIRED, gaussian, factors, each)
+        made = build_denoiser(
+            Residual(8, 1, 1), PAIRED.n_encoded, schedule=SCHEDULE, floor=0.1, stream=Stream(0), layout=layout
+        )
+        losses.append(-log_probs(made, new, 1, [0, 2])[np.arange(len(new)), at].mean())
+    assert losses[1] < losses[0] - 0.02

@@ -484,6 +484,17 @@ def test_warm_start_goes_on_where_the_fit_before_ended(rows):
         warm.set_params(denoiser=Residual(9, 1), callbacks=[never]).fit(rows)
 
 
+def test_a_warm_start_keeps_which_levels_tell_of_each_other():
+    """Also where the new rows alone would not show it."""
+    grade, other = np.random.default_rng(0).integers(60, size=(2, 600))
+    related = pd.DataFrame({"grade": grade.astype(str), "rate": (grade // 2).astype(str)})
+    unrelated = related.assign(rate=(other // 2).astype(str))
+    model = Diffusion(max_steps=2, rules=None, warm_start=True, random_state=0, verbose=False).fit(related)
+    before = model.model_.denoiser.layout.partners
+    assert before
+    assert model.fit(unrelated).model_.denoiser.layout.partners == before
+
+
 def test_a_warm_start_s_weights_are_no_candidate(rows):
     """Found by review: they had learnt rows that were held out later, so that no newer weights were as good."""
     plan = Training(max_steps=30, batch_size=64, learning_rate=0.01)

@@ -164,6 +164,22 @@ def test_a_chain_that_ends_in_pure_noise_makes_the_round_trip(rows, tmp_path):
     assert np.isfinite(model.sample(5, random_state=0)).all()
 
 
+@pytest.fixture(scope="module")
+def grades():
+    """A table whose 20 rates have a grade each."""
+    rate = np.random.default_rng(0).integers(20, size=400)
+    names = np.array(list("QWERTYUIOP"))
+    return pa.table({"rate": [f"r{each}" for each in rate], "grade": names[rate // 2], "x": rate % 7 + 0.5})
+
+
+def test_what_levels_tell_of_each_other_is_kept(grades, tmp_path):
+    made = Diffusion(max_steps=2, rules=None, random_state=0, verbose=False).fit(grades)
+    assert (0, 1) in made.model_.denoiser.layout.partners
+    made.save(tmp_path / "grades.backwalk")
+    loaded = Diffusion.load(tmp_path / "grades.backwalk")
+    np.testing.assert_array_equal(loaded.score_samples(grades[:20]), made.score_samples(grades[:20]))
+
+
 def places(n, count, seed):
     return sorted(random.Random(seed).sample(range(n), min(count, n)))
 
@@ -194,6 +210,8 @@ def test_altered_anywhere_is_refused(copy):
         (lambda record: record.update(tied=[0]), "tied"),
         (lambda record: record.update(tied=[-1]), "tied"),
         (lambda record: record.update(has_patterns=True, tied=[99]), "tied"),
+        (lambda record: record.update(partners=[[0, -1]]), "partners"),
+        (lambda record: record.update(has_patterns=True, partners=[[0, 99]]), "partners"),
         (lambda record: record.update(reverse_variance="learned"), "reverse_variance"),
         (lambda record: record.update(extra=1), "extra"),
         (lambda record: record.pop("codec"), "codec"),
@@ -220,7 +238,7 @@ def test_altered_anywhere_is_refused(copy):
         (lambda record: record["card"].pop("versions"), "card.versions"),
         (lambda record: record["card"].update(more=1), "card.more"),
     ],
-    ids=range(27),
+    ids=range(29),
 )
 def test_a_hostile_record_is_refused_with_the_reason(copy, alter, message):
     change(copy, record=alter)

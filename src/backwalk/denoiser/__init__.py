@@ -9,9 +9,10 @@ from torch import nn
 from backwalk.denoiser.embedding import CNNEmbedding, Embedding, FCEmbedding, build_embedding, embedding_probes
 from backwalk.denoiser.embedding_denoiser import DataColumns, EmbeddingDenoiser
 from backwalk.denoiser.layout import WIDE, TableLayout
-from backwalk.denoiser.levels_start import choose_factors
+from backwalk.denoiser.levels_start import choose_levels_start
 from backwalk.denoiser.network import Residual, Textbook, is_low
 from backwalk.denoiser.own_network import NetworkDenoiser, checked_network, network_probes
+from backwalk.denoiser.partners import Partner, may_be_partners
 from backwalk.denoiser.preconditioning import (
     EnsembleDenoiser,
     NoiseDenoiser,
@@ -38,6 +39,7 @@ __all__ = [
     "FCEmbedding",
     "NetworkDenoiser",
     "NoiseDenoiser",
+    "Partner",
     "PreconditionedDenoiser",
     "Probes",
     "Residual",
@@ -48,10 +50,11 @@ __all__ = [
     "answers",
     "build_denoiser",
     "check_answers",
-    "choose_factors",
+    "choose_levels_start",
     "described",
     "embedding_probes",
     "is_low",
+    "may_be_partners",
     "network_probes",
 ]
 

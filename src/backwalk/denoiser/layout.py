@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backwalk.denoiser.partners import Partner
 from backwalk.diffusion import Discriminants, JointGaussian, level_log_posterior, variates_of
 from backwalk.table import Block, Codec
 
@@ -49,7 +50,8 @@ class TableLayout(nn.Module):
     A part is a code of levels or a number (`Codec.first_of_part`).
 
     `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `factors`, (B,), in
-    the codec's order, are those of the blocks' discriminants (`levels_start.py`), by default 1. A network reads numbers
+    the codec's order, are those of the blocks' discriminants, by default 1, and `partners` are blocks that tell of
+    others, the first ones first (`levels_start.py`). A network reads numbers
     through waves as well if they are `tied`, whose coordinates are given, or have periods. Tensors by block are in the
     order of the groups.
     """
@@ -82,6 +84,8 @@ class TableLayout(nn.Module):
     outputs: list[slice]
     coordinates: list[slice]
     variates: dict[int, slice]
+    partners: list[tuple[int, int]]
+    partner_factors: Tensor
     atoms: dict[int, tuple[int, int]]
 
     def __init__(
@@ -89,6 +93,7 @@ class TableLayout(nn.Module):
         codec: Codec,
         gaussian: JointGaussian | None = None,
         factors: np.ndarray | None = None,
+        partners: Sequence[Partner] = (),
         *,
         tied: Collection[int] = (),
     ) -> None:
@@ -114,6 +119,11 @@ class TableLayout(nn.Module):
         for name in ("mean", "directions", "rest"):
             self.register_buffer(f"gaussian_{name}", getattr(start, name))
         self._keep_discriminants(codec.blocks, start, np.ones(self.n_blocks) if factors is None else factors)
+        self.partners = [(each.of, each.known) for each in partners]
+        """For each partner the number of the absent block, in the codec's order, and its own; the first ones first."""
+        for each in partners:
+            self.register_buffer(f"partner_{each.of}_{each.known}", torch.from_numpy(each.log_ratios).float())
+        self.register_buffer("partner_factors", torch.tensor([each.factor for each in partners]))
 
     def _keep_groups(self, blocks: Sequence[Block]) -> list[Block]:
         """Divide blocks into groups of equal codes' shapes, those of wide blocks last; return the blocks in order."""
@@ -206,6 +216,14 @@ class TableLayout(nn.Module):
     def discriminants(self) -> Discriminants:
         """Those of the blocks that start from them."""
         return Discriminants(*(getattr(self, f"discriminant_{name}") for name in Discriminants._fields))
+
+    def blank_partners(self) -> list[Partner]:
+        """Return partners of the same blocks that tell nothing, in whose place saved ones are loaded."""
+        return [Partner(*pair, np.zeros(self.partner(*pair)[0].shape)) for pair in self.partners]
+
+    def partner(self, of: int, known: int) -> tuple[Tensor, Tensor]:
+        """Return ln P(l | l') / pi_l of a block given the level of its partner, (L', L), and the factor beside it."""
+        return getattr(self, f"partner_{of}_{known}"), self.partner_factors[self.partners.index((of, known))]
 
     @property
     def groups(self) -> list[Group]:

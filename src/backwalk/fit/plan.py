@@ -14,10 +14,11 @@ from backwalk.denoiser import (
     Architecture,
     DataColumns,
     EnsembleDenoiser,
+    Partner,
     TableDenoiser,
     TableLayout,
     build_denoiser,
-    choose_factors,
+    choose_levels_start,
 )
 from backwalk.diffusion import (
     Denoiser,
@@ -210,6 +211,8 @@ def plan_fit(
     check_length(training, len(trained))
     only_time_ends_it = max_time is not None and max_steps is None and settings.training is None
     tied = _tied_numbers(chosen, previous_model) if data is None else ()
+    if previous_model is not None and is_table:
+        start = (*start[:2], _partners_of(previous_model))
     denoiser = build_denoiser(
         architecture,
         k,
@@ -271,16 +274,16 @@ def _n_held_out(n: int, k: int, settings: Settings) -> int:
 
 def _fit_start(
     z: NDArray[Any], trained: NDArray[np.intp], codec: Codec, weights: NDArray[np.float64] | None, stream: Stream
-) -> tuple[tuple[JointGaussian, NDArray[np.float64]], Tensor, Tensor]:
+) -> tuple[tuple[JointGaussian, NDArray[np.float64], list[Partner]], Tensor, Tensor]:
     """Return from what a table's network starts, and the mean and the covariance of the numbers.
 
-    The start is the Gaussian, and the factors of its discriminants of levels.
+    The start is the Gaussian, the factors of its discriminants of levels, and the partners of blocks of levels.
     """
     some = trained[:_MOST_FOR_MOMENTS]  # the order of `trained` is random
     rows, weights = z[some].astype(np.float64, copy=False), None if weights is None else weights[some]
     of_all, numbers = moments_with_gaps(rows, weights=weights, stream=stream), codec.drawn_numbers
-    factors = choose_factors(codec, rows, weights=weights, stream=stream.child("factors"))
-    start, mean = (JointGaussian.of_moments(of_all), factors), torch.from_numpy(of_all.mean[numbers])
+    of_levels = choose_levels_start(codec, rows, weights=weights, stream=stream.child("factors"))
+    start, mean = (JointGaussian.of_moments(of_all), *of_levels), torch.from_numpy(of_all.mean[numbers])
     return start, mean, torch.from_numpy(of_all.covariance[np.ix_(numbers, numbers)])
 
 
@@ -341,6 +344,12 @@ def _tied_numbers(chosen: ChosenColumns, previous_model: DiffusionModel | None) 
         return tied_numbers(chosen.codec, chosen.table.values)
     denoiser = previous_model.denoiser
     return denoiser.layout.tied if isinstance(denoiser, TableDenoiser) else ()
+
+
+def _partners_of(previous_model: DiffusionModel) -> list[Partner]:
+    """Return the partners of blocks that the previous model has, whose numbers are then loaded."""
+    denoiser = previous_model.denoiser
+    return denoiser.layout.blank_partners() if isinstance(denoiser, TableDenoiser) else []
 
 
 def _start_from(denoiser: EnsembleDenoiser, previous_model: DiffusionModel) -> None:

@@ -20,6 +20,7 @@ from backwalk.denoiser import (
     EmbeddingDenoiser,
     EnsembleDenoiser,
     FCEmbedding,
+    Partner,
     Probes,
     Residual,
     ResidualDenoiser,
@@ -30,6 +31,7 @@ from backwalk.denoiser import (
     build_denoiser,
     check_answers,
     embedding_probes,
+    may_be_partners,
     network_probes,
 )
 from backwalk.diffusion import NoiseSchedule
@@ -76,6 +78,7 @@ def record_of(model: DiffusionModel) -> Record:
             "has_patterns": layout is not None,
             "floor": getattr(model.denoiser, "floor", 0.0),
             "tied": list(layout.tied) if layout is not None else [],
+            "partners": list(map(list, layout.partners)) if layout is not None else [],
             "codec": model.codec.to_dict(),
             "data_schema": model.schema.to_dict(),
             "reverse_variance": model.reverse_variance,
@@ -253,7 +256,12 @@ def _layout_of(record: Record, codec: Codec) -> TableLayout | None:
     unknown = set(record.tied) - set(codec.numbers.tolist() if record.has_patterns else ())
     if unknown:
         raise ModelFileError(f"tied should hold coordinates of a table's numbers, but holds {min(unknown)}.")
-    return TableLayout(codec, tied=record.tied) if record.has_patterns else None
+    if not record.has_patterns:
+        return None
+    blocks, pairs = codec.blocks, list(map(tuple, record.partners))
+    if len(set(pairs)) < len(pairs) or not all(may_be_partners(blocks, *pair) for pair in pairs):
+        raise ModelFileError("partners should be different pairs of its columns of levels, but it has others.")
+    return TableLayout(codec, partners=[Partner.blank(blocks, *pair) for pair in pairs], tied=record.tied)
 
 
 def _conditions_of(record: Record, schema: Schema) -> Conditions:

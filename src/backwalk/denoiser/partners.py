@@ -1,0 +1,97 @@
+"""Partners: blocks of levels whose known level tells much of the level of another, by the numbers of their pairs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import permutations
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.table import Block
+
+_MOST_LEVELS, _MOST_PAIRS = 1024, 2**18  # of a block, and of levels of two blocks
+_MOST_BLOCKS = 128  # those of most levels are looked at
+_N_PARTNERS = 2  # of a block
+_LEAST_GAIN = 0.05  # nats a row
+
+
+class Partner(NamedTuple):
+    """A block whose known level l' tells of the level l of another.
+
+    `of` and `known` are the numbers of the absent and of the known block, in the codec's order. `log_ratios`, (L', L),
+    are ln P(l | l') / pi_l, and `factor` is that of the discriminant beside them.
+    """
+
+    of: int
+    known: int
+    log_ratios: NDArray[np.float64]
+    factor: float = 0.0
+
+    @classmethod
+    def blank(cls, blocks: Sequence[Block], of: int, known: int) -> Partner:
+        """Return one that tells nothing, in whose place saved ones are loaded."""
+        return cls(of, known, np.zeros((blocks[known].n_levels, blocks[of].n_levels)))
+
+
+def levels_of_rows(blocks: Sequence[Block], z: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the place of each block's level in encoded rows z, (n, k): (n, B), -1 where it is missing."""
+    levels = np.full((len(z), len(blocks)), -1)
+    for i, block in enumerate(blocks):
+        seen = ~np.isnan(z[:, block.coordinates.start])
+        levels[seen, i] = block.nearest_level(z[seen])
+    return levels
+
+
+def may_be_partners(blocks: Sequence[Block], of: int, known: int) -> bool:
+    """Return whether two blocks are different and have so few levels that one can be the partner of the other."""
+    if of == known or max(of, known) >= len(blocks):
+        return False
+    n_levels = [blocks[i].n_levels for i in (of, known)]
+    return max(n_levels) <= _MOST_LEVELS and math.prod(n_levels) <= _MOST_PAIRS
+
+
+def possible_partners(blocks: Sequence[Block], levels: NDArray[np.intp]) -> dict[int, list[int]]:
+    """Return up to two blocks that tell most of each block alone, the better first, from rows of `levels`, (n, B).
+
+    They raise ln P(l) of the mean row, itself left out of the counts, by at least 0.05 nats.
+    """
+    narrow = [i for i, block in enumerate(blocks) if block.n_levels <= _MOST_LEVELS]
+    narrow = sorted(sorted(narrow, key=lambda i: -blocks[i].n_levels)[:_MOST_BLOCKS])
+    gains: dict[int, list[tuple[float, int]]] = {i: [] for i in narrow}
+    for of, known in permutations(narrow, 2):
+        if may_be_partners(blocks, of, known):
+            gain = _gain(count_pairs(blocks, levels, of, known), blocks[of].frequencies)
+            if gain >= _LEAST_GAIN:
+                gains[of].append((-gain, known))
+    return {of: [known for _, known in sorted(each)[:_N_PARTNERS]] for of, each in gains.items() if each}
+
+
+def _gain(n: NDArray[np.float64], frequencies: NDArray[np.float64]) -> float:
+    """Return the mean of ln P(l | l') / pi_l over the rows with n pairs, (L', L), each left out of its own counts."""
+    known, of = n.nonzero()
+    n_pair, pi = n[known, of], frequencies[of]
+    gains = np.log((n_pair - 1.0 + pi) / (n.sum(axis=1)[known] * pi))
+    return float((n_pair * gains).sum() / max(n_pair.sum(), 1.0))
+
+
+def log_ratios_of(n: NDArray[np.float64], frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return ln P(l | l') / pi_l, (L', L), for pairs in n rows and levels of these frequencies, (L,)."""
+    return np.asarray(np.log((n + frequencies) / (n.sum(axis=1, keepdims=True) + 1.0) / frequencies))
+
+
+def count_pairs(
+    blocks: Sequence[Block],
+    levels: NDArray[np.intp],
+    of: int,
+    known: int,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    """Return the numbers of rows, or their weights, with each pair of levels: (L', L)."""
+    seen = (levels[:, of] >= 0) & (levels[:, known] >= 0)
+    shape = blocks[known].n_levels, blocks[of].n_levels
+    codes = levels[seen, known] * shape[1] + levels[seen, of]
+    counts = np.bincount(codes, None if weights is None else weights[seen], math.prod(shape))
+    return counts.reshape(shape).astype(float)

@@ -1,0 +1,72 @@
+"""Partners: the blocks that tell of others are found, and those that only seem to are not."""
+
+import numpy as np
+import pytest
+
+from backwalk.denoiser.partners import (
+    Partner,
+    count_pairs,
+    levels_of_rows,
+    log_ratios_of,
+    may_be_partners,
+    possible_partners,
+)
+from backwalk.table import Codec, LevelsColumn
+from tests.denoiser.tables import CODEC, rows
+
+
+def blocks_of(*sizes):
+    """Blocks of columns of so many equally frequent levels."""
+    codes = ("one-hot" if k < 500 else "random" for k in sizes)
+    return Codec(
+        tuple(LevelsColumn(tuple(map(float, range(k))), (1 / k,) * k, of) for k, of in zip(sizes, codes, strict=True))
+    ).blocks
+
+
+def test_levels_of_rows_are_those_of_their_codes():
+    z = rows(50).numpy()
+    levels = levels_of_rows(CODEC.blocks, z)
+    for block, of_block in zip(CODEC.blocks, levels.T, strict=True):
+        np.testing.assert_array_equal(block.codes[of_block], z[:, block.coordinates])
+    z[3, CODEC.blocks[1].coordinates] = np.nan
+    assert levels_of_rows(CODEC.blocks, z)[3, 1] == -1
+
+
+def test_pairs_are_counted_where_both_levels_are_seen():
+    levels = np.array([[0, 1], [0, 1], [1, 2], [-1, 0], [1, -1]])
+    np.testing.assert_array_equal(count_pairs(blocks_of(2, 3), levels, 1, 0), [[0, 2, 0], [0, 0, 1]])
+    weights = np.array([0.5, 0.25, 2.0, 1.0, 1.0])
+    np.testing.assert_array_equal(count_pairs(blocks_of(2, 3), levels, 1, 0, weights), [[0, 0.75, 0], [0, 0, 2]])
+
+
+@pytest.mark.parametrize("n", [np.zeros((3, 4)), np.random.default_rng(0).poisson(2.0, (3, 4)).astype(float)])
+def test_log_ratios_are_those_of_probabilities(n):
+    pi = np.array([0.1, 0.2, 0.3, 0.4])
+    np.testing.assert_allclose((pi * np.exp(log_ratios_of(n, pi))).sum(axis=1), 1.0)
+
+
+def test_independent_columns_have_no_partners():
+    """Also where counts are few: a row is left out of its own. In 50 tables of 3 columns, 300 couples, none."""
+    for seed in range(50):
+        rng = np.random.default_rng(seed)
+        sizes = (2, 10, 200)
+        levels = np.stack([rng.integers(k, size=400) for k in sizes], axis=1)
+        assert possible_partners(blocks_of(*sizes), levels) == {}
+
+
+def test_the_better_partner_comes_first():
+    rng = np.random.default_rng(0)
+    level = rng.integers(10, size=500)
+    noisy = np.where(rng.random(500) < 0.3, rng.integers(10, size=500), level)
+    levels = np.stack([noisy, level, level, rng.integers(10, size=500)], axis=1)
+    assert possible_partners(blocks_of(10, 10, 10, 10), levels) == {0: [1, 2], 1: [2, 0], 2: [1, 0]}
+
+
+def test_blocks_of_too_many_levels_are_no_partners():
+    blocks = blocks_of(3, 1024, 1025, 300)
+    assert may_be_partners(blocks, 0, 1)
+    assert not may_be_partners(blocks, 0, 0)
+    assert not may_be_partners(blocks, 0, 2)  # wide
+    assert not may_be_partners(blocks, 1, 3)  # 300 x 1024 pairs
+    assert not may_be_partners(blocks, 0, 4)  # there is none
+    assert Partner.blank(blocks, 0, 1).log_ratios.shape == (1024, 3)
