@@ -269,14 +269,3 @@ def test_coordinates_that_are_not_free_count_for_nothing_in_a_density(rowwise):
         own = rows[i : i + 1, alone.coordinates]
         expected = log_density(alone, own, **options).log_prob if own.shape[1] else 0.0
         torch.testing.assert_close(found[i : i + 1], expected, atol=1e-5, rtol=1e-6)
-
-
-def test_em_from_near_moments_ends_where_it_ends_from_its_own():
-    rng = np.random.default_rng(0)
-    z = rng.normal(size=(3_000, 2)) @ [[1.0, 0.6], [0.0, 0.8]]
-    z[rng.random(3_000) < 0.5, 1] = np.nan
-    near = moments_with_gaps(z[:2_000], stream=Stream(0))
-    found, expected = (moments_with_gaps(z[1_000:], near=each, stream=Stream(0)) for each in (near, None))
-    np.testing.assert_allclose(found.covariance, expected.covariance, atol=1e-4)
-    np.testing.assert_allclose(found.mean, expected.mean, atol=1e-4)
-    assert np.abs(near.covariance - expected.covariance).max() > 1e-3

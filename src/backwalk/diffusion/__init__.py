@@ -81,7 +81,6 @@ from backwalk.diffusion.posteriors import (
     GaussianPosterior,
     JointGaussian,
     LevelsDenoiser,
-    Moments,
     level_log_posterior,
     moments_with_gaps,
 )
@@ -109,7 +108,6 @@ __all__ = [
     "JointGaussian",
     "LevelsDenoiser",
     "LogDensity",
-    "Moments",
     "NoiseSchedule",
     "RowwiseConditional",
     "WrappedDenoiser",

@@ -172,18 +172,11 @@ def _solved(factor: Tensor, u: Tensor) -> Tensor:
     return torch.cholesky_solve(u.unsqueeze(-1), factor).squeeze(-1)
 
 
-def moments_with_gaps(
-    z: NDArray[np.float64],
-    *,
-    weights: NDArray[np.float64] | None = None,
-    near: Moments | None = None,
-    stream: Stream,
-) -> Moments:
+def moments_with_gaps(z: NDArray[np.float64], *, weights: NDArray[np.float64] | None = None, stream: Stream) -> Moments:
     """Return mean and covariance of rows z, (n, k), by EM where coordinates are NaN.
 
     `weights`, (n,), are those of the rows, of which only the ratios matter. EM takes at most 20,000 random rows, fewer
-    beyond 50 coordinates, and at least 500. A coordinate that is always missing has mean 0 and variance 1. EM starts
-    from moments that are `near`, those of like rows, and then takes at most 20 steps, otherwise 200.
+    beyond 50 coordinates, and at least 500. A coordinate that is always missing has mean 0 and variance 1.
     """
     seen = ~np.isnan(z)
     if not z.shape[1]:
@@ -203,11 +196,8 @@ def moments_with_gaps(
     mean = np.where(n_seen > 0, (of_row * filled).sum(axis=0) / weight_seen, 0.0)
     centred = np.where(seen, z - mean, 0.0)
     variance = np.where(n_seen > 1, (of_row * np.square(centred)).sum(axis=0) / weight_seen, 1.0)
-    step = _StepOfEM(filled, seen, weights)
-    if near is None:
-        found = _fixed_point(step, np.vstack([mean, np.diag(variance)]), _MOST_STEPS)
-    else:
-        found = _fixed_point(step, np.vstack([near.mean, near.covariance]), _MOST_STEPS // 10)
+    start = np.vstack([mean, np.diag(variance)])
+    found = _fixed_point(_StepOfEM(filled, seen, weights), start)
     return Moments(found[0], found[1:], _effective(weights))
 
 
@@ -250,16 +240,16 @@ class _StepOfEM:
 
 
 def _fixed_point(
-    step: Callable[[NDArray[np.float64]], NDArray[np.float64]], x: NDArray[np.float64], most_steps: int
+    step: Callable[[NDArray[np.float64]], NDArray[np.float64]], x: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the x with step(x) = x, to which the steps from x converge slowly and along a line, or the last of them.
+    """Return the x with step(x) = x, to which the steps from x converge slowly and along a line.
 
     With r the first of two steps and v the change to the second, x jumps to x + 2 l r + l^2 v, l = |r| / |v|, and takes
     a step from there. If that step is longer than r, x takes the two steps instead.
 
     Source: Varadhan & Roland 2008 (SQUAREM, third scheme).
     """
-    for _ in range(most_steps // 3):
+    for _ in range(_MOST_STEPS // 3):
         once = step(x)
         twice = step(once)
         r, v = once - x, twice - 2.0 * once + x
