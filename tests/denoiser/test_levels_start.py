@@ -78,13 +78,13 @@ PAIRED = Codec(
 
 
 def paired_rows(n, seed=0):
-    """Rows of a grade, of one of its two rates, in no order, and of the rate modulo 4, a tenth of each wrong."""
+    """Rows of a grade, of one of its two rates, in no order, and of the rate modulo 4, 2 % of each wrong."""
     rng = np.random.default_rng(seed)
     rate = rng.permutation(N_RATES)[rng.integers(N_RATES, size=n)]
     levels = [np.random.default_rng(9).permutation(N_RATES)[rate] // 2, rate, rate % 4]
     sizes = (N_GRADES, N_RATES, 4)
     noisy = (
-        np.where(rng.random(n) < 0.1, rng.integers(k, size=n), each) for k, each in zip(sizes, levels, strict=True)
+        np.where(rng.random(n) < 0.02, rng.integers(k, size=n), each) for k, each in zip(sizes, levels, strict=True)
     )
     return np.concatenate([np.eye(k)[each] for k, each in zip(sizes, noisy, strict=True)], axis=1)
 
@@ -128,7 +128,7 @@ def test_pairs_of_levels_are_known_untrained():
 
 
 def test_partners_tell_more_of_new_rows_than_the_discriminant():
-    z, new = paired_rows(600), paired_rows(2_000, seed=1)
+    z, new = paired_rows(6_000), paired_rows(2_000, seed=1)
     factors, partners = choose_levels_start(PAIRED, z, stream=Stream(0))
     assert {(1, 0), (0, 1)} <= {(each.of, each.known) for each in partners}
     gaussian = JointGaussian.of_moments(moments_with_gaps(z, stream=Stream(0)))

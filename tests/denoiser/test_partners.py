@@ -54,11 +54,21 @@ def test_independent_columns_have_no_partners():
         assert possible_partners(blocks_of(*sizes), levels) == {}
 
 
+def test_levels_of_few_rows_each_are_no_partners():
+    """What 500 levels of four rows each tell is true, but their own rows are told too much."""
+    rng = np.random.default_rng(0)
+    level = rng.integers(10, size=2_000)
+    known = 50 * level + rng.integers(50, size=2_000)
+    related = np.where(rng.random(2_000) < 0.3, rng.integers(10, size=2_000), level)
+    assert possible_partners(blocks_of(10, 500), np.stack([related, known], axis=1)) == {}
+    assert possible_partners(blocks_of(10, 10), np.stack([related, level], axis=1)) == {0: [1], 1: [0]}
+
+
 def test_the_better_partner_comes_first():
     rng = np.random.default_rng(0)
-    level = rng.integers(10, size=500)
-    noisy = np.where(rng.random(500) < 0.3, rng.integers(10, size=500), level)
-    levels = np.stack([noisy, level, level, rng.integers(10, size=500)], axis=1)
+    level = rng.integers(10, size=2_000)
+    noisy = np.where(rng.random(2_000) < 0.3, rng.integers(10, size=2_000), level)
+    levels = np.stack([noisy, level, level, rng.integers(10, size=2_000)], axis=1)
     assert possible_partners(blocks_of(10, 10, 10, 10), levels) == {0: [1, 2], 1: [2, 0], 2: [1, 0]}
 
 

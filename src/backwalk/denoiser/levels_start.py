@@ -11,8 +11,8 @@ block, a *partner*, tells more alone, the block starts from its level l', wherev
     ln P(l | l') + f' ln N(x_K | c_l),    P(l | l') = (n_l'l + pi_l) / (n_l' + 1),
 
 with the numbers n of rows. It has up to two partners, of which the first that is known counts. They are those with the
-largest mean of ln P(l | l') over rows, each itself left out. The factor f' is chosen as f is, without the coordinates
-of a partner before, and a partner is kept where it lowers the cross-entropy by 0.02 nats.
+largest mean of ln P(l | l') over rows, each itself left out (`partners.py`). The factor f' is chosen as f is, without
+the coordinates of a partner before, and a partner is kept where it lowers the cross-entropy by 0.02 nats.
 
 Blocks of more than 64 levels have no discriminant, except where a code is one number. Noisy coordinates tell
 nothing here, and noisy blocks start from their own posterior: only training meets these beside absent blocks.

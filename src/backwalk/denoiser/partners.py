@@ -15,7 +15,7 @@ from backwalk.table import Block
 _MOST_LEVELS, _MOST_PAIRS = 1024, 2**18  # of a block, and of levels of two blocks
 _MOST_BLOCKS = 128  # those of most levels are looked at
 _N_PARTNERS = 2  # of a block
-_LEAST_GAIN = 0.05  # nats a row
+_LEAST_GAIN, _MOST_OF_OWN = 0.05, 1.1  # nats a row, and times as many in rows that count for themselves
 
 
 class Partner(NamedTuple):
@@ -56,25 +56,29 @@ def may_be_partners(blocks: Sequence[Block], of: int, known: int) -> bool:
 def possible_partners(blocks: Sequence[Block], levels: NDArray[np.intp]) -> dict[int, list[int]]:
     """Return up to two blocks that tell most of each block alone, the better first, from rows of `levels`, (n, B).
 
-    They raise ln P(l) of the mean row, itself left out of the counts, by at least 0.05 nats.
+    They raise the mean of ln P(l), each row left out of the counts, by at least 0.05 nats, and by at most 1.1 times
+    as much where it counts for itself. The network is trained on the rows that were counted: of levels with few
+    rows each it would learn to believe what it cannot know of new ones.
     """
     narrow = [i for i, block in enumerate(blocks) if block.n_levels <= _MOST_LEVELS]
     narrow = sorted(sorted(narrow, key=lambda i: -blocks[i].n_levels)[:_MOST_BLOCKS])
     gains: dict[int, list[tuple[float, int]]] = {i: [] for i in narrow}
     for of, known in permutations(narrow, 2):
         if may_be_partners(blocks, of, known):
-            gain = _gain(count_pairs(blocks, levels, of, known), blocks[of].frequencies)
-            if gain >= _LEAST_GAIN:
-                gains[of].append((-gain, known))
+            left_out, of_all = _gains(count_pairs(blocks, levels, of, known), blocks[of].frequencies)
+            if left_out >= _LEAST_GAIN and of_all <= _MOST_OF_OWN * left_out:
+                gains[of].append((-left_out, known))
     return {of: [known for _, known in sorted(each)[:_N_PARTNERS]] for of, each in gains.items() if each}
 
 
-def _gain(n: NDArray[np.float64], frequencies: NDArray[np.float64]) -> float:
-    """Return the mean of ln P(l | l') / pi_l over the rows with n pairs, (L', L), each left out of its own counts."""
+def _gains(n: NDArray[np.float64], frequencies: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean of ln P(l | l') / pi_l over the rows with n pairs, (L', L), each left out of n, and in it."""
     known, of = n.nonzero()
-    n_pair, pi = n[known, of], frequencies[of]
-    gains = np.log((n_pair - 1.0 + pi) / (n.sum(axis=1)[known] * pi))
-    return float((n_pair * gains).sum() / max(n_pair.sum(), 1.0))
+    n_pair, pi, n_known = n[known, of], frequencies[of], n.sum(axis=1)[known]
+    left_out = np.log((n_pair - 1.0 + pi) / (n_known * pi))
+    of_all = np.log((n_pair + pi) / ((n_known + 1.0) * pi))
+    n_rows = max(n_pair.sum(), 1.0)
+    return float(n_pair @ left_out / n_rows), float(n_pair @ of_all / n_rows)
 
 
 def log_ratios_of(n: NDArray[np.float64], frequencies: NDArray[np.float64]) -> NDArray[np.float64]:
