@@ -159,7 +159,7 @@ def test_different_data_are_embedded_once():
 @pytest.mark.slow
 def test_a_fit_learns_the_posterior_of_a_normal_mean():
     """Eight measurements with errors of 0.7 have the precision 1 + 8 / 0.49, and their mean all that is known."""
-    plan = Training(batch_size=128, learning_rate=0.01, max_steps=120)
+    plan = Training(batch_size=128, learning_rate=0.01, max_steps=200)
     model = estimator(FCEmbedding(4, width=16), training=plan).fit(simulations(1500))
     unseen, precision = simulations(20, seed=1), 1.0 + 8 / 0.49
     draws = posterior(model, given=NAMES).sample_batched((100,), unseen[NAMES], random_state=0, sampler="multistep")

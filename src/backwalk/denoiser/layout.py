@@ -109,7 +109,7 @@ class TableLayout(nn.Module):
         self._keep_atoms(codec.blocks, place_of_number)
         self.tied = tuple(sorted(set(tied)))
         n_waves = self._keep_waves(codec, place_of_number)
-        self.n_moving = 2 * (self.n_numbers + n_waves)
+        self.n_moving = 3 * self.n_numbers + 2 * n_waves
         """The number of inputs that change with the noisy numbers, which follow those of the levels."""
         self.n_inputs = self.n_levels + self.n_moving + 2 * self.n_parts
         """The number of a network's inputs without the noise level, and of its outputs."""
@@ -203,7 +203,7 @@ class TableLayout(nn.Module):
         of_blocks = [np.full(len(pi), 1.0 - np.square(pi).sum()) for pi in frequencies]
         levels = np.maximum(np.concatenate([np.zeros(0), *of_blocks]), _LEAST_VARIANCE) ** -0.5
         n_inputs = self.n_inputs + 1
-        energy = self.n_blocks + 2.0 * self.n_numbers + len(self.waving) + 0.5 * self.n_parts + 1.0
+        energy = self.n_blocks + 3.0 * self.n_numbers + len(self.waving) + 0.5 * self.n_parts + 1.0
         scale = np.concatenate([levels, np.ones(n_inputs - self.n_levels)]) * (n_inputs / energy) ** 0.5
         return np.asarray(scale, dtype=np.float32)
 

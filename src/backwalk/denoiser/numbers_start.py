@@ -1,9 +1,15 @@
 """What a table's denoiser computes of the numbers before its network: the Gaussian's estimates, and inputs.
 
 The network's inputs are those of the levels (`layout.py`) and then, for all parts: the numbers as far as they are seen,
-their means under the joint Gaussian, the waves of some numbers, which parts are given and absent, and the row's noise
-level. How far a part is given is 1 where it has no noise, 0 at the row's level s, and (s^2 - s_j^2) / (s^2 + s_j^2) at
-a lower level s_j.
+their means under the joint Gaussian, their surprises, the waves of some numbers, which parts are given and absent, and
+the row's noise level. How far a part is given is 1 where it has no noise, 0 at the row's level s, and
+(s^2 - s_j^2) / (s^2 + s_j^2) at a lower level s_j.
+
+The surprise of a noisy number is (x_t - a m) / sqrt(b^2 - a^2 e^2), with its mean m and standard deviation e given x_t.
+Under the Gaussian it has variance 1 at each noise level; at low noise it is the number less what the others make of it,
+in its own standard deviations. Where two numbers differ by little, a network of the numbers alone cannot see by how
+much: of theta and theta plus noise of two sizes it learnt nothing in 1,500 steps, as the Gaussian's linear part is
+right already and leaves no gradient towards the difference.
 
 The waves are sines and cosines of tied numbers (`table/ties.py`) and of the phases of dates (`NumberColumn.periods`),
 damped where these are noisy. A network of smooth functions learns fine differences of its inputs slowly, a tree at
@@ -29,6 +35,7 @@ from backwalk.denoiser.layout import TableLayout
 from backwalk.diffusion import GaussianPosterior, scales
 from backwalk.limits import GREATEST_LEVEL
 
+_LEAST_LEFT = 1e-7  # of b^2: what rounding leaves of b^2 - a^2 e^2
 _MOST_PATTERNS = 0.8  # of rows, whose posteriors are computed once for each pattern of noise levels
 
 
@@ -61,11 +68,13 @@ class NumbersStart(NamedTuple):
     known: Tensor
     free: Tensor
     posterior: GaussianPosterior
+    surprise_scale: Tensor
     waves: Waves
 
     def moved(self, tangents: Tensor, by_mean: Tensor) -> Tensor:
         """Return the derivatives of the inputs that depend on x_t, along tangents of x_t and of the means, (..., I)."""
-        return torch.cat([tangents * self.seen, by_mean, self.waves.push(by_mean)], dim=-1)
+        surprises = self.surprise_scale * (tangents - self.a * by_mean)
+        return torch.cat([tangents * self.seen, by_mean, surprises, self.waves.push(by_mean)], dim=-1)
 
     def x_0_hat(self, x_t: Tensor, f: Tensor) -> Tensor:
         """Return x_0_hat of the numbers, (..., I), from their x_t and the network's outputs for them."""
@@ -103,10 +112,14 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     how_given = ((of_row - level_sq) / (of_row + level_sq)).masked_fill(absent, 0.0)
     is_seen = seen[..., places] > 0.0
     level = 0.125 * torch.log(of_row + floor**2)
-    moving = [x_t[..., numbers] * is_seen, mean, of_some.values]
+    own_noise_sq, is_noisy = noise_sq[..., places], is_seen & ~given
+    left_sq = (own_noise_sq - (of_numbers * deviation).square()).maximum(_LEAST_LEFT * own_noise_sq)
+    surprise_scale = torch.where(is_noisy, left_sq.masked_fill(~is_noisy, 1.0).rsqrt(), 0.0)
+    surprises = surprise_scale * (x_t[..., numbers] - of_numbers * mean)
+    moving = [x_t[..., numbers] * is_seen, mean, surprises, of_some.values]
     inputs = torch.cat([*moving, how_given, absent.to(x_t), level], dim=-1)
     inputs *= layout.input_scale[layout.n_levels :]
-    return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior, of_some)
+    return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior, surprise_scale, of_some)
 
 
 def _posterior(layout: TableLayout, a: Tensor, b_sq: Tensor) -> GaussianPosterior:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from backwalk.errors import InvalidInput
 from backwalk.table.atoms_column import AtomsColumn
 from backwalk.table.choose_atoms import find_atoms, frequent_values
-from backwalk.table.choose_bounds import end_at_bounds
+from backwalk.table.choose_bounds import end_at_bounds, straight_where_told
 from backwalk.table.choose_levels import choose_levels
 from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number, rows_looked_at
 from backwalk.table.choose_rules import choose_rules, with_gaps
@@ -251,6 +251,9 @@ def _choose_numbers(
             plan = replace(plan, dequantisation=None, always_given=True)
         column = choose_number(of_column, plan, scale=scale, weights=weights)
         columns.append(end_at_bounds(column, plan, of_column, weights) if scale else column)
+    told = [at for at, j in enumerate(places) if j in given]
+    if scale and told:
+        columns = straight_where_told(columns, rows_looked_at(numbers.T, "bounds"), told)
     if scale and places:
         asked = {at: option.map for at, j in enumerate(places) if isinstance(option := options.get(j), Number)}
         columns = choose_splines(

@@ -230,17 +230,24 @@ class Boundary(Spline):
     k being `low_power` or `high_power`: the density at the bound is infinite for k < 1, positive for k = 1 and 0 for
     k > 1. Where u^k < e it is constant. Numbers beyond a bound have an infinite z, and a z beyond that of the
     bound is reflected into this part.
+
+    With `share`, that of the rows beside each bound, this part is short instead, and the rest keeps its shape:
+
+        F = share (e + (1 - e) u^k),   z = z_1 + c (Phi^-1(F) - Phi^-1(share)),
+
+    with the c by which the slope at the knot is that inside.
     """
 
     low: float | None = None
     high: float | None = None
     low_power: float = 1.0
     high_power: float = 1.0
+    share: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        fields = {name: getattr(self, name) for name in ("low", "high", "low_power", "high_power")}
-        check_floats(fields, positive=("low_power", "high_power"), optional=("low", "high"))
+        fields = {name: getattr(self, name) for name in ("low", "high", "low_power", "high_power", "share")}
+        check_floats(fields, positive=("low_power", "high_power", "share"), optional=("low", "high", "share"))
         if self.low is None and self.high is None:
             raise InvalidInput("low or high should be given, but got neither: fit the codec again.")
         low, high = self._ends
@@ -278,31 +285,53 @@ class Boundary(Spline):
     def _tails(self) -> tuple[_Tail | None, _Tail | None]:
         (low, high), (first, last) = self._ends, (self.quantiles[0], -self.quantiles[-1])
         return (
-            None if self.low is None else _Tail(self.knots[0] - low, first, self.low_power),
-            None if self.high is None else _Tail(high - self.knots[-1], last, self.high_power),
+            None
+            if self.low is None
+            else _Tail(self.knots[0] - low, first, self.low_power, self.share, self._secants[0]),
+            None
+            if self.high is None
+            else _Tail(high - self.knots[-1], last, self.high_power, self.share, self._secants[1]),
         )
+
+    @property
+    def _secants(self) -> tuple[float, float]:
+        """The slopes of the outermost secants."""
+        secants = np.diff(self.quantiles) / np.diff(self.knots)
+        return float(secants[0]), float(secants[-1])
 
     def _end_slopes(self, secant: FloatArray) -> tuple[float, float]:
         below, above = self._tails
+        if self.share is not None:
+            return float(secant[0]), float(secant[-1])
         at_knot = [None if tail is None else math.exp(tail.log_slope(tail.width).item()) for tail in (below, above)]
         return at_knot[0] or float(secant[0]), at_knot[1] or float(secant[-1])
 
 
 class _Tail:
-    """The map of distances from a bound, up to that of a knot, `width`, whose z is `quantile`: see `Boundary`."""
+    """The map of distances from a bound, up to that of a knot, `width`, whose z is `quantile`: see `Boundary`.
 
-    def __init__(self, width: float, quantile: float, power: float) -> None:
-        self.width, self.power, self.share = width, power, float(special.ndtr(quantile))
+    With the `share` of the rows beside the bound its slope at the knot is `slope`.
+    """
+
+    def __init__(self, width: float, quantile: float, power: float, share: float | None, slope: float) -> None:
+        self.width, self.power = width, power
         self._nearest = _FLOOR ** (1.0 / power)  # from there to the bound the density is constant
+        self._at_knot, self._normal, self._factor = quantile, quantile, 1.0  # of Phi^-1(F), and c
+        self.share = float(special.ndtr(quantile))
+        if share is not None:
+            self.share, self._normal = share, float(special.ndtri(share))
+            self._factor = slope / math.exp(self.log_slope(width).item())
 
     def encode(self, distance: FloatArray) -> FloatArray:
         """Return z."""
         u = distance / self.width
-        return np.where(u < -_ROUNDING, -np.inf, self._z(self._mass(np.clip(u, 0.0, 1.0))))
+        z = self._at_knot + self._factor * (self._of_mass(self._mass(np.clip(u, 0.0, 1.0))) - self._normal)
+        return np.where(u < -_ROUNDING, -np.inf, z)
 
     def decode(self, z: FloatArray) -> FloatArray:
         """Return distances."""
-        mass = np.abs((special.ndtr(z) / self.share - _FLOOR) / (1.0 - _FLOOR)).clip(max=1.0)
+        normal = self._normal + (z - self._at_knot) / self._factor
+        mass = np.abs((special.ndtr(normal) / self.share - _FLOOR) / (1.0 - _FLOOR)).clip(max=1.0)
         u = np.where(mass < _FLOOR, mass / _FLOOR * self._nearest, mass ** (1.0 / self.power))
         return np.asarray(self.width * u)
 
@@ -314,13 +343,14 @@ class _Tail:
             math.log(_FLOOR / self._nearest),
             math.log(self.power) + (self.power - 1.0) * np.log(np.maximum(u, self._nearest)),
         )
-        log_density = -0.5 * np.square(self._z(self._mass(u))) - 0.5 * math.log(2.0 * math.pi)
-        return np.asarray(of_mass - log_density + math.log(self.share * (1.0 - _FLOOR) / self.width))
+        log_density = -0.5 * np.square(self._of_mass(self._mass(u))) - 0.5 * math.log(2.0 * math.pi)
+        return np.asarray(of_mass - log_density + math.log(self._factor * self.share * (1.0 - _FLOOR) / self.width))
 
     def _mass(self, u: FloatArray) -> FloatArray:
         return np.where(u < self._nearest, u / self._nearest * _FLOOR, u**self.power)
 
-    def _z(self, mass: FloatArray) -> FloatArray:
+    def _of_mass(self, mass: FloatArray) -> FloatArray:
+        """Return Phi^-1(F)."""
         return np.asarray(special.ndtri(self.share * (_FLOOR + (1.0 - _FLOOR) * mass)))
 
 
