@@ -76,6 +76,16 @@ def test_a_map_is_straight_where_what_is_given_tells_a_number_closely():
     np.testing.assert_allclose(np.diff(z), np.diff(z)[0])
 
 
+def test_rows_beside_a_bound_are_counted_by_both_maps():
+    """Of 2,000 uniform rows; 2 % err by 16 % (one standard error)."""
+    x = np.array([0.005, 0.02, 0.98, 0.995])
+    for error in (0.02, 1.0):
+        column = fit_codec(as_table(measured(2_000, error)), columns=WITHIN, given=[1]).columns[0]
+        below, above = column.bounds.rows_beside((x - column.centre) / column.scale)
+        np.testing.assert_allclose(below[:2], x[:2], rtol=0.4)
+        np.testing.assert_allclose(above[2:], 1.0 - x[2:], rtol=0.4)
+
+
 def test_a_straight_map_ends_at_its_bounds():
     column = fit_codec(as_table(measured(2_000, 0.02)), columns=WITHIN, given=[1]).columns[0]
     x = np.concatenate([[0.0, 1.0], np.linspace(1e-6, 1.0 - 1e-6, 20_001)])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
@@ -112,9 +111,7 @@ def _at_bounds(conditional: ParameterConditional, drawn: Array) -> list[int]:
         number = conditional.model.codec.columns[j].number_column
         if number is None or number.bounds is None:
             continue
-        share = special.ndtr(number.encode(drawn[..., i].reshape(-1)))  # of the prior below the draw, near a bound
-        sides = [share < _AT_BOUND] if number.bounds.low is not None else []
-        sides += [share > 1.0 - _AT_BOUND] if number.bounds.high is not None else []
-        if any(side.mean() > _MOST for side in sides):
+        scaled = replace(number, bounds=None, spline=None).chain.encode(drawn[..., i].reshape(-1))
+        if any((share < _AT_BOUND).mean() > _MOST for share in number.bounds.rows_beside(scaled)):
             found.append(j)
     return found

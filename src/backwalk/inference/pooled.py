@@ -152,11 +152,12 @@ class Product:
         It is the prior, `log_prior`, where rows of the fit show what the prior is. The map of a parameter with bounds
         makes its last part beside a bound a normal tail, and so does a fitted model, whatever a known prior does there.
         A normal tail thus continues the prior: over the (n - 1)th power of one that vanishes at the bound, the product
-        would have an infinite integral.
+        would have an infinite integral. Maps that are straight are of priors that are positive at the bounds.
         """
         of, resolved = self.conditional, theta.copy()
         for i, column in zip(of.numbers, of.codec.columns if of.numbers else (), strict=True):
-            if of.prior is not None and getattr(column, "bounds", None) is not None:
+            ends = getattr(column, "bounds", None)
+            if of.prior is not None and ends is not None and ends.share is None:
                 low, high = column.encode(np.array(column.value_range))[:, 0] + (_BESIDE_BOUND, -_BESIDE_BOUND)
                 z = column.encode(theta[:, i])[:, 0]
                 beside = (z < low) | (z > high)

@@ -277,6 +277,24 @@ class Boundary(Spline):
             log_slope = np.where(x < self.knots[0], below.log_slope(x - low), log_slope)
         return np.where(x > self.knots[-1], above.log_slope(high - x), log_slope) if above else log_slope
 
+    def rows_beside(self, x: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return about which share of the fitted rows lies between x, near a bound, and the lower and the upper bound.
+
+        It is that of a normal z, and in proportion to the distance where the map is straight. Where there is no bound
+        it is infinite.
+        """
+        of_bounds = (self.low, self.knots[0], 1.0), (self.high, self.knots[-1], -1.0)
+
+        def of_bound(bound: float | None, knot: float, sign: float) -> FloatArray:
+            if bound is None:
+                return np.full(np.shape(x), np.inf)
+            if self.share is None:
+                return np.asarray(special.ndtr(sign * self.encode(x)))
+            return np.asarray(self.share * (x - bound) / (knot - bound))
+
+        below, above = (of_bound(*each) for each in of_bounds)
+        return below, above
+
     @property
     def _ends(self) -> tuple[float, float]:
         return -math.inf if self.low is None else self.low, math.inf if self.high is None else self.high
