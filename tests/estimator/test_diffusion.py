@@ -490,9 +490,12 @@ def test_a_warm_start_keeps_which_levels_tell_of_each_other():
     related = pd.DataFrame({"grade": grade.astype(str), "rate": (grade // 2).astype(str)})
     unrelated = related.assign(rate=(other // 2).astype(str))
     model = Diffusion(max_steps=2, rules=None, warm_start=True, random_state=0, verbose=False).fit(related)
-    before = model.model_.denoiser.layout.partners
-    assert before
-    assert model.fit(unrelated).model_.denoiser.layout.partners == before
+    before = model.model_.denoiser.layout
+    assert before.partners
+    after = model.fit(unrelated).model_.denoiser.layout
+    assert after.partners == before.partners
+    for pair in before.partners:
+        torch.testing.assert_close(after.partner(*pair), before.partner(*pair))
 
 
 def test_a_warm_start_s_weights_are_no_candidate(rows):

@@ -212,6 +212,7 @@ def test_altered_anywhere_is_refused(copy):
         (lambda record: record.update(has_patterns=True, tied=[99]), "tied"),
         (lambda record: record.update(partners=[[0, -1]]), "partners"),
         (lambda record: record.update(has_patterns=True, partners=[[0, 99]]), "partners"),
+        (lambda record: record.update(has_patterns=True, partners=[[0, 0]]), "partners"),
         (lambda record: record.update(reverse_variance="learned"), "reverse_variance"),
         (lambda record: record.update(extra=1), "extra"),
         (lambda record: record.pop("codec"), "codec"),
@@ -238,7 +239,7 @@ def test_altered_anywhere_is_refused(copy):
         (lambda record: record["card"].pop("versions"), "card.versions"),
         (lambda record: record["card"].update(more=1), "card.more"),
     ],
-    ids=range(29),
+    ids=range(30),
 )
 def test_a_hostile_record_is_refused_with_the_reason(copy, alter, message):
     change(copy, record=alter)

@@ -76,6 +76,17 @@ def test_a_map_is_straight_where_what_is_given_tells_a_number_closely():
     np.testing.assert_allclose(np.diff(z), np.diff(z)[0])
 
 
+def test_gaps_of_other_columns_do_not_matter():
+    """Found by review: two columns that were never seen together left no complete row."""
+    rows = measured(2_000, 0.02).assign(u=1.5, v=0.5)
+    rows["u"] += rows["x"]
+    rows["v"] += rows["measured"]
+    rows.loc[::2, "u"] = rows.loc[1::2, "v"] = np.nan
+    columns = fit_codec(as_table(rows), columns=WITHIN, given=[1]).columns
+    assert columns[0].bounds.share is not None
+    assert columns[0].spline is None
+
+
 def test_rows_beside_a_bound_are_counted_by_both_maps():
     """Of 2,000 uniform rows; 2 % err by 16 % (one standard error)."""
     x = np.array([0.005, 0.02, 0.98, 0.995])

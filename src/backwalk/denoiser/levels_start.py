@@ -36,6 +36,7 @@ from backwalk.streams import Stream
 from backwalk.table import Block, Codec
 
 _MOST_ROWS, _FEWEST_ROWS, _FOLDS = 3_000, 30, 3
+_MOST_COUNTED = 30_000  # rows whose pairs are counted
 _FACTORS = np.linspace(0.0, 1.0, 11)
 _LEAST_GAIN = 0.02  # nats a row
 
@@ -70,14 +71,16 @@ def choose_levels_start(
 ) -> tuple[NDArray[np.float64], list[Partner]]:
     """Return the factor of each block's discriminant, (B,), and partners, for random rows z, (n, k), of weights (n,).
 
-    Cross-validation is on the first 3,000 rows, and pairs are counted in all. For fewer than 30 rows factors are 0, and
-    there are no partners.
+    Cross-validation is on the first 3,000 rows, and pairs are counted in the first 30,000. For fewer than 30 rows
+    factors are 0, and there are no partners.
     """
     blocks, factors, chosen = codec.blocks, np.zeros(len(codec.blocks)), list[Partner]()
     if len(z) < _FEWEST_ROWS:
         return factors, chosen
-    weights = np.ones(len(z)) if weights is None else weights
+    weights = np.ones(len(z)) if weights is None else weights / weights.mean()
+    z, weights = z[:_MOST_COUNTED], weights[:_MOST_COUNTED]
     levels = levels_of_rows(blocks, z)
+    levels[:, [i for i, block in enumerate(blocks) if not codec.drawn_coordinates[block.coordinates.start]]] = -1
     fold = np.where(np.arange(len(z)) < _MOST_ROWS, np.arange(len(z)) % _FOLDS, -1)
     folds = list[_HeldOut]()
     for i in range(_FOLDS):

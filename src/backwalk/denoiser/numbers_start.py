@@ -6,10 +6,10 @@ the row's noise level. How far a part is given is 1 where it has no noise, 0 at 
 (s^2 - s_j^2) / (s^2 + s_j^2) at a lower level s_j.
 
 The surprise of a noisy number is (x_t - a m) / sqrt(b^2 - a^2 e^2), with its mean m and standard deviation e given x_t.
-Under the Gaussian it has variance 1 at each noise level; at low noise it is the number less what the others make of it,
-in its own standard deviations. Where two numbers differ by little, a network of the numbers alone cannot see by how
-much: of theta and theta plus noise of two sizes it learnt nothing in 1,500 steps, as the Gaussian's linear part is
-right already and leaves no gradient towards the difference.
+Under the Gaussian it has variance 1, at least where rounding does not hide it. At low noise it is the number less what
+the others make of it, in its own standard deviations. Where two numbers differ by little, a network of the numbers
+alone cannot see by how much: of theta and theta plus noise of two sizes it learnt nothing in 1,500 steps, as the
+Gaussian's linear part is right already and leaves no gradient towards the difference.
 
 The waves are sines and cosines of tied numbers (`table/ties.py`) and of the phases of dates (`NumberColumn.periods`),
 damped where these are noisy. A network of smooth functions learns fine differences of its inputs slowly, a tree at
@@ -35,7 +35,7 @@ from backwalk.denoiser.layout import TableLayout
 from backwalk.diffusion import GaussianPosterior, scales
 from backwalk.limits import GREATEST_LEVEL
 
-_LEAST_LEFT = 1e-7  # of b^2: what rounding leaves of b^2 - a^2 e^2
+_LEAST_LEFT, _LEAST_VARIANCE = 1e-7, 1e-12  # of b^2, and in all: what rounding leaves of b^2 - a^2 e^2
 _MOST_PATTERNS = 0.8  # of rows, whose posteriors are computed once for each pattern of noise levels
 
 
@@ -57,7 +57,8 @@ class NumbersStart(NamedTuple):
 
     `inputs` are the network's without those of the levels, (..., n, .), of which those that depend on x_t come first.
     `mean`, `scale`, which is e g, and `a` are of the numbers. `known` marks numbers that are given, `free` those whose
-    level is given as an atom, and `seen` those that are neither absent nor free. `waves` are those of some numbers.
+    level is given as an atom, and `seen` those that are neither absent nor free. `surprise_scale` is the factor of the
+    surprises, 0 for numbers that are given, absent or free, and `waves` are those of some numbers.
     """
 
     inputs: Tensor
@@ -114,6 +115,7 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     level = 0.125 * torch.log(of_row + floor**2)
     own_noise_sq, is_noisy = noise_sq[..., places], is_seen & ~given
     left_sq = (own_noise_sq - (of_numbers * deviation).square()).maximum(_LEAST_LEFT * own_noise_sq)
+    left_sq = left_sq.clamp(min=_LEAST_VARIANCE)
     surprise_scale = torch.where(is_noisy, left_sq.masked_fill(~is_noisy, 1.0).rsqrt(), 0.0)
     surprises = surprise_scale * (x_t[..., numbers] - of_numbers * mean)
     moving = [x_t[..., numbers] * is_seen, mean, surprises, of_some.values]

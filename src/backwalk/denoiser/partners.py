@@ -14,7 +14,8 @@ from backwalk.table import Block
 
 _MOST_LEVELS, _MOST_PAIRS = 1024, 2**18  # of a block, and of levels of two blocks
 _MOST_BLOCKS = 128  # those of most levels are looked at
-_N_PARTNERS = 2  # of a block
+_ROWS_AT_ONCE = 8_192
+MOST_PARTNERS = 2  # of a block
 _LEAST_GAIN, _MOST_OF_OWN = 0.05, 1.1  # nats a row, and times as many in rows that count for themselves
 
 
@@ -37,11 +38,17 @@ class Partner(NamedTuple):
 
 
 def levels_of_rows(blocks: Sequence[Block], z: NDArray[np.float64]) -> NDArray[np.intp]:
-    """Return the place of each block's level in encoded rows z, (n, k): (n, B), -1 where it is missing."""
+    """Return the place of each block's level in encoded rows z, (n, k): (n, B).
+
+    It is -1 where it is missing, and in blocks of more than 1,024 levels, which have no partners.
+    """
     levels = np.full((len(z), len(blocks)), -1)
     for i, block in enumerate(blocks):
-        seen = ~np.isnan(z[:, block.coordinates.start])
-        levels[seen, i] = block.nearest_level(z[seen])
+        if block.n_levels <= _MOST_LEVELS:
+            for first in range(0, len(z), _ROWS_AT_ONCE):
+                piece = z[first : first + _ROWS_AT_ONCE]
+                seen = ~np.isnan(piece[:, block.coordinates.start])
+                levels[first : first + _ROWS_AT_ONCE][seen, i] = block.nearest_level(piece[seen])
     return levels
 
 
@@ -65,16 +72,16 @@ def possible_partners(blocks: Sequence[Block], levels: NDArray[np.intp]) -> dict
     gains: dict[int, list[tuple[float, int]]] = {i: [] for i in narrow}
     for of, known in permutations(narrow, 2):
         if may_be_partners(blocks, of, known):
-            left_out, of_all = _gains(count_pairs(blocks, levels, of, known), blocks[of].frequencies)
+            left_out, of_all = _gains(count_pairs(blocks, levels, of, known))
             if left_out >= _LEAST_GAIN and of_all <= _MOST_OF_OWN * left_out:
                 gains[of].append((-left_out, known))
-    return {of: [known for _, known in sorted(each)[:_N_PARTNERS]] for of, each in gains.items() if each}
+    return {of: [known for _, known in sorted(each)[:MOST_PARTNERS]] for of, each in gains.items() if each}
 
 
-def _gains(n: NDArray[np.float64], frequencies: NDArray[np.float64]) -> tuple[float, float]:
+def _gains(n: NDArray[np.float64]) -> tuple[float, float]:
     """Return the mean of ln P(l | l') / pi_l over the rows with n pairs, (L', L), each left out of n, and in it."""
     known, of = n.nonzero()
-    n_pair, pi, n_known = n[known, of], frequencies[of], n.sum(axis=1)[known]
+    n_pair, pi, n_known = n[known, of], n.sum(axis=0)[of] / max(n.sum(), 1.0), n.sum(axis=1)[known]
     left_out = np.log((n_pair - 1.0 + pi) / (n_known * pi))
     of_all = np.log((n_pair + pi) / ((n_known + 1.0) * pi))
     n_rows = max(n_pair.sum(), 1.0)

@@ -26,6 +26,7 @@ _FEWEST_BESIDE, _MOST_BESIDE = 60, 500  # rows between a bound and the nearest k
 _POWERS = 0.2, 10.0
 _SURPRISE = 10.83  # of twice a gain in log-likelihood: chance exceeds it once in 1,000
 _MARGIN = 0.03  # standard deviations, of a map that leaves the rest as it is
+_FEWEST_TOLD, _LEAST_VARIANCE = 30, 1e-12  # rows beside those that a regression takes, and of what it leaves
 _NEAREST = 1e-6  # of a knot's distance from a bound: rows at the bound count as if they were so far from it
 
 
@@ -96,20 +97,25 @@ def straight_where_told(
     A map is better if the numbers have a greater log-density under a normal linear regression on the given ones. Only
     maps whose density is positive at the bounds are made straight.
     """
-    complete = rows[~np.isnan(rows).any(axis=1)]
-    told = np.column_stack([np.ones(len(complete)), *(columns[j].chain.encode(complete[:, j]) for j in given)])
+    seen = ~np.isnan(rows)
+    is_told = seen[:, list(given)].all(axis=1)
 
-    def mean_log_density(column: NumberColumn, x: FloatArray) -> float:
+    def mean_log_density(column: NumberColumn, x: FloatArray, told: FloatArray) -> float:
         z, n_free = column.chain.encode(x), len(told) - told.shape[1]
         residual = z - told @ np.linalg.lstsq(told, z, rcond=None)[0]
-        return float(column.chain.log_slope(x).mean() - 0.5 * math.log(np.square(residual).sum() / n_free))
+        variance = max(float(np.square(residual).sum()) / n_free, _LEAST_VARIANCE)
+        return float(column.chain.log_slope(x).mean()) - 0.5 * math.log(variance)
 
     chosen = list(columns)
     for j, column in enumerate(columns):
-        straight = _straight(column, complete[:, j])
-        if straight is not None and j not in given and len(told) > told.shape[1]:
-            gain = mean_log_density(straight, complete[:, j]) - mean_log_density(column, complete[:, j])
-            chosen[j] = straight if gain > 0.0 else column
+        some = rows[is_told & seen[:, j]]
+        if j in given or len(some) < _FEWEST_TOLD + len(given):
+            continue
+        straight = _straight(column, some[:, j])
+        if straight is not None:
+            told = np.column_stack([np.ones(len(some)), *(columns[i].chain.encode(some[:, i]) for i in given)])
+            before, after = (mean_log_density(each, some[:, j], told) for each in (column, straight))
+            chosen[j] = straight if after > before else column
     return chosen
 
 

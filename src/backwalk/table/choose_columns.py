@@ -253,7 +253,7 @@ def _choose_numbers(
         columns.append(end_at_bounds(column, plan, of_column, weights) if scale else column)
     told = [at for at, j in enumerate(places) if j in given]
     if scale and told:
-        columns = straight_where_told(columns, rows_looked_at(numbers.T, "bounds"), told)
+        columns = straight_where_told(columns, rows_looked_at(numbers.T, "bounds", weights), told)
     if scale and places:
         asked = {at: option.map for at, j in enumerate(places) if isinstance(option := options.get(j), Number)}
         columns = choose_splines(

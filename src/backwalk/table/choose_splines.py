@@ -127,8 +127,11 @@ def choose_splines(
 
 
 def _may_have_spline(column: NumberColumn, x: FloatArray) -> bool:
-    """Return whether a column of values x, (n,), may have one: no periods, not few integers, nor often one value."""
-    if column.periods:
+    """Return whether a column of values x, (n,), may have one: no periods, not few integers, nor often one value.
+
+    A map that was chosen to be straight stays so.
+    """
+    if column.periods or (column.bounds is not None and column.bounds.share is not None):
         return False
     if column.dequantisation:
         return column.dequantisation != "cosine"

@@ -250,6 +250,8 @@ class Boundary(Spline):
         check_floats(fields, positive=("low_power", "high_power", "share"), optional=("low", "high", "share"))
         if self.low is None and self.high is None:
             raise InvalidInput("low or high should be given, but got neither: fit the codec again.")
+        if self.share is not None and self.share > 0.5:
+            raise InvalidInput(f"share should be at most 0.5, but got {self.share}: fit the codec again.")
         low, high = self._ends
         if not low < self.knots[0] or not self.knots[-1] < high:
             raise InvalidInput(f"Knots should lie between {self.low} and {self.high}: fit the codec again.")
