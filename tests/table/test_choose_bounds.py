@@ -71,6 +71,8 @@ def test_a_map_is_straight_where_what_is_given_tells_a_number_closely():
     assert close.columns[0].bounds.share is not None
     assert vague.columns[0].bounds.share is None
     assert joint.columns[0].bounds.share is None
+    assert close.columns[0].description.endswith("standard deviation 0.2907, within bounds 0 and 1")
+    assert vague.columns[0].description.endswith("mapped to a normal within bounds 0 and 1")
     inside = np.linspace(0.02, 0.98, 50)[:, None]
     z = close.columns[0].encode(inside[:, 0])[:, 0]
     np.testing.assert_allclose(np.diff(z), np.diff(z)[0])

@@ -131,7 +131,8 @@ class NumberColumn(Column):
             words = f"number of mean {self.centre:.4g} and standard deviation {self.scale:.4g}"
         if self.bounds is not None:
             ends = [f"{end:.6g}" for end in (self.least, self.largest) if end is not None]
-            words += f", mapped to a normal within {'bounds' if len(ends) == 2 else 'the bound'} {' and '.join(ends)}"
+            mapped = "mapped to a normal within" if self.bounds.share is None else "within"
+            words += f", {mapped} {'bounds' if len(ends) == 2 else 'the bound'} {' and '.join(ends)}"
         if self.spline is not None:
             words += f", mapped to a normal through {len(self.spline.knots)} quantiles"
         if self.grid is not None:
