@@ -51,9 +51,8 @@ class TableLayout(nn.Module):
 
     `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `factors`, (B,), in
     the codec's order, are those of the blocks' discriminants, by default 1, and `partners` are blocks that tell of
-    others, the first ones first (`levels_start.py`). A network reads numbers
-    through waves as well if they are `tied`, whose coordinates are given, or have periods. Tensors by block are in the
-    order of the groups.
+    others (`levels_start.py`): of those of one block the earlier counts. A network reads numbers through waves as well
+    if they are `tied`, whose coordinates are given, or have periods. Tensors by block are in the order of the groups.
     """
 
     numbers: Tensor  # the coordinates of the numbers, (I,)

@@ -133,7 +133,7 @@ class _HeldOut(NamedTuple):
         layout = TableLayout(codec, gaussian)
         return cls(codec.blocks, columns, layout, x_0.nan_to_num(), seen, levels, weights, rows)
 
-    def weight_of(self, of: int, known: int | None = None) -> float:
+    def weight_of(self, of: int, known: int) -> float:
         """Return the weight of the rows in which two blocks are observed."""
         return float(self._weights(of, known).sum())
 

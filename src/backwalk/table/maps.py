@@ -285,7 +285,6 @@ class Boundary(Spline):
         It is that of a normal z, and in proportion to the distance where the map is straight. Where there is no bound
         it is infinite.
         """
-        of_bounds = (self.low, self.knots[0], 1.0), (self.high, self.knots[-1], -1.0)
 
         def of_bound(bound: float | None, knot: float, sign: float) -> FloatArray:
             if bound is None:
@@ -294,8 +293,7 @@ class Boundary(Spline):
                 return np.asarray(special.ndtr(sign * self.encode(x)))
             return np.asarray(self.share * (x - bound) / (knot - bound))
 
-        below, above = (of_bound(*each) for each in of_bounds)
-        return below, above
+        return of_bound(self.low, self.knots[0], 1.0), of_bound(self.high, self.knots[-1], -1.0)
 
     @property
     def _ends(self) -> tuple[float, float]:
@@ -320,10 +318,9 @@ class Boundary(Spline):
         return float(secants[0]), float(secants[-1])
 
     def _end_slopes(self, secant: FloatArray) -> tuple[float, float]:
-        below, above = self._tails
         if self.share is not None:
             return float(secant[0]), float(secant[-1])
-        at_knot = [None if tail is None else math.exp(tail.log_slope(tail.width).item()) for tail in (below, above)]
+        at_knot = [None if tail is None else math.exp(tail.log_slope(tail.width).item()) for tail in self._tails]
         return at_knot[0] or float(secant[0]), at_knot[1] or float(secant[-1])
 
 
