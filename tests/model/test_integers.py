@@ -1,6 +1,7 @@
 """Rows of integers are scored by their probabilities, and bounds lie above these: closed forms and a learned table."""
 
 import itertools
+import math
 
 import numpy as np
 import pandas as pd
@@ -204,6 +205,31 @@ def test_the_noise_of_probes_is_no_bias_of_the_score_of_integers(gaussian_with_a
     of_probes = (probed.standard_error.square().mean() - exact.standard_error.square().mean()).sqrt()
     assert error.std() > 0.2
     assert 0.7 < error.std() / float(of_probes) < 1.4
+
+
+def test_integers_beside_many_numbers_have_the_integral_over_their_cells():
+    """One random probe tells the places of a narrow cell apart, and the exact divergence tells how high they lie."""
+    d, n = 12, 100
+    root = torch.from_numpy(np.eye(d) + 0.4 * Stream(6).normal(0, d, d).numpy())
+    count = NumberColumn(0.0, 10.0, -40.0, 40.0, grid=Grid(), dequantisation="uniform")
+    codec = Codec((*[NumberColumn(0.0, 1.0)] * (d - 1), count))
+    z = Stream(7).normal(0, n, d).numpy() @ root.numpy().T
+    z[:, -1] = np.clip(np.rint(10.0 * z[:, -1]), -40, 40) / 10.0
+    schedule = NoiseSchedule.log_snr_uniform(40, log_snr_max=8.0, log_snr_min=-8.0)
+    rows = codec.decode(z)
+    model = oracle_model(GaussianDenoiser(torch.zeros(d), root @ root.T), rows, schedule, codec=codec)
+    found = log_density(model, rows)
+    # The blurred Gaussian: all numbers but the last, and the last given them.
+    blurred = (root @ root.T).numpy() + math.exp(-8.0) * np.eye(d)
+    others, weights = z[:, :-1], np.linalg.solve(blurred[:-1, :-1], blurred[:-1, -1])
+    mean, deviation = others @ weights, math.sqrt(blurred[-1, -1] - blurred[-1, :-1] @ weights)
+    low, high = ((z[:, -1] + side * 0.05 - mean) / deviation for side in (-1, 1))
+    expected = stats.multivariate_normal(cov=blurred[:-1, :-1]).logpdf(others) + np.log(
+        stats.norm.cdf(high) - stats.norm.cdf(low)
+    )
+    inner = np.abs(z[:, -1]) < 3.95
+    assert inner.mean() > 0.9
+    assert np.abs(found.log_prob.numpy() - expected)[inner].max() < 0.02
 
 
 def test_probes_depend_on_the_row_of_integers_alone(gaussian_with_an_integer):
