@@ -114,8 +114,8 @@ def log_density(
 
     Notes
     -----
-    Places in narrow cells are told apart by a rough computation, to about .005 nats, and two of them are computed by the
-    whole grid; where these differ by more than .02 from the rough one's difference, all are.
+    Places in narrow cells are told apart by a rough computation, to about .005 nats, and two of them are computed by
+    the whole grid; where these differ by more than .02 from the rough one's difference, all are.
 
     The density is blurred by `model.blur`. All places of a row share its probes: their error is then nearly the same at
     all places, and the mean of exp(log p) does not turn it into a bias. Probes and places depend only on the stream and
