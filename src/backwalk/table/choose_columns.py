@@ -15,6 +15,7 @@ from backwalk.table.atoms_column import AtomsColumn
 from backwalk.table.choose_atoms import find_atoms, frequent_values
 from backwalk.table.choose_bounds import end_at_bounds, straight_where_told
 from backwalk.table.choose_levels import choose_levels
+from backwalk.table.choose_measures import find_measures
 from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number, rows_looked_at
 from backwalk.table.choose_rules import choose_rules, with_gaps
 from backwalk.table.choose_splines import choose_splines
@@ -52,8 +53,8 @@ def fit_codec(
     The columns of a DataFrame, of any dtype, may be rounded, and new values lie within the range of the fitted
     ones. Numbers that all lie on a grid, such as integers, are dequantised, unless the grid is too fine for a
     model; their variance includes that of the places in the cells. Texts have levels, and so have numbers of a
-    DataFrame with few distinct values; numbers that equal some values in many rows have atoms. Numbers are mapped to a
-    normal through their quantiles where this clearly raises the log-density of held-out rows.
+    DataFrame with few distinct values that are no measures (`find_measures`); numbers that equal some values in many
+    rows have atoms. Numbers are mapped to a normal through their quantiles where held-out rows gain by it.
 
     `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
     `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the
@@ -80,13 +81,20 @@ def fit_codec(
         raise InvalidInput(f'missing should be "absent" or "generate", but got {missing!r}.')
     options = column_options(columns, table.schema)
     generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
-    is_found = rules == "auto"
+    is_found, measures = rules == "auto", _find_measures(table, whole, options, weights)
     if rules == "auto":
-        rules = _find_rules(table, whole, options, given) if scale and _is_table(table) else ()
+        rules = _find_rules(table, whole, options, given, measures) if scale and _is_table(table) else ()
     chosen_rules = choose_rules(rules, table, generated=generated, are_found=is_found) if rules else None
     if chosen_rules is None:
         columns_of_table = _fit_columns(
-            table, scale=scale, options=options, missing=missing, weights=weights, whole=whole, given=given
+            table,
+            scale=scale,
+            options=options,
+            missing=missing,
+            weights=weights,
+            whole=whole,
+            given=given,
+            measures=measures,
         )
         return Codec(columns_of_table)
     cells = chosen_rules.with_gaps(table)
@@ -106,6 +114,7 @@ def fit_codec(
         numbers=chosen_rules.numbers,
         computed=np.flatnonzero(~chosen_rules.system.drawn).tolist(),
         given={*given, *chosen_rules.gaps_between(given)},
+        measures=measures,
     )
     d = table.schema.n_columns
     codec = Codec(fitted)
@@ -149,8 +158,26 @@ def _broken_elsewhere(codec: Codec, schema: Schema, whole: WholeTable | None) ->
     return broken
 
 
+def _find_measures(
+    table: Table, whole: WholeTable | None, options: Mapping[int, Option], weights: npt.ArrayLike | None
+) -> set[int]:
+    """Return which numbers of few values are measures: they are no levels."""
+    if not _is_table(table):
+        return set()
+    x, weights = _weighed(table.values, weights)
+    whole = whole or facts_of_rows(x, table.schema.dtypes, weights)
+    has_labels = np.array([labels is not None for labels in table.schema.labels])
+    numbers = np.flatnonzero(~has_labels & ~np.isnan(whole.ends[0])).tolist()
+    candidates = {j: whole.few_values(j)[0] for j in numbers if j not in options and whole.has_few_values(j)}
+    return find_measures(rows_looked_at(x, "kinds", weights), candidates, has_labels)
+
+
 def _find_rules(
-    table: Table, whole: WholeTable | None, options: Mapping[int, Option], given: Collection[int]
+    table: Table,
+    whole: WholeTable | None,
+    options: Mapping[int, Option],
+    given: Collection[int],
+    measures: Collection[int],
 ) -> tuple[Rule, ...]:
     """Return the rules that hold in a table, of those that go with the kinds of its columns.
 
@@ -160,7 +187,8 @@ def _find_rules(
     """
     whole = whole or facts_of_rows(table.values, table.schema.dtypes)
     every, names = range(table.schema.n_columns), table.schema.names
-    levels = [j for j in every if _has_levels(table, j, whole, options.get(j), is_given=j in given)]
+    is_number = {*given, *measures}
+    levels = [j for j in every if _has_levels(table, j, whole, options.get(j), is_number=j in is_number)]
     fixed = {names[j] for j in levels if isinstance(options.get(j), Levels) or whole.has_two_values(j)}
     of_given = {names[j] for j in given}
     rules = [rule for rule in find_rules(table, levels=levels) if not of_given.issuperset(rule.columns)]
@@ -181,8 +209,9 @@ def _fit_columns(
     numbers: Collection[int] = (),
     computed: Collection[int] = (),
     given: Collection[int] = (),
+    measures: Collection[int] = (),
 ) -> tuple[Column, ...]:
-    """Return the columns of a table; those of `numbers`, by number, are no levels, nor numbers that are `given`.
+    """Return the columns of a table; those of `numbers`, by number, are no levels, nor `measures` and given numbers.
 
     Rules compute those of `computed` from others.
     """
@@ -206,13 +235,14 @@ def _fit_columns(
                 f"A constant column should have one value, but {table.schema.label(j)} has {least[j]:g} and "
                 f"{largest[j]:g}{' and gaps' if has_gaps else ''}: leave out its kind."
             )
-        has_levels = j not in numbers and _has_levels(table, j, whole, option, is_given=j in given)
+        is_number = j in given or j in measures
+        has_levels = j not in numbers and _has_levels(table, j, whole, option, is_number=is_number)
         if has_levels or is_constant:
             wish = option if isinstance(option, Levels) else Levels()
             chosen[j] = choose_levels(whole, table.schema, j, wish, generate=generate)
             continue
         may_have_atoms = option is None and _is_table(table) and j not in given
-        atoms[j] = _atoms(some[:, j], j, whole) if may_have_atoms else np.empty(0)
+        atoms[j] = _atoms(some[:, j], j, whole, is_measure=j in measures) if may_have_atoms else np.empty(0)
         if generate:
             atoms[j] = np.append(atoms[j], np.nan)
     chosen |= _choose_numbers(table, x, weights, whole, atoms, options, given, scale=scale, computed=computed)
@@ -314,8 +344,8 @@ def _is_table(table: Table) -> bool:
     return table.schema.kind != "numpy"
 
 
-def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None, *, is_given: bool) -> bool:
-    """Return whether a column has levels; numbers that are always given have none."""
+def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None, *, is_number: bool) -> bool:
+    """Return whether a column has levels; numbers that are always given have none, nor have measures (`is_number`)."""
     if table.schema.labels[j] is not None:
         if option is not None and not isinstance(option, Levels):
             kind = f'"{option}"' if isinstance(option, str) else "that of numbers"
@@ -326,16 +356,19 @@ def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None, 
         return True
     if option is not None:
         return isinstance(option, Levels)
-    if not (_is_table(table) and whole.has_few_values(j)) or (is_given and not table.schema.is_boolean(j)):
+    if not (_is_table(table) and whole.has_few_values(j)) or (is_number and not table.schema.is_boolean(j)):
         return False
     values, rows = whole.few_values(j)
     return len(values) <= 2 or int((rows <= 1.0).sum()) <= _MOST_SEEN_ONCE
 
 
-def _atoms(some: FloatArray, j: int, whole: WholeTable) -> FloatArray:
+def _atoms(some: FloatArray, j: int, whole: WholeTable, *, is_measure: bool) -> FloatArray:
     """Return the atoms of a number: of few values those in many rows, or else those that stand out in `some` rows.
+
+    Those of a measure stand out as well.
 
     New rows have values that were never seen about as often as rows have values that are in no other (Good 1953, after
     Turing). If these were levels, new values would have the probability 0.
     """
-    return frequent_values(*whole.few_values(j)) if whole.has_few_values(j) else find_atoms(some)
+    is_few = whole.has_few_values(j) and not is_measure
+    return frequent_values(*whole.few_values(j)) if is_few else find_atoms(some)

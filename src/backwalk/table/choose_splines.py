@@ -38,7 +38,7 @@ _MOST_GAIN = 5.0  # nats a column, of a single row: some rows are far from all i
 _MOST_REPEATED = 0.05  # of rows with the same value, whose density has no bound
 _STANDARD_ERRORS = 4.0
 _MANY_ROWS = 20_000
-_ALLOWANCE = 0.07  # nats a column, added to the joint gain of tables of so many rows
+_ALLOWANCE, _ALLOWANCE_OF_MANY = 0.04, 0.07  # nats a column, added to the joint gain of tables of few and so many rows
 _MOST_GAPS = 0.5  # of the rows, of columns that are chosen together
 
 
@@ -105,8 +105,9 @@ def choose_splines(
     that do are chosen together by their joint density, if enough rows have all of them: a spline bends what depends on
     other columns. Numbers beside atoms are in few of the same rows, and each of them is chosen alone; so is a number
     whose shares jump along its grid. The joint density is that of the numbers that rules do not compute from others:
-    with the `computed` ones it would be singular. In tables of 20,000 rows, `n_rows`, or more it may lose 0.05 nats a
-    column: from so many rows a network learns bends that the trial's mixtures of few rows do not.
+    with the `computed` ones it would be singular. In tables it may lose 0.02 nats a column, as a mixture learns what a
+    column is alone more easily than a network, and 0.05 from 20,000 rows, `n_rows`, on: from so many rows a network
+    learns bends that the trial's mixtures of few rows do not.
     """
     gaining = [
         j
@@ -118,7 +119,8 @@ def choose_splines(
     compared = [drawn[i] for i in np.linspace(0, len(drawn) - 1, min(len(drawn), _MOST_COLUMNS)).astype(int)]
     rows = x[~np.isnan(x[:, compared]).any(axis=1)][:, compared]
     can_compare = len(compared) > 1 and len(rows) >= _FEWEST_ROWS
-    allowance = _ALLOWANCE if is_table and n_rows >= _MANY_ROWS else 0.0
+    of_table = _ALLOWANCE_OF_MANY if n_rows >= _MANY_ROWS else _ALLOWANCE
+    allowance = of_table if is_table else 0.0
     helps = can_compare and _splines_help([columns[j] for j in compared], rows, allowance)
     if not (helps or (is_table and not can_compare)):
         gaining = [j for j in gaining if j not in together]

@@ -1,0 +1,84 @@
+"""Numbers with few values are measures, or names: laws of the contrast between neighbours."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backwalk.table import NumberColumn, as_table
+from backwalk.table.choose_columns import fit_codec
+from backwalk.table.choose_measures import find_measures
+from backwalk.table.level_column import LevelsColumn
+
+NO_LABELS = np.zeros(3, dtype=bool)
+
+
+def rows(seed, n=2000):
+    """An age, the number of a school, and what follows from the age smoothly and from the school by name."""
+    rng = np.random.default_rng(seed)
+    age, school = rng.integers(18, 78, n).astype(float), rng.integers(1, 61, n).astype(float)
+    of_school = rng.normal(size=61)
+    return np.stack(
+        [age, school, np.sin(age / 10.0) + of_school[school.astype(int)] + 0.5 * rng.normal(size=n)], axis=1
+    )
+
+
+def candidates(x, *columns):
+    return {j: np.unique(x[:, j]) for j in columns}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_an_age_is_a_measure_and_the_number_of_a_school_is_not(seed):
+    # The contrast of 58 inner values under chance is 1 with a deviation of .22: above 3 once in 10^9.
+    x = rows(seed)
+    assert find_measures(x, candidates(x, 0, 1), NO_LABELS) == {0}
+
+
+def test_a_school_is_told_from_a_measure_by_labels_alone():
+    rng = np.random.default_rng(0)
+    school = rng.integers(1, 61, 2000).astype(float)
+    town = rng.integers(0, 2, 61)[school.astype(int)].astype(float)
+    x = np.stack([school, np.where(rng.random(2000) < 0.9, town, 1.0 - town)], axis=1)
+    assert find_measures(x, candidates(x, 0), np.array([False, True])) == set()
+    x[:, 1] = rng.integers(0, 2, 2000)  # without a relation
+    assert find_measures(x, candidates(x, 0), np.array([False, True])) == {0}
+
+
+def test_a_finer_relation_than_a_tenth_of_a_deviation_is_no_step():
+    """The square of an age bends smoothly, with no noise that its second differences could be compared with."""
+    x = rows(0)
+    x[:, 2] = np.square(x[:, 0])
+    assert find_measures(x, candidates(x, 0), NO_LABELS) == {0}
+
+
+def test_missing_cells_do_not_count():
+    x = rows(1)
+    gaps = np.random.default_rng(0).random(x.shape) < 0.3
+    x[gaps] = np.nan
+    assert find_measures(x, {j: np.unique(x[~gaps[:, j], j]) for j in (0, 1)}, NO_LABELS) == {0}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("grades", np.arange(19.0)),
+        ("prices on no dense grid", np.sort(np.random.default_rng(3).choice(10_000, 60, replace=False)).astype(float)),
+        ("mostly one value", np.append(np.zeros(2000), np.arange(60.0))),
+    ],
+)
+def test_few_sparse_or_uneven_values_are_no_measures(name, values):
+    column = np.random.default_rng(0).choice(values, 2000)
+    x = np.stack([column, np.random.default_rng(1).normal(size=2000)], axis=1)
+    assert find_measures(x, candidates(x, 0), NO_LABELS[:2]) == set(), name
+
+
+def test_measures_of_a_table_are_numbers_on_their_grid_and_others_keep_their_levels():
+    x = rows(2)
+    frame = pd.DataFrame({"age": x[:, 0].astype(int), "school": x[:, 1].astype(int), "score": x[:, 2]})
+    age, school, _ = fit_codec(as_table(frame)).columns
+    assert isinstance(age, NumberColumn)
+    assert isinstance(school, LevelsColumn)
+    assert (age.least, age.largest, age.dequantisation) == (18.0, 77.0, "uniform")
+    (asked, _, _) = fit_codec(as_table(frame), columns={"age": "levels"}).columns
+    assert isinstance(asked, LevelsColumn)
+    # Arrays have no levels, and so nothing to choose.
+    assert all(isinstance(column, NumberColumn) for column in fit_codec(as_table(x)).columns)
