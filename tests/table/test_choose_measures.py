@@ -43,11 +43,19 @@ def test_a_school_is_told_from_a_measure_by_labels_alone():
     assert find_measures(x, candidates(x, 0), np.array([False, True])) == {0}
 
 
-def test_a_finer_relation_than_a_tenth_of_a_deviation_is_no_step():
-    """The square of an age bends smoothly, with no noise that its second differences could be compared with."""
+def test_a_relation_without_noise_is_smooth_all_the_same():
+    """The year of birth of an age has no noise with which its second differences could be compared."""
+    x = rows(0)
+    x[:, 2] = np.round(60.0 * np.exp(-x[:, 0] / 40.0) + 0.1 * np.random.default_rng(0).normal(size=len(x)), 2)
+    assert find_measures(x, candidates(x, 0), NO_LABELS) == {0}
+
+
+def test_what_determines_the_levels_of_another_number_keeps_its_own():
     x = rows(0)
     x[:, 2] = np.square(x[:, 0])
-    assert find_measures(x, candidates(x, 0), NO_LABELS) == {0}
+    assert find_measures(x, candidates(x, 0, 2), NO_LABELS) == set()
+    x[:, 2] = 2000.0 - x[:, 0]  # years of birth fill a grid: a rule or the Gaussian keeps the sum
+    assert find_measures(x, candidates(x, 0, 2), NO_LABELS) == {0, 2}
 
 
 def test_missing_cells_do_not_count():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from backwalk.table.grids import RunningGrid
@@ -17,7 +18,7 @@ _MOST_ROWS, _MOST_LABELS = 5_000, 5
 _LEAST_SHARE = 0.01  # of a column's variance that counts as noise: finer relations are not told from steps
 
 
-def find_measures(x: FloatArray, candidates: Mapping[int, FloatArray], has_labels: FloatArray) -> set[int]:
+def find_measures(x: FloatArray, candidates: Mapping[int, FloatArray], has_labels: NDArray[np.bool_]) -> set[int]:
     """Return which columns of rows x, (n, d), are measures, of `candidates` with few values, each (L,), increasing.
 
     A measure has values of about equal shares, at least as spread as 20 of them; they fill at least half of a grid; and
@@ -25,7 +26,8 @@ def find_measures(x: FloatArray, candidates: Mapping[int, FloatArray], has_label
     difference from the line between the two neighbours', with variance V_l for independent rows. The mean of D^2 / V is
     about 1 for smooth relations of any form, and large for numbers that are names, as of schools. A measure's is below
     3 for every other column: numbers, by their ranks, and each of the five most frequent labels of those that
-    `has_labels`, (d,). Missing values do not count.
+    `has_labels`, (d,). Nor does it determine another number with 20 values or more that fill no grid, as an age
+    does its square: levels keep such a pair exactly. Missing values do not count.
 
     >>> import numpy as np
     >>> from backwalk.table.choose_measures import find_measures
@@ -35,19 +37,23 @@ def find_measures(x: FloatArray, candidates: Mapping[int, FloatArray], has_label
     >>> find_measures(x, {j: np.unique(x[:, j]) for j in (0, 1)}, np.zeros(3, dtype=bool))
     {0}
     """
-    x = x[:_MOST_ROWS]
+    x = x[:: max(-(-len(x) // _MOST_ROWS), 1)]
     filled = {j: values for j, values in candidates.items() if _fills_a_grid(values)}
     if not filled:
         return set()
     others = [_features(x[:, j], has_labels=bool(has_labels[j])) for j in range(x.shape[1])]
     of_column = np.repeat(np.arange(len(others)), [features.shape[1] for features in others])
     features = np.concatenate(others, axis=1)
+    has_steps = np.isin(of_column, [j for j in candidates if j not in filled and len(candidates[j]) >= _LEAST_SPREAD])
     found = set[int]()
     for j in filled:
         has_value = ~np.isnan(x[:, j])
         column, y = x[has_value, j], features[has_value][:, of_column != j]
-        shares = np.unique(column, return_counts=True)[1] / max(len(column), 1)
-        if np.exp(stats.entropy(shares)) >= _LEAST_SPREAD and (_contrasts(column, y) < _MOST_CONTRAST).all():
+        if np.exp(stats.entropy(np.unique(column, return_counts=True)[1])) < _LEAST_SPREAD:
+            continue
+        contrasts, noise = _contrasts(column, y)
+        is_determined = (noise < _LEAST_SHARE) & has_steps[of_column != j]
+        if (contrasts < _MOST_CONTRAST).all() and not is_determined.any():
             found.add(j)
     return found
 
@@ -73,18 +79,20 @@ def _features(column: FloatArray, *, has_labels: bool) -> FloatArray:
     return np.asarray(column[:, None] == labels[np.argsort(-counts, kind="stable")[:_MOST_LABELS]], dtype=np.float64)
 
 
-def _contrasts(column: FloatArray, y: FloatArray) -> FloatArray:
-    """Return the mean of D^2 / V over the inner values of a column, (n,), for each of other columns y, (n, p)."""
+def _contrasts(column: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return the mean of D^2 / V over the inner values of a column, (n,), for each of other columns y, (n, p): (p,).
+
+    Return also the share of each other column's variance within the rows of a value, (p,).
+    """
     values, which, counts = np.unique(column, return_inverse=True, return_counts=True)
-    starts = np.append(0, counts.cumsum()[:-1])
-    of_rows = y[np.argsort(which, kind="stable")]
+    deviation = y.std(axis=0)
+    y = (y - y.mean(axis=0)) / np.where(deviation > 0.0, deviation, 1.0)
+    of_rows, starts = y[np.argsort(which, kind="stable")], np.append(0, counts.cumsum()[:-1])
     means = np.add.reduceat(of_rows, starts) / counts[:, None]
     within = np.square(of_rows - np.repeat(means, counts, axis=0)).sum(axis=0) / max(len(y) - len(values), 1)
-    noise = np.maximum(within, _LEAST_SHARE * y.var(axis=0))
     w = ((values[1:-1] - values[:-2]) / (values[2:] - values[:-2]))[:, None]
     difference = means[1:-1] - (1.0 - w) * means[:-2] - w * means[2:]
     n = counts[:, None]
     of_noise = 1.0 / n[1:-1] + (1.0 - w) ** 2 / n[:-2] + w**2 / n[2:]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        contrasts = (np.square(difference) / of_noise).mean(axis=0) / noise
-    return np.asarray(np.where(noise > 0.0, contrasts, 0.0))
+    contrasts = (np.square(difference) / of_noise).mean(axis=0) / np.maximum(within, _LEAST_SHARE)
+    return np.asarray(contrasts), np.asarray(np.where(deviation > 0.0, within, 1.0))
