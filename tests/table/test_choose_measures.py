@@ -6,7 +6,7 @@ import pytest
 
 from backwalk.table import NumberColumn, as_table
 from backwalk.table.choose_columns import fit_codec
-from backwalk.table.choose_measures import find_measures
+from backwalk.table.choose_measures import find_measures as of_dtypes
 from backwalk.table.level_column import LevelsColumn
 
 NO_LABELS = np.zeros(3, dtype=bool)
@@ -20,6 +20,10 @@ def rows(seed, n=2000):
     return np.stack(
         [age, school, np.sin(age / 10.0) + of_school[school.astype(int)] + 0.5 * rng.normal(size=n)], axis=1
     )
+
+
+def find_measures(x, few, has_labels):
+    return of_dtypes(x, few, has_labels, ["float64"] * x.shape[1])
 
 
 def candidates(x, *columns):
@@ -43,10 +47,10 @@ def test_a_school_is_told_from_a_measure_by_labels_alone():
     assert find_measures(x, candidates(x, 0), np.array([False, True])) == {0}
 
 
-def test_a_relation_without_noise_is_smooth_all_the_same():
-    """The year of birth of an age has no noise with which its second differences could be compared."""
+def test_a_relation_with_little_noise_is_smooth_all_the_same():
+    """Where steps of a smooth relation are larger than its noise, its second differences are small."""
     x = rows(0)
-    x[:, 2] = np.round(60.0 * np.exp(-x[:, 0] / 40.0) + 0.1 * np.random.default_rng(0).normal(size=len(x)), 2)
+    x[:, 2] = 60.0 * np.exp(-x[:, 0] / 40.0) + 0.1 * np.random.default_rng(0).normal(size=len(x))
     assert find_measures(x, candidates(x, 0), NO_LABELS) == {0}
 
 
@@ -63,6 +67,34 @@ def test_missing_cells_do_not_count():
     gaps = np.random.default_rng(0).random(x.shape) < 0.3
     x[gaps] = np.nan
     assert find_measures(x, {j: np.unique(x[~gaps[:, j], j]) for j in (0, 1)}, NO_LABELS) == {0}
+    # Found by review: gaps of the square counted as noise, and a column without values as a contrast.
+    x[:, 2] = np.where(gaps[:, 2], np.nan, np.square(x[:, 0]))
+    few = {j: np.unique(x[~np.isnan(x[:, j]), j]) for j in (0, 2)}
+    assert find_measures(x, few, NO_LABELS) == set()
+    x[:, 2] = np.nan
+    assert find_measures(x, {0: few[0]}, NO_LABELS) == {0}
+
+
+def test_many_rare_labels_do_not_make_names_of_an_age():
+    """Found by review: a label of few rows at a value of few rows had a contrast of 12."""
+    rng = np.random.default_rng(0)
+    age = np.clip(np.rint(rng.normal(45.0, 15.0, 4000)), 0, 90)
+    x = np.column_stack([age, rng.random((4000, 60)) < 0.002])
+    assert find_measures(x, candidates(x, 0), np.arange(61) > 0) == {0}
+
+
+def test_weights_and_the_number_of_rows_change_nothing():
+    """Found by review: rows drawn with replacement are not independent."""
+    x = rows(3, 12_000)
+    frame = pd.DataFrame({"age": x[:, 0], "noise": np.random.default_rng(0).normal(size=len(x))})
+    for weights in (None, np.ones(len(x)), np.random.default_rng(1).lognormal(size=len(x))):
+        assert isinstance(fit_codec(as_table(frame), weights=weights).columns[0], NumberColumn)
+
+
+def test_single_precision_has_the_same_grids():
+    tenths = np.random.default_rng(0).integers(360, 420, 2000) / 10.0
+    frame = pd.DataFrame({"single": tenths.astype(np.float32), "noise": np.random.default_rng(1).normal(size=2000)})
+    assert isinstance(fit_codec(as_table(frame)).columns[0], NumberColumn)
 
 
 @pytest.mark.parametrize(

@@ -330,13 +330,18 @@ def check_grid(denoiser: Denoiser, level_from: float, level_to: float, n_interva
     for level in (level_from, level_to):
         if not level > 0.0:
             raise InvalidInput(f"noise levels should be > 0, but got {level:g}: 0.002 and 20 are usual.")
+    check_intervals(n_intervals)
+    low, high = sorted((level_from, level_to))
+    check_log_snr_range(denoiser, -2.0 * math.log(high), -2.0 * math.log(low))
+
+
+def check_intervals(n_intervals: int) -> None:
+    """Raise InvalidInput unless a grid can have so many intervals."""
     if not is_whole(n_intervals) or n_intervals < 2 or n_intervals % 2:
         raise InvalidInput(
             f"n_intervals should be even and at least 2, as the error estimate halves it, but got {n_intervals!r}: "
             "32 is usual."
         )
-    low, high = sorted((level_from, level_to))
-    check_log_snr_range(denoiser, -2.0 * math.log(high), -2.0 * math.log(low))
 
 
 def _velocity(denoiser: Denoiser, level_max: float) -> Slope:

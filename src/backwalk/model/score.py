@@ -20,6 +20,7 @@ from torch import Tensor
 
 from backwalk.diffusion import LogDensity, RowwiseConditional
 from backwalk.diffusion import log_density as log_density_of_points
+from backwalk.diffusion.ode import check_intervals
 from backwalk.errors import InvalidInput
 from backwalk.limits import is_whole
 from backwalk.model.diffusion_model import DiffusionModel
@@ -45,7 +46,7 @@ _MOST_ROWS = 512  # of a tile on a CPU, whose cache holds the slopes of all laye
 _MOST_ROWS_WITH_GRADIENT = 64  # of which autograd keeps the activations of all evaluations
 _PLACES_AT_ONCE = 2**15  # in the cells of integers, scored together
 _FEW_NUMBERS = 8  # whose divergence is exact at all places
-_SAME_CHANGE = 0.02  # nats, by which two places in a cell may differ and count as the same
+_CHECKED, _SAME_CHANGE = 3, 0.02  # places in a cell, and by how many nats their changes may differ as the same
 
 
 @in_initial_torch_state
@@ -87,7 +88,8 @@ def log_density(
         The number of places in the joint cell at which the log-probability of integers is estimated. The estimate is
         biased downwards by about half of its squared standard error where that is well below 1.
     with_error : bool, default=True
-        Whether to estimate the solver's error. Without, it is NaN, and all takes two thirds of the time.
+        Whether to estimate the solver's error. Without, it is NaN, and rows without integers take two thirds of the
+        time.
     stream : Stream, optional
         The random probes and places: a fixed one by default.
     watch : callable, optional
@@ -114,8 +116,8 @@ def log_density(
 
     Notes
     -----
-    Places in narrow cells are told apart by a rough computation, to about .005 nats, and two of them are computed by
-    the whole grid; where these differ by more than .02 from the rough one's difference, all are.
+    Places in narrow cells are told apart by a rough computation, to about .01 nats, and three of them are computed by
+    the whole grid. Where these change by the same, up to .02 nats, the others do; elsewhere all are computed.
 
     The density is blurred by `model.blur`. All places of a row share its probes: their error is then nearly the same at
     all places, and the mean of exp(log p) does not turn it into a bias. Probes and places depend only on the stream and
@@ -136,6 +138,7 @@ def log_density(
         raise InvalidInput(f"n_probes should be an integer >= 1 or None, but got {n_probes!r}: 16 is usual.")
     if not is_whole(n_places) or n_places < 1:
         raise InvalidInput(f"n_places should be an integer >= 1, but got {n_places!r}: {N_PLACES} is usual.")
+    check_intervals(n_intervals)
     codec, in_question = model.codec, in_question_of(model, given, columns)
     n_probes = n_probes_of(model, given, columns) if n_probes is None else n_probes
     density = NumbersDensity(model, n_intervals, n_probes, Stream(0) if stream is None else stream, with_error)
@@ -315,9 +318,9 @@ def _score_places(
 ) -> LogDensity:
     """Return the log-probabilities of n rows from places in their cells, (n, m, D), drawn from the density r, (n, m).
 
-    A rough computation, on a quarter of the grid and with one probe for many numbers, ranks the places. `density` is
-    taken at the first two. Where both differ from the rough computation by the same, this is added at all places, as a
-    narrow cell needs no more. Other rows are computed by `density` at all places.
+    Of many places, a rough computation tells the differences: on a quarter of the grid, and with one probe for many
+    numbers. `density` is taken at three places, that do not depend on the rough results. Where these change by the same
+    there, as in narrow cells, the mean change is added at all places. Other rows are computed by `density` at all.
     """
     n, m = log_r.shape
 
@@ -329,23 +332,26 @@ def _score_places(
         at_places = replace(centres, rows=torch.where(centres.in_question, z, centres.rows))
         return density.score(at_places, cells, centres.rows, lambda _: None)
 
-    every, all_places = np.arange(n), torch.arange(m).expand(n, m)
-    fine = rough = replace(density, with_error=False)
-    if m > 2:
-        n_probes = 1 if density.model.codec.numbers.size > _FEW_NUMBERS else density.n_probes
-        rough = replace(fine, n_intervals=max(density.n_intervals // 8, 1) * 2, n_probes=n_probes)
-    log_p = score_at(rough, every, all_places).log_prob.view(n, m)
-    first = (log_p - log_r).argsort(dim=1, descending=True)[:, :2]
-    at_best = score_at(density, every, first[:, :1])
-    change = at_best.log_prob - log_p.gather(1, first)[:, 0]
-    if rough is not fine:
-        of_second = score_at(fine, every, first[:, 1:]).log_prob - log_p.gather(1, first)[:, 1]
-        again = ((of_second - change).abs() > _SAME_CHANGE).nonzero().flatten()
-        log_p += change.where(change.isfinite(), 0.0)[:, None]
-        log_p[again] = score_at(fine, again.numpy(), all_places[again]).log_prob.view(-1, m)
+    every, all_places, exact = np.arange(n), torch.arange(m).expand(n, m), replace(density, with_error=False)
+    first = score_at(density, every, all_places[:, :1])
+    if m <= _CHECKED:
+        others = score_at(exact, every, all_places[:, 1:]).log_prob.view(n, m - 1)
+        log_p = torch.cat([first.log_prob[:, None], others], dim=1)
+    else:
+        asked = encoded.in_question[:, torch.from_numpy(density.model.codec.numbers).to(encoded.rows.device)]
+        n_probes = density.n_probes if int(asked.any(dim=0).sum()) <= _FEW_NUMBERS else 1
+        rough = replace(exact, n_intervals=max(density.n_intervals // 8, 1) * 2, n_probes=n_probes)
+        log_p = score_at(rough, every, all_places).log_prob.view(n, m)
+        checked = all_places[:, [i * m // _CHECKED for i in range(_CHECKED)]]
+        others = score_at(exact, every, checked[:, 1:]).log_prob.view(n, _CHECKED - 1)
+        change = torch.cat([first.log_prob[:, None], others], dim=1) - log_p.gather(1, checked)
+        is_same = change.amax(dim=1) - change.amin(dim=1) <= _SAME_CHANGE  # not where one is NaN
+        log_p += change.mean(dim=1, keepdim=True)
+        again = (~is_same).nonzero().flatten()
+        log_p[again] = score_at(exact, again.numpy(), all_places[again]).log_prob.view(-1, m)
     log_prob, standard_error = log_mean(log_p - log_r)
     # The errors of probes are nearly the same at all places, which share them.
-    return LogDensity(log_prob, at_best.solver_error, standard_error.hypot(at_best.standard_error))
+    return LogDensity(log_prob, first.solver_error, standard_error.hypot(first.standard_error))
 
 
 def _draw_signs(stream: Stream, z: Tensor, n_probes: int) -> Tensor:

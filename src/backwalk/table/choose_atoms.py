@@ -18,7 +18,7 @@ _NEIGHBOURS = 5  # distinct values on either side
 _FEWEST_OTHERS = 4  # distinct values of the number beside its atoms
 
 
-def find_atoms(some: FloatArray) -> FloatArray:
+def find_atoms(some: FloatArray, dtype: str = "float64") -> FloatArray:
     """Return the values, increasing, that many rows share and that stand out among their neighbours.
 
     Let a value occur c times among n rows, and e be the number of rows that its neighbours on the column's grid make
@@ -27,7 +27,7 @@ def find_atoms(some: FloatArray) -> FloatArray:
     end, those beside it continued. The value is an atom if c is at least 0.2 % of n, 10, and 2 e, and if a Poisson
     count of mean e reaches c with a probability below 1e-6 / L in a column of L distinct values. So a dense grid has no
     atoms, such as that of ages or of counts. Numbers on no grid do not repeat by chance, and e is 0. The rarest four
-    values are no atoms. `some`, (n,), are random rows; missing values do not count.
+    values are no atoms. `some`, (n,), are random rows of a column of a dtype; missing values do not count.
 
     >>> import numpy as np
     >>> from backwalk.table.choose_atoms import find_atoms
@@ -38,7 +38,7 @@ def find_atoms(some: FloatArray) -> FloatArray:
     values, counts = np.unique(observed, return_counts=True)
     if len(values) <= _FEWEST_OTHERS:
         return np.empty(0)
-    running = RunningGrid("float64")
+    running = RunningGrid(dtype)
     running.add(values)
     grid = running.grid(len(values))
     is_atom = _are_frequent(counts)

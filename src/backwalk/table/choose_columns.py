@@ -169,7 +169,7 @@ def _find_measures(
     has_labels = np.array([labels is not None for labels in table.schema.labels])
     numbers = np.flatnonzero(~has_labels & ~np.isnan(whole.ends[0])).tolist()
     candidates = {j: whole.few_values(j)[0] for j in numbers if j not in options and whole.has_few_values(j)}
-    return find_measures(rows_looked_at(x, "kinds", weights), candidates, has_labels)
+    return find_measures(x, candidates, has_labels, whole.dtypes)
 
 
 def _find_rules(
@@ -371,4 +371,4 @@ def _atoms(some: FloatArray, j: int, whole: WholeTable, *, is_measure: bool) -> 
     Turing). If these were levels, new values would have the probability 0.
     """
     is_few = whole.has_few_values(j) and not is_measure
-    return frequent_values(*whole.few_values(j)) if is_few else find_atoms(some)
+    return frequent_values(*whole.few_values(j)) if is_few else find_atoms(some, whole.dtypes[j])
