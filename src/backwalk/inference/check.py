@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,7 +111,7 @@ def _at_bounds(conditional: ParameterConditional, drawn: Array) -> list[int]:
         number = conditional.model.codec.columns[j].number_column
         if number is None or number.bounds is None:
             continue
-        scaled = replace(number, bounds=None, spline=None).chain.encode(drawn[..., i].reshape(-1))
+        scaled = number.before_bounds.encode(drawn[..., i].reshape(-1))
         if any((share < _AT_BOUND).mean() > _MOST for share in number.bounds.rows_beside(scaled)):
             found.append(j)
     return found

@@ -332,23 +332,23 @@ def _score_places(
         at_places = replace(centres, rows=torch.where(centres.in_question, z, centres.rows))
         return density.score(at_places, cells, centres.rows, lambda _: None)
 
-    every, all_places, exact = np.arange(n), torch.arange(m).expand(n, m), replace(density, with_error=False)
+    every, all_places, fine = np.arange(n), torch.arange(m).expand(n, m), replace(density, with_error=False)
     first = score_at(density, every, all_places[:, :1])
     if m <= _CHECKED:
-        others = score_at(exact, every, all_places[:, 1:]).log_prob.view(n, m - 1)
+        others = score_at(fine, every, all_places[:, 1:]).log_prob.view(n, m - 1)
         log_p = torch.cat([first.log_prob[:, None], others], dim=1)
     else:
         asked = encoded.in_question[:, torch.from_numpy(density.model.codec.numbers).to(encoded.rows.device)]
         n_probes = density.n_probes if int(asked.any(dim=0).sum()) <= _FEW_NUMBERS else 1
-        rough = replace(exact, n_intervals=max(density.n_intervals // 8, 1) * 2, n_probes=n_probes)
+        rough = replace(fine, n_intervals=max(density.n_intervals // 8, 1) * 2, n_probes=n_probes)
         log_p = score_at(rough, every, all_places).log_prob.view(n, m)
         checked = all_places[:, [i * m // _CHECKED for i in range(_CHECKED)]]
-        others = score_at(exact, every, checked[:, 1:]).log_prob.view(n, _CHECKED - 1)
+        others = score_at(fine, every, checked[:, 1:]).log_prob.view(n, _CHECKED - 1)
         change = torch.cat([first.log_prob[:, None], others], dim=1) - log_p.gather(1, checked)
         is_same = change.amax(dim=1) - change.amin(dim=1) <= _SAME_CHANGE  # not where one is NaN
         log_p += change.mean(dim=1, keepdim=True)
         again = (~is_same).nonzero().flatten()
-        log_p[again] = score_at(exact, again.numpy(), all_places[again]).log_prob.view(-1, m)
+        log_p[again] = score_at(fine, again.numpy(), all_places[again]).log_prob.view(-1, m)
     log_prob, standard_error = log_mean(log_p - log_r)
     # The errors of probes are nearly the same at all places, which share them.
     return LogDensity(log_prob, first.solver_error, standard_error.hypot(first.standard_error))

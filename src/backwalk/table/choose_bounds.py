@@ -124,7 +124,7 @@ def _straight(column: NumberColumn, x: FloatArray) -> NumberColumn | None:
     ends = column.bounds
     if ends is None or column.dequantisation or (ends.low_power, ends.high_power) != (1.0, 1.0):
         return None
-    y = replace(column, bounds=None, spline=None).chain.encode(x)
+    y = column.before_bounds.encode(x)
     first = ends.knots[0] if ends.low is None else ends.low + _MARGIN
     last = ends.knots[-1] if ends.high is None else ends.high - _MARGIN
     if not first < last:

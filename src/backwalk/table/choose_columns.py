@@ -81,9 +81,12 @@ def fit_codec(
         raise InvalidInput(f'missing should be "absent" or "generate", but got {missing!r}.')
     options = column_options(columns, table.schema)
     generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
-    is_found, measures = rules == "auto", _find_measures(table, whole, options, weights)
+    x, weights_of_x = _weighed(table.values, weights)
+    facts = whole or facts_of_rows(x, table.schema.dtypes, weights_of_x)
+    is_found, measures = rules == "auto", _find_measures(table, x, facts, options)
     if rules == "auto":
-        rules = _find_rules(table, whole, options, given, measures) if scale and _is_table(table) else ()
+        of_rules = facts if weights is None else whole
+        rules = _find_rules(table, of_rules, options, given, measures) if scale and _is_table(table) else ()
     chosen_rules = choose_rules(rules, table, generated=generated, are_found=is_found) if rules else None
     if chosen_rules is None:
         columns_of_table = _fit_columns(
@@ -92,7 +95,7 @@ def fit_codec(
             options=options,
             missing=missing,
             weights=weights,
-            whole=whole,
+            whole=facts,
             given=given,
             measures=measures,
         )
@@ -158,14 +161,13 @@ def _broken_elsewhere(codec: Codec, schema: Schema, whole: WholeTable | None) ->
     return broken
 
 
-def _find_measures(
-    table: Table, whole: WholeTable | None, options: Mapping[int, Option], weights: npt.ArrayLike | None
-) -> set[int]:
-    """Return which numbers of few values are measures: they are no levels."""
+def _find_measures(table: Table, x: FloatArray, whole: WholeTable, options: Mapping[int, Option]) -> set[int]:
+    """Return which numbers of few values are measures, by the rows x of a table that have a weight, (n, d).
+
+    They are no levels.
+    """
     if not _is_table(table):
         return set()
-    x, weights = _weighed(table.values, weights)
-    whole = whole or facts_of_rows(x, table.schema.dtypes, weights)
     has_labels = np.array([labels is not None for labels in table.schema.labels])
     numbers = np.flatnonzero(~has_labels & ~np.isnan(whole.ends[0])).tolist()
     candidates = {j: whole.few_values(j)[0] for j in numbers if j not in options and whole.has_few_values(j)}

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import get_args
 
@@ -83,6 +83,11 @@ class NumberColumn(Column):
     def chain(self) -> Chain:
         maps: list[NumberMap | None] = [self.asinh, Affine(self.centre, self.scale), self.bounds, self.spline]
         return Chain(tuple(each for each in maps if each is not None))
+
+    @property
+    def before_bounds(self) -> Chain:
+        """The maps of which `bounds` takes the numbers."""
+        return replace(self, bounds=None, spline=None).chain
 
     @cached_property
     def support(self) -> Interval:
