@@ -72,11 +72,15 @@ def test_arrays_are_on_a_continuous_scale():
     assert found.within_range(1e6 + numbers)[0, 9] == 1e6 + numbers[0, 9]
 
 
-def test_many_values_are_levels_only_in_many_rows():
-    of_names = pd.DataFrame({"x": np.repeat(np.arange(150.0), 20)})
+@pytest.mark.parametrize(("n_values", "n_rows"), [(40, 20), (265, 5)])
+def test_many_values_are_levels_only_in_many_rows(n_values, n_rows):
+    of_names = pd.DataFrame({"x": np.repeat(np.arange(float(n_values)), n_rows)})
     of_names["y"] = (7 * of_names["x"]) % 5  # neighbours differ, so that x is no measure
     assert fit_codec(as_table(of_names)).columns[0].kind_name == "levels"
     assert fit_codec(as_table(of_names[:-1])).columns[0].kind_name == "integer"
+
+
+def test_many_values_without_another_column_are_numbers():
     of_250 = pd.DataFrame({"x": np.repeat(np.arange(250.0), 40)})
     assert fit_codec(as_table(of_250)).columns[0].kind_name == "integer"
     two = pd.DataFrame({"x": [0.5, 2.5, 0.5, 0.5]})

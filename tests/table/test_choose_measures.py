@@ -7,6 +7,7 @@ import pytest
 from backwalk.table import NumberColumn, as_table
 from backwalk.table.choose_columns import fit_codec
 from backwalk.table.choose_measures import find_measures as of_dtypes
+from backwalk.table.choose_measures import find_names
 from backwalk.table.level_column import LevelsColumn
 
 NO_LABELS = np.zeros(3, dtype=bool)
@@ -122,3 +123,47 @@ def test_measures_of_a_table_are_numbers_on_their_grid_and_others_keep_their_lev
     assert isinstance(asked, LevelsColumn)
     # Arrays have no levels, and so nothing to choose.
     assert all(isinstance(column, NumberColumn) for column in fit_codec(as_table(x)).columns)
+
+
+def panel(seed, n=2400):
+    """The number of one of 300 towns, a weight, what follows from each, and the number of one of 300 persons."""
+    rng = np.random.default_rng(seed)
+    town, weight, person = rng.integers(300, size=(3, n)).astype(float)
+    of_town = np.round(rng.normal(size=300), 2)
+    return np.stack([town, weight, of_town[town.astype(int)], 0.01 * weight + 0.5 * rng.normal(size=n), person], axis=1)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_number_that_others_jump_with_is_a_name_and_no_other(seed):
+    # Of chance the mean of 298 squares D^2 / V is 1 with a deviation of .1: above 3 never.
+    assert find_names(panel(seed), [0, 1, 4], np.zeros(5, dtype=bool)) == {0}
+
+
+def test_a_name_shows_in_labels_too():
+    x = panel(0)
+    x[:, 2] = x[:, 2] > 0.0
+    assert find_names(x[:, :2], [0, 1], np.zeros(2, dtype=bool)) == set()
+    assert find_names(x[:, :3], [0, 1], np.array([False, False, True])) == {0}
+
+
+def test_what_has_steps_for_another_is_no_name():
+    """A relation with few jumps has large contrasts in many rows, and hardly any roughness."""
+    x = panel(0, 20_000)
+    x[:, 2] = x[:, 1] // 60.0
+    assert find_measures(x, candidates(x, 1), np.zeros(5, dtype=bool)) == set()
+    assert find_names(x, [1], np.zeros(5, dtype=bool)) == set()
+
+
+def test_what_is_nearly_constant_makes_no_names():
+    x = panel(0)
+    x[:, 2] = np.where(np.isin(x[:, 0], [17.0, 151.0]), x[:, 2], 0.0)  # in one row of 150
+    assert find_names(x, [0], np.zeros(5, dtype=bool)) == set()
+
+
+def test_the_towns_of_a_panel_are_levels():
+    frame = pd.DataFrame(panel(0)[:, :4], columns=["town", "weight", "of_town", "y"])
+    kinds = [column.kind_name for column in fit_codec(as_table(frame)).columns]
+    assert kinds == ["levels", "integer", "levels", "number"]  # what a town determines repeats as often
+    assert fit_codec(as_table(frame), columns={"town": "number"}).columns[0].kind_name != "levels"
+    few_rows = fit_codec(as_table(frame[:1200])).columns[0]  # 4 rows of each town
+    assert few_rows.kind_name != "levels"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from backwalk.table.atoms_column import AtomsColumn
 from backwalk.table.choose_atoms import find_atoms, frequent_values
 from backwalk.table.choose_bounds import end_at_bounds, straight_where_told
 from backwalk.table.choose_levels import choose_levels
-from backwalk.table.choose_measures import find_measures
+from backwalk.table.choose_measures import find_measures, find_names
 from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number, rows_looked_at
 from backwalk.table.choose_rules import choose_rules, with_gaps
 from backwalk.table.choose_splines import choose_splines
@@ -32,6 +32,7 @@ from backwalk.table.whole import WholeTable, facts_of_rows
 
 Missing = Literal["absent", "generate"]
 _MOST_SEEN_ONCE = 3  # values of a number with levels
+_FEWEST_NAMES, _ROWS_OF_NAMES, _MOST_ALONE = 50, 5.0, 0.005  # values, rows of each on average, share of rows
 
 
 def fit_codec(
@@ -53,8 +54,9 @@ def fit_codec(
     The columns of a DataFrame, of any dtype, may be rounded, and new values lie within the range of the fitted
     ones. Numbers that all lie on a grid, such as integers, are dequantised, unless the grid is too fine for a
     model; their variance includes that of the places in the cells. Texts have levels, and so have numbers of a
-    DataFrame with few distinct values that are no measures (`find_measures`); numbers that equal some values in many
-    rows have atoms. Numbers are mapped to a normal through their quantiles where held-out rows gain by it.
+    DataFrame with few distinct values that are no measures, or with more that are names (`find_names`); numbers that
+    equal some values in many rows have atoms. Numbers are mapped to a normal through their quantiles where held-out
+    rows gain by it.
 
     `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
     `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the
@@ -83,10 +85,10 @@ def fit_codec(
     generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
     x, weights_of_x = _weighed(table.values, weights)
     facts = whole or facts_of_rows(x, table.schema.dtypes, weights_of_x)
-    is_found, measures = rules == "auto", _find_measures(table, x, facts, options)
+    is_found, kinds = rules == "auto", _choose_kinds(table, x, facts, options, given)
     if rules == "auto":
         of_rules = facts if weights is None else whole
-        rules = _find_rules(table, of_rules, options, given, measures) if scale and _is_table(table) else ()
+        rules = _find_rules(table, of_rules, options, given, kinds) if scale and _is_table(table) else ()
     chosen_rules = choose_rules(rules, table, generated=generated, are_found=is_found) if rules else None
     if chosen_rules is None:
         columns_of_table = _fit_columns(
@@ -97,7 +99,7 @@ def fit_codec(
             weights=weights,
             whole=facts,
             given=given,
-            measures=measures,
+            kinds=kinds,
         )
         return Codec(columns_of_table)
     cells = chosen_rules.with_gaps(table)
@@ -117,7 +119,7 @@ def fit_codec(
         numbers=chosen_rules.numbers,
         computed=np.flatnonzero(~chosen_rules.system.drawn).tolist(),
         given={*given, *chosen_rules.gaps_between(given)},
-        measures=measures,
+        kinds=kinds,
     )
     d = table.schema.n_columns
     codec = Codec(fitted)
@@ -161,17 +163,51 @@ def _broken_elsewhere(codec: Codec, schema: Schema, whole: WholeTable | None) ->
     return broken
 
 
-def _find_measures(table: Table, x: FloatArray, whole: WholeTable, options: Mapping[int, Option]) -> set[int]:
-    """Return which numbers of few values are measures, by the rows x of a table that have a weight, (n, d).
+@dataclass(frozen=True)
+class _Kinds:
+    """Which columns have levels, and which of few values are measures and have none."""
 
-    They are no levels.
-    """
-    if not _is_table(table):
-        return set()
+    levels: set[int]
+    measures: set[int]
+
+
+def _choose_kinds(
+    table: Table, x: FloatArray, whole: WholeTable, options: Mapping[int, Option], given: Collection[int]
+) -> _Kinds:
+    """Return the kinds of the columns of a table, by its rows x that have a weight, (n, d)."""
     has_labels = np.array([labels is not None for labels in table.schema.labels])
-    numbers = np.flatnonzero(~has_labels & ~np.isnan(whole.ends[0])).tolist()
-    candidates = {j: whole.few_values(j)[0] for j in numbers if j not in options and whole.has_few_values(j)}
-    return find_measures(x, candidates, has_labels, whole.dtypes)
+    columns = range(table.schema.n_columns)
+    levels = {j for j in columns if has_labels[j] or isinstance(options.get(j), Levels)}
+    for j in levels & set(options):
+        if not isinstance(options[j], Levels):
+            kind = f'"{options[j]}"' if isinstance(options[j], str) else "that of numbers"
+            raise InvalidInput(
+                f"{table.schema.label(j)} holds texts, and should have levels, but its kind is {kind}: leave it out, "
+                "or give numbers."
+            )
+    if not _is_table(table):
+        return _Kinds(levels, set())
+    free = [j for j in columns if not has_labels[j] and j not in options]
+    few = {j: whole.counted(j)[0] for j in free if whole.has_few_values(j)}
+    measures = find_measures(x, {j: of_few for j, of_few in few.items() if len(of_few)}, has_labels, whole.dtypes)
+    numbers = {j for j in (*measures, *given) if not table.schema.is_boolean(j)}
+    levels.update(j for j in few if j not in numbers and _are_all_seen(whole, j))
+    levels |= find_names(x, [j for j in free if j not in {*few, *given} and _may_be_names(whole, j)], has_labels)
+    return _Kinds(levels, measures)
+
+
+def _are_all_seen(whole: WholeTable, j: int) -> bool:
+    """Return whether a number of few values has only those: two, or at most three of them in one row alone."""
+    values, rows = whole.counted(j)
+    return len(values) <= 2 or int((rows <= 1.0).sum()) <= _MOST_SEEN_ONCE
+
+
+def _may_be_names(whole: WholeTable, j: int) -> bool:
+    """Return whether a number has many values that repeat: 50, 5 rows each, and few of the rows alone with theirs."""
+    values, rows = whole.counted(j)
+    n = float(rows.sum())
+    is_alone = int((rows <= 1.0).sum())
+    return _FEWEST_NAMES <= len(values) <= n / _ROWS_OF_NAMES and is_alone <= max(_MOST_SEEN_ONCE, _MOST_ALONE * n)
 
 
 def _find_rules(
@@ -179,7 +215,7 @@ def _find_rules(
     whole: WholeTable | None,
     options: Mapping[int, Option],
     given: Collection[int],
-    measures: Collection[int],
+    kinds: _Kinds,
 ) -> tuple[Rule, ...]:
     """Return the rules that hold in a table, of those that go with the kinds of its columns.
 
@@ -188,9 +224,7 @@ def _find_rules(
     `given` are left out, as others may be given than the fit saw.
     """
     whole = whole or facts_of_rows(table.values, table.schema.dtypes)
-    every, names = range(table.schema.n_columns), table.schema.names
-    is_number = {*given, *measures}
-    levels = [j for j in every if _has_levels(table, j, whole, options.get(j), is_number=j in is_number)]
+    names, levels = table.schema.names, sorted(kinds.levels)
     fixed = {names[j] for j in levels if isinstance(options.get(j), Levels) or whole.has_two_values(j)}
     of_given = {names[j] for j in given}
     rules = [rule for rule in find_rules(table, levels=levels) if not of_given.issuperset(rule.columns)]
@@ -211,9 +245,9 @@ def _fit_columns(
     numbers: Collection[int] = (),
     computed: Collection[int] = (),
     given: Collection[int] = (),
-    measures: Collection[int] = (),
+    kinds: _Kinds,
 ) -> tuple[Column, ...]:
-    """Return the columns of a table; those of `numbers`, by number, are no levels, nor `measures` and given numbers.
+    """Return the columns of a table, of which those of `numbers`, by number, are no levels.
 
     Rules compute those of `computed` from others.
     """
@@ -237,14 +271,12 @@ def _fit_columns(
                 f"A constant column should have one value, but {table.schema.label(j)} has {least[j]:g} and "
                 f"{largest[j]:g}{' and gaps' if has_gaps else ''}: leave out its kind."
             )
-        is_number = j in given or j in measures
-        has_levels = j not in numbers and _has_levels(table, j, whole, option, is_number=is_number)
-        if has_levels or is_constant:
+        if (j in kinds.levels and j not in numbers) or is_constant:
             wish = option if isinstance(option, Levels) else Levels()
             chosen[j] = choose_levels(whole, table.schema, j, wish, generate=generate)
             continue
         may_have_atoms = option is None and _is_table(table) and j not in given
-        atoms[j] = _atoms(some[:, j], j, whole, is_measure=j in measures) if may_have_atoms else np.empty(0)
+        atoms[j] = _atoms(some[:, j], j, whole, is_measure=j in kinds.measures) if may_have_atoms else np.empty(0)
         if generate:
             atoms[j] = np.append(atoms[j], np.nan)
     chosen |= _choose_numbers(table, x, weights, whole, atoms, options, given, scale=scale, computed=computed)
@@ -346,24 +378,6 @@ def _is_table(table: Table) -> bool:
     return table.schema.kind != "numpy"
 
 
-def _has_levels(table: Table, j: int, whole: WholeTable, option: Option | None, *, is_number: bool) -> bool:
-    """Return whether a column has levels; numbers that are always given have none, nor have measures (`is_number`)."""
-    if table.schema.labels[j] is not None:
-        if option is not None and not isinstance(option, Levels):
-            kind = f'"{option}"' if isinstance(option, str) else "that of numbers"
-            raise InvalidInput(
-                f"{table.schema.label(j)} holds texts, and should have levels, but its kind is {kind}: leave it out, "
-                "or give numbers."
-            )
-        return True
-    if option is not None:
-        return isinstance(option, Levels)
-    if not (_is_table(table) and whole.has_few_values(j)) or (is_number and not table.schema.is_boolean(j)):
-        return False
-    values, rows = whole.few_values(j)
-    return len(values) <= 2 or int((rows <= 1.0).sum()) <= _MOST_SEEN_ONCE
-
-
 def _atoms(some: FloatArray, j: int, whole: WholeTable, *, is_measure: bool) -> FloatArray:
     """Return the atoms of a number: of few values those in many rows, or else those that stand out in `some` rows.
 
@@ -373,4 +387,4 @@ def _atoms(some: FloatArray, j: int, whole: WholeTable, *, is_measure: bool) -> 
     Turing). If these were levels, new values would have the probability 0.
     """
     is_few = whole.has_few_values(j) and not is_measure
-    return frequent_values(*whole.few_values(j)) if is_few else find_atoms(some, whole.dtypes[j])
+    return frequent_values(*whole.counted(j)) if is_few else find_atoms(some, whole.dtypes[j])

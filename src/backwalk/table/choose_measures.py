@@ -1,8 +1,9 @@
-"""Which numbers with few values are measured on a scale, such as ages, and not names or grades."""
+"""Which numbers with few values are measured on a scale, such as ages, and which with many are names, as of schools."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +15,9 @@ from backwalk.table.schema import FloatArray
 _LEAST_SPREAD = 20.0  # exp of the entropy of the values, in nats: as many values of equal shares
 _LEAST_FILLED = 0.5  # of the grid's cells from the least to the largest value
 _MOST_CONTRAST = 3.0  # of a measure; 1 is chance, and bends of smooth relations make up to 2.5
+_LEAST_ROUGHNESS, _LEAST_EXPLAINED = 0.3, 0.1  # of a name for another column, and of that one's variance
 _MOST_ROWS, _MOST_COLUMNS = 5_000, 100
-_MOST_LABELS, _LEAST_SHARE_OF_LABEL = 5, 0.05  # of rows, with it and without; rarer ones have heavy tails
+_MOST_LABELS, _LEAST_SHARE_OF_LABEL = 5, 0.05  # of rows, with it and without; means of rarer ones have heavy tails
 _LEAST_NOISE = 0.01  # share of a column's variance: finer relations are not told from steps
 
 
@@ -41,23 +43,69 @@ def find_measures(
     >>> find_measures(x, {j: np.unique(x[:, j]) for j in (0, 1)}, np.zeros(3, dtype=bool), ["float64"] * 3)
     {0}
     """
-    x = x[:: max(-(-len(x) // _MOST_ROWS), 1)]
     on_grid = {j for j, values in candidates.items() if _fills_a_grid(values, dtypes[j])}
     spread = {j for j in on_grid if _effective_number(x[:, j]) >= _LEAST_SPREAD}
-    if not spread:
-        return set()
+    has_steps = {j for j in candidates if j not in on_grid and len(candidates[j]) >= _LEAST_SPREAD}
+
+    def is_measure(to: _Comparison) -> bool:
+        with_steps = np.isin(to.column, list(has_steps))
+        return bool((to.contrast < _MOST_CONTRAST).all() and not (with_steps & (to.noise < _LEAST_NOISE)).any())
+
+    return {j for j, to in _compared(x, spread, has_labels) if is_measure(to)}
+
+
+def find_names(x: FloatArray, candidates: Collection[int], has_labels: NDArray[np.bool_]) -> set[int]:
+    """Return which columns of rows x, (n, d), are names, such as the numbers of schools, of `candidates`.
+
+    Some other column, compared as in `find_measures`, has means m_l that explain at least a tenth of its variance and
+    jump between neighbours: D^2 / V is at least 3, and the variance of D beyond chance is at least .3 of what means
+    in any order would give D. Of a smooth relation that is near 0.
+
+    >>> import numpy as np
+    >>> from backwalk.table.choose_measures import find_names
+    >>> rng = np.random.default_rng(0)
+    >>> weight, school = rng.integers(300, size=(2, 3000)).astype(float)
+    >>> x = np.stack([weight, school, weight + 1e5 * np.sin(school**2) + rng.normal(size=3000)], axis=1)
+    >>> find_names(x, [0, 1], np.zeros(3, dtype=bool))
+    {1}
+    """
+
+    def is_name(to: _Comparison) -> bool:
+        jumps = (to.contrast >= _MOST_CONTRAST) & (to.roughness >= _LEAST_ROUGHNESS)
+        return bool((jumps & (to.explained >= _LEAST_EXPLAINED)).any())
+
+    return {j for j, to in _compared(x, candidates, has_labels) if is_name(to)}
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What the means of other columns say of one whose values are neighbours, (p,) each.
+
+    `column` has the number of the other column, `contrast` the mean of D^2 / V, `noise` and `explained` the shares of
+    its variance within and between the values, and `roughness` the part of the latter that jumps between neighbours.
+    """
+
+    column: NDArray[np.intp]
+    contrast: FloatArray
+    noise: FloatArray
+    explained: FloatArray
+    roughness: FloatArray
+
+
+def _compared(
+    x: FloatArray, columns: Collection[int], has_labels: NDArray[np.bool_]
+) -> Iterator[tuple[int, _Comparison]]:
+    """Yield each of some columns of x, (n, d), with its comparison to the others."""
+    if not columns:
+        return
+    x = x[:: max(-(-len(x) // _MOST_ROWS), 1)]
     compared = np.unique(np.linspace(0, x.shape[1] - 1, min(x.shape[1], _MOST_COLUMNS)).astype(int)).tolist()
-    others = [_features(x[:, j], has_labels=bool(has_labels[j])) for j in compared]
-    of_column = np.repeat(compared, [features.shape[1] for features in others])
-    features = np.concatenate(others, axis=1)
-    has_steps = np.isin(of_column, [j for j in candidates if j not in on_grid and len(candidates[j]) >= _LEAST_SPREAD])
-    found = set[int]()
-    for j in spread:
+    of_others = [_features(x[:, j], has_labels=bool(has_labels[j])) for j in compared]
+    of_column = np.repeat(compared, [features.shape[1] for features in of_others])
+    features = np.concatenate(of_others, axis=1)
+    for j in columns:
         has_value, is_other = ~np.isnan(x[:, j]), of_column != j
-        contrasts, noise = _contrasts(x[has_value, j], features[has_value][:, is_other])
-        if (contrasts < _MOST_CONTRAST).all() and not (has_steps[is_other] & (noise < _LEAST_NOISE)).any():
-            found.add(j)
-    return found
+        yield j, _compare(x[has_value, j], features[has_value][:, is_other], of_column[is_other])
 
 
 def _fills_a_grid(values: FloatArray, dtype: str) -> bool:
@@ -80,23 +128,21 @@ def _effective_number(column: FloatArray) -> float:
 def _features(column: FloatArray, *, has_labels: bool) -> FloatArray:
     """Return what is compared of a column, (n, p): ranks of numbers, or which rows have each frequent label.
 
-    Missing values are NaN.
+    Missing values are NaN. Of a number that has one value in nearly all rows nothing is compared.
     """
-    if not has_labels:
-        return np.asarray(stats.rankdata(column, nan_policy="omit")[:, None])
     has_value = ~np.isnan(column)
     labels, counts = np.unique(column[has_value], return_counts=True)
+    if not has_labels:
+        is_rare = counts.max(initial=0) > (1.0 - _LEAST_SHARE_OF_LABEL) * counts.sum()
+        return np.empty((len(column), 0)) if is_rare else np.asarray(stats.rankdata(column, nan_policy="omit")[:, None])
     frequent = labels[np.argsort(-counts, kind="stable")[:_MOST_LABELS]]
     shares = np.array([np.mean(column[has_value] == label) for label in frequent])
     frequent = frequent[(shares >= _LEAST_SHARE_OF_LABEL) & (shares <= 1.0 - _LEAST_SHARE_OF_LABEL)]
     return np.where(has_value[:, None], (column[:, None] == frequent).astype(np.float64), np.nan)
 
 
-def _contrasts(column: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return the mean of D^2 / V over the inner values of a column, (n,), for each of other columns y, (n, p): (p,).
-
-    Return also the share of each other column's variance within the rows of a value, (p,).
-    """
+def _compare(column: FloatArray, y: FloatArray, of_column: NDArray[np.intp]) -> _Comparison:
+    """Compare the values of a column, (n,), by the means of features y, (n, p), of the columns (p,)."""
     values, which, counts = np.unique(column, return_inverse=True, return_counts=True)
     order, starts = np.argsort(which, kind="stable"), np.append(0, counts.cumsum()[:-1])
     y = y[order]
@@ -114,7 +160,21 @@ def _contrasts(column: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArra
         w = ((values[1:-1] - values[:-2]) / (values[2:] - values[:-2]))[:, None]
         difference = means[1:-1] - (1.0 - w) * means[:-2] - w * means[2:]
         of_noise = 1.0 / n[1:-1] + (1.0 - w) ** 2 / n[:-2] + w**2 / n[2:]
-        each = np.square(difference) / (of_noise * np.maximum(noise, _LEAST_NOISE) * variance)
-    is_seen = np.isfinite(each)
-    contrasts = np.where(is_seen, each, 0.0).sum(axis=0) / np.maximum(is_seen.sum(axis=0), 1)
-    return np.asarray(contrasts), np.where(variance > 0.0, noise, 1.0)
+        square = np.square(difference) / variance
+        contrast = _mean(square / (of_noise * np.maximum(noise, _LEAST_NOISE)))
+        explained = _mean(np.square(means) / variance - noise / n)
+        roughness = _mean(square - of_noise * noise) / (_mean(1.0 + (1.0 - w) ** 2 + w**2) * explained)
+    varies = variance > 0.0
+    return _Comparison(
+        of_column,
+        contrast,
+        np.where(varies, noise, 1.0),
+        np.where(varies, explained, 0.0),
+        np.where(explained > 0.0, roughness, 0.0),
+    )
+
+
+def _mean(of_values: FloatArray) -> FloatArray:
+    """Return the means of finite numbers, (L, p), by column, (p,); 0 where there are none."""
+    is_seen = np.isfinite(of_values)
+    return np.asarray(np.where(is_seen, of_values, 0.0).sum(axis=0) / np.maximum(is_seen.sum(axis=0), 1))

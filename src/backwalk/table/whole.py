@@ -2,7 +2,7 @@
 
 `RunningNumbers` and `RunningLabels` take the rows of a column block by block and keep none. All facts are exact, and
 none depends on how the rows lie in blocks. Tables of distinct values have bounds: a number with more than `MOST_VALUES`
-has no few values, and of more than `limits.LEVELS_OF_A_PASS` texts no table is kept. `WholeTable` answers for rows of
+has no counts, and of more than `limits.LEVELS_OF_A_PASS` texts no table is kept. `WholeTable` answers for rows of
 files that were read once, and for rows in memory (`facts_of_rows`).
 """
 
@@ -20,8 +20,8 @@ from backwalk.errors import InvalidInput
 from backwalk.table.grids import Grid, RunningGrid
 from backwalk.table.schema import FloatArray, shown
 
-MOST_VALUES = 200  # of a number with few distinct values
-ROWS_PER_VALUE = 20  # at least, of a number with few distinct values
+MOST_VALUES = 1_000  # of a number whose distinct values are counted
+_FEW_VALUES, _ROWS_OF_FEW = 200, 20  # at most, and rows of each at least on average
 _TRIED = 1_000  # values, before all of a block
 
 
@@ -252,7 +252,7 @@ class WholeTable:
     def has_few_values(self, j: int) -> bool:
         """Return whether a number has two distinct values, or few: at most 200, and one in 20 rows."""
         column = self._numbers(j)
-        most = max(2.0, min(MOST_VALUES, column.n_observed / ROWS_PER_VALUE))
+        most = max(2.0, min(_FEW_VALUES, column.n_observed / _ROWS_OF_FEW))
         return column.values is not None and len(column.values) <= most
 
     def has_two_values(self, j: int) -> bool:
@@ -260,10 +260,11 @@ class WholeTable:
         column = self.columns[j]
         return isinstance(column, RunningNumbers) and column.values is not None and len(column.values) == 2
 
-    def few_values(self, j: int) -> tuple[FloatArray, FloatArray]:
-        """Return a number's few values, increasing, and in how many rows of mean weight each is."""
+    def counted(self, j: int) -> tuple[FloatArray, FloatArray]:
+        """Return a number's values, increasing, and in how many rows of mean weight each is; none if they are many."""
         column = self._numbers(j)
-        assert column.values is not None
+        if column.values is None or not column.n_observed:
+            return np.empty(0), np.empty(0)
         return column.values, column.counts * (column.n_observed / column.weight_observed)
 
     def frequencies(self, j: int, *, missing: bool) -> tuple[FloatArray, FloatArray]:
