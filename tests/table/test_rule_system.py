@@ -113,3 +113,32 @@ def test_of_a_column_and_an_invertible_function_of_it_only_one_is_ever_seen():
     generator = np.random.default_rng(5)
     known = generator.random((200, D)) < 0.4
     assert not any(chosen[:, 7].any() for chosen in SYSTEM.basis(known, ~known))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_totals_of_common_columns_determine_what_linear_algebra_says(seed):
+    """Found on a table of image segments: r = m + R/3, g = m + G/3, b = m + B/3, R + G + B = 0 and r, g, b give all."""
+    generator = np.random.default_rng(seed)
+    m = 7
+    columns = [np.sort(generator.choice(m, int(k), replace=False)) for k in generator.integers(2, 5, 4)]
+    factors = [generator.choice([-2.0, -1.0, 0.5, 1.0, 3.0], len(at)) for at in columns]
+    row = generator.normal(size=m)
+    relations = tuple(
+        Equation(tuple(at.tolist()), tuple(f.tolist()), float(f @ row[at]))
+        for at, f in zip(columns, factors, strict=True)
+    )
+    a = np.zeros((4, m))
+    for of_relation, at, f in zip(a, columns, factors, strict=True):
+        of_relation[at] = f
+    system = RuleSystem(m, relations)
+    known = np.array(list(product([False, True], repeat=m)))
+    found = system.solve(np.where(known, row, np.nan), exactly)
+    for has, of_found in zip(known, found, strict=True):
+        _, s, v = np.linalg.svd(a[:, ~has], full_matrices=True)
+        null = v[int((s > 1e-9).sum()) :]
+        follows = has.copy()
+        follows[~has] = np.abs(null).max(axis=0, initial=0.0) < 1e-9
+        np.testing.assert_array_equal(~np.isnan(of_found), follows)
+        np.testing.assert_allclose(of_found[follows], row[follows], atol=1e-9)
+    drawn = system.drawn
+    assert drawn.sum() == m - np.linalg.matrix_rank(a)

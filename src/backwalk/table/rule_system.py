@@ -1,8 +1,9 @@
 """Rules between columns, as equations of the cells of a row: what they determine, what is drawn, and which rows hold.
 
 A row has d cells, one for each of the user's columns, and one more for each *gap*, high - low >= 0 of an order. Each
-total, each function and each gap is an equation, which determines its last unknown cell where all others are known. So
-of the cells of the rules only some are drawn and scored, the *basis*. The others are computed from it at the end, and
+total, each function and each gap is an equation, which determines its last unknown cell where all others are known;
+and so do the equations that totals of common columns *imply*, such as a - c = x - y of a = x + b and c = y + b. So of
+the cells of the rules only some are drawn and scored, the *basis*. The others are computed from it at the end, and
 until then the network does not see them.
 
     known cells:  the first of what is known, in an order of preference, until the rest of it is determined;
@@ -31,6 +32,7 @@ from backwalk.table.maps import BoolArray, check_floats
 from backwalk.table.rules import Combinations, Computed, Order, Rule, Total
 from backwalk.table.schema import FloatArray
 
+_NONE, _MOST_SETS = 1e-9, 500  # of a factor, and of the columns that are left out to find what totals imply
 OnGrid = Callable[[int, FloatArray], FloatArray]
 """Rounds computed values, (n,), of a column, by its number, to its grid."""
 
@@ -97,6 +99,45 @@ class Equation:
     def _inverse(self) -> Callable[[FloatArray], FloatArray] | None:
         assert self.function is not None
         return FUNCTIONS[self.function].inverse if self.is_invertible else None
+
+
+def implied(equations: Sequence[Equation]) -> tuple[Equation, ...]:
+    """Return the totals that follow from some, in which no more cells could be left out: the circuits of their matroid.
+
+    Let A x = c be r independent totals of m cells. Each set of r - 1 columns of A has combinations y^T A that vanish
+    there; where y is unique but for its length, y^T A x = y^T c is a circuit. With more than 500 sets none is returned.
+
+    >>> from backwalk.table.rule_system import Equation, implied
+    >>> of_b = [Equation((0, 1, 2), (1.0, -1.0, -1.0)), Equation((3, 4, 2), (1.0, -1.0, -1.0))]
+    >>> [each.columns for each in implied(of_b)]
+    [(0, 1, 3, 4)]
+    """
+    totals = [each for each in equations if each.function is None]
+    columns = sorted({j for each in totals for j in each.columns})
+    a = np.zeros((len(totals), len(columns)))
+    for row, each in zip(a, totals, strict=True):
+        row[[columns.index(j) for j in each.columns]] = each.factors
+    size = np.abs(a).max(axis=1, keepdims=True, initial=0.0)
+    u, s, v = np.linalg.svd(a / size, full_matrices=False)
+    r = int((s > _NONE).sum())
+    if r < 2 or math.comb(len(columns), r - 1) > _MOST_SETS:
+        return ()
+    rows, constants = v[:r], (u[:, :r] / s[:r]).T @ (np.array([each.constant for each in totals]) / size[:, 0])
+    found = {frozenset(each.columns) for each in totals}
+    circuits = list[Equation]()
+    for at in combinations(range(len(columns)), r - 1):
+        left, kept, _ = np.linalg.svd(rows[:, at])
+        if kept[-1] < _NONE:
+            continue
+        factors = left[:, -1] @ rows
+        scale = factors[np.abs(factors).argmax()]
+        here = np.flatnonzero(np.abs(factors / scale) > _NONE)
+        cells = tuple(columns[j] for j in here)
+        if frozenset(cells) not in found:
+            found.add(frozenset(cells))
+            constant = float(left[:, -1] @ constants / scale)
+            circuits.append(Equation(cells, tuple((factors[here] / scale).tolist()), constant))
+    return tuple(circuits)
 
 
 @dataclass(frozen=True)
@@ -199,6 +240,16 @@ class _Part:
         return total
 
 
+def _joined(equations: Sequence[Equation]) -> list[list[Equation]]:
+    """Return equations in groups that have no cells in common."""
+    groups: list[list[Equation]] = []
+    for equation in equations:
+        near = [group for group in groups if any(set(equation.columns) & set(each.columns) for each in group)]
+        groups = [*(group for group in groups if group not in near), [each for group in near for each in group]]
+        groups[-1].append(equation)
+    return groups
+
+
 def _distinct(states: BoolArray) -> tuple[BoolArray, NDArray[np.intp]]:
     """Return the distinct rows of states, (n, m), and the place of each row among them."""
     packed = np.ascontiguousarray(np.packbits(states, axis=1))
@@ -237,12 +288,13 @@ class RuleSystem:
 
     @cached_property
     def equations(self) -> tuple[Equation, ...]:
-        """All equations: the relations, and high - low - gap = 0 of each gap."""
+        """All equations: the relations, high - low - gap = 0 of each gap, and what the relations imply."""
         gaps = (
             Equation((high, low, self.n_columns + i), (1.0, -1.0, -1.0))
             for i, (low, high) in enumerate(self.orders[: self.n_gaps])
         )
-        return (*self.relations, *gaps)
+        groups = _joined(self.relations)
+        return (*self.relations, *gaps, *(each for group in groups for each in implied(group)))
 
     @cached_property
     def preference(self) -> tuple[int, ...]:
@@ -319,21 +371,13 @@ class RuleSystem:
     @cached_property
     def parts(self) -> tuple[_Part, ...]:
         """The equations in parts that have no cells in common."""
-        groups: list[set[int]] = []
-        for equation in self.equations:
-            joined = set(equation.columns).union(*(group for group in groups if group & set(equation.columns)))
-            groups = [*(group for group in groups if not group & joined), joined]
-        return tuple(
-            _Part(
-                cells := tuple(j for j in self.preference if j in group),
-                tuple(
-                    replace(each, columns=tuple(cells.index(j) for j in each.columns))
-                    for each in self.equations
-                    if set(each.columns) <= group
-                ),
-            )
-            for group in groups
-        )
+        parts = list[_Part]()
+        for equations in _joined(self.equations):
+            members = {j for each in equations for j in each.columns}
+            cells = tuple(j for j in self.preference if j in members)
+            at = (replace(each, columns=tuple(cells.index(j) for j in each.columns)) for each in equations)
+            parts.append(_Part(cells, tuple(at)))
+        return tuple(parts)
 
     def log_change(self, asked: BoolArray, scored: BoolArray, cells: FloatArray, continuous: BoolArray) -> FloatArray:
         """Return ln |det| of the change from the cells that columns are scored by to these columns: (n,), nats.
@@ -358,6 +402,20 @@ class RuleSystem:
             parts = [np.abs(each.residual(values)) > each.slack for each in self.relations]
             parts += [values[:, low] > values[:, high] for low, high in self.orders]
         return np.stack(parts, axis=1) if parts else np.zeros((len(values), 0), dtype=bool)
+
+    def put_in_order(self, values: FloatArray, known: BoolArray) -> FloatArray:
+        """Return rows, (n, d), whose broken orders hold, where an end that is not known is in no relation.
+
+        A higher value becomes the largest of its lower ones, or else a lower one the least of its higher ones.
+        """
+        values = values.copy()
+        bound = {j for each in self.relations for j in each.columns}
+        for ends, choose in ((self.orders, np.fmax), ([pair[::-1] for pair in reversed(self.orders)], np.fmin)):
+            for other, end in ends:
+                if end not in bound:
+                    at = ~known[:, end]
+                    values[at, end] = choose(values[at, end], values[at, other])
+        return values
 
     def stated(self, names: Sequence[str]) -> tuple[Rule, ...]:
         """Return the rules of columns of these names: those of `is_broken` and then the combinations."""
