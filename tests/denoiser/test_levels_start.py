@@ -23,6 +23,10 @@ def rows(n, noise):
     return np.stack([x[:, 0], level == 0, level == 1, x[:, 1]], axis=1).astype(float)
 
 
+def moments(z):
+    return moments_with_gaps(z, stream=Stream(0))
+
+
 def test_an_untrained_denoiser_knows_levels_given_gaussian_numbers():
     """p(l | x) of Bayes' rule, from the moments of levels with a mean each and one covariance."""
     spread = PI[0] * PI[1]
@@ -54,17 +58,18 @@ def test_an_untrained_denoiser_knows_levels_given_gaussian_numbers():
 def test_factors_are_chosen_on_rows_that_the_gaussian_has_not_seen():
     """1 for Gaussian numbers, and less where a tenth of the levels is wrong, which the Gaussian takes for variance."""
     z = rows(900, np.random.default_rng(2).normal(size=(900, 2)))
-    (of_gaussian,), _ = choose_levels_start(CODEC, z, stream=Stream(0))
+    (of_gaussian,), _ = choose_levels_start(CODEC, z, moments(z), stream=Stream(0))
     z[:, 0] += 5.0 * z[:, 2]
     wrong = np.random.default_rng(3).random(900) < 0.1
     z[wrong, 1:3] = 1.0 - z[wrong, 1:3]
-    (of_wrong,), _ = choose_levels_start(CODEC, z, stream=Stream(0))
+    (of_wrong,), _ = choose_levels_start(CODEC, z, moments(z), stream=Stream(0))
     assert of_gaussian >= 0.9
     assert 0.4 <= of_wrong <= 0.8
 
 
 def test_few_rows_start_from_frequencies():
-    assert choose_levels_start(CODEC, rows(20, np.zeros((20, 2))), stream=Stream(0)) == ([0.0], [])
+    z = rows(20, np.zeros((20, 2)))
+    assert choose_levels_start(CODEC, z, moments(z), stream=Stream(0)) == ([0.0], [])
 
 
 N_GRADES, N_RATES = 30, 60
@@ -129,7 +134,7 @@ def test_pairs_of_levels_are_known_untrained():
 
 def test_partners_tell_more_of_new_rows_than_the_discriminant():
     z, new = paired_rows(6_000), paired_rows(2_000, seed=1)
-    factors, partners = choose_levels_start(PAIRED, z, stream=Stream(0))
+    factors, partners = choose_levels_start(PAIRED, z, moments(z), stream=Stream(0))
     assert {(1, 0), (0, 1)} <= {(each.of, each.known) for each in partners}
     gaussian = JointGaussian.of_moments(moments_with_gaps(z, stream=Stream(0)))
     at = new[:, N_GRADES : N_GRADES + N_RATES].argmax(axis=1)

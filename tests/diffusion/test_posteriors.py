@@ -159,6 +159,18 @@ def test_without_gaps_moments_are_those_of_the_rows():
     assert moments_with_gaps(np.empty((5, 0)), stream=Stream(0)).covariance.shape == (0, 0)
 
 
+def test_moments_of_two_thirds_of_the_rows_are_near_those_of_all():
+    """Found on a table of 71 coordinates: EM of three folds, each from scratch, took a third of a fit's 40 seconds."""
+    z = RNG.multivariate_normal(MEAN.numpy(), COVARIANCE.numpy(), size=1500)
+    z[RNG.uniform(size=z.shape) < 0.3] = np.nan
+    of_all = moments_with_gaps(z, stream=Stream(0))
+    for some in (z, z[:1000]):
+        near = moments_with_gaps(some, near=of_all, stream=Stream(0))
+        exact = moments_with_gaps(some, stream=Stream(0))
+        for found, expected in zip(near[:2], exact[:2], strict=True):
+            np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
 @pytest.mark.parametrize("has_gaps", [False, True])
 def test_whole_weights_count_as_repeated_rows(has_gaps):
     z, times = RNG.normal(size=(60, 3)) @ RNG.normal(size=(3, 3)), RNG.integers(1, 4, size=60)

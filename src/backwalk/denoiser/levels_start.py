@@ -31,7 +31,7 @@ from torch import Tensor
 from backwalk.denoiser.layout import TableLayout
 from backwalk.denoiser.numbers_start import equal_rows
 from backwalk.denoiser.partners import Partner, count_pairs, levels_of_rows, log_ratios_of, possible_partners
-from backwalk.diffusion import JointGaussian, moments_with_gaps
+from backwalk.diffusion import JointGaussian, Moments, moments_with_gaps
 from backwalk.streams import Stream
 from backwalk.table import Block, Codec
 
@@ -67,9 +67,16 @@ def log_ratios(layout: TableLayout, x: Tensor, known: Tensor, block: int | None 
 
 
 def choose_levels_start(
-    codec: Codec, z: NDArray[np.float64], *, weights: NDArray[np.float64] | None = None, stream: Stream
+    codec: Codec,
+    z: NDArray[np.float64],
+    of_all: Moments,
+    *,
+    weights: NDArray[np.float64] | None = None,
+    stream: Stream,
 ) -> tuple[NDArray[np.float64], list[Partner]]:
     """Return the factor of each block's discriminant, (B,), and partners, for random rows z, (n, k), of weights (n,).
+
+    `of_all` are the moments of the rows.
 
     Cross-validation is on the first 3,000 rows, and pairs are counted in the first 30,000. For fewer than 30 rows
     factors are 0, and there are no partners.
@@ -85,7 +92,7 @@ def choose_levels_start(
     folds = list[_HeldOut]()
     for i in range(_FOLDS):
         others = (fold >= 0) & (fold != i)
-        moments = moments_with_gaps(z[others], weights=weights[others], stream=stream.child("moments", i))
+        moments = moments_with_gaps(z[others], weights=weights[others], near=of_all, stream=stream.child("moments", i))
         folds.append(_HeldOut.of(codec, JointGaussian.of_moments(moments), z, levels, weights, fold == i))
     partners = possible_partners(blocks, levels)
     for of in {*folds[0].layout.variates, *partners}:

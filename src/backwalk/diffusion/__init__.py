@@ -81,6 +81,7 @@ from backwalk.diffusion.posteriors import (
     GaussianPosterior,
     JointGaussian,
     LevelsDenoiser,
+    Moments,
     level_log_posterior,
     moments_with_gaps,
 )
@@ -108,6 +109,7 @@ __all__ = [
     "JointGaussian",
     "LevelsDenoiser",
     "LogDensity",
+    "Moments",
     "NoiseSchedule",
     "RowwiseConditional",
     "WrappedDenoiser",

@@ -282,7 +282,7 @@ def _fit_start(
     some = trained[:_MOST_FOR_MOMENTS]  # the order of `trained` is random
     rows, weights = z[some].astype(np.float64, copy=False), None if weights is None else weights[some]
     of_all, numbers = moments_with_gaps(rows, weights=weights, stream=stream), codec.drawn_numbers
-    of_levels = choose_levels_start(codec, rows, weights=weights, stream=stream.child("factors"))
+    of_levels = choose_levels_start(codec, rows, of_all, weights=weights, stream=stream.child("factors"))
     start, mean = (JointGaussian.of_moments(of_all), *of_levels), torch.from_numpy(of_all.mean[numbers])
     return start, mean, torch.from_numpy(of_all.covariance[np.ix_(numbers, numbers)])
 

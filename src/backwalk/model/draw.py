@@ -103,7 +103,8 @@ def _redraw_broken(
             pending = pending[breaks_rules(codec, rows[pending])]
             of_rows = given.take(pending)
             in_order = codec.encode(codec.rules.put_in_order(rows[pending], ~np.isnan(known[pending])))
-            z[pending] = torch.where(of_rows.in_question, torch.from_numpy(in_order).to(z), z[pending])
+            is_new = of_rows.in_question & torch.from_numpy(~np.isnan(in_order)).to(of_rows.in_question.device)
+            z[pending] = torch.where(is_new, torch.from_numpy(in_order).to(z), z[pending])
             rows[pending] = _decode_new(model, z[pending], of_rows)
         within = known[pending] if attempt < _MOST_FOR_RANGES else None
         pending = pending[breaks_rules(codec, rows[pending], within)]
