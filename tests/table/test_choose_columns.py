@@ -309,6 +309,10 @@ def test_texts_and_truth_values_have_levels():
         fit_codec(table, columns={"site": Levels(order=["a", "b"])})
     with pytest.raises(InvalidInput, match="'site' holds texts"):
         fit_codec(table, columns={"site": "number"})
+    one = as_table(rows.assign(site="a"))
+    assert fit_codec(one, columns={"site": "constant"}, rules="auto").columns[0].kind_name == "constant"
+    with pytest.raises(InvalidInput, match="'site' has 0 and 2"):
+        fit_codec(table, columns={"site": "constant"})
 
 
 def test_numbers_that_are_always_given_are_numbers_without_levels_and_atoms_of_any_value():

@@ -178,8 +178,8 @@ def _choose_kinds(
     has_labels = np.array([labels is not None for labels in table.schema.labels])
     columns = range(table.schema.n_columns)
     levels = {j for j in columns if has_labels[j] or isinstance(options.get(j), Levels)}
-    for j in levels & set(options):
-        if not isinstance(options[j], Levels):
+    for j in sorted(levels & set(options)):
+        if not isinstance(options[j], Levels) and options[j] != "constant":
             kind = f'"{options[j]}"' if isinstance(options[j], str) else "that of numbers"
             raise InvalidInput(
                 f"{table.schema.label(j)} holds texts, and should have levels, but its kind is {kind}: leave it out, "
