@@ -160,6 +160,30 @@ def test_what_is_nearly_constant_makes_no_names():
     assert find_names(x, [0], np.zeros(5, dtype=bool)) == set()
 
 
+def test_what_is_told_once_for_each_value_makes_no_names():
+    """Found by review: without a second row of a value there is no noise, and chance was a relation."""
+    x = np.stack([np.tile(np.arange(300.0), 8), np.full(2400, np.nan)], axis=1)
+    x[:300, 1] = np.random.default_rng(0).normal(size=300)
+    assert find_names(x, [0], np.zeros(2, dtype=bool)) == set()
+
+
+def test_rows_of_two_kinds_in_turn_are_compared():
+    """Found by review: every second row was looked at, and had no value of the column."""
+    x = np.repeat(panel(0, 5000), 2, axis=0)
+    x[::2, 0] = np.nan
+    frame = pd.DataFrame(x[:, :4], columns=["town", "weight", "of_town", "y"])
+    assert fit_codec(as_table(frame)).columns[0].kind_name == "levels"
+    assert find_names(np.full((9000, 2), np.nan), [0], np.zeros(2, dtype=bool)) == set()
+
+
+def test_dates_are_no_names():
+    rng = np.random.default_rng(0)
+    day = np.repeat(np.arange(400), 6)
+    sales = 100.0 + 40.0 * (day % 7 > 4) + rng.normal(size=2400) * 20.0
+    frame = pd.DataFrame({"day": pd.Timestamp("2024-01-01") + pd.to_timedelta(day, "D"), "sales": sales})
+    assert fit_codec(as_table(frame)).columns[0].kind_name != "levels"
+
+
 def test_the_towns_of_a_panel_are_levels():
     frame = pd.DataFrame(panel(0)[:, :4], columns=["town", "weight", "of_town", "y"])
     kinds = [column.kind_name for column in fit_codec(as_table(frame)).columns]

@@ -183,7 +183,7 @@ def moments_with_gaps(
 
     `weights`, (n,), are those of the rows, of which only the ratios matter. EM takes at most 20,000 random rows, fewer
     beyond 50 coordinates, and at least 500. A coordinate that is always missing has mean 0 and variance 1. EM starts
-    `near` moments, such as those of more rows, and then takes 12 steps at most.
+    `near` moments, such as those of more rows, and then takes 12 steps at most: what rows do not tell stays near.
     """
     seen = ~np.isnan(z)
     if not z.shape[1]:

@@ -192,7 +192,8 @@ def _choose_kinds(
     measures = find_measures(x, {j: of_few for j, of_few in few.items() if len(of_few)}, has_labels, whole.dtypes)
     numbers = {j for j in (*measures, *given) if not table.schema.is_boolean(j)}
     levels.update(j for j in few if j not in numbers and _are_all_seen(whole, j))
-    levels |= find_names(x, [j for j in free if j not in {*few, *given} and _may_be_names(whole, j)], has_labels)
+    others = [j for j in free if j not in {*few, *given} and table.schema.units[j] is None]  # dates are no names
+    levels |= find_names(x, [j for j in others if _may_be_names(whole, j)], has_labels)
     return _Kinds(levels, measures)
 
 

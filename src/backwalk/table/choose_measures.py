@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from backwalk.streams import Stream
 from backwalk.table.grids import RunningGrid
 from backwalk.table.schema import FloatArray
 
@@ -18,6 +19,7 @@ _MOST_CONTRAST = 3.0  # of a measure; 1 is chance, and bends of smooth relations
 _LEAST_ROUGHNESS, _LEAST_EXPLAINED = 0.3, 0.1  # of a name for another column, and of that one's variance
 _MOST_ROWS, _MOST_COLUMNS = 5_000, 100
 _MOST_LABELS, _LEAST_SHARE_OF_LABEL = 5, 0.05  # of rows, with it and without; means of rarer ones have heavy tails
+_FEWEST_FREE = 20  # rows beyond one of each value, from which noise is estimated
 _LEAST_NOISE = 0.01  # share of a column's variance: finer relations are not told from steps
 
 
@@ -98,13 +100,16 @@ def _compared(
     """Yield each of some columns of x, (n, d), with its comparison to the others."""
     if not columns:
         return
-    x = x[:: max(-(-len(x) // _MOST_ROWS), 1)]
+    if len(x) > _MOST_ROWS:
+        x = x[Stream(0).child("measures").permutation(len(x))[:_MOST_ROWS]]
     compared = np.unique(np.linspace(0, x.shape[1] - 1, min(x.shape[1], _MOST_COLUMNS)).astype(int)).tolist()
     of_others = [_features(x[:, j], has_labels=bool(has_labels[j])) for j in compared]
     of_column = np.repeat(compared, [features.shape[1] for features in of_others])
     features = np.concatenate(of_others, axis=1)
     for j in columns:
         has_value, is_other = ~np.isnan(x[:, j]), of_column != j
+        if not has_value.any():
+            continue
         yield j, _compare(x[has_value, j], features[has_value][:, is_other], of_column[is_other])
 
 
@@ -164,13 +169,13 @@ def _compare(column: FloatArray, y: FloatArray, of_column: NDArray[np.intp]) -> 
         contrast = _mean(square / (of_noise * np.maximum(noise, _LEAST_NOISE)))
         explained = _mean(np.square(means) / variance - noise / n)
         roughness = _mean(square - of_noise * noise) / (_mean(1.0 + (1.0 - w) ** 2 + w**2) * explained)
-    varies = variance > 0.0
+    is_told = (variance > 0.0) & (freedom >= _FEWEST_FREE)
     return _Comparison(
         of_column,
-        contrast,
-        np.where(varies, noise, 1.0),
-        np.where(varies, explained, 0.0),
-        np.where(explained > 0.0, roughness, 0.0),
+        np.where(is_told, contrast, 0.0),
+        np.where(is_told, noise, 1.0),
+        np.where(is_told, explained, 0.0),
+        np.where(is_told & (explained > 0.0), roughness, 0.0),
     )
 
 

@@ -1,10 +1,10 @@
 """Rules between columns, as equations of the cells of a row: what they determine, what is drawn, and which rows hold.
 
 A row has d cells, one for each of the user's columns, and one more for each *gap*, high - low >= 0 of an order. Each
-total, each function and each gap is an equation, which determines its last unknown cell where all others are known;
-and so do the equations that totals of common columns *imply*, such as a - c = x - y of a = x + b and c = y + b. So of
-the cells of the rules only some are drawn and scored, the *basis*. The others are computed from it at the end, and
-until then the network does not see them.
+total, each function and each gap is an equation, which determines its last unknown cell where all others are known. So
+of the cells of the rules only some are drawn and scored, the *basis*. The others are computed from it at the end, and
+until then the network does not see them. What known cells determine only by several totals at once, which *imply*
+others, such as a - c = x - y of a = x + b and c = y + b, is drawn and then computed in its place.
 
     known cells:  the first of what is known, in an order of preference, until the rest of it is determined;
     drawn cells:  the first of all others, until everything is determined.
@@ -32,7 +32,8 @@ from backwalk.table.maps import BoolArray, check_floats
 from backwalk.table.rules import Combinations, Computed, Order, Rule, Total
 from backwalk.table.schema import FloatArray
 
-_NONE, _MOST_SETS = 1e-9, 500  # of a factor, and of the columns that are left out to find what totals imply
+_NONE = 1e-6  # of a factor: rules that were typed with eight digits may hold within 1e-7 of their size
+_MOST_SETS = 100  # of columns that are left out to find what totals imply
 OnGrid = Callable[[int, FloatArray], FloatArray]
 """Rounds computed values, (n,), of a column, by its number, to its grid."""
 
@@ -105,7 +106,7 @@ def implied(equations: Sequence[Equation]) -> tuple[Equation, ...]:
     """Return the totals that follow from some, in which no more cells could be left out: the circuits of their matroid.
 
     Let A x = c be r independent totals of m cells. Each set of r - 1 columns of A has combinations y^T A that vanish
-    there; where y is unique but for its length, y^T A x = y^T c is a circuit. With more than 500 sets none is returned.
+    there; where y is unique but for its length, y^T A x = y^T c is a circuit. With more than 100 sets none is returned.
 
     >>> from backwalk.table.rule_system import Equation, implied
     >>> of_b = [Equation((0, 1, 2), (1.0, -1.0, -1.0)), Equation((3, 4, 2), (1.0, -1.0, -1.0))]
@@ -133,7 +134,7 @@ def implied(equations: Sequence[Equation]) -> tuple[Equation, ...]:
         scale = factors[np.abs(factors).argmax()]
         here = np.flatnonzero(np.abs(factors / scale) > _NONE)
         cells = tuple(columns[j] for j in here)
-        if frozenset(cells) not in found:
+        if len(cells) > 1 and frozenset(cells) not in found:
             found.add(frozenset(cells))
             constant = float(left[:, -1] @ constants / scale)
             circuits.append(Equation(cells, tuple((factors[here] / scale).tolist()), constant))
@@ -288,13 +289,17 @@ class RuleSystem:
 
     @cached_property
     def equations(self) -> tuple[Equation, ...]:
-        """All equations: the relations, high - low - gap = 0 of each gap, and what the relations imply."""
+        """All equations: the relations, and high - low - gap = 0 of each gap."""
         gaps = (
             Equation((high, low, self.n_columns + i), (1.0, -1.0, -1.0))
             for i, (low, high) in enumerate(self.orders[: self.n_gaps])
         )
-        groups = _joined(self.relations)
-        return (*self.relations, *gaps, *(each for group in groups for each in implied(group)))
+        return (*self.relations, *gaps)
+
+    @cached_property
+    def implied(self) -> tuple[Equation, ...]:
+        """The totals that the relations imply."""
+        return tuple(each for group in _joined(self.relations) for each in implied(group))
 
     @cached_property
     def preference(self) -> tuple[int, ...]:
@@ -333,7 +338,7 @@ class RuleSystem:
         cells, is_new = cells.copy(), True
         while is_new:
             is_new = False
-            for equation in self.equations:
+            for equation in (*self.equations, *self.implied):
                 for column, at in equation.determined(~np.isnan(cells)):
                     if at.any():
                         cells[at, column] = on_grid(column, equation.compute(column, cells[at]))
@@ -411,10 +416,9 @@ class RuleSystem:
         values = values.copy()
         bound = {j for each in self.relations for j in each.columns}
         for ends, choose in ((self.orders, np.fmax), ([pair[::-1] for pair in reversed(self.orders)], np.fmin)):
-            for other, end in ends:
-                if end not in bound:
-                    at = ~known[:, end]
-                    values[at, end] = choose(values[at, end], values[at, other])
+            for other, end in [each for each in ends if each[1] not in bound] * len(self.orders):  # chains in any order
+                at = ~known[:, end]
+                values[at, end] = choose(values[at, end], values[at, other])
         return values
 
     def stated(self, names: Sequence[str]) -> tuple[Rule, ...]:

@@ -22,7 +22,7 @@ from backwalk.table.schema import FloatArray, shown
 
 MOST_VALUES = 1_000  # of a number whose distinct values are counted
 _FEW_VALUES, _ROWS_OF_FEW = 200, 20  # at most, and rows of each at least on average
-_TRIED = 1_000  # values, before all of a block
+_TRIED = 2 * MOST_VALUES  # values, before all of a block
 
 
 @dataclass(frozen=True)
