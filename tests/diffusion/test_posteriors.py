@@ -169,13 +169,9 @@ def test_moments_of_two_thirds_of_the_rows_are_near_those_of_all():
     again = moments_with_gaps(z, near=of_all, stream=Stream(0))
     np.testing.assert_allclose(again.covariance, of_all.covariance, atol=1e-4)
     near = moments_with_gaps(z[:4000], near=of_all, stream=Stream(0))
-    np.testing.assert_allclose(near.covariance, exact.covariance, atol=0.02)
+    np.testing.assert_allclose(near.covariance, exact.covariance, atol=1e-3)
     far = moments_with_gaps(z[:4000], near=Moments(of_all.mean, np.diag([9.0, 9.0]), of_all.n), stream=Stream(0))
-    print(
-        np.abs(near.covariance - exact.covariance).max(),
-        np.abs(far.covariance - exact.covariance).max(),
-        np.abs(of_all.covariance - exact.covariance).max(),
-    )
+    assert np.abs(far.covariance - exact.covariance).max() > 0.01  # 12 steps from afar do not suffice
 
 
 @pytest.mark.parametrize("has_gaps", [False, True])
