@@ -8,6 +8,7 @@ import pytest
 
 from backwalk.errors import InvalidInput
 from backwalk.table import Codec, Combinations, Order, Total, as_table, fit_codec, parse_rule
+from backwalk.table.choose_rules import choose_rules
 from backwalk.table.codec_rules import breaks_rules, stated_rules
 
 generator = np.random.default_rng(0)
@@ -84,3 +85,28 @@ def test_rules_of_columns_whose_gaps_are_generated_are_left_out():
     table = as_table(pd.DataFrame(values[:, :2], columns=["low", "high"]))
     assert fit_codec(table, rules=[Order("low", "high")], missing="generate").rules is None
     assert len(fit_codec(table, rules=[Order("low", "high")]).gaps) == 1
+
+
+def test_orders_beside_totals_with_a_circle_are_checked_and_have_no_gaps():
+    """Found on a table of image segments: three gaps and a mean were drawn, of which the totals left one less free."""
+    generator = np.random.default_rng(0)
+    r, g, b = generator.integers(0, 100, size=(3, 200)) * 1.0
+    m = (r + g + b) / 3.0
+    columns = {"m": m, "r": r, "g": g, "b": b, "R": 3 * (r - m), "G": 3 * (g - m), "B": 3 * (b - m)}
+    table = as_table(pd.DataFrame({**columns, "top": np.maximum(np.maximum(r, g), b)}))
+    orders = [Order(low, "top") for low in "rgb"]
+    totals = [Total(low, ["m", low.upper()], [1.0, 1.0 / 3.0]) for low in "rgb"]
+    of_orders = choose_rules(orders, table).system
+    assert (of_orders.n_gaps, of_orders.draws_too_many) == (3, False)
+    system = choose_rules([*totals, Total("R", ["G", "B"], [-1.0, -1.0]), *orders], table).system
+    assert (system.n_gaps, len(system.orders), len(system.relations), system.drawn.sum()) == (0, 3, 4, 4)
+
+
+def test_found_totals_that_no_order_of_draws_meets_are_left_out():
+    generator = np.random.default_rng(0)
+    a, b = generator.normal(size=(2, 200))
+    table = as_table(pd.DataFrame({"a": a, "b": b, "c": a, "d": b}))
+    rules = [Total("a", ["b", "c", "d"], [-1.0, 1.0, 1.0]), Total("a", ["b", "c", "d"], [1.0, 1.0, -1.0])]
+    assert choose_rules(rules, table).system.draws_too_many  # as declared: a user is told by the draws
+    found = choose_rules(rules, table, are_found=True).system
+    assert (len(found.relations), found.draws_too_many) == (1, False)

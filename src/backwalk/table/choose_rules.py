@@ -89,7 +89,8 @@ def choose_rules(
 ) -> RulesOfTable | None:
     """Return rules as those of a table's columns, or None where there are none.
 
-    Those that `are_found` in these rows hold in them: their sides may differ by as much as they do there.
+    Those that `are_found` in these rows hold in them: their sides may differ by as much as they do there. The last
+    totals are left out while draws by all would be too many (`RuleSystem.draws_too_many`).
 
     Rules between columns whose missing values are `generated`, by number, are left out. Raises InvalidInput for columns
     that the table does not have or that hold texts, and for a rule that one of its rows breaks.
@@ -122,6 +123,10 @@ def choose_rules(
         return None
     in_forest, others = _forest(orders)
     system = RuleSystem(table.schema.n_columns, tuple(relations), (*in_forest, *others), len(in_forest))
+    if system.draws_too_many:  # with gaps: without them orders are checked
+        in_forest, system = [], replace(system, n_gaps=0)
+    while are_found and system.draws_too_many:
+        system = replace(system, relations=system.relations[:-1])
     decimals = [_decimals(table.values[:, j]) if j in system.preference else None for j in places.values()]
     for low, high in in_forest:
         both = decimals[low], decimals[high]

@@ -323,6 +323,18 @@ class RuleSystem:
         drawn: BoolArray = self.basis(~every, every)[1][0]
         return drawn
 
+    @cached_property
+    def draws_too_many(self) -> bool:
+        """Whether more cells are drawn than are free, as equations say what none of them says alone.
+
+        Such draws break a rule.
+        """
+        a = np.zeros((len(self.equations), self.n_cells))
+        for row, each in zip(a, self.equations, strict=True):
+            factors = np.array(each.factors) if each.function is None else np.array([1.0, -1.0])
+            row[list(each.columns)] = factors / np.abs(factors).max()
+        return int(self.drawn.sum()) > self.n_cells - (int(np.linalg.matrix_rank(a, tol=_NONE)) if len(a) else 0)
+
     def cells(self, values: FloatArray, on_grid: OnGrid) -> FloatArray:
         """Return the cells, (n, D), of rows, (n, d), with those filled that rules determine.
 
