@@ -44,7 +44,7 @@ from backwalk.torch_state import in_initial_torch_state
 
 _TIMES_LOCK = Lock()
 _MOST_ATTEMPTS, _REDRAWN_AT_ONCE = 1_000, 256  # for rows that break a rule
-_MOST_FOR_RANGES = 30  # attempts, for orders, and for computed values within the ranges of their columns
+_MOST_FOR_ORDERS, _MOST_FOR_RANGES = 8, 30  # attempts, for computed values within the ranges of their columns
 
 
 @in_initial_torch_state
@@ -83,7 +83,7 @@ def _redraw_broken(
     """Return encoded rows of a tile, (n, k), of which those that break a rule are drawn again until they do not.
 
     So are, 30 times at most, rows in which a computed value lies beyond the range of its column. Rows whose given
-    values alone break a rule stay as they are. After 30 times broken orders are mended (`put_in_order`): a greatest of
+    values alone break a rule stay as they are. After 8 times broken orders are mended (`put_in_order`): a greatest of
     several columns may be hard to meet by chance. Raises InvalidInput where a row breaks rules 1,000 times.
     """
     codec = model.codec
@@ -99,13 +99,13 @@ def _redraw_broken(
             again = RowNoise(noise.stream.child("again", attempt), noise.numbers[at], candidates)
             z[some] = draw_encoded(model, chain, again, given.take(at)).double()[: len(some)]
             rows[some] = _decode_new(model, z[some], given.take(some))
-        if attempt == _MOST_FOR_RANGES:
-            pending = pending[breaks_rules(codec, rows[pending])]
-            of_rows = given.take(pending)
-            in_order = codec.encode(codec.rules.put_in_order(rows[pending], ~np.isnan(known[pending])))
+        if attempt == _MOST_FOR_ORDERS:
+            at_fault = pending[breaks_rules(codec, rows[pending])]
+            of_rows = given.take(at_fault)
+            in_order = codec.encode(codec.rules.put_in_order(rows[at_fault], ~np.isnan(known[at_fault])))
             is_new = of_rows.in_question & torch.from_numpy(~np.isnan(in_order)).to(of_rows.in_question.device)
-            z[pending] = torch.where(is_new, torch.from_numpy(in_order).to(z), z[pending])
-            rows[pending] = _decode_new(model, z[pending], of_rows)
+            z[at_fault] = torch.where(is_new, torch.from_numpy(in_order).to(z), z[at_fault])
+            rows[at_fault] = _decode_new(model, z[at_fault], of_rows)
         within = known[pending] if attempt < _MOST_FOR_RANGES else None
         pending = pending[breaks_rules(codec, rows[pending], within)]
     broken = int(codec.rules.is_broken(rows[pending[:1]])[0].argmax())
