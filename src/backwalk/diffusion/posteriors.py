@@ -203,11 +203,10 @@ def moments_with_gaps(
     mean = np.where(n_seen > 0, (of_row * filled).sum(axis=0) / weight_seen, 0.0)
     centred = np.where(seen, z - mean, 0.0)
     variance = np.where(n_seen > 1, (of_row * np.square(centred)).sum(axis=0) / weight_seen, 1.0)
-    step = _StepOfEM(filled, seen, weights)
-    if near is None:
-        found = _fixed_point(step, np.vstack([mean, np.diag(variance)]), _MOST_STEPS)
-    else:
-        found = _fixed_point(step, np.vstack([near.mean, near.covariance]), _STEPS_NEAR)
+    start, most_steps = (mean, np.diag(variance)), _MOST_STEPS
+    if near is not None:
+        start, most_steps = (near.mean, near.covariance), _STEPS_NEAR
+    found = _fixed_point(_StepOfEM(filled, seen, weights), np.vstack(start), most_steps)
     return Moments(found[0], found[1:], _effective(weights))
 
 

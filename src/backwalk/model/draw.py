@@ -44,7 +44,7 @@ from backwalk.torch_state import in_initial_torch_state
 
 _TIMES_LOCK = Lock()
 _MOST_ATTEMPTS, _REDRAWN_AT_ONCE = 1_000, 256  # for rows that break a rule
-_MOST_FOR_ORDERS, _MOST_FOR_RANGES = 8, 30  # attempts, for computed values within the ranges of their columns
+_MOST_FOR_ORDERS, _MOST_FOR_RANGES = 8, 30  # attempts, before orders are mended, and for computed values within ranges
 
 
 @in_initial_torch_state

@@ -348,7 +348,7 @@ class RuleSystem:
     def solve(self, cells: FloatArray, on_grid: OnGrid) -> FloatArray:
         """Return cells, (n, D), with those filled that are NaN and follow from others."""
         cells, is_new = cells.copy(), True
-        while is_new:
+        while is_new and np.isnan(cells).any():
             is_new = False
             for equation in (*self.equations, *self.implied):
                 for column, at in equation.determined(~np.isnan(cells)):
