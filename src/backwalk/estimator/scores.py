@@ -32,7 +32,7 @@ from backwalk.streams import RandomState, as_stream
 from backwalk.table import as_table
 
 if TYPE_CHECKING:
-    from backwalk.assess.fidelity import Calibration, Fidelity
+    from backwalk.assess import Fidelity
     from backwalk.datasets import Density
 
 
@@ -493,7 +493,6 @@ class Scores(Fitted[RowsT]):
         See Also
         --------
         Diffusion.assess : The figures without a page.
-        Diffusion.to_card : A README with the main figures.
 
         Examples
         --------
@@ -509,40 +508,3 @@ class Scores(Fitted[RowsT]):
         stream = as_stream(random_state).child("report", "pictures")
         write_report(path, fidelity, self.model_, stream=stream, overwrite=overwrite)
         return fidelity
-
-    def to_card(self, path: str | Path, fidelity: Fidelity | Calibration, *, overwrite: bool = False) -> None:
-        """Write a model card, a README.md in the form of the Hugging Face hub, from the figures of a report.
-
-        Upload it beside the file of `save`. It names no licence and no source of the data: add them.
-
-        Parameters
-        ----------
-        path : str or Path
-            The name of the file, such as `README.md`.
-        fidelity : Fidelity or Calibration
-            What `report` or `assess` of this model returned.
-        overwrite : bool, default=False
-            Whether to replace an existing file.
-
-        Raises
-        ------
-        OSError
-            The file cannot be written, or it exists and `overwrite` is False.
-
-        See Also
-        --------
-        Diffusion.save : Writes the model itself.
-
-        Examples
-        --------
-        >>> from backwalk import Diffusion
-        >>> from backwalk.datasets import two_moons
-        >>> X = two_moons().sample(500, random_state=0)
-        >>> model = Diffusion(max_steps=20, verbose=False, random_state=0).fit(X[:400])
-        >>> fidelity = model.assess(X[400:])  # doctest: +SKIP
-        >>> model.to_card("README.md", fidelity)  # doctest: +SKIP
-        """
-        from backwalk.report import write_hub_card
-
-        check_is_fitted(self)
-        write_hub_card(path, fidelity, self.model_, overwrite=overwrite)
