@@ -22,7 +22,6 @@ from benchmarks import (
     render,
     rubin,
     sampling,
-    scale,
     suite,
     time_to_quality,
     turns,
@@ -45,7 +44,6 @@ PARTS: dict[str, ModuleType] = {
     "inference": inference,
     "hard_posteriors": hard_posteriors,
     "rubin": rubin,
-    "scale": scale,
     "web": web,
 }
 HERE = Path(__file__).parent

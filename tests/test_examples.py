@@ -131,8 +131,8 @@ def test_text_files_are_read_in_a_notebook_without_widgets(tmp_path):
 
     (tmp_path / "rows.csv").write_text("a;b\n" + "".join(f"{i}.5;{i % 3}.5\n" for i in range(50)))
     source = "import sys\nsys.modules['ipywidgets'] = None\n"
-    source += "from backwalk.table import files_of_rows\n"
-    source += f"[f.rows for f in files_of_rows([{str(tmp_path / 'rows.csv')!r}])]"
+    source += "from backwalk.table import read_table\n"
+    source += f"len(read_table({str(tmp_path / 'rows.csv')!r}).values)"
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
     nbclient.NotebookClient(notebook, kernel_name="python3").execute()
-    assert notebook.cells[0].outputs[-1]["data"]["text/plain"] == "[50]"
+    assert notebook.cells[0].outputs[-1]["data"]["text/plain"] == "50"

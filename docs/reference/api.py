@@ -47,20 +47,6 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
     "backwalk.table": {
         "Rules between columns": ("Order", "Total", "Computed", "Combinations"),
     },
-    "backwalk.pieces": {
-        "Outputs in parts": (
-            "sample_parts",
-            "score_parts",
-            "impute_parts",
-            "verify",
-            "run_piece",
-            "PartsFolder",
-            "Making",
-            "Parts",
-            "Verified",
-            "Faults",
-        ),
-    },
     "backwalk.diffusion": {
         "Schedules": ("evenly_spaced", "best_steps", "optimal_step_cost"),
         "The forward process": ("Gaussian", "q_step", "q_marginal", "q_sample", "q_sample_at", "q_posterior"),

@@ -15,7 +15,7 @@ from backwalk.cli import cli, console
 from backwalk.table import as_table, write_table
 
 QUICK = ["--max-steps", "5"]
-COMMANDS = ("demo", "split", "fit", "sample", "score", "impute", "verify", "report", "distil", "info", "web", "course")
+COMMANDS = ("demo", "split", "fit", "sample", "score", "impute", "report", "distil", "info", "web", "course")
 
 
 def test_help_is_there_for_every_command(run):

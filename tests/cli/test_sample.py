@@ -131,38 +131,12 @@ def test_a_model_that_was_replaced_while_it_was_distilled_stays(run, rows_file, 
     assert (Diffusion.load(model).history_.n_steps, Diffusion.load(model).model_.student) == (6, None)
 
 
-def test_a_name_that_ends_in_a_slash_is_a_folder_of_parts(run, model, tmp_path):
-    asked = ("sample", model, "-n", 5000, "--evaluations", 2, "-o", f"{tmp_path}/rows/", "--part-rows", 2048)
-    status, _, err = run(*asked, "--seed", 3, "--range", "0:3000")
-    assert (status, "2 parts" in err, "missing" in err) == (0, True, True)
-    status, out, err = run(*asked, "--json")
-    found = json.loads(out)
-    assert (status, found["seed"], found["parts"], found["parts_found"], found["complete"]) == (0, 3, 3, 2, True)
-    expected = Diffusion.load(model).sample(5000, n_evaluations=2, random_state=3)
-    np.testing.assert_array_equal(
-        as_table(pyarrow.parquet.read_table(tmp_path / "rows")).values, as_table(expected).values
-    )
-
-
-def test_options_of_parts_are_refused_for_one_file(run, model, tmp_path):
-    for option in (["--range", "0:5"], ["--part-rows", 2048], ["--workers", 2]):
-        status, _, err = run("sample", model, "-o", tmp_path / "rows.csv", *option)
-        assert (status, option[0] in err) == (2, True)
-    status, _, err = run("sample", model, "-n", 5, "-o", f"{tmp_path}/rows/", "--range", "5")
-    assert (status, "--range" in err) == (1, True)
-    assert not (tmp_path / "rows").exists()
-
-
-def test_verify_finds_a_bad_part_and_repairs_it(run, model, tmp_path):
-    folder = tmp_path / "rows"
-    run("sample", model, "-n", 3000, "--evaluations", 2, "-o", f"{folder}/", "--part-rows", 2048, "--seed", 3)
-    assert run("verify", folder)[0] == 0
-    (part,) = folder.glob("part-000000002048*")
-    part.write_bytes(part.read_bytes()[:-1])
-    status, _, err = run("verify", folder)
-    assert (status, "damaged" in err, "2,048" in err) == (1, True, True)
-    status, out, _ = run("verify", folder, "--repair", "--json")
-    found = json.loads(out)
-    assert (status, found["whole"], found["restored"], found["left"]["parts"]) == (0, True, [[2048, 3000]], [])
-    status, _, err = run("verify", tmp_path)
-    assert (status, "job.json" in err) == (1, True)
+def test_ranges_of_rows_are_together_the_sample(run, model):
+    whole = run("sample", model, "-n", 40, "--evaluations", 2, "--seed", 3)[1].splitlines()
+    drawn = [
+        run("sample", model, "--rows", rows, "--evaluations", 2, "--seed", 3)[1].splitlines()[1:]
+        for rows in ("0:7", "7:8", "8:40")
+    ]
+    assert [line for part in drawn for line in part] == whole[1:]
+    for wrong in (["--rows", "0:7"], ["--rows", "0:7", "--seed", 3, "-n", 7], ["--rows", "7:7", "--seed", 3]):
+        assert run("sample", model, *wrong)[0] == 2

@@ -136,23 +136,3 @@ def test_a_rank_is_the_share_of_reference_rows_that_score_no_higher(run, model, 
     density, rank = scores.values[:, 0], scores.values[:, -1]
     np.testing.assert_allclose(rank, [(others <= value).mean() for value in density])
     assert rank[-1] == 0.0  # an outlier
-
-
-@pytest.mark.slow
-def test_scores_and_filled_rows_go_into_folders_of_parts(run, model, rows_file, tmp_path):
-    whole = tmp_path / "scores.parquet"
-    assert run("score", model, rows_file, "-o", whole)[0] == 0
-    status, out, _ = run("score", model, rows_file, "-o", f"{tmp_path}/scores/", "--json")
-    found = json.loads(out)
-    assert (status, found["kind"], found["rows"], found["parts"], found["complete"]) == (0, "score", 120, 1, True)
-    parts = pyarrow.parquet.read_table(tmp_path / "scores")
-    assert parts.equals(pyarrow.parquet.read_table(whole))
-    assert run("score", model, tmp_path / "scores", "-o", f"{tmp_path}/again/")[0] == 1  # a folder without the columns
-    assert run("impute", model, rows_file, "-o", f"{tmp_path}/filled/", "--draws", 2)[0] == 0
-    assert pyarrow.parquet.read_table(tmp_path / "filled").num_rows == 240
-    for options in (["--reference", rows_file], ["--bound", "beta"], ["--rows", 5]):
-        status, _, err = run("score", model, rows_file, "-o", f"{tmp_path}/more/", *options)
-        assert (status, options[0] in err) == (2, True)
-    assert run("score", model, "two_moons", "-o", f"{tmp_path}/more/")[0] == 2
-    assert run("impute", model, rows_file, "-o", tmp_path / "a.csv", "--workers", 2)[0] == 2
-    assert not (tmp_path / "more").exists()

@@ -9,12 +9,9 @@ from backwalk.errors import TableFileError
 from backwalk.table import (
     Selection,
     TextPath,
-    files_of_rows,
     from_values,
-    names_in,
     read_part,
     read_table,
-    row_blocks,
     split_table,
 )
 
@@ -89,14 +86,8 @@ MENDED = {
 
 
 def rows_of(path):
-    """Return the columns of a file, read whole and in blocks: the two are one."""
     table = read_table(path)
-    rows = from_values(table.values, table.schema).to_pydict()
-    files = files_of_rows([path])
-    for block in row_blocks(files, 0, files[0].rows, names_in(files[0])):
-        in_block, _ = block.table(Selection.of_schema(table.schema))
-        assert from_values(in_block.values, in_block.schema).to_pydict() == rows
-    return rows
+    return from_values(table.values, table.schema).to_pydict()
 
 
 def options_of(remedy):
@@ -146,16 +137,6 @@ def test_a_format_reads_dates_of_any_kind(tmp_path):
 def test_a_number_is_a_missing_value_however_it_is_written(tmp_path):
     (tmp_path / "rows.csv").write_text("a,b\n-999,1.5\n2,-999.0\n")
     assert rows_of(TextPath(tmp_path / "rows.csv", na="-999")) == {"a": [None, 2], "b": [1.5, None]}
-
-
-def test_rows_of_a_file_are_read_as_all_of_them_show(tmp_path):
-    """The second half alone would leave open which is the day, and what a point means."""
-    path = tmp_path / "rows.csv"
-    path.write_text("d;x;y\n" + "31/12/2021;1,5;1\n" * 2**16 + "01/02/2021;1.234;1.234\n")
-    files = files_of_rows([path])
-    (block,) = row_blocks(files, 2**16, 2**16 + 1, ("d", "x", "y"))
-    table, _ = block.table(Selection())
-    assert from_values(table.values, table.schema).to_pylist() == [{"d": MONTH, "x": 1234, "y": 1234}]
 
 
 def test_a_part_of_a_file_is_written_as_the_file_is(tmp_path):

@@ -58,7 +58,7 @@ def demo(
     console.message("two moons: 10,000 points with noise 0.05")
     context.invoke(fit, data="two_moons", output=model, **training, **common)
     check_report_target(page, force)
-    context.invoke(sample, model=model, output=str(samples), rows=ROWS, **common)
+    context.invoke(sample, model=model, output=str(samples), n_samples=ROWS, **common)
     options = f"--seed {seed}{'' if device == 'auto' else f' --device {device}'}"
     files = {"model": str(model), "samples": str(samples), "report": str(page)}
     m, s, r = map(shlex.quote, files.values())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -13,7 +13,6 @@ from backwalk.cli.console import Console, refuse_rows_and_json
 from backwalk.cli.options import (
     device_option,
     force_option,
-    parts_options,
     reply_options,
     seed_option,
     table_output_option,
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data", metavar="TABLE")
 @table_output_option
-@parts_options
 @click.option(
     "--draws",
     type=click.IntRange(min=1),
@@ -65,7 +63,6 @@ def impute(
     seed: int,
     force: bool,
     json: bool,
-    **parts: Any,
 ) -> None:
     """Fill the gaps of TABLE from a saved MODEL.
 
@@ -73,16 +70,14 @@ def impute(
     and so are columns that MODEL does not have; but decimal commas and dates such as 31.12.2021 become 1.5 and
     2021-12-31. One draw varies as data do; several (--draws 20) show how uncertain the filled cells are; a mean is
     nearest to the missing numbers, but varies less than they do. MODEL should be fitted with conditions "any", as
-    tables with gaps or levels are by default. With a folder as -o, TABLE may be larger than memory: a Parquet or CSV
-    file, or a folder of such files, of which each part reads its rows alone.
+    tables with gaps or levels are by default. TABLE should fit into memory: the page
+    "Many rows, many machines" of the documentation says how to fill a larger one.
     """
     import numpy as np
 
     from backwalk.cli import tables
-    from backwalk.cli.parts import is_folder, refuse_parts, write_parts
     from backwalk.estimator.conditionals import N_DRAWS
     from backwalk.model import check_unseen, estimate_rows, impute_rows, warn_of_unseen
-    from backwalk.pieces import NUMBER, impute_parts
     from backwalk.streams import Stream
     from backwalk.table import Selection, check_table_path, match_columns, read_part, write_filled
 
@@ -91,11 +86,6 @@ def impute(
         raise IncompatibleArguments("--draws and --statistic should not both be given: an estimate is one table.")
     if data == "-":
         raise IncompatibleArguments("TABLE should be a file, because standard input cannot be read twice.")
-    if is_folder(output):
-        asked = {"data": console.path(data), "n_draws": draws, "statistic": statistic, "unseen": unseen, "seed": seed}
-        write_parts(console, impute_parts, model, output, asked, parts, device=device, force=force, json=json)
-        return
-    refuse_parts(output, parts)
     check_table_path(output, overwrite=force)
     fitted, began = tables.load_model(model, device, data=data).model_, time.monotonic()
     table = read_part(console.path(data), Selection.of_schema(fitted.schema, only=True)).table
@@ -112,7 +102,12 @@ def impute(
         count = console.counter("imputing", n * len(values))
         completed = tables.count_pieces(impute_rows(fitted, values, n, stream=stream), count)
     write_filled(
-        console.path(data), output, completed, table.schema, number=None if draws is None else NUMBER, overwrite=force
+        console.path(data),
+        output,
+        completed,
+        table.schema,
+        number=None if draws is None else "imputation",
+        overwrite=force,
     )
     place = "" if output == "-" else f"{output}: "
     console.message(f"{place}filled {n_gaps:,} gaps in {len(values):,} rows{f', {n:,} times' if n > 1 else ''}")

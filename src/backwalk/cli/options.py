@@ -38,32 +38,7 @@ table_output_option = click.option(
     "--output",
     default="-",
     show_default=True,
-    help="A .csv, .tsv, .parquet or .npy file, also .csv.gz and .tsv.gz; - is CSV to stdout. A name that ends in / is "
-    "a folder of Parquet files, for any number of rows; the same command continues one.",
-)
-engine_options = _together(
-    click.option("--workers", type=click.IntRange(min=1), show_default="1", help="Processes that make parts."),
-    click.option(
-        "--engine",
-        type=click.Choice(["local", "ray"]),
-        show_default="local",
-        help="Where these run: on this machine, or on Ray, which survives lost hosts.",
-    ),
-    click.option("--address", metavar="HOST:PORT", help="Of the Ray cluster; without it Ray is started here."),
-)
-parts_options = _together(
-    click.option(
-        "--range",
-        metavar="START:STOP",
-        help="Of a folder, make only the parts that begin at these rows, as in an array of jobs.",
-    ),
-    click.option(
-        "--part-rows",
-        type=click.IntRange(min=1),
-        show_default="1048576",
-        help="Rows of a part, a multiple of 2048 (score and impute: of 65536).",
-    ),
-    engine_options,
+    help="A .csv, .tsv, .parquet or .npy file, also .csv.gz and .tsv.gz; - is CSV to stdout.",
 )
 raw_headers_option = click.option(
     "--raw-headers", is_flag=True, help="Write CSV headers that a spreadsheet would run as formulas as they are."

@@ -24,7 +24,6 @@ from backwalk.cli.sample import sample
 from backwalk.cli.score import score
 from backwalk.cli.split import split
 from backwalk.cli.stops import Stopped, signals_raised
-from backwalk.cli.verify import verify
 from backwalk.cli.web import web
 from backwalk.errors import BackwalkError, IncompatibleArguments
 
@@ -43,7 +42,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, split, fit, sample, score, impute, verify, report, distil, info, web, course):
+for _command in (demo, split, fit, sample, score, impute, report, distil, info, web, course):
     cli.add_command(_command)
 
 

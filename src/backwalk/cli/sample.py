@@ -6,7 +6,6 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -14,7 +13,6 @@ from backwalk.cli.console import Console, on_one_line, refuse_rows_and_json
 from backwalk.cli.options import (
     device_option,
     force_option,
-    parts_options,
     raw_headers_option,
     reply_options,
     table_output_option,
@@ -25,6 +23,17 @@ from backwalk.errors import IncompatibleArguments
 from backwalk.limits import Unseen
 
 _USUALLY_DRAWN = 1000
+
+
+def _row_range(text: str) -> tuple[int, int]:
+    """Return the rows that START:STOP means, as the type of an option."""
+    try:
+        start, stop = map(int, text.split(":"))
+    except ValueError:
+        start = stop = 0
+    if not 0 <= start < stop:
+        raise click.BadParameter(f"{text!r} should be START:STOP with 0 <= START < STOP, such as 0:1000.")
+    return start, stop
 
 
 class _Solver(click.Choice):  # type: ignore[type-arg]
@@ -46,10 +55,17 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "-n",
-    "--rows",
+    "--n-samples",
     type=click.IntRange(min=1),
     show_default="1000, or one for each row of --given-file",
-    help="Rows to draw, in a folder those of all its parts.",
+    help="Rows to draw.",
+)
+@click.option(
+    "--rows",
+    type=_row_range,
+    metavar="START:STOP",
+    help="Draw rows START to STOP - 1 of the sample with this --seed, instead of the first ones: ranges that follow "
+    "each other make one sample.",
 )
 @click.option(
     "--given",
@@ -65,7 +81,6 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
 )
 @text_options
 @table_output_option
-@parts_options
 @click.option(
     "--sampler",
     type=_Solver(),
@@ -99,7 +114,8 @@ def sample(
     console: Console,
     /,
     model: Path,
-    rows: int | None,
+    n_samples: int | None,
+    rows: tuple[int, int] | None,
     given: tuple[str, ...],
     given_file: str | None,
     output: str,
@@ -112,7 +128,6 @@ def sample(
     seed: int | None,
     force: bool,
     json: bool,
-    **parts: Any,
 ) -> None:
     """Draw rows from a saved MODEL.
 
@@ -124,50 +139,36 @@ def sample(
 
     from backwalk.cli import tables
     from backwalk.cli.given import conditions_from
-    from backwalk.cli.parts import is_folder, refuse_parts, write_parts
-    from backwalk.pieces import sample_parts
-    from backwalk.sampling import Sampler, choose_sampler
+    from backwalk.sampling import choose_sampler
     from backwalk.table import Selection, check_table_path, read_part, write_rows
 
     refuse_rows_and_json(output, json)
+    if rows is not None and (n_samples is not None or seed is None):
+        raise IncompatibleArguments("--rows goes with --seed, which all ranges share, and without -n.")
     if eta is not None and sampler != "ddim":
         raise IncompatibleArguments("--eta goes with --sampler ddim: it is that solver's share of fresh noise.")
     if given_file is not None and given:
         raise IncompatibleArguments("--given and --given-file should not both be given: add the values to the file.")
-    in_parts = is_folder(output)
-    if not in_parts:
-        refuse_parts(output, parts)
-        check_table_path(output, overwrite=force)
+    check_table_path(output, overwrite=force)
     estimator, began = tables.load_model(model, device).set_params(unseen=unseen), time.monotonic()
     schedule, schema = estimator.model_.schedule, estimator.model_.schema
     conditions = conditions_from(given, schema)
-    if in_parts:
-        asked: dict[str, Any] = {
-            "n_samples": rows,
-            "given": conditions,
-            "given_file": None if given_file is None else console.path(given_file),
-            "unseen": unseen,
-            "seed": seed,
-        }
-        if sampler is not None:
-            asked["sampler"] = Sampler(sampler, evaluations, eta or 0.0)
-        else:
-            asked["n_evaluations"] = evaluations
-        write_parts(console, sample_parts, model, output, asked, parts, device=device, force=force, json=json)
-        return
     solver = choose_sampler(estimator.model_.sampler, schedule, sampler, evaluations, eta or 0.0)
     n_visited = len(solver.times(schedule))
     if evaluations is not None and evaluations > n_visited:
         console.message(f"--evaluations {evaluations:,} exceeds the steps of the chain: {n_visited:,} are used")
-    usually_drawn, given_rows = _USUALLY_DRAWN, None
+    given_rows = None
     if given_file is not None:
         given_rows = read_part(console.path(given_file), Selection.of_schema(schema)).table
-        usually_drawn = len(given_rows.values)
-    n = rows or usually_drawn
+        n_samples = n_samples or len(given_rows.values)
+    rows = rows or (0, n_samples or _USUALLY_DRAWN)
+    n = rows[1] - rows[0]
     if output == "-" and sys.stdout.isatty() and schema.columns is not None:
         schema = replace(schema, columns=tuple(map(on_one_line, schema.columns)))
     used_seed = secrets.randbits(32) if seed is None else seed
-    pieces = estimator.sample_pieces(n, given=given_rows or conditions or None, random_state=used_seed, sampler=solver)
+    pieces = estimator.sample_pieces(
+        rows=rows, given=given_rows or conditions or None, random_state=used_seed, sampler=solver
+    )
     counted = tables.count_pieces(pieces, console.counter("sampling", n))
     write_rows(output, counted, schema, n_rows=n, escape_formulas=not raw_headers, overwrite=force)
     place = "" if output == "-" else f"{output}: {n:,} rows, "

@@ -12,7 +12,6 @@ from backwalk.cli.options import (
     device_option,
     drop_missing_option,
     force_option,
-    parts_options,
     reply_options,
     rows_option,
     seed_option,
@@ -32,11 +31,13 @@ if TYPE_CHECKING:
     from backwalk.model import DiffusionModel
 
 
+SCORE_COLUMNS = ("row", "log_density", "solver_error", "standard_error", "rank", "elbo")
+
+
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.argument("data")
 @table_output_option
-@parts_options
 @click.option(
     "--given",
     multiple=True,
@@ -91,7 +92,6 @@ def score(
     seed: int,
     force: bool,
     json: bool,
-    **parts: Any,
 ) -> None:
     """Write the log-density of each row of DATA.
 
@@ -113,17 +113,15 @@ def score(
     Labels and other levels, and rounded numbers, are scored by their log-probability, other numbers by their density.
     Missing cells, and columns that are neither in question nor given, are integrated out. The means go to stderr, or
     with --json to stdout; the table is then written only with -o FILE. Columns of DATA that MODEL does not have are
-    ignored. If DATA is a built-in density, the rows are new draws, which no fit has seen. With a folder as -o, DATA may
-    be larger than memory: a Parquet or CSV file, or a folder of such files, of which each part reads its rows alone.
+    ignored. If DATA is a built-in density, the rows are new draws, which no fit has seen. DATA should fit
+    into memory: the page "Many rows, many machines" of the documentation says how to score a larger table.
     """
     import numpy as np
     import pyarrow as pa
 
     from backwalk.cli.given import columns_from
-    from backwalk.cli.parts import is_folder, refuse_parts, write_parts
-    from backwalk.cli.tables import is_built_in, load_model, read_unseen
+    from backwalk.cli.tables import load_model, read_unseen
     from backwalk.model import check_unseen, column_numbers, log_density, rank_scores, warn_of_unseen
-    from backwalk.pieces import score_parts
     from backwalk.streams import Stream
     from backwalk.table import Table, check_table_path, match_columns, read_labels, write_labelled
 
@@ -133,22 +131,11 @@ def score(
         )
     if bound is not None and (given or columns):
         raise IncompatibleArguments("--bound goes with whole rows: leave out --given and --columns.")
-    in_parts = is_folder(output)
     is_written = not (json and output == "-")
-    if in_parts:
-        for name, value in {"--reference": reference, "--bound": bound, "--rows": rows}.items():
-            if value is not None:
-                raise IncompatibleArguments(
-                    f"{name} goes with one file as -o, but it is a folder of parts: leave it out."
-                )
-        if data == "-" or is_built_in(data):
-            raise IncompatibleArguments(f"A folder of parts goes with a file or a folder as DATA, but got {data!r}.")
-    else:
-        refuse_parts(output if is_written else "standard output", parts)
-        if is_written:
-            check_table_path(output, overwrite=force)
-        if id is not None:
-            _check_id(id, data, output)
+    if is_written:
+        check_table_path(output, overwrite=force)
+    if id is not None:
+        _check_id(id, data, output)
     fitted = load_model(model, device, data=data).model_
     schema = fitted.schema
     known_names, asked_names = columns_from(given, schema), columns_from(columns, schema)
@@ -157,12 +144,6 @@ def score(
     if both:
         labels = listed(map(schema.label, both))
         raise IncompatibleArguments(f"--given and --columns should name different columns, but both name {labels}.")
-    if in_parts:
-        options: dict[str, Any] = {"given": known_names, "columns": asked_names, "id": id, "drop_missing": drop_missing}
-        options |= {"data": console.path(data), "unseen": unseen, "seed": seed}
-        write_parts(console, score_parts, model, output, options, parts, device=device, force=force, json=json)
-        return
-
     present = (*known, *asked) if asked else range(schema.n_columns)  # columns integrated out may be absent
 
     def score_rows(values: NDArray[np.float64], activity: str) -> LogDensity:
@@ -213,13 +194,12 @@ def score(
 def _check_id(name: str, data: str, output: str) -> None:
     """Raise an error where a column cannot be carried from this source to this output."""
     from backwalk.cli.tables import is_built_in
-    from backwalk.pieces import SCORE_COLUMNS
 
     if is_built_in(data):
         raise IncompatibleArguments(f"--id goes with a file, but {data!r} is a built-in density.")
     if data == "-":
         raise IncompatibleArguments("--id goes with a file, because standard input cannot be read twice.")
-    if name in (*SCORE_COLUMNS, "rank", "elbo"):
+    if name in SCORE_COLUMNS:
         raise InvalidInput(f"--id should differ from the columns of scores, but got {name!r}: rename the column.")
     if output.lower().endswith(".npy"):
         raise IncompatibleArguments("--id goes with a text or Parquet file as -o: an array has no column names.")

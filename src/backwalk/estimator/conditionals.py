@@ -114,17 +114,24 @@ class Conditionals(Fitted[RowsT]):
         *,
         n_draws: None = None,
         statistic: Literal["mean", "median"] | None = None,
+        first_row: int = 0,
         random_state: RandomState = None,
     ) -> RowsT: ...
 
     @overload
     def impute(
-        self, X: Any, *, n_draws: int, statistic: Literal["mean", "median"], random_state: RandomState = None
+        self,
+        X: Any,
+        *,
+        n_draws: int,
+        statistic: Literal["mean", "median"],
+        first_row: int = 0,
+        random_state: RandomState = None,
     ) -> RowsT: ...
 
     @overload
     def impute(
-        self, X: Any, *, n_draws: int, statistic: None = None, random_state: RandomState = None
+        self, X: Any, *, n_draws: int, statistic: None = None, first_row: int = 0, random_state: RandomState = None
     ) -> list[RowsT]: ...
 
     def impute(
@@ -133,6 +140,7 @@ class Conditionals(Fitted[RowsT]):
         *,
         n_draws: int | None = None,
         statistic: Literal["mean", "median"] | None = None,
+        first_row: int = 0,
         random_state: RandomState = None,
     ) -> Any:
         """Fill the gaps of rows, given the observed cells of the same row.
@@ -153,6 +161,9 @@ class Conditionals(Fitted[RowsT]):
         statistic : {"mean", "median"}, default=None
             Fill gaps of numbers with their conditional mean or median, rounded to a value that the column has where it
             has levels or steps, and those of labels and truth values with the most probable one. None draws.
+        first_row : int, default=0
+            The number of the first row in a larger table, of which X is a part. With an integer as `random_state` the
+            draws of all parts are those of the whole, bit for bit; estimates may differ in their last digits.
         random_state : int, numpy.random.Generator or RandomState, default=None
             Seed of the draws. An integer fills the same rows in the same way.
 
@@ -196,16 +207,18 @@ class Conditionals(Fitted[RowsT]):
             _check_draws(n_draws)
         if statistic not in (None, "mean", "median"):
             raise InvalidInput(f'statistic should be "mean", "median" or None, but got {statistic!r}: None draws.')
+        if not is_whole(first_row) or first_row < 0:
+            raise InvalidInput(f"first_row should be an integer >= 0, but got {first_row!r}: 0 is the first.")
         every = range(self.model_.schema.n_columns)
         table = self._matched(X, columns=every, unseen=self.unseen)
         values, schema = table.values, table.schema
         refuse_fractions(schema, values, "X")
         warn_of_unseen(check_unseen(self.model_, values, given=every, unseen=self.unseen))
-        stream = as_stream(random_state).child("impute")
+        place: dict[str, Any] = {"stream": as_stream(random_state).child("impute"), "first_row": int(first_row)}
         if statistic is not None:
             draws = int(n_draws or N_DRAWS)
-            return _completed(estimate_rows(self.model_, values, statistic, draws, stream=stream), schema, X)
-        completed = impute_rows(self.model_, values, int(n_draws or 1), stream=stream)
+            return _completed(estimate_rows(self.model_, values, statistic, draws, **place), schema, X)
+        completed = impute_rows(self.model_, values, int(n_draws or 1), **place)
         tables = [_completed(rows, schema, X) for rows in completed]
         return tables if n_draws is not None else tables[0]
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from backwalk.errors import InvalidInput
+from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.estimator.fitted import Fitted, RowsT
 from backwalk.limits import is_whole
 from backwalk.model import (
@@ -39,8 +39,9 @@ class Draws(Fitted[RowsT]):
 
     def sample(
         self,
-        n_samples: int = 1,
+        n_samples: int | None = None,
         *,
+        rows: tuple[int, int] | None = None,
         given: Any = None,
         sampler: Sampler | SolverName | None = None,
         n_evaluations: int | None = None,
@@ -48,20 +49,25 @@ class Draws(Fitted[RowsT]):
     ) -> RowsT:
         """Draw new rows, or rows of which some columns are given.
 
-        A row depends only on `random_state`, its number and what is given: sample(100) is the head of sample(1000).
-        Levels are drawn column by column, and then the numbers by the solver, given these: rows follow the probability
-        that `score_samples` gives. A column with a range or a set is drawn from these values first.
+        A row depends only on `random_state`, its number and what is given: sample(100) is the head of sample(1000), and
+        sample(rows=(100, 200)) its next hundred rows. Levels are drawn column by column, and then the numbers by the
+        solver, given these: rows follow the probability that `score_samples` gives. A column with a range or a set is
+        drawn from these values first.
 
         Parameters
         ----------
-        n_samples : int, default=1
-            Number of rows.
+        n_samples : int, default=None
+            Number of rows; 1 without `rows`.
+        rows : tuple of int, default=None
+            Draw the rows start..stop-1 of the sample with this `random_state`, an integer, as (start, stop). Ranges
+            that follow each other give the bits of one sample on one kind of processor, in any process and order.
         given : mapping or table, default=None
             Conditions. A mapping has columns, by name or number, and for each a value, a list of one value per row, a
             range (low, high) with both ends, of which None is open, or a set of values. A table has a row of values for
-            each row to draw. Values are labels, truth values, dates or numbers as in the fitted table; a missing value
-            leaves the column free. `conditions` of the fit says which columns may be given, and `unseen` of `Diffusion`
-            what values of a table or a list count as that the fit did not see.
+            each row to draw, with `rows` for the rows start..stop-1. Values are labels, truth values, dates or numbers
+            as in the fitted table; a missing value leaves the column free. `conditions` of the fit says which columns
+            may be given, and `unseen` of `Diffusion` what values of a table or a list count as that the fit did not
+            see.
         sampler : Sampler or str, default=None
             Sampler, or the name of a solver; None is the model's own. By default a named solver takes 20 evaluations
             ("ancestral": one for each step of the chain; "distilled": one).
@@ -115,14 +121,16 @@ class Draws(Fitted[RowsT]):
         (True, True)
         """
         pieces = self.sample_pieces(
-            n_samples, given=given, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state
+            n_samples, rows=rows, given=given, sampler=sampler, n_evaluations=n_evaluations, random_state=random_state
         )
-        return self._of_kind(gather_rows(pieces, int(n_samples), self.model_.codec.n_columns))
+        start, stop = _range(n_samples, rows, random_state)
+        return self._of_kind(gather_rows(pieces, stop - start, self.model_.codec.n_columns))
 
     def sample_pieces(
         self,
-        n_samples: int = 1,
+        n_samples: int | None = None,
         *,
+        rows: tuple[int, int] | None = None,
         given: Any = None,
         sampler: Sampler | SolverName | None = None,
         n_evaluations: int | None = None,
@@ -130,12 +138,12 @@ class Draws(Fitted[RowsT]):
     ) -> Iterator[NDArray[np.float64]]:
         """Draw the rows of `sample` in pieces, so that there may be more of them than memory holds.
 
-        `backwalk.pieces.sample_parts` draws them into a folder of Parquet files, by several processes.
-
         Parameters
         ----------
-        n_samples : int, default=1
-            Number of rows.
+        n_samples : int, default=None
+            Number of rows; 1 without `rows`.
+        rows : tuple of int, default=None
+            See `sample`.
         given : mapping or table, default=None
             See `sample`.
         sampler : Sampler or str, default=None
@@ -164,17 +172,17 @@ class Draws(Fitted[RowsT]):
         [2048, 952]
         """
         check_is_fitted(self)
-        n, stream = _count(n_samples), as_stream(random_state).child("sample")
+        (start, stop), stream = _range(n_samples, rows, random_state), as_stream(random_state).child("sample")
         chosen = choose_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations)
         conditions = None
         if given is not None:
             check_policy(self.unseen)
-            conditions = read_given(self.model_, given, n, self.unseen)
+            conditions = read_given(self.model_, given, stop - start, self.unseen)
             warn_of_unseen(conditions.unseen, "given")
             if len(conditions.values) == 1:
                 columns = np.flatnonzero(~np.isnan(conditions.values[0])).tolist()
                 warn_of_far(self.model_, conditions.values, columns, "given")
-        return sample_pieces(self.model_, 0, n, stream=stream, sampler=chosen, given=conditions)
+        return sample_pieces(self.model_, start, stop, stream=stream, sampler=chosen, given=conditions)
 
     def walk(
         self,
@@ -418,3 +426,23 @@ def _count(n_samples: Any) -> int:
     if not is_whole(n_samples) or n_samples < 1:
         raise InvalidInput(f"n_samples should be an integer >= 1, but got {n_samples!r}: ask for 1 at least.")
     return int(n_samples)
+
+
+def _range(n_samples: Any, rows: Any, random_state: RandomState) -> tuple[int, int]:
+    """Return the numbers of the first row of a sample that is drawn, and of the row after the last one."""
+    if rows is None:
+        return 0, _count(1 if n_samples is None else n_samples)
+    if n_samples is not None:
+        raise IncompatibleArguments(
+            f"n_samples and rows should not both be given, but got {n_samples!r} and {rows!r}: leave one out."
+        )
+    if not (isinstance(rows, (tuple, list)) and len(rows) == 2 and all(map(is_whole, rows)) and 0 <= rows[0] < rows[1]):
+        raise InvalidInput(
+            f"rows should be a pair of integers (start, stop) with 0 <= start < stop, but got {rows!r}: (0, 1000) are "
+            "the first 1,000 rows."
+        )
+    if not is_whole(random_state):
+        raise IncompatibleArguments(
+            f"rows goes with an integer as random_state, but got {random_state!r}: give the same one for every range."
+        )
+    return int(rows[0]), int(rows[1])

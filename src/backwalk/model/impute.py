@@ -21,7 +21,7 @@ from backwalk.model.rows import encode_given
 from backwalk.model.sample import sample_candidates, sample_numbered
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import BLOCK_ROWS, Codec
+from backwalk.table import Codec
 from backwalk.table.codec_rules import obeys_rules
 from backwalk.torch_state import in_initial_torch_state
 
@@ -42,17 +42,16 @@ def impute_rows(
     """Yield `n_draws` copies of rows, (n, d), whose missing cells are drawn given the observed ones.
 
     Observed values that the fit did not see stay as they are (`unseen.py` says what is drawn given them).
-    Draw m of row i depends only on the stream, on m and i, and on the row, up to rounding. Rows count from `first_row`;
-    in a table that is filled in pieces that begin at multiples of BLOCK_ROWS, the bits are those of the whole.
+    Draw m of row i depends only on the stream, on m and i, and on the row; rows count from `first_row`.
     Raises InvalidInput for gaps that the model was not trained for, and in columns whose missing values it generates.
     """
     filled, with_gaps = _with_constants(model, values)
-    together = [(part, encode_given(model, filled[part])) for part in _together(with_gaps, first_row)]
+    given = encode_given(model, filled[with_gaps])
     for m in range(n_draws):
         rows, of_draw = filled.copy(), stream.child("draw", m)
-        for part, given in together:
-            drawn = sample_numbered(model, first_row + part, stream=of_draw, sampler=sampler, given=given)
-            rows[part] = np.where(np.isnan(filled[part]), drawn, filled[part])
+        if len(with_gaps):
+            drawn = sample_numbered(model, first_row + with_gaps, stream=of_draw, sampler=sampler, given=given)
+            rows[with_gaps] = np.where(np.isnan(filled[with_gaps]), drawn, filled[with_gaps])
         yield rows
 
 
@@ -72,19 +71,15 @@ def estimate_rows(
     In columns with levels or steps it is the nearest of these. Labels and truth values are the most probable ones.
     Levels take one evaluation for each column, and so do the means of all numbers that are linear in their coordinates.
     Those of other numbers take 61 for each column, where any columns may be given. Other means, and medians, are those
-    of `n_draws` draws. Rows count, and it raises, as `impute_rows` does.
+    of `n_draws` draws. Rows count, and it raises, as `impute_rows` does; bits may depend on the other rows.
     """
     rows, with_gaps = _with_constants(model, values)
-    for part in _together(with_gaps, first_row):
-        numbers = first_row + part
-        rows[part] = _estimates(model, rows[part], numbers, statistic, n_draws, stream=stream, sampler=sampler)
+    if len(with_gaps):
+        some = rows[with_gaps]
+        rows[with_gaps] = _estimates(
+            model, some, first_row + with_gaps, statistic, n_draws, stream=stream, sampler=sampler
+        )
     return rows
-
-
-def _together(with_gaps: NDArray[np.intp], first_row: int) -> list[NDArray[np.intp]]:
-    """Return the numbers of rows in parts, each filled in the same calls, as bits may depend on these."""
-    breaks = np.flatnonzero(np.diff((first_row + with_gaps) // BLOCK_ROWS)) + 1
-    return np.split(with_gaps, breaks) if len(with_gaps) else []
 
 
 def _estimates(

@@ -140,9 +140,11 @@ def sample_numbered(
 ) -> NDArray[np.float64]:
     """Return the rows of a sample that have these numbers, (m, d): row i is row `numbers[i]` of the stream.
 
-    `given` has the known cells: of one row for all, or of each of the m rows.
+    `given` has the known cells: of one row for all, or of each of the m rows. A row's bits do not depend on the others:
+    all tiles have the size of a sample's first one.
     """
-    return _draw_numbered(model, make_chain(model, sampler, given), RowNoise(stream, numbers), given)
+    _, tile_rows = tile_of(0, model.denoiser.device)
+    return _draw_numbered(model, make_chain(model, sampler, given), RowNoise(stream, numbers), given, tile_rows)
 
 
 def sample_candidates(

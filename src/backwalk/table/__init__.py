@@ -28,10 +28,8 @@ from backwalk.table.reading import (
     read_part,
     read_table,
     read_within,
-    rows_numbered_from,
 )
 from backwalk.table.rewriting import fill_rows, read_labels, split_table, write_filled, write_labelled
-from backwalk.table.row_ranges import BLOCK_ROWS, FileOfRows, files_of_rows, names_in, row_blocks
 from backwalk.table.rule_system import RuleSystem
 from backwalk.table.rules import Combinations, Computed, Order, Rule, Total, parse_rule
 from backwalk.table.schema import Schema
@@ -44,7 +42,6 @@ from backwalk.table.whole import WholeTable
 from backwalk.table.writing import check_table_path, write_rows, write_table
 
 __all__ = [
-    "BLOCK_ROWS",
     "FILL_GAPS",
     "SUFFIXES",
     "Asinh",
@@ -56,7 +53,6 @@ __all__ = [
     "Combinations",
     "Computed",
     "ConstantColumn",
-    "FileOfRows",
     "Grid",
     "Levels",
     "LevelsColumn",
@@ -82,7 +78,6 @@ __all__ = [
     "check_table_path",
     "complete",
     "facts_of_columns",
-    "files_of_rows",
     "fill_rows",
     "find_doubts",
     "fit_codec",
@@ -92,7 +87,6 @@ __all__ = [
     "label_words",
     "match_columns",
     "most_rows",
-    "names_in",
     "nearest_index",
     "off_atoms",
     "only_numbers",
@@ -104,8 +98,6 @@ __all__ = [
     "read_within",
     "refit_codec",
     "repeated_values",
-    "row_blocks",
-    "rows_numbered_from",
     "set_aside",
     "split_table",
     "table_files",

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +27,6 @@ from backwalk.table.parquet_files import ParquetFile
 from backwalk.table.schema import shown
 from backwalk.table.selection import Selection
 from backwalk.table.text_files import TextFile, look_again, types_of
-from backwalk.table.text_options import TextOptions
 from backwalk.table.text_types import TypeOfColumn
 
 Seen = Callable[[int, int], object]
@@ -180,19 +177,6 @@ class TextFiles(Source):
         self.questions = look_again(self._texts, self._types)
         self.types = {name: of_column.type for name, of_column in self._types.items()}
         self.not_ours = frozenset(name for name, of_column in self._types.items() if not of_column.is_ours)
-
-    @property
-    def rows_and_options(self) -> list[tuple[int, TextOptions]]:
-        """The number of rows of each file, and its options with what its cells show: so any of its rows are read."""
-        shown_by_cells = dict[str, Any]()
-        for option in ("decimal", "dates"):
-            answers = {answer for column in self._types.values() if (answer := column.answer(option))}
-            if len(answers) == 1:
-                shown_by_cells[option] = answers.pop()
-        return [
-            (n_rows, replace(text.options, **shown_by_cells))
-            for n_rows, text in zip(self._rows_by_file, self._texts, strict=True)
-        ]
 
     def _batches(self, i: int, names: Sequence[str], at_once: int) -> Iterator[pa.Table]:
         of_texts = self._memory // _SHARE_OF_A_BLOCK * self.n_rows // max(self.n_bytes, 1)
