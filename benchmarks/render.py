@@ -21,7 +21,6 @@ from benchmarks import (
     real_tables,
     rubin,
     sampling,
-    scale,
     suite,
     time_to_quality,
     turns,
@@ -47,7 +46,6 @@ SECTIONS = (
     growth,
     large_table,
     larger_than_memory,
-    scale,
     web,
 )
 
