@@ -15,7 +15,7 @@ SCALE_STAMP := $(VENV)/.installed-test-scale
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 .PHONY: demo test trust test-web test-scale test-slow floor versions mutants soak check format notebook bench bench-full \
-	bench-tables docs docs-serve release-check clean
+	bench-tables compare docs docs-serve release-check clean
 
 # Installs only what it needs, and shows how that goes.
 demo: $(RUNTIME)
@@ -85,6 +85,11 @@ bench-full: $(BENCH_STAMP)
 # Tables known from the literature, an hour; it continues where it was stopped. Peers get an environment in out/peers.
 bench-tables: $(BENCH_STAMP)
 	$(BIN)/python -m benchmarks.tables_page --size short
+
+# Old code beside new on a fixed set: what a change gained or cost. Half an hour; ARGS="--size full" takes three seeds.
+# make compare BASE=main~5 ARGS="--entries adult,magic"
+compare: $(BENCH_STAMP)
+	$(BIN)/python -m benchmarks.compare $(BASE) $(ARGS)
 
 # The site, with all its cells and scripts run: out/site/index.html. Cells and scripts that did not change are not run again.
 # A quick look without their outputs: make docs ARGS="-D nb_execution_mode=off -D plot_gallery=False"
