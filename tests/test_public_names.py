@@ -43,9 +43,7 @@ def test_errors_are_what_their_tree_says():
         "BackwalkError": (Exception,),
         "NotANumber": (errors.InvalidInput, TypeError),
         "IncompatibleArguments": (errors.InvalidInput,),
-        **dict.fromkeys(
-            ("CheckpointError", "InvalidInput", "ModelFileError", "TableFileError"), (errors.BackwalkError, ValueError)
-        ),
+        **dict.fromkeys(("InvalidInput", "ModelFileError", "TableFileError"), (errors.BackwalkError, ValueError)),
         **dict.fromkeys(("SamplingDiverged", "TrainingDiverged"), (errors.BackwalkError, RuntimeError)),
         **dict.fromkeys(
             (

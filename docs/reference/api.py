@@ -14,7 +14,6 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
             "InvalidInput",
             "TableFileError",
             "ModelFileError",
-            "CheckpointError",
             "TrainingDiverged",
             "SamplingDiverged",
         ),

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from backwalk.diffusion import NoiseSchedule
     from backwalk.errors import (
         BackwalkError,
-        CheckpointError,
         ColumnsSetAsideWarning,
         DegenerateRowsWarning,
         DoubtfulCellsWarning,
@@ -65,7 +64,6 @@ __version__ = "0.1.0"
 __all__ = [
     "BackwalkError",
     "CNNEmbedding",
-    "CheckpointError",
     "ColumnsSetAsideWarning",
     "DegenerateRowsWarning",
     "Diffusion",

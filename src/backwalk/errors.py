@@ -7,9 +7,8 @@ BackwalkError
 │   └── IncompatibleArguments       arguments that do not go together
 ├── TableFileError (ValueError)     a table file that cannot be read or written
 ├── ModelFileError (ValueError)     a model file that is incomplete, altered, or from another version
-├── CheckpointError (ValueError)    a checkpoint that is damaged, or belongs to another fit
 ├── TrainingDiverged (RuntimeError) the loss or the weights are not finite
-├── SamplingDiverged (RuntimeError) rows, latents or scores are not finite
+└── SamplingDiverged (RuntimeError) rows, latents or scores are not finite
 
 UserWarning
 ├── DegenerateRowsWarning           rows that lie in fewer dimensions, repeat each other, or are very few
@@ -17,7 +16,7 @@ UserWarning
 ├── ImpossibleRowsWarning           rows that the model cannot make are left out of a score
 ├── PriorMismatchWarning            the chain ends before the data are noise
 ├── RepeatedValueWarning            one number stands in many rows of a column
-├── ShortTrainingWarning            a time limit ended training after far too few steps
+├── ShortTrainingWarning            a time limit or Ctrl-C ended training after too few steps
 └── UnseenValuesWarning             cells hold values that the fit did not see
 ```
 
@@ -147,34 +146,6 @@ class ModelFileError(BackwalkError, ValueError):
     ... except ModelFileError as error:
     ...     print("nowhere.backwalk" in str(error))
     True
-    """
-
-
-class CheckpointError(BackwalkError, ValueError):
-    """A checkpoint that is incomplete, altered, of another fit, or that cannot be written.
-
-    It is a ValueError. `Diffusion.fit` raises it where there is a checkpoint and neither `resume` nor `overwrite` is
-    True.
-
-    See Also
-    --------
-    Diffusion.fit : Writes checkpoints, and resumes from them.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from pathlib import Path
-    >>> import numpy as np
-    >>> from backwalk import CheckpointError, Diffusion
-    >>> X, model = np.random.default_rng(0).normal(size=(200, 2)), Diffusion(max_steps=20, random_state=0)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "normal.checkpoint"
-    ...     _ = model.fit(X, checkpoint=path)
-    ...     try:
-    ...         model.fit(X, checkpoint=path)
-    ...     except CheckpointError:
-    ...         print("there is one")
-    there is one
     """
 
 
@@ -387,7 +358,7 @@ class RepeatedValueWarning(UserWarning):
 
 
 class ShortTrainingWarning(UserWarning):
-    """A time limit ended training after far fewer steps than a sound fit takes.
+    """A time limit ended training after less than a quarter of its steps, or Ctrl-C ended it.
 
     Give a larger `max_time`, or leave it out.
 

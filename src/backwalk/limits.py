@@ -22,9 +22,9 @@
 - **Tables larger than memory** (`table.read_within`): Parquet, CSV and TSV files of any size, at most TABLE_FILES of
   them with the same columns, in the memory that the user gives (MEMORY). Columns of more than LEVELS_OF_A_PASS texts
   are set aside.
-- **Model files and checkpoints** (`model_file`, `training.checkpoint`): complete and unaltered files of this version of
-  the format, within the sizes below. Sizes are checked before memory is taken for reading, and before a file is written
-  that could not be read. A checkpoint belongs to one fit, and to one process at a time. Nothing in any file is run.
+- **Model files** (`model_file`): complete and unaltered files of this version of the format, within the sizes below.
+  Sizes are checked before memory is taken for reading, and before a file is written that could not be read. Nothing in
+  any file is run.
 """
 
 from __future__ import annotations

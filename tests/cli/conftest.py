@@ -123,18 +123,6 @@ def signal_at(monkeypatch):
     return arm
 
 
-@pytest.fixture
-def stopped_fit(run, rows_file, signal_at):
-    """Begin a fit that Ctrl-C stops at step 3; gives its checkpoint."""
-
-    def stop(output):
-        signal_at(signal.SIGINT, 3)
-        assert run("fit", rows_file, "-o", output, *QUICK)[0] == 130
-        return output.with_name(f"{output.name}.checkpoint")
-
-    return stop
-
-
 def quietly(*arguments):
     """Run the command line where pytest captures nothing yet: exit status, stdout, stderr."""
     out, err = io.StringIO(), io.StringIO()

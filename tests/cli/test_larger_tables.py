@@ -61,7 +61,6 @@ def test_a_table_beyond_the_memory_is_fitted_to_rows_chosen_by_number(run, folde
     assert min(kind.frequencies) == 1 / N
     facts = json.loads(run("info", model, "--json")[1])
     assert facts["n_table_rows"] == N
-    assert "(fitted before)" in run("fit", folder, "-o", model, "--memory", "1MiB", *FIT, "--resume")[2]
     rows = read_training(Console(), str(folder), fitted.model_, drop_missing=False)
     assert is_of_the_fit(card, rows.values)
     again = Diffusion(max_steps=4, random_state=0, verbose=False).fit(folder, memory="1MiB")
@@ -73,18 +72,6 @@ def test_a_folder_is_described(run, folder):
     assert (facts["files"], facts["rows"], facts["n_columns"]) == (3, N, 3)
     assert facts["columns"][1]["levels"] == ["a", "b", "rare"]
     assert facts["columns"][0]["largest"] == "99"
-
-
-@pytest.mark.slow
-def test_a_stopped_fit_of_files_goes_on(folder, tmp_path):
-    def stop(progress):
-        return progress.step == 2
-
-    whole = Diffusion(max_steps=5, random_state=0, verbose=False).fit(folder, memory="1MiB")
-    options = {"memory": "1MiB", "checkpoint": tmp_path / "c"}
-    Diffusion(max_steps=5, random_state=0, verbose=False, callbacks=[stop]).fit(folder, **options)
-    resumed = Diffusion(max_steps=5, random_state=0, verbose=False).fit(folder, **options, resume=True)
-    assert resumed.sample(20, random_state=0) == whole.sample(20, random_state=0)
 
 
 def test_what_cannot_be_meant_is_told_before_reading(run, folder, tmp_path):

@@ -155,9 +155,6 @@ def test_a_columns_kind_gaps_and_conditions_are_chosen(run, birds, tmp_path):
     assert "" in {row[header.index("sex")] for row in rows}
     status, _, err = run("sample", model, "-n", 5, "--given", "island=Dream")
     assert (status, "species; species, island" in err) == (1, True)
-    assert run("fit", table, "-o", model, *options, *QUICK, "--resume")[0] == 0  # fitted before
-    status, _, err = run("fit", table, "-o", model, *QUICK, "--resume")
-    assert (status, "--force" in err) == (1, True)  # another fit
     for wrong in ("mass=9..1", "mass=a..b"):
         status, _, err = run("fit", table, "-o", tmp_path / "other", "--column", wrong)
         assert (status, f"'{wrong}' should have two increasing numbers" in err) == (2, True)

@@ -4,7 +4,6 @@ import copy
 import json
 import math
 import runpy
-import time
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
@@ -29,7 +28,6 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import (
-    CheckpointError,
     DegenerateRowsWarning,
     InvalidInput,
     PriorMismatchWarning,
@@ -39,7 +37,7 @@ from backwalk.errors import (
     UnseenValuesWarning,
 )
 from backwalk.estimator import Diffusion, DiffusionImputer
-from backwalk.fit import check_settings, default_distillation, default_training, trained_rows
+from backwalk.fit import check_settings, trained_rows
 from backwalk.fit.settings import check_length, choose_device
 from backwalk.limits import HISTORY_LENGTH
 from backwalk.model import bound, log_density, sample_rows
@@ -484,20 +482,6 @@ def test_warm_start_goes_on_where_the_fit_before_ended(rows):
         warm.set_params(denoiser=Residual(9, 1), callbacks=[never]).fit(rows)
 
 
-def test_a_warm_start_keeps_which_levels_tell_of_each_other():
-    """Also where the new rows alone would not show it."""
-    grade, other = np.random.default_rng(0).integers(60, size=(2, 600))
-    related = pd.DataFrame({"grade": grade.astype(str), "rate": (grade // 2).astype(str)})
-    unrelated = related.assign(rate=(other // 2).astype(str))
-    model = Diffusion(max_steps=2, rules=None, warm_start=True, random_state=0, verbose=False).fit(related)
-    before = model.model_.denoiser.layout
-    assert before.partners
-    after = model.fit(unrelated).model_.denoiser.layout
-    assert after.partners == before.partners
-    for pair in before.partners:
-        torch.testing.assert_close(after.partner(*pair), before.partner(*pair))
-
-
 def test_a_warm_start_s_weights_are_no_candidate(rows):
     """Found by review: they had learnt rows that were held out later, so that no newer weights were as good."""
     plan = Training(max_steps=30, batch_size=64, learning_rate=0.01)
@@ -537,14 +521,6 @@ def test_a_schedule_without_noise_or_without_signal_is_refused(rows, log_snr, me
     schedule = NoiseSchedule(torch.tensor([math.inf, *log_snr], dtype=torch.float64))
     with pytest.raises(InvalidInput, match=f"schedule should begin at {message}"):
         tiny(schedule=schedule, n_steps=None, callbacks=[never]).fit(rows)
-
-
-@pytest.mark.parametrize("name", ["", ".", "folder"])
-def test_a_checkpoint_that_is_no_file_is_refused_before_training(rows, tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(InvalidInput, match="checkpoint should be a file's name"):
-        tiny(callbacks=[never]).fit(rows, checkpoint=name, overwrite=True)
 
 
 @pytest.mark.slow
@@ -643,56 +619,6 @@ def bits(model):
     return [parameter.detach().numpy().tobytes() for parameter in model.denoiser_.parameters()]
 
 
-def test_a_resumed_fit_knows_all_of_its_seconds(rows, tmp_path):
-    def slow(progress):
-        time.sleep(0.3 if progress.step == 2 else 0.0)
-        stopping_at(4)(progress)
-
-    with pytest.raises(Stop):
-        tiny(max_steps=9, callbacks=[slow]).fit(rows, checkpoint=tmp_path / "c", checkpoint_every=0)
-    resumed = tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c", resume=True)
-    assert resumed.model_.fit_seconds > resumed.history_.seconds > 0.3
-
-
-def test_a_fit_that_was_stopped_goes_on_to_the_same_model(rows, tmp_path):
-    whole = tiny(max_steps=9).fit(rows)
-    with pytest.raises(Stop):
-        tiny(max_steps=9, callbacks=[stopping_at(4)]).fit(rows, checkpoint=tmp_path / "c")
-    told = []
-    resumed = tiny(max_steps=9, callbacks=[told.append]).fit(rows, checkpoint=str(tmp_path / "c"), resume=True)
-    assert [progress.step for progress in told] == [5, 6, 7, 8, 9]
-    assert bits(resumed) == bits(whole)
-    assert torch.equal(resumed.model_.denoising_error, whole.model_.denoising_error)
-    np.testing.assert_array_equal(resumed.sample(50, random_state=0), whole.sample(50, random_state=0))
-    again = tiny(max_steps=9, callbacks=[never]).fit(rows, checkpoint=tmp_path / "c", resume=True)
-    assert bits(again) == bits(whole)
-    assert not again.denoiser_.training
-    assert torch.equal(again.model_.denoising_error, whole.model_.denoising_error)
-
-
-@pytest.mark.slow
-def test_a_callback_that_returns_true_ends_training(rows, tmp_path):
-    """The model has the weights so far, and its checkpoint goes on to the model of an uninterrupted fit."""
-    whole, told = tiny(max_steps=9).fit(rows), []
-
-    def stop(progress):
-        told.append(progress.step)
-        return progress.step == 4
-
-    stopped = tiny(max_steps=9, callbacks=[stop]).fit(rows, checkpoint=tmp_path / "c")
-    assert told == [1, 2, 3, 4]
-    assert (stopped.history_.n_steps, stopped.model_.card["stopped_by"]) == (4, "callback")
-    assert np.isfinite(stopped.sample(5, random_state=0)).all()
-    stopped.save(tmp_path / "stopped.safetensors")
-    assert bits(Diffusion.load(tmp_path / "stopped.safetensors")) == bits(stopped)
-    resumed = tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c", resume=True)
-    assert bits(resumed) == bits(whole)
-    assert tiny(max_steps=9, callbacks=[lambda _: 1]).fit(rows).history_.n_steps == 9  # 1 is not True
-    at_the_end = tiny(max_steps=9, callbacks=[lambda progress: progress.step == 9]).fit(rows)
-    assert bits(at_the_end) == bits(whole)
-    assert at_the_end.model_.card["stopped_by"] == "steps"
-
-
 @pytest.mark.slow
 def test_a_callback_has_the_model_so_far_and_does_not_change_the_fit(rows):
     models = []
@@ -703,15 +629,6 @@ def test_a_callback_has_the_model_so_far_and_does_not_change_the_fit(rows):
     draws = [sample_rows(model, 0, 5, stream=Stream(0).child("sample")) for model in models]
     last = whole.model_.history.chosen_step - 1
     np.testing.assert_allclose(draws[last], whole.sample(5, random_state=0), rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("random_state", [None, np.random.default_rng(0)])
-def test_a_resumed_fit_keeps_the_seed_that_chance_gave(rows, tmp_path, random_state):
-    """Found by review: a generator gave the next call another seed, and the checkpoint was another fit's."""
-    with pytest.raises(Stop):
-        tiny(max_steps=9, random_state=random_state, callbacks=[stopping_at(4)]).fit(rows, checkpoint=tmp_path / "c")
-    resumed = tiny(max_steps=9, random_state=random_state).fit(rows, checkpoint=tmp_path / "c", resume=True)
-    assert bits(resumed) == bits(tiny(max_steps=9, random_state=resumed.model_.card["seed"]).fit(rows))
 
 
 def test_the_plan_of_a_fit_can_be_changed_and_given_back(rows, tmp_path):
@@ -733,44 +650,6 @@ def test_between_two_rows_whole_numbers_stay_within_their_range():
     assert between["flag"].iloc[1:].between(0, 1).all()
 
 
-def test_another_fit_s_checkpoint_is_refused(rows, tmp_path):
-    with pytest.raises(Stop):
-        tiny(callbacks=[stopping_at(1)]).fit(rows, checkpoint=tmp_path / "c")
-    with pytest.raises(CheckpointError, match="holds a fit that was begun"):
-        tiny(callbacks=[never]).fit(rows, checkpoint=tmp_path / "c")
-    for change in ({"max_steps": 4}, {"random_state": 1}, {"validation_fraction": 0.2}, {"denoiser": Residual(9, 1)}):
-        with pytest.raises(CheckpointError, match="belongs to another fit"):
-            tiny(callbacks=[never], **change).fit(rows, checkpoint=tmp_path / "c", resume=True)
-    with pytest.raises(CheckpointError, match="belongs to another fit, as data"):
-        tiny(callbacks=[never]).fit(rows[::-1], checkpoint=tmp_path / "c", resume=True)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"resume": True}, "checkpoint should name"),
-        ({"checkpoint": 3}, "checkpoint should be"),
-        ({"checkpoint": "c", "checkpoint_every": -1}, "checkpoint_every"),
-        ({"checkpoint": "c", "checkpoint_every": math.nan}, "checkpoint_every"),
-        ({"checkpoint": "c", "checkpoint_every": "often"}, "checkpoint_every"),
-    ],
-)
-def test_bad_checkpoint_settings_are_refused(rows, options, message):
-    with pytest.raises(InvalidInput, match=message):
-        tiny(callbacks=[never]).fit(rows, **options)
-
-
-def test_a_warm_start_can_be_resumed_from_the_same_weights_only(rows, tmp_path):
-    first, other = (tiny(max_steps=4, random_state=seed).fit(rows) for seed in (0, 1))
-    with pytest.raises(Stop):
-        clone_of(first).set_params(callbacks=[stopping_at(2)]).fit(rows, checkpoint=tmp_path / "c")
-    with pytest.raises(CheckpointError, match=r"as .*network.* differ"):
-        clone_of(other).set_params(random_state=0).fit(rows, checkpoint=tmp_path / "c", resume=True)
-    resumed = clone_of(first).fit(rows, checkpoint=tmp_path / "c", resume=True)
-    assert bits(resumed) == bits(clone_of(first).fit(rows))
-    assert bits(resumed) != bits(first)
-
-
 def test_a_warm_start_keeps_apart_the_rows_that_were_apart(rows):
     """Found by review: with another seed nine tenths of those that chose the weights had been trained on before."""
     first = tiny(max_steps=4, random_state=0).fit(rows)
@@ -786,22 +665,16 @@ def clone_of(model):
     return copy.copy(model).set_params(warm_start=True)
 
 
-def test_after_a_divergence_resuming_gives_the_last_good_weights(rows, tmp_path, monkeypatch):
+def test_after_a_divergence_the_estimator_has_the_last_good_weights(rows, monkeypatch):
     update = Trainer.take_step
     monkeypatch.setattr(
         Trainer, "take_step", lambda self, *given: update(self, *given) * (math.nan if self.step == 7 else 1)
     )
-    stopped = tiny(max_steps=9)
-    with pytest.raises(TrainingDiverged, match="keeps the weights of step 7"):
-        stopped.fit(rows, checkpoint=tmp_path / "c")
-    with pytest.warns(RuntimeWarning, match=r"diverged at step 8: .* chosen weights, of step 7"):
-        model = tiny(max_steps=9).fit(rows, checkpoint=tmp_path / "c", resume=True)
-    without = tiny(max_steps=9)
+    model = tiny(max_steps=9)
     with pytest.raises(TrainingDiverged, match="chosen weights, of step 7"):
-        without.fit(rows)
+        model.fit(rows)
     assert np.isfinite(model.sample(20, random_state=0)).all()
-    assert model.history_.chosen_step == without.history_.chosen_step == 7
-    assert bits(stopped) == bits(model) == bits(without)
+    assert model.history_.chosen_step == 7
 
 
 def test_a_divergence_before_any_good_weights_leaves_no_model(rows, monkeypatch):
@@ -859,32 +732,6 @@ def test_samples_that_are_not_finite_are_an_error(rows, value):
         for ask in (model.score_samples, model.bound):
             with pytest.raises(SamplingDiverged, match=r"should be numbers, but row 0 .* has none: fit again"):
                 ask(rows[:2])
-
-
-def test_a_checkpoint_is_begun_over_only_once_all_checks_are_passed(rows, tmp_path):
-    with pytest.raises(Stop):
-        tiny(callbacks=[stopping_at(1)]).fit(rows, checkpoint=tmp_path / "c")
-    before = (tmp_path / "c").read_bytes()
-    with pytest.raises(InvalidInput):
-        tiny().fit(np.ones((5, 2)), checkpoint=tmp_path / "c", overwrite=True)
-    with pytest.raises(InvalidInput, match="should not both be True"):
-        tiny().fit(rows, checkpoint=tmp_path / "c", overwrite=True, resume=True)
-    assert (tmp_path / "c").read_bytes() == before
-    model = tiny(random_state=1).fit(rows, checkpoint=tmp_path / "c", overwrite=True)
-    assert bits(model) == bits(tiny(random_state=1).fit(rows))
-
-
-@pytest.mark.slow
-def test_the_plans_are_made_for_the_device_of_the_weights(monkeypatch, rows, few_pairs):
-    told = []
-
-    def spy(default):
-        return lambda *given, **more: told.append(given[-1]) or default(*given, **more)
-
-    monkeypatch.setattr("backwalk.fit.plan.default_training", spy(default_training))
-    monkeypatch.setattr("backwalk.estimator.diffusion.default_distillation", spy(default_distillation))
-    Diffusion(max_steps=2, n_steps=10, random_state=0, verbose=False).fit(rows).distil(max_steps=2, random_state=0)
-    assert told == [torch.device("cpu")] * 2
 
 
 @pytest.mark.slow

@@ -9,18 +9,16 @@ from threadpoolctl import threadpool_limits
 
 from backwalk.datasets import curved_chain, two_moons
 from backwalk.denoiser import Residual
-from backwalk.diffusion import moments_with_gaps
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.fit import ChosenColumns, check_settings, distil, finest_scale, structure
+from backwalk.fit import ChosenColumns, check_settings, finest_scale
 from backwalk.fit import plan as plans
-from backwalk.fit.plan import encode_rows, plan_fit
+from backwalk.fit.plan import encode_rows, plan_fit, split_encoded
 from backwalk.model import measure_denoising_error
 from backwalk.model_file.conversion import record_of, tensors_of
-from backwalk.sampling import TILE_ROWS, Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, NumberColumn, Schema, Table
-from backwalk.training import Training, split_rows
+from backwalk.training import split_rows
 
 SMALL, NUMBERS = Residual(8, 1), Codec((NumberColumn(0.0, 1.0),) * 2)
 
@@ -33,7 +31,8 @@ def planned(z, *, stream=0, **given):
     table = Table(z, Schema(None, ("float64",) * d, "numpy"))
     gaps = np.isnan(z).sum(axis=0).tolist()
     chosen = ChosenColumns(table, Codec((NumberColumn(0.0, 1.0),) * d), {}, gaps, n, n)
-    return plan_fit(chosen, z, settings, stream=Stream(stream))
+    split = split_encoded(z, settings, Stream(stream))
+    return plan_fit(chosen, z, split, settings, stream=Stream(stream))
 
 
 @pytest.mark.parametrize("fraction", [None, 0.0, 0.3])
@@ -66,15 +65,6 @@ def test_a_conditional_of_numbers_takes_longer_where_held_out_rows_show_overfitt
     assert training(100, some).input_ridge == pytest.approx(0.2 * 4 / 900)
 
 
-def test_conditionals_of_numbers_are_drawn_in_finer_steps():
-    """Found by measurement: 20 evaluations were too concentrated for the densities of narrow posteriors."""
-    z = np.random.default_rng(0).normal(size=(300, 4))
-    assert planned(z, conditions=[[2, 3]], n_steps=1000).sampler == Sampler("multistep-sde", 60)
-    assert planned(z, conditions=[[2, 3]]).sampler == Sampler("multistep", 9)  # of a chain of nine steps
-    for conditions in ("any", None):
-        assert planned(z, conditions=conditions, n_steps=1000).sampler == Sampler("multistep-sde", 20)
-
-
 def test_the_floor_and_the_split_are_those_of_the_seed():
     z = two_moons().sample(400, random_state=0)
     plan = planned(z, stream=3)
@@ -90,9 +80,8 @@ def test_the_floor_and_the_split_are_those_of_the_seed():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("rows", "d"), [(two_moons(), 2), (curved_chain(12), 12)], ids=["2 columns", "12 columns"])
-def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(monkeypatch, rows, d):
+def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(rows, d):
     """Found by review: the sums over all rows that the noise levels and the prior mismatch follow from did."""
-    monkeypatch.setattr(distil, "N_FRESH", TILE_ROWS)
     X, found, before = rows.sample(20_000, random_state=0), [], torch.get_num_threads()
     assert X.shape[1] == d
     try:
@@ -100,23 +89,11 @@ def test_a_file_of_a_fit_does_not_depend_on_the_number_of_threads(monkeypatch, r
             torch.set_num_threads(n_threads)
             with threadpool_limits(n_threads):
                 model = Diffusion(max_steps=2, denoiser=SMALL, random_state=0, verbose=False).fit(X).model_
-                training, stream = Training(64, 0.01, max_steps=2), Stream(1)
-                model = distil.distil_model(model, SMALL, training, n_pairs=100, stream=stream)
             record = record_of(model).model_dump()
             found.append((record, {name: tensor.numpy().tobytes() for name, tensor in tensors_of(model).items()}))
     finally:
         torch.set_num_threads(before)
     assert found[0] == found[1]
-
-
-def test_the_finest_scale_of_many_rows_is_that_of_some(monkeypatch):
-    X = curved_chain(3).sample(20_000, random_state=0)
-    whole = finest_scale(X, stream=Stream(0))
-    monkeypatch.setattr(structure, "MOST_SEARCHED", 10_000)
-    some = finest_scale(X, stream=Stream(0))
-    assert some != whole
-    assert some == pytest.approx(whole, rel=0.15)  # 300 probes and some hundred neighbours
-    assert np.isfinite(some)
 
 
 def test_a_share_for_validation_that_is_no_row_is_refused():
@@ -134,16 +111,6 @@ def test_columns_too_far_from_0_for_the_noise_are_refused_where_they_are_not_sca
     z[0, 0] = np.nan  # found by review: with one gap nothing was refused
     with pytest.raises(InvalidInput, match=r"is lost in the rounding of torch.float32 rows of size 1e\+06"):
         planned(z + 1e6, scale=False)
-
-
-def test_one_run_of_em_serves_the_start_and_the_schedule():
-    z = two_moons().sample(400, random_state=0)
-    z[::7, 0] = np.nan
-    plan = planned(z, stream=3)
-    _, trained = split_rows(400, 40, stream=Stream(3))
-    mean, covariance, _ = moments_with_gaps(z[trained], stream=Stream(3).child("start"))
-    np.testing.assert_array_equal(plan.covariance.numpy(), covariance)
-    np.testing.assert_array_equal(plan.denoiser.layout.gaussian.mean.numpy(), mean.astype(np.float32))
 
 
 def test_the_rows_of_a_large_table_are_encoded_in_pieces(monkeypatch):

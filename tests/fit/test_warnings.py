@@ -13,7 +13,7 @@ from backwalk.datasets import two_moons
 from backwalk.errors import DegenerateRowsWarning, RepeatedValueWarning
 from backwalk.estimator import Diffusion
 from backwalk.fit import ChosenColumns, check_settings
-from backwalk.fit.plan import plan_fit
+from backwalk.fit.plan import plan_fit, split_encoded
 from backwalk.fit.warnings import find_warnings, flat_directions
 from backwalk.streams import Stream
 from backwalk.table import as_table, fit_codec
@@ -30,7 +30,7 @@ def told(X, **settings):
     n_gaps = [0] * len(table.schema.names)
     chosen = ChosenColumns(table, fit_codec(table), {}, n_gaps, len(table.values), len(table.values))
     z = chosen.codec.encode(table.values, stream=Stream(0))
-    plan = plan_fit(chosen, z, given, stream=Stream(0))
+    plan = plan_fit(chosen, z, split_encoded(z, given, Stream(0)), given, stream=Stream(0))
     return [text for category, text in find_warnings(plan, z) if category is DegenerateRowsWarning]
 
 

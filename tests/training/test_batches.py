@@ -4,13 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from backwalk.denoiser import Residual, build_denoiser
-from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
 from backwalk.table import Asinh, Codec, ConstantColumn, Grid, LevelsColumn, NumberColumn
-from backwalk.training import LogNormalLevels, OneLevel, Trainer, Training, TrainingRows
+from backwalk.training import LogNormalLevels, OneLevel, Training, TrainingRows
 from backwalk.training.batches import Batches
-from backwalk.training.checkpoint import fingerprint
 from backwalk.training.patterns import Patterns, Shares
 
 STREAM = Stream(31)
@@ -41,17 +38,6 @@ def test_a_batch_is_its_members_and_does_not_depend_on_what_was_asked_before():
             assert torch.equal(part, of_two)
             assert torch.equal(part[:1], of_one)
             assert not torch.equal(part[0], part[1])
-
-
-def test_a_run_is_told_by_the_noise_of_its_rows():
-    denoiser = build_denoiser(Residual(8, 1), 3, schedule=NoiseSchedule.linear(5), floor=0.1, stream=STREAM)
-    training = Training(batch_size=10, learning_rate=0.01, max_steps=2)
-    prints = [
-        fingerprint(Trainer(denoiser, TrainingRows(x_0=X_0, eps=eps), OneLevel(-1.0), training, stream=STREAM))
-        for eps in (None, EPS, EPS + 1.0)
-    ]
-    assert len({one.pop("data") for one in prints}) == 3
-    assert prints[0] == prints[1] == prints[2]
 
 
 def test_integers_are_dequantised_anew_for_each_batch():

@@ -12,10 +12,10 @@ from backwalk.denoiser import Residual, Textbook, build_denoiser
 from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
-from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, TrainingRows, loop
+from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, TrainingRows
 from backwalk.training.batches import Batches
-from backwalk.training.checkpoint import fingerprint
-from backwalk.training.learner import Learner, average_power
+from backwalk.training.learner import average_power
+from backwalk.training.pace import Pace
 from backwalk.training.validation import Candidate, Choice, Validation, n_points
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
@@ -136,52 +136,34 @@ def test_the_loss_told_is_a_member_s():
     assert next(run.run()).loss == pytest.approx(expected.item(), rel=1e-4)
 
 
-def test_progress_is_told_after_every_step():
-    told = list(trainer(x_validation=X_VALIDATION).run())
-    assert [progress.step for progress in told] == list(range(1, 26))
-    assert {progress.max_steps for progress in told} == {25}
-    validated = [progress.step for progress in told if progress.validation_loss is not None]
-    assert len(validated) == 20
-    assert validated[-1] == 25
+def test_the_rates_fall_to_0_within_the_steps_or_the_time_whichever_ends_first():
+    """With seconds per step that differ, the share of the run only grows, and ends at 1 within a step."""
+    for seconds_a_step, max_seconds in ((1.0, math.inf), (1.0, 40.0), (0.1, 40.0), (3.0, 40.0)):
+        pace = Pace(100, max_seconds)
+        n_steps = min(100, math.ceil(max_seconds / seconds_a_step)) if math.isfinite(max_seconds) else 100
+        shares = [pace.share(step, step * seconds_a_step) for step in range(n_steps + 1)]
+        assert shares == sorted(shares)
+        assert shares[-2] < 1.0 <= shares[-1]
+        assert PLAN.rate_at(n_steps, shares[-1]) < 1e-9
 
 
-@pytest.mark.parametrize(("outside", "n_steps"), [(0.0, 12), (4.0, 8), (9.0, 6), (100.0, 6)])
-def test_max_time_leaves_what_is_needed_elsewhere_but_trains_for_half_of_it(monkeypatch, outside, n_steps):
-    clock = Clock(monkeypatch, of_a_look=0.0)
-    told = list(clock.run(12.0, time_outside_training=outside).run())
-    assert len(told) == n_steps
-    assert told[-1].validation_loss is not None
+def test_validations_take_a_small_share_of_a_limited_time():
+    for seconds in (0.1, 20.0, 200.0):
+        pace, now, n_validations = Pace(10**9, 1000.0), 0.0, 0
+        while pace.share(0, now) < 1.0:
+            before, now = pace.share(0, now), now + 1.0
+            if pace.validation_is_due(0, now, before):
+                pace.validated(seconds)
+                n_validations, now = n_validations + 1, now + seconds
+        assert n_validations <= 20
+        assert n_validations * seconds <= 0.05 * 1000.0 + seconds
 
 
-def test_the_last_look_is_within_max_time(monkeypatch):
-    clock = Clock(monkeypatch, of_a_look=1.5)
-    told = list(clock.run(100.0).run())
-    assert 97.0 < clock.now <= 101.0  # late by a step at most, of a second
-    assert [progress.share for progress in told[-2:]] == [pytest.approx(0.99, abs=0.011), 1.0]
-    assert clock.rates[-1] < 0.001  # of the full one
-
-
-def test_a_last_look_that_is_quicker_than_those_before_is_the_last(monkeypatch):
-    """Found by review: the run was then not late any more, and took another step, and another look."""
-    clock = Clock(monkeypatch, of_a_look=3.0)
-    told = []
-    run = clock.run(200.0)
-    for progress in run.run():
-        told.append(progress)
-        monkeypatch.setattr(Validation, "by_row", lambda *_: clock.goes_on(2.5 - clock.now / 200.0, torch.zeros(3)))
-    assert clock.now <= 201.0
-    assert [progress.validation_loss is None for progress in told[-2:]] == [True, False]
-    assert [progress.share for progress in told].count(1.0) == 1
-    assert run.done
-
-
-def test_rates_follow_the_clock_or_without_a_limit_the_steps(monkeypatch):
-    clock = Clock(monkeypatch, of_a_look=0.0)
-    list(clock.run(200.0).run())
-    assert clock.rates == pytest.approx([PLAN.rate_at(step, step / 200.0) for step in range(200)])
-    clock.rates.clear()
-    list(trainer().run())
-    assert clock.rates == pytest.approx([PLAN.rate_at(step, step / 25) for step in range(25)])
+def test_a_run_that_its_time_stops_has_the_last_weights_among_the_candidates():
+    run = trainer(x_validation=X_VALIDATION, max_seconds=1e-9)
+    told = list(run.run())
+    assert [progress.step for progress in told] == [1]  # at least one step
+    assert (told[-1].share, told[-1].validation_loss is not None, run.stopped_by) == (1.0, True, "time limit")
 
 
 def test_what_is_validated_are_the_averaged_weights():
@@ -220,10 +202,16 @@ def test_a_patient_run_ends_when_it_overfits_and_keeps_its_best_weights(monkeypa
     assert run.overfits == (steps < 100)
 
 
-def test_a_run_without_patience_or_held_out_rows_takes_all_steps(monkeypatch):
-    assert len(list(trainer(PATIENT).run())) == 100
-    told_losses(monkeypatch, [1.0, 2.0])
-    assert len(list(trainer(x_validation=X_VALIDATION).run())) == 25
+def test_more_decay_begins_where_the_weights_are_worse(monkeypatch):
+    """The third of the validations, after 15 steps, is worse; later ones are better again."""
+    after = {}
+    for decay in (0.0, 5.0):
+        told_losses(monkeypatch, [5.0, 4.0, 4.5, 3.0, 2.0, 1.0])
+        run = trainer(replace(PATIENT, hidden_rate=0.02, overfitting_decay=decay), x_validation=X_VALIDATION)
+        for progress in itertools.islice(run.run(), 40):
+            after[decay, progress.step] = weights(run.denoiser)
+    assert equal(after[0.0, 15], after[5.0, 15])
+    assert not equal(after[0.0, 40], after[5.0, 40])
 
 
 def test_worse_by_less_than_a_standard_error_is_not_overfitting():
@@ -236,119 +224,10 @@ def test_worse_by_less_than_a_standard_error_is_not_overfitting():
         assert choice.n_worse == n_worse
 
 
-def test_a_resumed_run_keeps_its_patience(monkeypatch):
-    told_losses(monkeypatch, [3.0, 4.0])
-    whole = trainer(PATIENT, x_validation=X_VALIDATION)
-    assert len(list(whole.run())) == 20
-    told_losses(monkeypatch, [3.0, 4.0])
-    first, second = (trainer(PATIENT, x_validation=X_VALIDATION, denoiser=untrained()) for _ in range(2))
-    for progress in first.run():
-        if progress.step == 17:
-            second.restore(*first.state())
-            break
-    assert [progress.step for progress in second.run()] == [18, 19, 20]
-    assert equal(weights(second.denoiser), weights(whole.denoiser))
-
-
-def test_more_decay_begins_where_the_weights_are_worse_and_stays_also_where_a_run_is_resumed(monkeypatch):
-    """The third of the validations, after 15 steps, is worse; later ones are better again."""
-    losses = [5.0, 4.0, 4.5, 3.0, 2.0, 1.0]
-    heavy = replace(PATIENT, hidden_rate=0.02, overfitting_decay=5.0)
-    after = {}
-    for name, plan in (("plain", replace(heavy, overfitting_decay=0.0)), ("heavy", heavy)):
-        told_losses(monkeypatch, losses)
-        run = trainer(plan, x_validation=X_VALIDATION)
-        for progress in run.run():
-            if progress.step in (15, 40):
-                after[name, progress.step] = weights(run.denoiser)
-                state = {key: tensor.clone() for key, tensor in run.state()[0].items()}, run.state()[1]
-            if progress.step == 40:
-                break
-    assert equal(after["plain", 15], after["heavy", 15])
-    assert not equal(after["plain", 40], after["heavy", 40])
-    told_losses(monkeypatch, losses[-1:])
-    resumed = trainer(heavy, x_validation=X_VALIDATION, denoiser=untrained())
-    resumed.restore(*state)
-    list(itertools.islice(resumed.run(), 4))
-    list(itertools.islice(run.run(), 4))
-    assert equal(weights(resumed.denoiser), weights(run.denoiser))
-
-
-class Clock:
-    """A clock that goes on by a second a step and by so many a look, and a run that goes by it."""
-
-    def __init__(self, monkeypatch, *, of_a_look):
-        self.now, self.rates = 0.0, []
-        monkeypatch.setattr(loop.time, "monotonic", lambda: self.now)
-        monkeypatch.setattr(Validation, "by_row", lambda *_: self.goes_on(of_a_look, torch.zeros(3)))
-        monkeypatch.setattr(Learner, "step", lambda _, __, ___, rate, *____, **_____: self.step_at(rate))
-
-    def goes_on(self, seconds, result):
-        self.now += seconds
-        return result
-
-    def step_at(self, rate):
-        self.rates.append(rate)
-        return self.goes_on(1.0, torch.tensor(0.0))
-
-    def run(self, max_time, **options):
-        plan = Training(max_steps=10**9, batch_size=16, learning_rate=1e-3)
-        return trainer(plan, max_time=max_time, x_validation=X_VALIDATION, **options)
-
-
-@pytest.mark.parametrize(("of_a_look", "looks"), [(0.1, 20), (20.0, 3), (200.0, 1)])
-def test_looks_take_a_small_share_of_a_given_time(monkeypatch, of_a_look, looks):
-    """Found by review: looks that lasted a twentieth of the time followed every step. One more is before the first."""
-    told = list(Clock(monkeypatch, of_a_look=of_a_look).run(1000.0).run())
-    assert sum(progress.validation_loss is not None for progress in told) == looks
-    assert told[-1].validation_loss is not None
-
-
-def test_a_first_look_that_takes_all_the_time_leaves_a_step(monkeypatch):
-    """Found by review: a run without a step has no losses, and its followers failed."""
-    clock = Clock(monkeypatch, of_a_look=2000.0)
-    run = clock.run(1000.0)
-    assert [progress.step for progress in run.run()] == [1]
-    assert run.history().seconds >= 2001.0
-
-
-def test_the_first_weights_end_the_patience_of_a_run_that_only_overfits(monkeypatch):
-    told_losses(monkeypatch, [2.0], at_first=1.0)
-    run = trainer(PATIENT, x_validation=X_VALIDATION)
-    assert len(list(run.run())) == 15
-    assert (run.overfits, run.history().chosen_step) == (True, 0)
-
-
-def test_losses_are_kept_as_evenly_as_time_allows(monkeypatch):
-    """Found by review: by steps alone, of which a run that goes by the clock does not come to the end."""
-    run = Clock(monkeypatch, of_a_look=0.0).run(600.0)
-    list(run.run())
-    kept = run.history().step
-    assert len(kept) == 200
-    assert max(later - earlier for earlier, later in itertools.pairwise(kept)) <= 4
-
-
 @pytest.mark.parametrize("size", [1e30, math.nan])
 def test_a_loss_that_is_not_finite_stops_training(size):
     with pytest.raises(TrainingDiverged, match="loss should stay finite"):
         list(trainer(x_0=size * X_0).run())
-
-
-def test_weights_that_are_not_finite_are_never_kept():
-    run = trainer(Training(max_steps=3, batch_size=16, learning_rate=0.01))
-    progress = run.run()
-    for _ in range(2):
-        next(progress)
-    run.state()[0]["average.0"].fill_(math.nan)  # which no loss has seen
-    with pytest.raises(TrainingDiverged, match="weights should stay finite"):
-        next(progress)
-
-
-def test_a_validation_loss_that_is_not_finite_is_told_from_weights(monkeypatch):
-    scripted(monkeypatch, [torch.tensor([1.0, math.inf])])
-    run = trainer(Training(max_steps=1, batch_size=16, learning_rate=0.01), x_validation=X_VALIDATION)
-    with pytest.raises(TrainingDiverged, match="loss on validation rows should stay finite"):
-        list(run.run())
 
 
 def scripted(monkeypatch, by_call):
@@ -406,21 +285,6 @@ def test_earlier_weights_are_kept_where_better_by_half_a_standard_error(monkeypa
     assert equal(weights(run.denoiser), at[chosen])
 
 
-def test_the_newest_weights_are_kept_that_the_best_do_not_beat(monkeypatch):
-    """Losses over the best, in standard errors of the difference, one for each look."""
-    rows = STREAM.child("rows").normal(0, 50, 1)[:, 0].double()
-    difference = (rows - rows.mean()) / rows.std()
-    worse_by = [9.0, 0.0, 3.0, 0.4, 0.6, 0.45, 2.0]
-    best = torch.zeros(50, dtype=torch.float64)
-    looks = [best + (difference + worse / math.sqrt(50) if worse else 0.0) for worse in worse_by]
-    choice, kept = Choice(), []
-    for step, by_row in enumerate(looks, start=1):
-        choice.consider(Candidate(step, by_row, []))
-        kept.append(choice.chosen.step)
-    assert kept == [1, 2, 2, 4, 4, 6, 6]
-    assert choice.step == 7
-
-
 @pytest.mark.parametrize(("worse_by", "kept"), [([5.0], 20), ([-5.0, 6.0], 20), ([5.0, 6.0], 10)])
 def test_a_single_row_chooses_nothing(monkeypatch, worse_by, kept):
     before = torch.zeros(len(worse_by), dtype=torch.float64)
@@ -471,8 +335,6 @@ def test_held_out_rows_count_by_their_weights():
     weight = torch.linspace(0.0, 2.0, len(X_0), dtype=torch.float64)
     plain, weighed = (Validation(untrained(), X_0, STREAM, row_weight=w).by_row() for w in (None, weight))
     torch.testing.assert_close(weighed, weight * plain)
-    trainers = [trainer(x_validation=X_0, validation_weight=w) for w in (None, weight)]
-    assert fingerprint(trainers[0]) != fingerprint(trainers[1])
 
 
 def test_a_row_s_validation_is_its_own():

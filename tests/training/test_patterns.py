@@ -12,7 +12,7 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
 from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn, as_table, fit_codec, parse_rule
 from backwalk.training import Patterns, Shares
-from backwalk.training.patterns import ABSENT, BLURRED, GIVEN, NOISY
+from backwalk.training.patterns import ABSENT, GIVEN, NOISY
 from backwalk.training.validation import Validation
 
 NUMBER = NumberColumn(0.0, 1.0)
@@ -87,29 +87,8 @@ def test_a_number_with_atoms_follows_its_level_unless_that_is_given():
 def test_with_sets_of_columns_one_of_them_is_given_whole(kind):
     shares = [0.0] * 5
     shares[kind] = 1.0
-    states = drawn([*shares, 0.5], given=[[0], [1, 3]])
-    is_given = (states == GIVEN) | (states == BLURRED)
-    assert {tuple(np.flatnonzero(row)) for row in is_given} == {(0,), (1, 4)}
-    assert set(np.flatnonzero((states == BLURRED).any(axis=0))) == (
-        {1} if kind == 3 else set()
-    )  # the only plain number
-
-
-def test_blurred_numbers_have_noise_below_that_of_the_row_and_no_loss():
-    """And of all sizes: the shares of ten equal intervals of ln s are within .01 of each other."""
-    patterns, n = Patterns.of(CODEC, Shares(0, 0, 0, 1, 0, blurred=0.5), [[1]]), 10_000
-    states = patterns.draw(n, stream=Stream(0))
-    is_blurred = states[:, 1] == BLURRED
-    assert float(is_blurred.double().mean()) == pytest.approx(0.5, abs=0.03)  # 6 standard deviations: 2e-9
-    row_log_snr = torch.full((n,), -3.0)
-    log_snr, weight = patterns.by_coordinate(
-        torch.zeros(n, CODEC.n_encoded), row_log_snr, torch.ones(n), torch.full_like(states, BLURRED)
-    )
-    of_number = log_snr[:, patterns.part.index(1)]
-    assert bool((of_number >= -3.0).all())
-    shares = torch.histc(of_number, 10, min=1.4, max=8.0) / n
-    assert float((shares - 0.1).abs().max()) < 0.01
-    assert not bool(weight.any())
+    states = drawn(shares, given=[[0], [1, 3]])
+    assert {tuple(np.flatnonzero(row)) for row in states == GIVEN} == {(0,), (1, 4)}
 
 
 def test_a_set_with_a_number_with_atoms_gives_its_level_and_the_number():

@@ -50,7 +50,6 @@ def demo(
     import shlex
 
     console = context.ensure_object(Console)
-    console.advice = str  # of the fit's there is no use here
     if output.exists() and not force:
         raise InvalidInput(f"{output} exists already: name another folder with -o, or overwrite it with --force.")
     model, samples, page = output / "two_moons.backwalk", output / "samples.csv", output / "report.html"

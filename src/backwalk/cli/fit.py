@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,14 +20,14 @@ from backwalk.cli.options import (
     text_options,
     training_options,
 )
-from backwalk.errors import BackwalkError, CheckpointError, IncompatibleArguments, InvalidInput
+from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.formatting import byte_words
 from backwalk.limits import MEMORY
+from backwalk.signals import HeldSignals
 
 if TYPE_CHECKING:
-    from backwalk.estimator import Diffusion
     from backwalk.fit import ChosenColumns
-    from backwalk.table import Option, Table
+    from backwalk.table import Option
 
 _KINDS = ("number", "integer", "levels", "constant")
 
@@ -123,14 +123,6 @@ def _conditions(text: str) -> Any:
 @drop_options
 @seed_option
 @force_option
-@click.option("--resume", is_flag=True, help="Continue a stopped fit, if there is one.")
-@click.option(
-    "--checkpoint-every",
-    type=click.FloatRange(min=0),
-    default=30.0,
-    show_default=True,
-    help="Seconds between two checkpoints.",
-)
 @reply_options
 @click.pass_obj
 def fit(
@@ -149,8 +141,6 @@ def fit(
     drop_missing: bool,
     seed: int,
     force: bool,
-    resume: bool,
-    checkpoint_every: float,
     json: bool,
     **settings: Any,  # the other options, named as the parameters of `Diffusion`
 ) -> None:
@@ -163,26 +153,18 @@ def fit(
     are printed before training, with the rules between columns that hold in all rows; identifiers and free text are
     set aside. The page "Choose kinds of columns" of the documentation says more.
 
-    During training the state is saved in OUTPUT.checkpoint. After an interruption, the same command with --resume
-    continues from there and gives the same model, bit for bit, as an uninterrupted fit (except with --max-time). With
-    --resume, a fit that is complete is not repeated.
+    Ctrl-C or SIGTERM ends training, and the best weights so far are saved. A stopped fit is not continued: Python's
+    `Diffusion(warm_start=True)` begins with the weights of a model.
     """
     from backwalk.cli.tables import check_file, draw_rows, is_built_in
     from backwalk.estimator import Diffusion
     from backwalk.model import training_words
     from backwalk.model_file import check_target
-    from backwalk.training.checkpoint import refuse_foreign
 
     path = Path(default_output(data)) if output is None else output
-    checkpoint = _checkpoint_of(path)
-    if console.advice is None:
-        console.advice = lambda: _how_to_continue(checkpoint, console.arguments)
-    refuse_foreign(checkpoint)
-    if checkpoint.exists() and not (resume or force):
-        raise InvalidInput(f"{checkpoint} holds a stopped fit: continue it with --resume, or start over with --force.")
-    may_be_done = resume and not force and path.exists()
-    if not may_be_done:
-        check_target(path, overwrite=force)
+    if not path.name:
+        raise InvalidInput(f"OUTPUT should name a file, but got {str(path)!r}: give it a name.")
+    check_target(path, overwrite=force)
     if ddpm and settings["max_steps"] is not None:
         raise IncompatibleArguments("--max-steps goes with the default settings: with --ddpm, give --epochs.")
     if epochs is not None and not ddpm:
@@ -203,46 +185,26 @@ def fit(
         source = console.path(data)
         files = {"memory": memory, "drop": drop, "drop_missing": drop_missing}
 
+    held: list[HeldSignals] = []
+
     def on_columns(chosen: ChosenColumns) -> None:
         _say_what_was_read(console, data, chosen, memory)
-        if may_be_done:
-            saved = _load_same_fit(path, estimator, chosen.table)
-            if saved is not None:
-                raise _FittedBefore(saved)
-            check_target(path, overwrite=force)
         _say_columns(console, data, chosen)
+        held.append(until_saved.enter_context(HeldSignals()))
 
-    was_fitted = False
-    try:
-        estimator.fit(
-            source,
-            **files,
-            on_columns=on_columns,
-            checkpoint=checkpoint,
-            resume=resume,
-            overwrite=force and not resume,
-            checkpoint_every=checkpoint_every,
-        )
-    except _FittedBefore as before:
-        estimator, was_fitted = before.estimator, True
-    model = estimator.model_
-    if not was_fitted:
+    estimator.set_params(callbacks=[lambda _: any(each.waiting for each in held)])
+    with ExitStack() as until_saved:
+        estimator.fit(source, **files, on_columns=on_columns)
+        model = estimator.model_
         n_rows = model.card["n_rows"] + model.card["n_validation_rows"]
         seconds = f"{model.fit_seconds:.1f} s"
         console.message(f"fitted {n_rows:,} rows in {seconds}: {model.architecture}, {training_words(model)}")
         estimator.save(path, overwrite=force)
-    _remove_checkpoint(checkpoint, path, estimator)
+        console.advice = lambda: f"; {path} has the best weights so far"
     if json:
         console.print_json({"model": str(path), "card": model.card, "prior_mismatch": model.prior_mismatch})
     else:
-        console.message(f"model: {path}{' (fitted before)' if was_fitted else ''}")
-
-
-class _FittedBefore(Exception):
-    """Ends a fit whose model an earlier run has saved."""
-
-    def __init__(self, estimator: Diffusion) -> None:
-        self.estimator = estimator
+        console.message(f"model: {path}")
 
 
 def default_output(data: str) -> str:
@@ -262,13 +224,6 @@ def default_output(data: str) -> str:
         plain = [part for part in Path(data).parts if not is_pattern(part)]
         return f"{Path(*plain).name or 'model'}.backwalk"
     return f"{Path(data).name.removesuffix('.gz').rsplit('.', 1)[0] or 'model'}.backwalk"
-
-
-def _checkpoint_of(output: Path) -> Path:
-    """Return where a fit keeps the state of its training while it runs."""
-    if not output.name:
-        raise InvalidInput(f"OUTPUT should name a file, but got {str(output)!r}: give it a name.")
-    return output.with_name(f"{output.name}.checkpoint")
 
 
 def _say_what_was_read(console: Console, data: str, chosen: ChosenColumns, memory: int) -> None:
@@ -297,52 +252,3 @@ def _say_columns(console: Console, data: str, chosen: ChosenColumns) -> None:
             console.message("rules between them, which each new row obeys (--no-rules leaves them out):")
         for rule in stated:
             console.message(f"  {on_one_line(rule)}")
-
-
-def _load_same_fit(path: Path, estimator: Diffusion, table: Table) -> Diffusion | None:
-    """Return the saved model if this fit would give the same one: same rows, parameters, seed and versions."""
-    from backwalk.cli.tables import load_model
-    from backwalk.fit import check_settings, is_of_the_fit, is_of_these_versions, parameters_record
-
-    try:
-        saved = load_model(path, "cpu")
-    except BackwalkError:
-        return None
-    settings = check_settings(estimator.get_params(deep=False))
-    card, asked = saved.model_.card, parameters_record(settings)
-    theirs = {**card["parameters"], "verbose": asked["verbose"]}
-    same_rows = saved.model_.schema == table.schema and is_of_the_fit(card, table.values)
-    same = same_rows and theirs == asked and card["seed"] == settings.random_state
-    return saved if same and is_of_these_versions(card) else None
-
-
-def _remove_checkpoint(checkpoint: Path, path: Path, estimator: Diffusion) -> None:
-    """Remove the checkpoint of the fit that saved `path`, in this run or in an earlier one that was killed.
-
-    Such a checkpoint is older than the model. One that is newer or locked belongs to another fit, and stays.
-    """
-    from backwalk.files import file_lock
-    from backwalk.training.checkpoint import checkpoint_facts
-
-    model = estimator.model_
-    # The checkpoint may be absent or damaged, or another process may hold it.
-    with suppress(CheckpointError, OSError), file_lock(checkpoint):
-        facts = checkpoint_facts(checkpoint)
-        is_older = checkpoint.stat().st_mtime_ns <= path.stat().st_mtime_ns
-        if (facts.seed, facts.step) == (model.card["seed"], model.history.n_steps) and is_older:
-            checkpoint.unlink(missing_ok=True)
-
-
-def _how_to_continue(checkpoint: Path, arguments: tuple[str, ...]) -> str:
-    """Return the command that continues a stopped fit, for the end of a message."""
-    if not checkpoint.exists():
-        return " before there was anything to keep"
-    import shlex
-
-    from backwalk.training.checkpoint import checkpoint_facts
-
-    command = shlex.join(["backwalk", *(argument for argument in arguments if argument != "--resume"), "--resume"])
-    try:
-        return f"; {checkpoint} keeps step {checkpoint_facts(checkpoint).step}: continue with {command}"
-    except BackwalkError:  # a damaged checkpoint: the next fit reports it
-        return ""

@@ -74,7 +74,7 @@ training_options = _together(
     click.option(
         "--max-time",
         type=click.FloatRange(min=0, min_open=True),
-        help="Time budget of the fit in seconds, all of which is used: more time gives a better model, up to a point.",
+        help="Seconds after which training stops; without it a fit ends by itself.",
     ),
 )
 

@@ -2,8 +2,7 @@
 
 The network's inputs are those of the levels (`layout.py`) and then, for all parts: the numbers as far as they are seen,
 their means under the joint Gaussian, their surprises, the waves of some numbers, which parts are given and absent, and
-the row's noise level. How far a part is given is 1 where it has no noise, 0 at the row's level s, and
-(s^2 - s_j^2) / (s^2 + s_j^2) at a lower level s_j.
+the row's noise level.
 
 The surprise of a noisy number is (x_t - a m) / sqrt(b^2 - a^2 e^2), with its mean m and standard deviation e given x_t.
 Under the Gaussian it has variance 1, at least where rounding does not hide it. At low noise it is the number less what
@@ -110,7 +109,6 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     scale = deviation * torch.sqrt(number_sq / (number_sq + floor**2))
     of_row = level_sq.masked_fill(known | absent, 0.0).amax(-1, keepdim=True)
     of_row = torch.where(of_row > 0.0, of_row, GREATEST_LEVEL**2)  # where no part has noise
-    how_given = ((of_row - level_sq) / (of_row + level_sq)).masked_fill(absent, 0.0)
     is_seen = seen[..., places] > 0.0
     level = 0.125 * torch.log(of_row + floor**2)
     own_noise_sq, is_noisy = noise_sq[..., places], is_seen & ~given
@@ -119,7 +117,7 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     surprise_scale = torch.where(is_noisy, left_sq.masked_fill(~is_noisy, 1.0).rsqrt(), 0.0)
     surprises = surprise_scale * (x_t[..., numbers] - of_numbers * mean)
     moving = [x_t[..., numbers] * is_seen, mean, surprises, of_some.values]
-    inputs = torch.cat([*moving, how_given, absent.to(x_t), level], dim=-1)
+    inputs = torch.cat([*moving, known.to(x_t), absent.to(x_t), level], dim=-1)
     inputs *= layout.input_scale[layout.n_levels :]
     return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior, surprise_scale, of_some)
 

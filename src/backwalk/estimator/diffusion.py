@@ -27,7 +27,6 @@ from backwalk.estimator.scores import Scores
 from backwalk.fit import (
     ChosenColumns,
     check_budget,
-    check_checkpoint_options,
     check_settings,
     check_weights,
     choose_device,
@@ -49,7 +48,6 @@ from backwalk.streams import RandomState, as_stream
 from backwalk.table import Codec, Option, Rule, StrPath, Table, as_table
 from backwalk.table.codec_rules import stated_rules
 from backwalk.training import History, Training
-from backwalk.training.checkpoint import SECONDS_BETWEEN
 
 AnyTable = TypeVar("AnyTable")
 
@@ -88,8 +86,9 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         Number of training steps. With `max_time`, training ends at whichever limit is reached first. None follows from
         the numbers of rows and columns.
     max_time : float, default=None
-        Time limit of the whole fit, in seconds; at least half of it goes into training. More time trains more networks
-        for longer. Fits with a time limit are not reproducible bit for bit. None sets no limit.
+        Seconds after which training stops, counted from the start of the fit; at least half of them go into training.
+        Measuring the network's errors comes after. A fit that the limit stops is not reproducible bit for bit. None
+        sets no limit.
     validation_fraction : float, default=None
         Share of the rows that is held out to choose the weights and to fit the reverse variances, in [0, 0.5]. None
         follows from the numbers of rows and columns: a tenth at most, and none of fewer than 20 rows. 0 trains on all
@@ -107,7 +106,8 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         Whether work that takes longer than a second shows its progress: a bar on a terminal or in a notebook, and a
         line every half minute in a log.
     warm_start : bool, default=False
-        Whether `fit` starts from the weights of the previous fit. On the same table the same rows are held out,
+        Whether `fit` starts from the weights of the previous fit, as after Ctrl-C, which ends training with the best
+        weights so far. On the same table the same rows are held out,
         unless more are asked for; rows of another table may have been trained on before. Columns and levels have to be
         the same.
     columns : mapping, default=None
@@ -191,10 +191,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
     # Of the arguments of `fit`, scikit-learn routes what has an entry for each row.
     __metadata_request__fit = dict.fromkeys(
         (
-            "checkpoint",
-            "resume",
-            "checkpoint_every",
-            "overwrite",
             "memory",
             "drop",
             "drop_missing",
@@ -303,10 +299,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         X: StrPath,
         y: None = None,
         *,
-        checkpoint: str | Path | None = None,
-        resume: bool = False,
-        checkpoint_every: float = SECONDS_BETWEEN,
-        overwrite: bool = False,
         memory: int | str = MEMORY,
         drop: Sequence[str] = (),
         drop_missing: bool = False,
@@ -320,10 +312,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         y: None = None,
         sample_weight: ArrayLike | None = None,
         *,
-        checkpoint: str | Path | None = None,
-        resume: bool = False,
-        checkpoint_every: float = SECONDS_BETWEEN,
-        overwrite: bool = False,
         on_columns: Callable[[ChosenColumns], object] | None = None,
     ) -> Diffusion[NDArray[Any]]: ...
 
@@ -334,10 +322,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         y: None = None,
         sample_weight: ArrayLike | None = None,
         *,
-        checkpoint: str | Path | None = None,
-        resume: bool = False,
-        checkpoint_every: float = SECONDS_BETWEEN,
-        overwrite: bool = False,
         on_columns: Callable[[ChosenColumns], object] | None = None,
     ) -> Diffusion[AnyTable]: ...
 
@@ -347,10 +331,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         y: None = None,
         sample_weight: ArrayLike | None = None,
         *,
-        checkpoint: str | Path | None = None,
-        resume: bool = False,
-        checkpoint_every: float = SECONDS_BETWEEN,
-        overwrite: bool = False,
         memory: int | str = MEMORY,
         drop: Sequence[str] = (),
         drop_missing: bool = False,
@@ -374,17 +354,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
             scales of columns, in the joint Gaussian that the network of a table starts from, in the loss, and on
             held-out rows in the choice of the network's weights. All rows count alike in the schedule, and all held-out
             rows in the reverse variances. Rows of weight 0 are left out.
-        checkpoint : str or Path, default=None
-            File for the state of training: it is written at intervals, and when Ctrl-C, SIGTERM or SIGHUP stops the
-            fit. It is not deleted when the fit is done.
-        resume : bool, default=False
-            Whether to continue from the checkpoint, if there is one. The result equals that of an uninterrupted fit bit
-            for bit (without `max_time`). Data, parameters, seed and versions have to be the same; if `random_state` is
-            not an integer, the seed of the checkpoint is used.
-        checkpoint_every : float, default=30.0
-            Seconds between two checkpoints.
-        overwrite : bool, default=False
-            Whether to delete an existing checkpoint, after all checks.
         memory : int or str, default="2GiB"
             Bytes that a fit of files may take. Of a table that does not fit, names, types, ranges, gaps, levels and
             their frequencies are those of all rows, and the rows that fit are trained on: they are chosen by their
@@ -406,8 +375,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         ------
         InvalidInput
             A ValueError: the rows or parameters cannot be used. It is raised before training.
-        CheckpointError
-            There is a checkpoint and `resume` is False, or it cannot be used.
         TrainingDiverged
             The loss or the weights are not finite. The estimator then has the chosen weights, if there are any.
 
@@ -434,7 +401,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         began = time.perf_counter()
         del y  # part of scikit-learn's signature
         settings = check_settings(self.get_params(deep=False))
-        options = check_checkpoint_options(checkpoint, resume, checkpoint_every, overwrite)
         rows: Table | ChosenColumns
         row_weights = None
         if isinstance(X, ChosenColumns):
@@ -457,7 +423,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
             rows,
             settings,
             previous_model=previous_model,
-            options=options,
             began=began,
             row_weights=row_weights,
             on_columns=on_columns,

@@ -53,7 +53,7 @@ def make_card(plan: Plan, history: History, *, data_sha256: str, stopped_by: str
         "parameters": parameters_record(plan.settings),
         "settings": {"denoiser": _plain(plan.architecture), "training": asdict(plan.training)},
         "seed": plan.stream.seed,
-        "split_seed": plan.split.seed,
+        "split_seed": plan.split.stream.seed,
         "data_sha256": data_sha256,
         "n_rows": len(plan.rows.x_0),
         "n_validation_rows": n_held_out,
@@ -61,7 +61,7 @@ def make_card(plan: Plan, history: History, *, data_sha256: str, stopped_by: str
         "n_columns": n_columns,
         "n_parameters": sum(parameter.numel() for parameter in plan.denoiser.parameters()),
         "steps_taken": history.n_steps,
-        "usual_steps": plan.usual_steps,
+        "usual_steps": plan.n_steps,
         "stopped_by": stopped_by,
         "versions": {**_versions(), "python": platform.python_version()},
     }

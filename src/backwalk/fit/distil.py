@@ -24,7 +24,7 @@ from torch import Tensor
 from backwalk.denoiser import Architecture, PreconditionedDenoiser, Residual, ResidualDenoiser, build_denoiser
 from backwalk.diffusion import Denoiser, eps_from_x_0
 from backwalk.errors import InvalidInput, SamplingDiverged
-from backwalk.fit.rules import default_architecture, default_training
+from backwalk.fit.defaults import default_architecture, default_training
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel, Student, visited_times, walk
 from backwalk.sampling import TILE_ROWS, Sampler, last_state, over_tiles
@@ -99,8 +99,7 @@ def distil_model(
         OneLevel(float(schedule.log_snr[-1])),
         training,
         stream=stream.child("training"),
-        max_time=max_time,
-        time_outside_training=time.perf_counter() - began,
+        max_seconds=math.inf if max_time is None else max(max_time - (time.perf_counter() - began), 0.5 * max_time),
     )
     with closing(trainer.run()) as steps:
         for progress in steps:

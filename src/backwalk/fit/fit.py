@@ -1,17 +1,18 @@
-"""A fit, from a table to a model, in five steps: choose columns, encode rows, plan, train, finish the model.
+"""A fit, from a table to a model.
 
-`fit_model` takes them in this order. The functions of the steps follow in the same order, and then their helpers.
+`fit_model` takes eight steps: choose columns, encode rows, split them, plan network and training, warn, train, measure
+the errors of the network, and make the model. The functions of the steps follow in this order, and then their helpers.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,9 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.errors import ColumnsSetAsideWarning, InvalidInput, ShortTrainingWarning, TrainingDiverged
 from backwalk.fit.card import digest, make_card, split_of
 from backwalk.fit.columns import ChosenColumns, choose_columns, refuse_other_columns
-from backwalk.fit.plan import Plan, encode_rows, plan_fit
+from backwalk.fit.plan import FEW_LEVELS, Plan, encode_rows, plan_fit, split_encoded
 from backwalk.fit.progress import Display, FitProgress
-from backwalk.fit.settings import CheckpointOptions, Settings, start_stream
-from backwalk.fit.speed import FEW_LEVELS, seconds_outside_training, slowness_here
+from backwalk.fit.settings import Settings
 from backwalk.fit.warnings import find_warnings
 from backwalk.formatting import listed
 from backwalk.limits import FARTHEST_TO_FIT
@@ -36,11 +36,14 @@ from backwalk.model import (
     measure_distances,
     time_limit_words,
 )
-from backwalk.streams import Stream
+from backwalk.streams import Stream, as_stream
 from backwalk.table import Table
 from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
-from backwalk.training import History, Progress, Trainer, checkpointed
+from backwalk.training import History, Progress, Trainer
+
+_SHORT = 0.25  # of the planned steps: a fit that its time limit stops before warns
+_LEAST_SHARE_OF_TIME = 0.5  # of a time limit, which training has even where columns take longer to choose
 
 
 def fit_model(
@@ -48,7 +51,6 @@ def fit_model(
     settings: Settings,
     *,
     previous_model: DiffusionModel | None,
-    options: CheckpointOptions | None,
     began: float,
     row_weights: NDArray[np.float64] | None = None,
     on_columns: Callable[[ChosenColumns], object] | None = None,
@@ -69,30 +71,28 @@ def fit_model(
         on_columns(chosen)
     elif chosen is not rows:
         warn_of_set_aside(chosen, stacklevel=4)
-    stream = start_stream(settings.random_state, options)
+    stream = as_stream(settings.random_state)
     z = _encode(chosen, stream)
     with initial_torch_state():
         data_sha256 = digest(chosen.table.values)
-        split = stream if previous_model is None else split_of(previous_model.card, data_sha256, stream)
+        of_split = stream if previous_model is None else split_of(previous_model.card, data_sha256, stream)
         # On one thread, so that the bits of sums do not depend on the number of threads.
         with out_of_memory_as_invalid_input(), single_threads():
+            split = split_encoded(z, settings, of_split)
             plan = plan_fit(
-                chosen,
-                z,
-                settings,
-                stream=stream,
-                split=split,
-                previous_model=previous_model,
-                slowness=slowness_here(settings, options, *z.shape),
-                row_weights=row_weights,
+                chosen, z, split, settings, stream=stream, previous_model=previous_model, row_weights=row_weights
             )
             found_warnings = list(find_warnings(plan, z))
         for category, text in found_warnings:
             warnings.warn(text, category, stacklevel=3)  # at the caller of `Diffusion.fit`
         del z  # frees memory: the plan has its own copy of the rows
-        trainer = _make_trainer(plan, began, is_untrained=previous_model is None)
-        diverged = _train(plan, trainer, options)
-        return _finish(plan, trainer, data_sha256, began), diverged
+        trainer, diverged = _train(plan, began, is_untrained=previous_model is None)
+        with out_of_memory_as_invalid_input():
+            error, history = plan.denoising_error(plan.denoiser), trainer.history()
+            card = make_card(plan, history, data_sha256=data_sha256, stopped_by=trainer.stopped_by)
+            model = _make_model(plan, plan.denoiser, error, history, card)
+            distances = tuple(_held_out_distances(model, chosen.table.values[split.held_out]))
+    return replace(model, held_out_distances=distances, fit_seconds=time.perf_counter() - began), diverged
 
 
 def warn_of_set_aside(chosen: ChosenColumns, *, stacklevel: int) -> None:
@@ -126,93 +126,66 @@ def _encode(chosen: ChosenColumns, stream: Stream) -> NDArray[Any]:
     return z
 
 
-def _make_trainer(plan: Plan, began: float, *, is_untrained: bool) -> Trainer:
-    """Return the trainer of the plan's network. With a time limit, see what it leaves for training."""
-    max_time, outside_training = plan.settings.max_time, 0.0
+def _train(plan: Plan, began: float, *, is_untrained: bool) -> tuple[Trainer, TrainingDiverged | None]:
+    """Train until the end, Ctrl-C, or a callback that returns True; the chosen weights are then the denoiser's.
+
+    Return the error too if training diverged with weights to keep.
+    """
     # On one thread: a process can be forked after a fit only if no OpenMP threads have begun in it.
     with out_of_memory_as_invalid_input(), single_threads():
-        if max_time is not None:
-            error_at = partial(plan.denoising_error, plan.denoiser)
-            outside_training = seconds_outside_training(began, error_at, plan.schedule.n_steps)
-        return Trainer(
+        trainer = Trainer(
             plan.denoiser,
             plan.rows,
             plan.noise_levels,
             plan.training,
             stream=plan.stream.child("training"),
             patterns=plan.patterns,
-            max_time=max_time,
-            time_outside_training=outside_training,
+            max_seconds=_seconds_left(plan.settings.max_time, began),
             is_untrained=is_untrained,
         )
-
-
-def _train(plan: Plan, trainer: Trainer, options: CheckpointOptions | None) -> TrainingDiverged | None:
-    """Train to the end, or until a callback returns True. Return the error if training diverged with weights to keep.
-
-    `trainer` then has put the chosen weights into the plan's denoiser.
-    """
 
     def model_so_far() -> DiffusionModel:
         denoiser = trainer.denoiser_so_far()
         return _make_model(plan, denoiser, plan.denoising_error(denoiser, FEW_LEVELS), trainer.history(), {})
 
-    steps = (
-        trainer.run()
-        if options is None
-        else checkpointed(
-            trainer,
-            options.path,
-            resume=options.resume,
-            overwrite=options.overwrite,
-            every=options.every,
-            slowness=plan.slowness,
-        )
-    )
     is_stopped = False
     try:
-        with Display(verbose=plan.settings.verbose) as display, closing(_memory_checked(steps)) as checked_steps:
+        with Display(verbose=plan.settings.verbose) as display, closing(_memory_checked(trainer.run())) as steps:
             callbacks = (display.training(), *plan.settings.callbacks)
-            for progress in checked_steps:
+            for progress in steps:
                 fit_progress = FitProgress(**vars(progress), model=model_so_far)
                 answers = [callback(fit_progress) for callback in callbacks]
                 is_stopped = any(answer is True for answer in answers)
                 if is_stopped:
                     break
-        if is_stopped:  # the generator has written its checkpoint
-            with out_of_memory_as_invalid_input():
-                trainer.stop()
     except TrainingDiverged as error:
         if trainer.give_up() is None:
             raise
-        return error
-    if trainer.diverged:
+        return trainer, error
+    except KeyboardInterrupt:
+        if not trainer.step:
+            raise
+        is_stopped = True
+        text = f"training was interrupted at step {trainer.step:,}: the model has the best weights so far."
+        warnings.warn(text, ShortTrainingWarning, stacklevel=4)
+    if is_stopped:
+        with out_of_memory_as_invalid_input():
+            trainer.stop()
+    elif trainer.stopped_by == "time limit" and trainer.step < _SHORT * plan.n_steps:
         warnings.warn(
-            f"Training diverged at step {trainer.step}: the model has the chosen weights, of step "
-            f"{trainer.history().chosen_step}.",
-            RuntimeWarning,
-            stacklevel=4,
-        )
-    return None
-
-
-def _finish(plan: Plan, trainer: Trainer, data_sha256: str, began: float) -> DiffusionModel:
-    """Return the model of the trained network. Warn if the time limit was too short."""
-    with out_of_memory_as_invalid_input():
-        error, history = plan.denoising_error(plan.denoiser), trainer.history()
-    if trainer.stopped_by == "time limit" and trainer.step < min(plan.usual_steps // 2, plan.sound_steps):
-        warnings.warn(
-            f"training was {time_limit_words(trainer.step, plan.usual_steps)}, which is too few: give a longer "
-            "max_time, or leave it out.",
+            f"training was {time_limit_words(trainer.step, plan.n_steps)}, which is too few: give a longer max_time, "
+            "or leave it out.",
             ShortTrainingWarning,
             stacklevel=4,
         )
-    card = make_card(plan, history, data_sha256=data_sha256, stopped_by=trainer.stopped_by)
-    model = _make_model(plan, plan.denoiser, error, history, card)
-    with out_of_memory_as_invalid_input():
-        distances = tuple(_held_out_distances(model, plan.chosen.table.values[plan.held_out]))
-    seconds = trainer.seconds_before + time.perf_counter() - began
-    return replace(model, held_out_distances=distances, fit_seconds=seconds)
+    return trainer, None
+
+
+def _seconds_left(max_time: float | None, began: float) -> float:
+    """Return the seconds for training within `max_time` from when the fit `began`, but at least half of it."""
+    if max_time is None:
+        return math.inf
+    return max(max_time - (time.perf_counter() - began), _LEAST_SHARE_OF_TIME * max_time)
 
 
 def _held_out_distances(model: DiffusionModel, held_out: NDArray[np.float64]) -> Iterator[tuple[float, ...]]:

@@ -1,9 +1,13 @@
-"""The plan of a fit: what the settings leave open follows from the rows."""
+"""The plan of a fit: what the settings leave open follows from the rows.
+
+`plan_fit` takes the split rows and chooses, in this order, the Gaussian start and the noise levels, the defaults of
+network and training, the patterns, and builds the network.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -14,7 +18,6 @@ from backwalk.denoiser import (
     Architecture,
     DataColumns,
     EnsembleDenoiser,
-    Partner,
     TableDenoiser,
     TableLayout,
     build_denoiser,
@@ -23,6 +26,7 @@ from backwalk.denoiser import (
 from backwalk.diffusion import (
     Denoiser,
     JointGaussian,
+    Moments,
     NoiseSchedule,
     moments,
     moments_with_gaps,
@@ -31,17 +35,18 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.fit.columns import ChosenColumns
-from backwalk.fit.rules import (
+from backwalk.fit.defaults import (
     default_architecture,
+    default_evaluations,
+    default_shares,
     default_training,
     default_validation_fraction,
     embedding_rules,
     fit_rules,
-    usual_steps,
+    table_rules,
 )
 from backwalk.fit.settings import Settings, check_length, choose_device
 from backwalk.fit.structure import LAST_LEVEL, complete_cases, default_schedule, finest_scale
-from backwalk.fit.table_rules import default_evaluations, default_shares, table_rules
 from backwalk.formatting import listed
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.model import (
@@ -64,6 +69,7 @@ from backwalk.training import (
     split_rows,
 )
 
+FEW_LEVELS = 4  # noise levels at which denoising errors are measured where an estimate will do
 _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
 _MOST_FOR_MOMENTS = 100_000  # rows
 _MOST_IN_DOUBLE = 2**26  # numbers of encoded rows that are held in float64; training takes float32
@@ -71,28 +77,31 @@ _ROWS_ENCODED_AT_ONCE = 2**16
 _FEWEST_FOR_PATIENCE = 5  # held-out rows: the standard error of fewer tells little
 
 
+class Split(NamedTuple):
+    """The numbers of the held-out rows, (m,), and of those to train on, (n - m,), which `stream` drew."""
+
+    held_out: NDArray[np.intp]
+    trained: NDArray[np.intp]
+    stream: Stream
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
     """The columns and rows of a fit, the noise, the untrained network and its training.
 
-    `conditions` are the columns that may be given. `stream` has the fit's random numbers, and `split` those that drew
-    the `held_out` rows, by their numbers. `slowness` is the time of a training step here, relative to the reference
-    machine.
+    `conditions` are the columns that may be given, and `stream` has the fit's random numbers.
 
     `patterns` make columns of a table given or absent; without them rows are numbers alone. `covariance` is that of all
-    rows, in tables that of the numbers in up to 100,000 training rows, `usual_steps` the number of training steps
-    without a time limit, and `sound_steps` that below which a fit warns.
+    rows, in tables that of the numbers in up to 100,000 training rows.
     """
 
     settings: Settings
     chosen: ChosenColumns
     conditions: Conditions
     stream: Stream
-    split: Stream
-    slowness: float
 
+    split: Split
     rows: TrainingRows
-    held_out: NDArray[np.intp]
     patterns: Patterns | None
 
     schedule: NoiseSchedule
@@ -102,15 +111,17 @@ class Plan:
 
     architecture: Architecture
     denoiser: EnsembleDenoiser
-
     training: Training
-    usual_steps: int
-    sound_steps: int
 
     @property
     def codec(self) -> Codec:
         """The codec of the columns."""
         return self.chosen.codec
+
+    @property
+    def n_steps(self) -> int:
+        """The number of training steps, if nothing ends training before."""
+        return self.training.steps_for(len(self.rows.x_0))
 
     @property
     def gaps(self) -> tuple[int, ...]:
@@ -140,114 +151,6 @@ class Plan:
         return measure_denoising_error(of_numbers, rows, self.schedule, stream=stream, n_levels=n_levels)
 
 
-def plan_fit(
-    chosen: ChosenColumns,
-    z: NDArray[Any],
-    settings: Settings,
-    *,
-    stream: Stream,
-    split: Stream | None = None,
-    previous_model: DiffusionModel | None = None,
-    slowness: float = 1.0,
-    row_weights: NDArray[np.float64] | None = None,
-) -> Plan:
-    """Plan a fit to encoded rows, (n, k); the rows drawn by `split`, or by `stream`, are held out for validation.
-
-    The network starts from the weights of `previous_model`, if given. With a time limit, network and training follow
-    from `slowness`, see `Plan`. `row_weights` are (n,).
-
-    Raises InvalidInput before any long work.
-    """
-    n, k = z.shape
-    codec, values, split = chosen.codec, chosen.table.values, split or stream
-    has_patterns = bool(codec.blocks) or any(codec.columns[j].width for j in _columns_with_gaps(chosen))
-    has_rules = codec.rules is not None and len(codec.rules.equations) > 0
-    has_patterns = has_patterns or len(codec.dates) > 0 or has_rules
-    conditions = settings.conditions_for(has_patterns=has_patterns, schema=chosen.table.schema)
-    data = _embedded(chosen, conditions) if settings.embedding is not None else None
-    made, of_made = (codec, slice(None)) if data is None else (data.codec, data.kept.numpy())  # by the network
-    given_of_made = conditions if data is None else ((),)  # an embedding takes all that is given
-    is_table = bool(codec.blocks) or bool(np.isnan(z).any()) or conditions is not None or has_rules
-    device = torch.device(choose_device(settings.device))
-    held_out, trained = split_rows(n, _n_held_out(n, k, settings), stream=split)
-    has_held_out, redraw = len(held_out) > 0, codec.redraw(values)
-    rows = TrainingRows(
-        x_0=torch.from_numpy(z[trained]).float().to(device),
-        x_validation=torch.from_numpy(z[held_out]).float().to(device) if has_held_out else None,
-        weight=None if row_weights is None else torch.from_numpy(row_weights[trained]).float().to(device),
-        validation_weight=_of_mean_one(row_weights[held_out]) if row_weights is not None and has_held_out else None,
-        redraw=None if redraw is None else redraw.take(trained),
-    )
-
-    from_noise = z[:, codec.drawn_numbers] if is_table else z  # the coordinates that the chain makes from noise
-    from_noise = from_noise.astype(np.float64, copy=False)
-    floor = finest_scale(complete_cases(from_noise), stream=stream.child("floor"))
-    if is_table:
-        start, mean, covariance = _fit_start(z[:, of_made], trained, made, row_weights, stream.child("start"))
-    else:
-        mean, covariance = moments(torch.from_numpy(z))
-    schedule = settings.schedule or default_schedule(mean, covariance, floor, settings.n_steps)
-    if not settings.scale:
-        _refuse_narrow(z, float(schedule.noise_level[1]))
-        refuse_lost_noise(torch.from_numpy(z).float(), schedule)
-        if settings.schedule is None:
-            _refuse_wide(z)
-
-    has_patience = len(held_out) >= _FEWEST_FOR_PATIENCE
-    rules = table_rules(made, len(trained), given_of_made if has_patience else None) if is_table else fit_rules(k)
-    if data is not None:
-        rules = embedding_rules(rules, len(trained))
-    if not has_patience:
-        rules = replace(rules, patience=None, patient_steps=0)
-    shares = default_shares(made, given_of_made, len(trained))
-    max_steps, max_time = settings.max_steps, settings.max_time
-    architecture = settings.denoiser or (None if previous_model is None else previous_model.architecture)
-    d = made.n_encoded
-    if architecture is None:
-        architecture = default_architecture(len(trained), d, max_time, max_steps, slowness=slowness, rules=rules)
-    training = settings.training or default_training(
-        len(trained), d, max_steps, max_time, architecture, device, slowness=slowness, rules=rules
-    )
-    check_length(training, len(trained))
-    only_time_ends_it = max_time is not None and max_steps is None and settings.training is None
-    tied = _tied_numbers(chosen, previous_model) if data is None else ()
-    if previous_model is not None and is_table:
-        start = (*start[:2], _partners_of(previous_model))
-    denoiser = build_denoiser(
-        architecture,
-        k,
-        schedule=schedule,
-        floor=floor,
-        stream=stream.child("weights"),
-        layout=TableLayout(made, *start, tied=tied) if is_table else None,
-        embedding=settings.embedding,
-        data=data,
-    )
-    if previous_model is not None:
-        _start_from(denoiser, previous_model)
-
-    return Plan(
-        settings=settings,
-        chosen=chosen,
-        conditions=conditions,
-        stream=stream,
-        split=split,
-        slowness=slowness,
-        rows=rows,
-        held_out=held_out,
-        patterns=Patterns.of(codec, shares, conditions, always_given=data is not None) if is_table else None,
-        schedule=schedule,
-        noise_levels=_noise_levels(training, schedule, floor),
-        covariance=covariance,
-        prior_mismatch=prior_mismatch(mean, covariance, schedule),
-        architecture=architecture,
-        denoiser=denoiser.to(device),
-        training=training,
-        usual_steps=usual_steps(len(trained), d, rules) if only_time_ends_it else training.steps_for(len(trained)),
-        sound_steps=rules.sound_steps,
-    )
-
-
 def encode_rows(codec: Codec, values: NDArray[np.float64], *, stream: Stream) -> NDArray[Any]:
     """Return the encoded rows of a table, (n, k), in float64, or in float32 where they would take more than 512 MiB."""
     n, k = len(values), codec.n_encoded
@@ -260,7 +163,9 @@ def encode_rows(codec: Codec, values: NDArray[np.float64], *, stream: Stream) ->
     return z
 
 
-def _n_held_out(n: int, k: int, settings: Settings) -> int:
+def split_encoded(z: NDArray[Any], settings: Settings, stream: Stream) -> Split:
+    """Return the split of encoded rows, (n, k), into held-out rows and those to train on."""
+    n, k = z.shape
     fraction = settings.validation_fraction
     fraction = default_validation_fraction(n, k) if fraction is None else fraction
     n_held_out = round(fraction * n)
@@ -269,22 +174,153 @@ def _n_held_out(n: int, k: int, settings: Settings) -> int:
             f"validation_fraction should hold out at least one of {n} rows, but {fraction:g} holds out none: give "
             "more, or 0."
         )
-    return n_held_out
+    return Split(*split_rows(n, n_held_out, stream=stream), stream)
 
 
-def _fit_start(
-    z: NDArray[Any], trained: NDArray[np.intp], codec: Codec, weights: NDArray[np.float64] | None, stream: Stream
-) -> tuple[tuple[JointGaussian, NDArray[np.float64], list[Partner]], Tensor, Tensor]:
-    """Return from what a table's network starts, and the mean and the covariance of the numbers.
+def plan_fit(
+    chosen: ChosenColumns,
+    z: NDArray[Any],
+    split: Split,
+    settings: Settings,
+    *,
+    stream: Stream,
+    previous_model: DiffusionModel | None = None,
+    row_weights: NDArray[np.float64] | None = None,
+) -> Plan:
+    """Plan a fit to encoded rows, (n, k), of weights `row_weights`, (n,).
 
-    The start is the Gaussian, the factors of its discriminants of levels, and the partners of blocks of levels.
+    The network starts from the weights of `previous_model`, if given. Raises InvalidInput before any long work.
     """
-    some = trained[:_MOST_FOR_MOMENTS]  # the order of `trained` is random
-    rows, weights = z[some].astype(np.float64, copy=False), None if weights is None else weights[some]
-    of_all, numbers = moments_with_gaps(rows, weights=weights, stream=stream), codec.drawn_numbers
-    of_levels = choose_levels_start(codec, rows, of_all, weights=weights, stream=stream.child("factors"))
-    start, mean = (JointGaussian.of_moments(of_all), *of_levels), torch.from_numpy(of_all.mean[numbers])
-    return start, mean, torch.from_numpy(of_all.covariance[np.ix_(numbers, numbers)])
+    codec, n, k = chosen.codec, len(split.trained), z.shape[1]
+    has_rules = codec.rules is not None and len(codec.rules.equations) > 0
+    has_gaps = any(codec.columns[j].width for j in _columns_with_gaps(chosen))
+    has_patterns = bool(codec.blocks) or has_gaps or len(codec.dates) > 0 or has_rules
+    conditions = settings.conditions_for(has_patterns=has_patterns, schema=chosen.table.schema)
+    data = _embedded(chosen, conditions) if settings.embedding is not None else None
+    # An embedding takes all that is given, and the network makes the parameters alone.
+    made, conditions_of_made = (codec, conditions) if data is None else (data.codec, ((),))
+    is_table = bool(codec.blocks) or bool(np.isnan(z).any()) or conditions is not None or has_rules
+    device = torch.device(choose_device(settings.device))
+    rows = _training_rows(chosen, z, split, row_weights, device)
+
+    # Noise levels, from the finest scale and the moments of the coordinates that the chain makes from noise.
+    from_noise = (z[:, codec.drawn_numbers] if is_table else z).astype(np.float64, copy=False)
+    floor = finest_scale(complete_cases(from_noise), stream=stream.child("floor"))
+    if previous_model is not None:  # its weights are for its own floor
+        floor = getattr(previous_model.denoiser, "floor", floor)
+    layout = None
+    if is_table:
+        some = split.trained[:_MOST_FOR_MOMENTS]  # in random order
+        of_made = z[some].astype(np.float64, copy=False)[:, slice(None) if data is None else data.kept.numpy()]
+        weights = None if row_weights is None else row_weights[some]
+        of_rows = moments_with_gaps(of_made, weights=weights, stream=stream.child("start"))
+        tied = tied_numbers(codec, chosen.table.values) if data is None else ()
+        if previous_model is None:
+            layout = _start(made, of_made, of_rows, weights, tied, stream.child("start", "factors"))
+        else:
+            layout = _blank(made, previous_model)
+        numbers = made.drawn_numbers
+        mean = torch.from_numpy(of_rows.mean[numbers])
+        covariance = torch.from_numpy(of_rows.covariance[np.ix_(numbers, numbers)])
+    else:
+        mean, covariance = moments(torch.from_numpy(z))
+    schedule = settings.schedule or default_schedule(mean, covariance, floor, settings.n_steps)
+    if not settings.scale:
+        _refuse_unscaled(z, schedule, settings)
+
+    # The defaults of network and training.
+    has_patience = len(split.held_out) >= _FEWEST_FOR_PATIENCE
+    rules = table_rules(made, n, conditions_of_made if has_patience else None) if is_table else fit_rules(k)
+    if data is not None:
+        rules = embedding_rules(rules, n)
+    if not has_patience:
+        rules = replace(rules, patience=None, patient_steps=0)
+    architecture = settings.denoiser or (None if previous_model is None else previous_model.architecture)
+    architecture = architecture or default_architecture(n, made.n_encoded, rules)
+    training = settings.training or default_training(n, made.n_encoded, settings.max_steps, architecture, device, rules)
+    check_length(training, n)
+    shares = default_shares(made, conditions_of_made)
+    patterns = Patterns.of(codec, shares, conditions, always_given=data is not None) if is_table else None
+
+    denoiser = build_denoiser(
+        architecture,
+        k,
+        schedule=schedule,
+        floor=floor,
+        stream=stream.child("weights"),
+        layout=layout,
+        embedding=settings.embedding,
+        data=data,
+    )
+    if previous_model is not None:
+        _start_from(denoiser, previous_model)
+    return Plan(
+        settings=settings,
+        chosen=chosen,
+        conditions=conditions,
+        stream=stream,
+        split=split,
+        rows=rows,
+        patterns=patterns,
+        schedule=schedule,
+        noise_levels=_noise_levels(training, schedule, floor),
+        covariance=covariance,
+        prior_mismatch=prior_mismatch(mean, covariance, schedule),
+        architecture=architecture,
+        denoiser=denoiser.to(device),
+        training=training,
+    )
+
+
+def _training_rows(
+    chosen: ChosenColumns,
+    z: NDArray[Any],
+    split: Split,
+    weights: NDArray[np.float64] | None,
+    device: torch.device,
+) -> TrainingRows:
+    held_out, trained = split.held_out, split.trained
+    has_held_out, redraw = len(held_out) > 0, chosen.codec.redraw(chosen.table.values)
+    of_held_out = None if weights is None or not has_held_out else weights[held_out] / weights[held_out].mean()
+    return TrainingRows(
+        x_0=torch.from_numpy(z[trained]).float().to(device),
+        x_validation=torch.from_numpy(z[held_out]).float().to(device) if has_held_out else None,
+        weight=None if weights is None else torch.from_numpy(weights[trained]).float().to(device),
+        validation_weight=None if of_held_out is None else torch.from_numpy(of_held_out),
+        redraw=None if redraw is None else redraw.take(trained),
+    )
+
+
+def _start(
+    codec: Codec,
+    z: NDArray[np.float64],
+    of_rows: Moments,
+    weights: NDArray[np.float64] | None,
+    tied: tuple[int, ...],
+    stream: Stream,
+) -> TableLayout:
+    """Return the layout of a table's network, with what it starts from: the Gaussian and the levels' discriminants."""
+    factors, partners = choose_levels_start(codec, z, of_rows, weights=weights, stream=stream)
+    return TableLayout(codec, JointGaussian.of_moments(of_rows), factors, partners, tied=tied)
+
+
+def _blank(codec: Codec, previous_model: DiffusionModel) -> TableLayout:
+    """Return a layout into which that of the previous model is loaded."""
+    denoiser = previous_model.denoiser
+    if not isinstance(denoiser, TableDenoiser):
+        return TableLayout(codec)
+    return TableLayout(codec, partners=denoiser.layout.blank_partners(), tied=denoiser.layout.tied)
+
+
+def _start_from(denoiser: EnsembleDenoiser, previous_model: DiffusionModel) -> None:
+    try:
+        assert isinstance(previous_model.denoiser, EnsembleDenoiser)  # of a fit
+        denoiser.load_state_dict(previous_model.denoiser.state_dict())
+    except RuntimeError as error:
+        raise InvalidInput(
+            "warm_start needs the same network and columns as the previous fit, but the sizes differ: give the same "
+            "denoiser and columns, or set warm_start=False."
+        ) from error
 
 
 def _embedded(chosen: ChosenColumns, conditions: Conditions) -> DataColumns:
@@ -303,22 +339,17 @@ def _embedded(chosen: ChosenColumns, conditions: Conditions) -> DataColumns:
     return DataColumns.of(codec, columns)
 
 
-def _of_mean_one(weights: NDArray[np.float64]) -> Tensor:
-    return torch.from_numpy(weights / weights.mean())
-
-
-def _refuse_narrow(z: NDArray[np.float64], level: float) -> None:
-    spread = np.nanstd(z, axis=0)
+def _refuse_unscaled(z: NDArray[np.float64], schedule: NoiseSchedule, settings: Settings) -> None:
+    """Raise InvalidInput where columns that are not scaled do not fit the noise."""
+    spread, level = np.nanstd(z, axis=0), float(schedule.noise_level[1])
     if spread.min() < level:
         raise InvalidInput(
             f"Columns should have a larger standard deviation than the noise of the chain's first step, {level:.2g}, "
             f"but the smallest is {spread.min():.2g}: set scale=True (leave --ddpm out), or give larger numbers."
         )
-
-
-def _refuse_wide(z: NDArray[np.float64]) -> None:
+    refuse_lost_noise(torch.from_numpy(z).float(), schedule)
     size, most = float(np.sqrt(np.nanmean(np.square(z), axis=0).max())), GREATEST_LEVEL / LAST_LEVEL
-    if size > most:
+    if settings.schedule is None and size > most:
         raise InvalidInput(
             f"Columns that are not scaled should have a root mean square of at most {most:g}, but the largest is "
             f"{size:.3g}: set scale=True, or give smaller numbers."
@@ -336,28 +367,3 @@ def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> 
 
 def _columns_with_gaps(chosen: ChosenColumns) -> list[int]:
     return [j for j, n_gaps in enumerate(chosen.gaps) if n_gaps]
-
-
-def _tied_numbers(chosen: ChosenColumns, previous_model: DiffusionModel | None) -> tuple[int, ...]:
-    """Return the coordinates of tied numbers: those that the previous model's weights read, or those of the table."""
-    if previous_model is None:
-        return tied_numbers(chosen.codec, chosen.table.values)
-    denoiser = previous_model.denoiser
-    return denoiser.layout.tied if isinstance(denoiser, TableDenoiser) else ()
-
-
-def _partners_of(previous_model: DiffusionModel) -> list[Partner]:
-    """Return the partners of blocks that the previous model has, whose numbers are then loaded."""
-    denoiser = previous_model.denoiser
-    return denoiser.layout.blank_partners() if isinstance(denoiser, TableDenoiser) else []
-
-
-def _start_from(denoiser: EnsembleDenoiser, previous_model: DiffusionModel) -> None:
-    try:
-        assert isinstance(previous_model.denoiser, EnsembleDenoiser)  # of a fit
-        denoiser.load_state_dict(previous_model.denoiser.state_dict())
-    except RuntimeError as error:
-        raise InvalidInput(
-            "warm_start needs the same network and columns as the previous fit, but the sizes differ: give the same "
-            "denoiser and columns, or set warm_start=False."
-        ) from error

@@ -1,4 +1,4 @@
-"""The parameters of a `Diffusion` and of its checkpoints, checked before anything is computed.
+"""The parameters of a `Diffusion`, checked before anything is computed.
 
 `Settings` declares each parameter with its rule: in words, as a test, and the remedy for other values. pydantic applies
 the rules in the order of the fields.
@@ -7,8 +7,6 @@ the rules in the order of the fields.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
@@ -36,10 +34,8 @@ from backwalk.limits import (
 )
 from backwalk.model import Conditions, check_reverse_variance, column_numbers
 from backwalk.sampling import Sampler
-from backwalk.streams import RandomState, Stream, as_stream
 from backwalk.table import Combinations, Computed, Order, Rule, Schema, Total, parse_rule
 from backwalk.training import Training
-from backwalk.training.checkpoint import checkpoint_facts, refuse_begun, refuse_foreign
 
 _Checked = TypeVar("_Checked", bound=BaseModel)
 
@@ -252,16 +248,6 @@ def always_given(conditions: Conditions) -> frozenset[int]:
     return frozenset(conditions[0]).intersection(*conditions)
 
 
-@dataclass(frozen=True)
-class CheckpointOptions:
-    """The file for the state of a fit, the seconds between writes, and whether the fit continues from it."""
-
-    path: Path
-    resume: bool
-    every: float
-    overwrite: bool
-
-
 def check_settings(parameters: Mapping[str, Any]) -> Settings:
     """Return the parameters of a `Diffusion` as settings. Raises InvalidInput for the first that cannot be used."""
     return _check(Settings, parameters)
@@ -324,43 +310,6 @@ def check_length(training: Training, n: int) -> None:
             f"training should take at most {HISTORY_LENGTH} epochs, as the loss of each is recorded, but would take "
             f"{epochs}: lower n_epochs or max_steps."
         )
-
-
-def check_checkpoint_options(
-    checkpoint: str | Path | None, resume: bool, every: float, overwrite: bool = False
-) -> CheckpointOptions | None:
-    """Return the options of a fit's checkpoint, or None without one. Raises InvalidInput or CheckpointError."""
-    if not (is_number(every) and every >= 0):
-        raise InvalidInput(f"checkpoint_every should be a number of seconds >= 0, but got {every!r}: 30 is usual.")
-    if checkpoint is None:
-        if resume:
-            raise InvalidInput(
-                "checkpoint should name the file to resume from, but got None: give it, or resume=False."
-            )
-        return None
-    if not isinstance(checkpoint, (str, Path)):
-        raise InvalidInput(
-            f"checkpoint should be a file's name or None, but got {checkpoint!r}: give a path, such as 'a.checkpoint'."
-        )
-    if resume and overwrite:
-        raise InvalidInput("resume and overwrite should not both be True: give one of them.")
-    path = Path(checkpoint)
-    if not path.name or path.is_dir():
-        raise InvalidInput(
-            f"checkpoint should be a file's name, but {str(checkpoint)!r} is a folder: name a file in it."
-        )
-    refuse_foreign(path)
-    if not (resume or overwrite):
-        refuse_begun(path)  # checked again, under a lock, when training begins
-    return CheckpointOptions(path, bool(resume), float(every), bool(overwrite))
-
-
-def start_stream(state: RandomState, checkpoint: CheckpointOptions | None) -> Stream:
-    """Return the stream of a fit; where the state is not an integer, a resumed fit keeps the seed of its checkpoint."""
-    is_random = state is None or isinstance(state, (np.random.Generator, np.random.RandomState))
-    if is_random and checkpoint is not None and checkpoint.resume and checkpoint.path.exists():
-        return Stream(checkpoint_facts(checkpoint.path).seed)
-    return as_stream(state)
 
 
 def choose_device(device: str) -> str:

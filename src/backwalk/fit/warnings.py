@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.errors import DegenerateRowsWarning, DoubtfulCellsWarning, PriorMismatchWarning, RepeatedValueWarning
+from backwalk.fit.defaults import FEWEST_ROWS
 from backwalk.fit.plan import Plan
 from backwalk.formatting import listed
 from backwalk.model import mismatch_warning
 from backwalk.table import Codec, Table, find_doubts, repeated_values
 
-FEWEST_ROWS = 20  # with fewer, none are held out
 _MOST_COUNTED = 10**6  # rows in the search for identical ones
 _MOST_NAMED = 1000  # columns of a covariance whose eigenvectors are computed
 _LEAST_PART = 0.1  # of a column in a direction without spread, for it to be named

@@ -1,7 +1,6 @@
 """Training, the only code that changes weights: `Trainer` runs the loop that a `Training` record describes."""
 
 from backwalk.training.batches import TrainingRows
-from backwalk.training.checkpoint import checkpointed
 from backwalk.training.config import Training
 from backwalk.training.loop import Trainer
 from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels, OneLevel
@@ -21,6 +20,5 @@ __all__ = [
     "Trainer",
     "Training",
     "TrainingRows",
-    "checkpointed",
     "split_rows",
 ]

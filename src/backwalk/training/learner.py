@@ -108,18 +108,6 @@ class Learner:
         whole = list(sums[0]) if len(sums) == 1 else self._denoiser.gradients_of_all(sums)
         return torch.stack(losses).sum(), whole
 
-    def tensors(self) -> dict[str, Tensor]:
-        """Return all tensors that a step changes, by name; not copies."""
-        lists = {
-            "weights": self.parameters,
-            "average": self.averages if self._training.ema_width else [],
-            "momentum": self._muon.momentum,
-            "adam.mean": self._mean,
-            "adam.mean_square": self._mean_square,
-            "adam.step": self._n_steps,
-        }
-        return {f"{name}.{i}": tensor for name, tensors in lists.items() for i, tensor in enumerate(tensors)}
-
     def _step_adam(self, gradients: list[Tensor], rate_factor: float) -> None:
         # The fused operation ignores strides, so that a transposed gradient would move the wrong weights.
         gradients, weights = [g.contiguous() for g in gradients], _at(self.parameters, self._by_adam)

@@ -10,8 +10,7 @@ validation loss, in nats per row, is the bound's diffusion part on held-out rows
 denoiser trained for conditions has its training loss on them instead. Noise and levels are the same each time, so that
 two values differ by the weights alone. The run ends with the weights that these values choose.
 
-What a step draws is a function of the seed and the step's number. There is no other random state, so a run resumed from
-its `state` continues bit for bit.
+What a step draws is a function of the seed and the step's number. There is no other random state.
 """
 
 from __future__ import annotations
@@ -19,9 +18,8 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,8 +45,8 @@ class Trainer:
     - `rows`: those to train on, and held-out ones; without the latter the last (averaged) weights are kept.
     - `noise_levels`: the distribution of noise levels, and the weight of each in the loss.
     - `patterns`: make columns given or absent, for a denoiser of tables.
-    - `max_time`: the limit of the whole fit, in seconds. Training takes max_time - time_outside_training, but at least
-      half of `max_time`. The learning rates then follow the time, and two runs are no longer bit-equal.
+    - `max_seconds`: the time after which training stops. The learning rates follow the share of the steps or of the
+      time, whichever is larger, so that two runs that it stops are not bit-equal.
     - `is_untrained`: whether the denoiser is new; then its weights before the first step are a candidate too.
     """
 
@@ -61,22 +59,18 @@ class Trainer:
         *,
         stream: Stream,
         patterns: Patterns | None = None,
-        max_time: float | None = None,
-        time_outside_training: float = 0.0,
+        max_seconds: float = math.inf,
         is_untrained: bool = True,
     ) -> None:
         self.denoiser, self.rows, self.noise_levels, self.training = denoiser, rows, noise_levels, training
         self.stream, self.patterns = stream, patterns
-        self.max_steps, self.max_time = training.steps_for(len(rows.x_0)), max_time
+        self.max_steps = training.steps_for(len(rows.x_0))
         self.step, self.seconds = 0, 0.0
-        self.seconds_before = 0.0  # of training before this run was resumed
         self.diverged = self.stopped = False
-        # A checkpoint belongs to a run from these weights.
-        self.initial_weights = [parameter.detach().clone() for parameter in denoiser.parameters()]
         self._is_untrained = is_untrained
         self.batches = Batches(rows, noise_levels, training, denoiser.n_members, stream, patterns)
         self._learner = Learner(denoiser, training)
-        self._pace = Pace(self.max_steps, max_time, time_outside_training)
+        self._pace = Pace(self.max_steps, max_seconds)
         self._validation: Validation | None = None
         if rows.x_validation is not None:
             self._validation = Validation(denoiser, rows.x_validation, stream, patterns, rows.validation_weight)
@@ -87,7 +81,7 @@ class Trainer:
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step, and put the chosen weights into the denoiser.
 
-        A stopped or restored run continues. Raises TrainingDiverged when a recorded loss, a validation loss or a weight
+        A stopped run continues. Raises TrainingDiverged when a recorded loss, a validation loss or a weight
         is not finite.
         """
         began = time.monotonic() - self.seconds
@@ -95,16 +89,16 @@ class Trainer:
             self._validate()  # the weights before the first step
             self.seconds = time.monotonic() - began
         while not self.done or not self.step:  # at least one step, even where the first validation took all the time
-            progress = self._progress()
-            is_recorded = self._loss_is_due(progress)
-            loss = self.take_step(self.training.rate_at(self.step, progress))
+            share = self._share()
+            is_recorded = self._loss_is_due(share)
+            loss = self.take_step(self.training.rate_at(self.step, share))
             self.step += 1
             self.seconds = time.monotonic() - began
             if is_recorded:
                 self._record(float(loss))
-            is_due = self.done or self._pace.validation_is_due(self.step, self.seconds, progress)
+            is_due = self.done or self._pace.validation_is_due(self.step, self.seconds, share)
             validation_loss = self._validate() if is_due else None
-            share = 1.0 if self.done else min(self._progress(), 1.0)
+            share = 1.0 if self.done else self._share()
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation_loss, self.seconds, share)
         self._finish()
 
@@ -124,10 +118,8 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether training is over: all steps are taken, only the time to validate the last weights is left, or the
-        network overfits (`Training.patience`).
-        """
-        return self.diverged or self.overfits or self._pace.is_over(self.step, self.seconds)
+        """Whether training is over: all steps are taken, the time is up, or the network overfits."""
+        return self.diverged or self.overfits or self._share() >= 1.0
 
     @property
     def overfits(self) -> bool:
@@ -177,46 +169,14 @@ class Trainer:
             seconds=self.seconds,
         )
 
-    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return everything that steps change: tensors by name, which are not copies, and a record of JSON values."""
-        steps_and_losses = {"losses": self._losses, "validations": self._validation_losses}
-        losses = {
-            name: torch.tensor(pairs, dtype=torch.float64).reshape(-1, 2) for name, pairs in steps_and_losses.items()
-        }
-        record = {
-            "step": self.step,
-            "seconds": self.seconds,
-            "diverged": self.diverged,
-            "choice": self._choice.record(),
-        }
-        return {**self._learner.tensors(), **self._choice.tensors(), **losses}, record
-
-    def restore(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any]) -> None:
-        """Set the run to the `state` of a run on the same rows with the same settings.
-
-        Raises KeyError, TypeError or ValueError for an invalid state.
-        """
-        for name, tensor in self._learner.tensors().items():
-            if tensors[name].shape != tensor.shape or tensors[name].dtype != tensor.dtype:
-                raise ValueError(f"{name} should be {tensor.dtype} of shape {tuple(tensor.shape)}")
-            tensor.copy_(tensors[name])
-        if not 0 < int(record["step"]) <= self.max_steps:
-            raise ValueError(f"the step should lie in 1..{self.max_steps}, but is {record['step']!r}")
-        self._choice = Choice.restored(tensors, record["choice"], like=self._learner.parameters)
-        self._losses, self._validation_losses = (
-            [(int(step), loss) for step, loss in tensors[name].tolist()] for name in ("losses", "validations")
-        )
-        self.step, self.diverged = int(record["step"]), bool(record["diverged"])
-        self.seconds = self.seconds_before = float(record["seconds"])
-
-    def _loss_is_due(self, progress: float) -> bool:
+    def _loss_is_due(self, share: float) -> bool:
         """Whether a step's loss is recorded: the first of each epoch at the chain's levels, else `N_RECORDS` per run.
 
-        `progress` is the share of the run that was done before the step.
+        `share` is that of the run before the step.
         """
         if self.training.levels == "chain":
             return self.step % self.training.steps_an_epoch(len(self.rows.x_0)) == 0
-        return len(self._losses) <= progress * N_RECORDS
+        return len(self._losses) <= share * N_RECORDS
 
     def _record(self, loss: float) -> None:
         if not math.isfinite(loss):
@@ -269,8 +229,8 @@ class Trainer:
         """Return a block in which torch runs on one thread, with a `map` over all threads; on a GPU nothing changes."""
         return single_threads(self.rows.x_0.device.type == "cpu")
 
-    def _progress(self) -> float:
-        return self._pace.progress(self.step, self.seconds)
+    def _share(self) -> float:
+        return self._pace.share(self.step, self.seconds)
 
     def _divergence(self, what: str, value: str) -> TrainingDiverged:
         return TrainingDiverged(

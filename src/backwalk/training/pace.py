@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 
 N_VALIDATIONS = 20  # of trained weights in a run
-_LARGEST_SHARE_OF_VALIDATIONS = 0.05  # of the training time, with `max_time`
+_LARGEST_SHARE_OF_VALIDATIONS = 0.05  # of the time for training, where it is limited
 
 
 @dataclass(frozen=True)
@@ -82,33 +82,22 @@ class History:
 
 
 class Pace:
-    """The limits of a run: `max_steps`, and with `max_time` the seconds that are left for training, half at least."""
+    """The limits of a run: `max_steps` and the `max_seconds` of training."""
 
-    def __init__(self, max_steps: int, max_time: float | None, time_outside_training: float = 0.0) -> None:
-        self._max_steps, self._is_timed = max_steps, max_time is not None
-        self._training_time = math.inf if max_time is None else max(max_time - time_outside_training, 0.5 * max_time)
-        self._validation_seconds = self._shortest_validation = 0.0
+    def __init__(self, max_steps: int, max_seconds: float = math.inf) -> None:
+        self._max_steps, self._max_seconds, self._validation_seconds = max_steps, max_seconds, 0.0
 
-    @property
-    def _time_for_steps(self) -> float:
-        """The seconds for all steps and validations except the last validation; infinite without `max_time`."""
-        return self._training_time - self._shortest_validation
-
-    def progress(self, step: int, seconds: float) -> float:
+    def share(self, step: int, seconds: float) -> float:
         """Return the share of the steps or of the time that is done, whichever is larger."""
-        by_steps = step / self._max_steps
-        return max(by_steps, seconds / self._time_for_steps) if self._time_for_steps > 0.0 else 1.0
+        return max(step / self._max_steps, seconds / self._max_seconds)
 
-    def is_over(self, step: int, seconds: float) -> bool:
-        """Whether all steps are taken, or only the time for the last validation is left."""
-        return step >= self._max_steps or seconds >= self._time_for_steps
-
-    def validation_is_due(self, step: int, seconds: float, progress_before: float) -> bool:
+    def validation_is_due(self, step: int, seconds: float, share_before: float) -> bool:
         """Whether a validation is due after a step: `N_VALIDATIONS` per run, but a small share of a limited time."""
-        too_long = self._is_timed and self._validation_seconds > _LARGEST_SHARE_OF_VALIDATIONS * seconds
-        return not too_long and int(self.progress(step, seconds) * N_VALIDATIONS) > int(progress_before * N_VALIDATIONS)
+        share = self.share(step, seconds)
+        if self._validation_seconds > _LARGEST_SHARE_OF_VALIDATIONS * share * self._max_seconds:
+            return False
+        return int(share * N_VALIDATIONS) > int(share_before * N_VALIDATIONS)
 
     def validated(self, took: float) -> None:
         """Note the seconds of a validation."""
-        self._shortest_validation = min(took, self._shortest_validation or took)
         self._validation_seconds += took

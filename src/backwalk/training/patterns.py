@@ -12,9 +12,6 @@ of a batch has one of five patterns:
   absent; the rest are noisy.
 - regression: each part is given with a probability that is itself uniform, and the others are absent.
 
-Where only some sets of columns may be given, the given numbers are blurred in a share of the "mixed" rows: they have
-noise too, of a level below the row's. A network that learns p(theta | x) for blurred x as well overfits few x later.
-
 In "mixed" and "regression" sixteen rows in a row have the same parts given.
 
 Dates (`Codec.dates`) are drawn before all other parts: in "numbers" and "chain" they are given, and in a third of the
@@ -25,8 +22,8 @@ rows of three all columns that rules compute are absent, as if the table had onl
 these others are absent, so that what rules compute is seen as well.
 
 A number with atoms is given only where its level is, and otherwise shares the level's state. A missing cell is absent
-in all patterns, and has no loss. "mixed" and "regression" serve conditions on any columns;
-without conditions only the first three occur.
+in all patterns, and has no loss. "mixed" and "regression" serve conditions on any columns; without conditions only the
+first three occur.
 
 Columns of more than `WIDE` levels are absent where they would be noisy, as rows are drawn level by level. The loss of
 such a column is computed in every s-th row, with s times the weight, so that a batch has at most 2^20 probabilities of
@@ -49,11 +46,10 @@ from backwalk.denoiser import WIDE
 from backwalk.streams import Stream
 from backwalk.table import Codec, RuleSystem
 
-NOISY, GIVEN, ABSENT, BLURRED = 0, 1, 2, 3
+NOISY, GIVEN, ABSENT = 0, 1, 2
 _MOST_PROBABILITIES = 2**20
 _TOGETHER = 16  # rows in which the same parts are given: their start from the Gaussian is computed once
 _DATES_ALONE = 1.0 / 3.0  # of the "joint" rows
-_LEAST_BLUR, _MOST_BLUR = -4.0, -0.7  # ln s of blurred numbers: .02 to .5 standard deviations
 _GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
@@ -66,8 +62,6 @@ class Shares:
     chain: float
     mixed: float = 0.0
     regression: float = 0.0
-    blurred: float = 0.0
-    """The share of the "mixed" rows in which given numbers are blurred, if sets of columns are given."""
 
     @property
     def in_order(self) -> tuple[float, ...]:
@@ -124,7 +118,6 @@ class Patterns:
         if given is not None and given != "any":
             sets = tuple(tuple(int(i) for j in columns for i in np.unique(part[codec.slices[j]])) for columns in given)
         wide = tuple((int(part[b.coordinates.start]), b.n_levels) for b in codec.blocks if b.n_levels > WIDE)
-        dates = tuple(part[codec.dates].tolist())
         of_parts = tuple(part.tolist()), tuple(is_code.tolist()), tuple(level.tolist())
         parts_of_cells = tuple(
             (int(part[s.start]), int(part[s.stop - 1])) if s.stop > s.start else (-1, -1) for s in codec.slices
@@ -134,14 +127,14 @@ class Patterns:
             shares,
             given=sets,
             wide=wide,
-            dates=dates,
+            dates=tuple(part[codec.dates].tolist()),
             rules=codec.rules,
             always_given=always_given,
             parts_of_cells=parts_of_cells,
         )
 
     def draw(self, rows: int, *, stream: Stream) -> Tensor:
-        """Return the state of each part, NOISY, GIVEN, ABSENT or BLURRED, in the rows of a batch: (rows, J), int8."""
+        """Return the state of each part, NOISY, GIVEN or ABSENT, in the rows of a batch: (rows, J), int8."""
         levels, n_parts, of_level = self._has_levels, len(self._first), list(self.level)
         n_ruled = len(self._ruled_parts)
         v = stream.uniform(0, rows, 4 + 2 * n_parts + n_ruled).numpy()
@@ -173,8 +166,7 @@ class Patterns:
             dates = np.isin(np.arange(n_parts), self.dates)
             states[np.ix_((kind == 1) | (kind == 2), dates)] = GIVEN
             states[np.ix_((kind == 0) & (v[:, 1] < _DATES_ALONE), ~dates)] = ABSENT
-        of_given = np.where(self._is_blurrable & (v[:, 1] < self.shares.blurred)[:, None], BLURRED, GIVEN)
-        of_mixed = np.where(is_given, of_given, np.where(is_absent, ABSENT, NOISY))
+        of_mixed = np.where(is_given, GIVEN, np.where(is_absent, ABSENT, NOISY))
         states = np.where((kind == 3)[:, None], of_mixed, states)
         states = np.where((kind == 4)[:, None], np.where(is_given, GIVEN, ABSENT), states)
         for place, _ in self.wide:
@@ -225,16 +217,12 @@ class Patterns:
             states, determined = self._obeying_rules(states)
         states = states[..., torch.tensor(self.part, device=device)]
         levels = log_snr.unsqueeze(-1).expand(states.shape).masked_fill(states == GIVEN, math.inf)
-        if self._is_blurrable.any():
-            levels = torch.where(states == BLURRED, self._log_snr_of_blurred(log_snr).unsqueeze(-1), levels)
         levels = levels.masked_fill(states == ABSENT, -math.inf)
         of_numbers = (
             weight.unsqueeze(-1).expand(states.shape).masked_fill(states == ABSENT, 1.0)
         )  # the v-loss's at SNR 0
         is_code = torch.tensor(self.is_code, device=device)
-        weights = of_numbers.masked_fill(is_code, self.level_weight).masked_fill(
-            (states == GIVEN) | (states == BLURRED) | ~seen, 0.0
-        )
+        weights = of_numbers.masked_fill(is_code, self.level_weight).masked_fill((states == GIVEN) | ~seen, 0.0)
         if determined is not None:
             weights = weights.masked_fill(determined[..., torch.tensor(self.part, device=device)], 0.0)
         for place, n_levels in self.wide:
@@ -244,12 +232,6 @@ class Patterns:
             counted = torch.arange(weights.shape[-2], device=device) % every == 0
             weights = weights.masked_fill(of_column & ~counted[:, None], 0.0)
         return levels, weights
-
-    def _log_snr_of_blurred(self, log_snr: Tensor) -> Tensor:
-        """Return the log-SNR of given numbers that have noise, in rows with a log-SNR, (..., rows), which is less."""
-        row = torch.arange(log_snr.shape[-1], dtype=torch.float64, device=log_snr.device)
-        blur = _LEAST_BLUR + (_MOST_BLUR - _LEAST_BLUR) * ((row + 0.5) * _GOLDEN % 1.0)
-        return torch.maximum(log_snr, -2.0 * blur.to(log_snr))
 
     def _obeying_rules(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states of parts, with those absent that follow from others by rules, and these: (..., J) each.
@@ -304,14 +286,6 @@ class Patterns:
         parts = () if self.rules is None else self.rules.parts
         stand_ins = frozenset() if self.rules is None else self.rules.stand_ins
         return frozenset(j for part in parts for j in part.cells if self._computed & set(part.cells) <= stand_ins)
-
-    @cached_property
-    def _is_blurrable(self) -> np.ndarray:
-        """Which parts are numbers that may be blurred where they are given, (J,)."""
-        is_number: np.ndarray = ~np.array(self.is_code)[self._first] & (
-            np.array(self.level) == np.arange(len(self._first))
-        )
-        return is_number & (self.given is not None and self.shares.blurred > 0.0 and not self._ruled_parts)
 
     @cached_property
     def _has_levels(self) -> np.ndarray:

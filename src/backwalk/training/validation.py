@@ -9,7 +9,6 @@ of all values is often least by chance, and then early. research/defaults.md has
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +20,7 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.streams import Stream
 from backwalk.threads import Map
-from backwalk.training.patterns import BLURRED, GIVEN, Patterns, filled
+from backwalk.training.patterns import Patterns, filled
 
 _POINTS_A_ROW, _LEAST_POINTS, _MOST_POINTS, _MOST_NUMBERS = 64, 2048, 8192, 2**24
 _LEAST_LEAD = 0.5  # of the best weights over newer ones, in standard errors
@@ -84,7 +83,6 @@ class Validation:
         self._points = []
         if patterns.shares.mixed + patterns.shares.regression > 0.0:
             states = patterns.draw(n, stream=stream.child("validation pattern"))
-            states[states == BLURRED] = GIVEN  # as they are where the model is used
             levels, weight = patterns.by_coordinate(rows, log_snr, 1.0 + log_snr.exp(), states)
             self._add(rows, eps, levels, weight / draws)
             return
@@ -170,35 +168,6 @@ class Choice:
         self.has_overfitted = self.has_overfitted or self.n_worse > 0
         if len(by_row) and (self.best is None or candidate.loss < float(self.best.mean())):
             self.best = by_row
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Return the choice's tensors by name, for a checkpoint."""
-        if self.chosen is None:
-            return {}
-        tensors = {f"chosen.{i}": weight for i, weight in enumerate(self.chosen.weights)}
-        tensors["chosen.by_row"] = self.chosen.by_row
-        if self.best is not None:
-            tensors["best.by_row"] = self.best.clone()  # it may be that of the chosen weights
-        return tensors
-
-    def record(self) -> dict[str, int]:
-        """Return the choice's numbers by name, for a checkpoint."""
-        chosen = {} if self.chosen is None else {"chosen": self.chosen.step}
-        return {**chosen, "last": self.step, "n_worse": self.n_worse, "has_overfitted": int(self.has_overfitted)}
-
-    @classmethod
-    def restored(cls, tensors: Mapping[str, Tensor], record: Mapping[str, int], like: list[Tensor]) -> Choice:
-        """Return the choice with these `tensors` and this `record`, for parameters `like` those of the run."""
-        choice = cls()
-        choice.step, choice.n_worse = int(record["last"]), int(record["n_worse"])
-        choice.has_overfitted = bool(record["has_overfitted"])
-        choice.best = tensors.get("best.by_row")
-        if "chosen" in record:
-            weights = [tensors[f"chosen.{i}"].to(parameter) for i, parameter in enumerate(like)]
-            if [weight.shape for weight in weights] != [parameter.shape for parameter in like]:
-                raise ValueError("the chosen weights should have the network's shapes")
-            choice.chosen = Candidate(int(record["chosen"]), tensors["chosen.by_row"], weights)
-        return choice
 
 
 def _lead(best: Tensor, by_row: Tensor) -> float:

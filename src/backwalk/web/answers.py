@@ -85,7 +85,7 @@ class Answers:
         return JSONResponse({"fit": name})
 
     def go_on(self, tab: Workspace, body: Any, fit: str) -> Response:
-        """Go on with a stopped fit from its checkpoint, or train an ended one's network further."""
+        """Train the network of an ended fit further."""
         request, before = check_body(requests.GoOnRequest, body), tab.fits.get(fit)
         name = self._workspaces.begin_fit(tab, lambda name: before.go_on(name, request.max_steps))
         return JSONResponse({"fit": name})

@@ -15,7 +15,6 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -61,8 +60,7 @@ class Event:
 class Fit:
     """One fit of a table.
 
-    With `resumes` it goes on from the checkpoint of a stopped fit, and with `start` from a model's weights. Raises
-    errors of settings that cannot be used.
+    With `start` it goes on from a model's weights. Raises errors of settings that cannot be used.
     """
 
     def __init__(
@@ -73,15 +71,13 @@ class Fit:
         settings: SettingsRequest,
         seed: int,
         *,
-        resumes: Fit | None = None,
         start: DiffusionModel | None = None,
     ) -> None:
         self.name, self.data, self.settings, self.seed = name, data, settings, seed
         self.events: list[Event] = []
         self.model: ModelEntry | None = None
         self.was_stopped = False
-        self._tab, self._resumes, self._start = tab, resumes is not None, start
-        self._checkpoint: Path = tab.folder / f"{name}.checkpoint" if resumes is None else resumes._checkpoint
+        self._tab, self._start = tab, start
         self._stop, self._is_over, self._streams, self._streams_ended = threading.Event(), False, list[object](), False
         self._plane: Plane | None = None
         self._next_snapshot = self._next_progress = 0.0
@@ -118,11 +114,9 @@ class Fit:
         self._thread.join(seconds)
 
     def go_on(self, name: str, max_steps: int | None) -> Fit:
-        """Return a fit that resumes this one where it was stopped, or trains its model further."""
+        """Return a fit that trains the model of this one further."""
         if self.model is None:
             raise Refusal(409, "The fit left no model to go on from: start another one.")
-        if self.was_stopped:
-            return Fit(name, self._tab, self.data, self.settings, self.seed, resumes=self)
         changed = {} if max_steps is None else {"max_steps": max_steps, "max_time": None}
         settings = self.settings.model_copy(update=changed)
         return Fit(name, self._tab, self.data, settings, self.seed, start=self.model.model)
@@ -154,9 +148,7 @@ class Fit:
         began = time.monotonic()
         try:
             with _give_warnings(lambda text: self._put("message", message=text)):
-                self._estimator.fit(
-                    self.data.table, checkpoint=self._checkpoint, resume=self._resumes, overwrite=not self._resumes
-                )
+                self._estimator.fit(self.data.table)
             self.was_stopped = self._estimator.model_.card["stopped_by"] == "callback"
             entry = ModelEntry(
                 self._tab.models.new_id(),
@@ -181,8 +173,6 @@ class Fit:
             _LOG.error("a fit failed:\n%s", traceback.format_exc())
             self._put("failed", message=OUR_MISTAKE)
         finally:
-            if not self.was_stopped:
-                self._checkpoint.unlink(missing_ok=True)
             self._is_over = True
 
     def _watch(self, progress: FitProgress) -> bool:
