@@ -15,8 +15,8 @@
   A row to be fitted lies within FARTHEST_TO_FIT if columns are not scaled. Given values (`model.read_given`) are
   in one row for all rows to draw or in one for each; at least one candidate in a thousand meets ranges and sets.
 - **Settings** (`fit.check_settings`, `Diffusion`): checked before any training.
-- **Table files** (`table.read_table`): `.csv` and `.tsv` with a header, plain or with `.gz`; `.parquet`; and
-  `.npy` of real numbers. Each is a regular file within the sizes below, compressed or not; CSV is also read from
+- **Table files** (`table.read_table`): `.csv` and `.tsv` with a header, plain or with `.gz`; and
+  `.parquet`. Each is a regular file within the sizes below, compressed or not; CSV is also read from
   standard input. Lines of text are at most 2 MiB long, and all end alike. A whole number in text that float64 rounds is
   refused, and so is an impossible date in a column of dates.
 - **Tables larger than memory** (`table.read_within`): Parquet, CSV and TSV files of any size, at most TABLE_FILES of

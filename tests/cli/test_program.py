@@ -220,7 +220,7 @@ def test_a_device_that_is_none_is_refused(run, model, rows_file, tmp_path):
 def test_long_work_shows_now_and_then_how_far_it_is(run, model, rows_file, tmp_path, monkeypatch):
     monkeypatch.setattr("backwalk.fit.progress.SECONDS_BETWEEN_LINES", 1e-9)
     monkeypatch.setattr("backwalk.model.rows.rows_at_once", lambda *_: 50)
-    _, _, err = run("score", model, rows_file, "-o", tmp_path / "s.npy")
+    _, _, err = run("score", model, rows_file, "-o", tmp_path / "s.csv")
     lines = [line.split(maxsplit=3) for line in err.splitlines()[:-1]]
     assert [(line[0], line[1], line[3]) for line in lines] == [
         ("scoring", "42%", "50 of 120 rows"),
@@ -229,7 +229,7 @@ def test_long_work_shows_now_and_then_how_far_it_is(run, model, rows_file, tmp_p
     ]
     assert "sampling 100%" in run("sample", model, "-n", 9, "-o", tmp_path / "n.csv")[2]
     monkeypatch.undo()
-    assert run("score", model, rows_file, "-o", tmp_path / "at_once.npy")[2] == err.splitlines()[-1] + "\n"
+    assert run("score", model, rows_file, "-o", tmp_path / "at_once.csv")[2] == err.splitlines()[-1] + "\n"
 
 
 def test_what_a_file_says_reaches_no_terminal_as_a_command(run, model, tmp_path):

@@ -15,14 +15,14 @@ QUICK = ["--max-steps", "5"]
 
 @pytest.mark.slow
 def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path):
-    status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.npy")
+    status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.parquet")
     expected = Diffusion.load(model).score_samples(read_table(rows_file))
     error = expected.std(ddof=1) / len(expected) ** 0.5
     assert status == 0
     assert err.startswith(
         f"log p = {expected.mean():.4f} +- {error:.4f} nats per row on average, by the ODE (solver's error "
     )
-    np.testing.assert_array_equal(read_table(tmp_path / "scores.npy").values[:, 0], expected)
+    np.testing.assert_array_equal(read_table(tmp_path / "scores.parquet").values[:, 0], expected)
 
 
 @pytest.mark.slow
@@ -112,7 +112,6 @@ def test_an_identifier_is_carried_through_as_it_stands(run, model, rows_file, tm
     [
         ("rows.csv", ["--id", "patient"], 1, "'patient'"),
         ("rows.csv", ["--id", "log_density"], 1, "rename"),
-        ("rows.csv", ["--id", "length", "-o", "scores.npy"], 2, "text or Parquet"),
         ("two_moons", ["--id", "x1"], 2, "goes with a file"),
         ("-", ["--id", "length"], 2, "standard input"),
     ],

@@ -14,8 +14,8 @@ RNG = np.random.default_rng(0)
 SENTENCES = [f"Sentence {i} of the many that a person would write here." for i in range(40)]
 ASIDE = {
     "row": (np.arange(N), "numbers the rows from 0 to 59"),
-    "shuffled": (RNG.permutation(N) + 1, "numbers the rows from 1 to 60"),
-    "increasing": (1000 + np.cumsum(RNG.integers(1, 9, N)), "increases from row to row, from 100"),
+    "ShuffledId": (RNG.permutation(N) + 1, "numbers the rows from 1 to 60"),
+    "record_no": (1000 + np.cumsum(RNG.integers(1, 9, N)), "increases from row to row, from 100"),
     "texts": ([f"A-{i}" for i in range(N)], "holds 60 different texts in 60 rows, as identifiers and free text do"),
     "nearly": (["A-0"] * 5 + [f"A-{i}" for i in range(N - 5)], "holds 55 different texts in 60 rows"),
     "gaps": ([None, *(f"A-{i}" for i in range(N - 1))], "holds 59 different texts in 59 rows"),
@@ -25,6 +25,9 @@ ASIDE = {
     "nothing": ([None] * N, "holds no value"),
 }
 LEFT = {
+    "year": 1950 + np.arange(N),
+    "x": np.arange(N),
+    "shuffled": RNG.permutation(N) + 1,
     "floats": np.arange(N) * 1.0,
     "count": RNG.integers(0, 50, N),
     "decreasing": np.arange(N)[::-1] * 3,

@@ -2,7 +2,6 @@
 
 import warnings
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
@@ -52,20 +51,11 @@ def test_nested_and_binary_columns_of_a_parquet_file_are_not_even_read(tmp_path,
     assert asked == [["x"], ["x"]]
 
 
-@pytest.mark.parametrize("dtype", [">f8", "<f4", "longdouble", ">i2", "?"])
-def test_facts_are_told_of_arrays_of_every_type(tmp_path, dtype):
-    np.save(tmp_path / "t.npy", np.array([[0, 1], [1, 3]]).astype(dtype))
-    columns = facts_of_columns(tmp_path / "t.npy")[1]
-    assert [column["least"] for column in columns] == [0.0, 1.0]
-
-
 def test_facts_of_the_largest_numbers_are_told_without_a_warning(tmp_path):
     (tmp_path / "t.csv").write_text("a\n1.7e308\n1.7e308\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert facts_of_columns(tmp_path / "t.csv")[1][0]["largest"] == 1.7e308
-    np.save(tmp_path / "t.npy", np.array([[1.0], [np.inf], [3.0]], dtype=np.longdouble))
-    assert facts_of_columns(tmp_path / "t.npy")[1][0]["mean"] == 2.0
 
 
 @pytest.mark.parametrize("cells", [["red", "blue", "3"], ["2020-01-01", "2020-01-02"], ["A-1", "B-2"], ["12:30", "1"]])

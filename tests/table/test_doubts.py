@@ -48,23 +48,5 @@ def test_other_numbers_are_not_told_of(x):
     assert doubts({"x": x}) == []
 
 
-def test_a_last_row_of_totals_is_told():
-    table = pd.DataFrame(
-        {"price": RNG.random(50).round(2), "n": RNG.integers(0, 9, 50), "town": "Bonn", "year": range(2000, 2050)}
-    )
-    assert doubts(table) == []
-    table.loc[50] = [table["price"].sum(), table["n"].sum(), "Total", np.nan]
-    (text,) = doubts(table)
-    assert "in column 'price', column 'n'" in text
-    assert doubts(table, has_all_rows=False) == []
-    assert doubts(table.iloc[::-1]) == []
-
-
-def test_small_sums_by_chance_are_not_totals():
-    flags = np.zeros(40)
-    flags[[1, 5, 9]] = 1
-    assert doubts({"flag": [*flags, 3.0], "x": [0.0] * 41}) == []
-
-
 def test_nothing_is_known_of_arrays():
     assert list(find_doubts(as_table(np.append(AGES, -999.0)[:, None]))) == []

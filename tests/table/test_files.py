@@ -5,7 +5,6 @@ import io
 import os
 import stat
 import sys
-import tracemalloc
 import weakref
 
 import numpy as np
@@ -67,14 +66,6 @@ def test_rows_survive_a_file_exactly(tmp_path, suffix):
     assert table.schema.dtypes == ("float64", "float32" if suffix == ".parquet" else "float64", "int64", "bool")
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_arrays_survive_a_numpy_file_with_their_dtype(tmp_path, dtype):
-    X = np.asfortranarray(np.random.default_rng(0).normal(size=(5, 3)).astype(dtype))
-    write_table(tmp_path / "rows.npy", as_table(X))
-    assert read_table(tmp_path / "rows.npy").schema == as_table(X).schema
-    np.testing.assert_array_equal(np.load(tmp_path / "rows.npy"), X)
-
-
 def test_standard_input_and_output_are_csv(monkeypatch):
     out = Standard()
     monkeypatch.setattr(sys, "stdout", out)
@@ -110,7 +101,7 @@ def test_escaped_headers_make_the_round_trip(tmp_path):
     assert read_table(tmp_path / "rows.csv").columns == names
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".tsv.gz", ".parquet", ".npy"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv.gz", ".parquet"])
 def test_rows_in_pieces_give_the_file_that_they_give_at_once(tmp_path, suffix, monkeypatch):
     values = np.random.default_rng(0).normal(size=(50, 3))
     schema = Schema(("length", "single", "count"), ("float64", "float32", "int64"), "pandas")
@@ -123,7 +114,7 @@ def test_rows_in_pieces_give_the_file_that_they_give_at_once(tmp_path, suffix, m
         assert in_pieces.read_bytes() == at_once.read_bytes()
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_no_more_than_a_block_of_pieces_is_held(tmp_path, suffix, monkeypatch):
     monkeypatch.setattr(writing, "BLOCK_CELLS", 100)
     monkeypatch.setattr(writing, "GROUP_CELLS", 100)
@@ -142,7 +133,7 @@ def test_no_more_than_a_block_of_pieces_is_held(tmp_path, suffix, monkeypatch):
 
 
 @pytest.mark.parametrize("n_rows", [9, 11])
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_wrong_number_of_rows_leaves_no_file(tmp_path, suffix, n_rows):
     with pytest.raises(TableFileError, match="held 10"):
         write_rows(tmp_path / f"rows{suffix}", [np.zeros((10, 1))], Schema(None, ("float64",), "numpy"), n_rows=n_rows)
@@ -262,53 +253,11 @@ def test_quotes_and_commas_in_headers_are_no_columns_too_many(tmp_path):
     assert read_table(tmp_path / "rows.csv").columns == ('width, 5"', "b\nc", 'plain 6"')
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_a_pipe_is_refused_and_not_waited_for(tmp_path, suffix):
     """Found by review: whoever wrote nothing into it had the command hang."""
     os.mkfifo(tmp_path / f"rows{suffix}")
     assert "should be a regular file" in complaint(tmp_path / f"rows{suffix}")
-
-
-def npy(descr, shape, content=b"\0" * 16):
-    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
-    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (npy("|S268435456", "(1, 1)"), "no texts or objects, but has dtype |S268435456"),
-        (npy("<U67108864", "(1, 1)"), "no texts or objects"),
-        (npy("|V268435456", "(1, 1)"), "no texts or objects"),
-        (npy("<c16", "(1, 1)"), "real numbers"),
-        (npy("<M8[s]", "(1, 1)"), "real numbers"),
-        (npy("<f8", "(67108865, 1)"), "at most 67108864 cells"),
-        (npy("<f8", "(1, 10001)"), "at most 10000 columns"),
-        (npy("<f8", "(-1, -2)"), "lengths >= 0"),
-        (npy("<f8", "(3, 1)"), "should hold 3 numbers"),
-        (b"\x93NUMPY\x02\x00" + b"\xff" * 4 + b"{" * 1000, "at most 10000 bytes, but says 4294967295"),
-        (b"\x93NUMPY\x09\x00" + npy("<f8", "(1, 2)")[8:], "format 1.0 or 2.0"),
-    ],
-    ids=range(11),
-)
-def test_a_numpy_file_is_refused_by_its_header(tmp_path, content, message, monkeypatch):
-    """Found by review: a single text of a quarter of a gigabyte was read before its type was looked at."""
-    (tmp_path / "rows.npy").write_bytes(content)
-    tracemalloc.start()
-    assert message in complaint(tmp_path / "rows.npy")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 64 * 2**20
-
-
-def test_numpy_files_of_every_order_are_read(tmp_path):
-    X = np.arange(12.0).reshape(4, 3)
-    for array in (X, np.asfortranarray(X), X.astype(">f8"), X.astype("i2"), X > 5.0, X.astype(np.longdouble)):
-        np.save(tmp_path / "rows.npy", array)
-        np.testing.assert_array_equal(read_table(tmp_path / "rows.npy").values, array)
-    with (tmp_path / "rows.npy").open("wb") as file:
-        np.lib.format.write_array(file, X, version=(2, 0))
-    np.testing.assert_array_equal(read_table(tmp_path / "rows.npy").values, X)
 
 
 PARQUET_FAULTS = {
@@ -354,20 +303,7 @@ def test_more_labels_than_a_table_may_have_are_refused(tmp_path, monkeypatch):
     assert "at most 5 different values, but there are 6" in complaint(tmp_path / "t.csv")
 
 
-def test_pickles_archives_and_false_headers_are_refused_as_numpy_files(tmp_path):
-    path = tmp_path / "rows.npy"
-    np.save(path, np.array([[1.0, {}]], object), allow_pickle=True)
-    assert "objects" in complaint(path)
-    with path.open("wb") as file:
-        np.savez(file, a=np.zeros((2, 2)))
-    assert "not a NumPy array" in complaint(path)
-    for shape in ("(9223372036854775807, 2)", "(4611686018427387904, 1)", "(1000000000000, 2)", "(3, 2)"):
-        header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
-        path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + b"\0" * 16)
-        complaint(path)
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".npy"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_an_existing_file_is_kept_unless_overwriting_is_asked_for(tmp_path, suffix):
     path = tmp_path / f"rows{suffix}"
     write_table(path, as_table([[1.5]]))

@@ -259,12 +259,9 @@ def test_sources_that_are_no_table_are_refused(tmp_path):
     (tmp_path / "mixed").mkdir()
     for name in ("a.csv", "b.parquet"):
         (tmp_path / "mixed" / name).write_text("a,b\n1,2\n")
-    for name in ("a.npy", "b.npy"):
-        np.save(tmp_path / name, np.zeros((2, 2)))
     for source, words in (
         (tmp_path / "empty", "holds none"),
         (tmp_path / "mixed", "one format"),
-        (f"{tmp_path}/*.npy", "Parquet or text"),
         (f"{tmp_path}/*.orc", "matches none"),
         (tmp_path / "no.csv", "cannot be read"),
         (tmp_path / "no.xls", "should end in"),

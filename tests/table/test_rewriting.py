@@ -116,30 +116,25 @@ TABLE = pa.table(
 
 def test_parquet_is_dealt_with_its_types(tmp_path):
     pyarrow.parquet.write_table(TABLE, tmp_path / "rows.parquet")
-    split_table(tmp_path / "rows.parquet", (tmp_path / "t.parquet", tmp_path / "u.csv"), every_second)
-    assert pyarrow.parquet.read_table(tmp_path / "t.parquet").equals(TABLE.take([0, 2]))
-    assert pyarrow.csv.read_csv(tmp_path / "u.csv")["kind"].to_pylist() == ["blue", "red"]
+    places = tmp_path / "t.parquet", tmp_path / "u.parquet"
+    split_table(tmp_path / "rows.parquet", places, every_second)
+    assert pyarrow.parquet.read_table(places[0]).equals(TABLE.take([0, 2]))
     complete = Selection(drop=("level",), complete=True)
-    result = split_table(
-        tmp_path / "rows.parquet", (tmp_path / "a.tsv", tmp_path / "b.tsv"), every_second, selection=complete
-    )
+    result = split_table(tmp_path / "rows.parquet", places, every_second, selection=complete, overwrite=True)
     assert result.is_taken.tolist() == [True, False, False, True]
-    assert (tmp_path / "b.tsv").read_text().splitlines()[1].split("\t") == ["3.5", "4", '"red"', "2020-01-04"]
+    assert pyarrow.parquet.read_table(places[1]).equals(TABLE.take([3]).drop_columns("level"))
 
 
-def test_text_and_arrays_become_other_formats(tmp_path):
-    (tmp_path / "rows.tsv").write_text("a\tb\n1\t0.5\n2\t1.5\n3\t2.5\n")
-    split_table(tmp_path / "rows.tsv", (tmp_path / "t.parquet", tmp_path / "u.npy"), every_second)
-    assert read_table(tmp_path / "t.parquet").schema.dtypes == ("int64", "float64")
-    assert np.load(tmp_path / "u.npy").tolist() == [[2.0, 1.5]]
-    (tmp_path / "rows.csv").write_text("a,b\nred,1\nblue,2\n")  # texts were written as codes, other ones in each part
-    with pytest.raises(TableFileError, match="'a' holds texts"):
-        split_table(tmp_path / "rows.csv", (tmp_path / "x.csv", tmp_path / "y.npy"), every_second)
-    assert not (tmp_path / "x.csv").exists()
-    np.save(tmp_path / "rows.npy", np.array([[1.0, np.nan], [2.0, 3.0], [4.0, 5.0]], dtype=np.float32))
-    split_table(tmp_path / "rows.npy", (tmp_path / "v.npy", tmp_path / "w.csv"), every_second)
-    np.testing.assert_array_equal(np.load(tmp_path / "v.npy"), np.array([[1.0, np.nan], [4.0, 5.0]], dtype=np.float32))
-    assert (tmp_path / "w.csv").read_text() == '"x1","x2"\n2,3\n'
+@pytest.mark.parametrize(("source", "other"), [("rows.csv", "t.parquet"), ("rows.parquet", "t.csv")])
+def test_rows_are_written_in_the_format_of_their_file(tmp_path, source, other):
+    pyarrow.parquet.write_table(TABLE, tmp_path / "rows.parquet")
+    pyarrow.csv.write_csv(TABLE.drop_columns("level"), tmp_path / "rows.csv")
+    schema = Schema(("x",), ("float64",), "pyarrow")
+    with pytest.raises(TableFileError, match="in its format"):
+        split_table(tmp_path / source, (tmp_path / source.replace("rows", "u"), tmp_path / other), every_second)
+    with pytest.raises(TableFileError, match="in its format"):
+        write_filled(tmp_path / source, tmp_path / other, [np.zeros((4, 1))], schema)
+    assert not (tmp_path / other).exists()
 
 
 def test_a_table_is_dealt_with_its_dtypes(tmp_path):

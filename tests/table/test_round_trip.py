@@ -14,7 +14,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from backwalk.errors import InvalidInput, TableFileError
+from backwalk.errors import InvalidInput
 from backwalk.model import column_numbers
 from backwalk.table import Schema, as_table, from_values, read_table, write_table
 
@@ -396,10 +396,3 @@ def test_wide_categories_take_little_memory_and_numbers_stay_exact():
     table = as_table(X)
     assert len(table.schema.labels[0]) == len(np.unique(codes))
     assert from_values(table.values, table.schema).equals(X)
-
-
-def test_an_array_file_takes_numbers_alone(tmp_path):
-    for X in ([["a"]], pa.table({"d": DAYS})):
-        with pytest.raises(TableFileError, match="CSV or Parquet"):
-            write_table(tmp_path / "t.npy", as_table(X))
-    assert not list(tmp_path.iterdir())

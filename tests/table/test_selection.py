@@ -61,28 +61,6 @@ def test_refused(path, selection, words):
     assert words in str(caught.value)
 
 
-def test_arrays_have_no_names_but_rows_with_gaps(tmp_path):
-    rows = np.array([[1.0, 2.0], [np.nan, 3.0], [4.0, 5.0]], dtype=np.float32)
-    np.save(tmp_path / "t.npy", rows)
-    reading = read_part(tmp_path / "t.npy", Selection(only=("a",), complete=True))
-    np.testing.assert_array_equal(reading.table.values, rows[[0, 2]])
-    assert (int((~reading.is_taken).sum()), reading.table.schema.dtypes) == (1, ("float32", "float32"))
-    with pytest.raises(TableFileError, match="an array, whose columns have none"):
-        read_part(tmp_path / "t.npy", Selection(drop=("x1",)))
-    assert read_table(tmp_path / "t.npy").observed.sum() == 5
-    np.save(tmp_path / "whole.npy", np.arange(6).reshape(3, 2))
-    assert read_part(tmp_path / "whole.npy", Selection(complete=True)).is_taken.all()
-    assert facts_of_columns(tmp_path / "t.npy")[1][0] == {
-        "name": "x1",
-        "dtype": "float32",
-        "missing": 1,
-        "mean": 2.5,
-        "sd": 1.5,
-        "least": 1.0,
-        "largest": 4.0,
-    }
-
-
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
@@ -170,12 +148,3 @@ def test_half_floats_are_read_and_their_gaps_are_found(tmp_path):
     halves = pa.array(np.array([1.5, np.nan, 2.5], dtype=np.float16))
     pa.parquet.write_table(pa.table({"h": halves}), tmp_path / "t.parquet")
     assert read_part(tmp_path / "t.parquet", Selection(complete=True)).table.values.tolist() == [[1.5], [2.5]]
-
-
-@pytest.mark.parametrize("array", [np.zeros(()), np.zeros(5), np.zeros((2, 2, 2)), np.zeros((0, 3))], ids=np.shape)
-def test_arrays_that_are_no_tables_are_refused_by_whoever_reads_them(tmp_path, array):
-    """Found by review: one of three dimensions made millions of columns for `info`."""
-    np.save(tmp_path / "t.npy", array)
-    for ask in (facts_of_columns, read_table, lambda path: read_part(path, Selection(complete=True))):
-        with pytest.raises(TableFileError, match=r"Expected 2D|dim 3|0 sample"):
-            ask(tmp_path / "t.npy")

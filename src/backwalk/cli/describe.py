@@ -132,6 +132,5 @@ def _kinds(path: StrPath, unfit: Sequence[str]) -> tuple[dict[str, dict[str, Any
 
 def _doubts(chosen: ChosenColumns) -> dict[str, list[str]]:
     """Return the likely mistakes, if there are any."""
-    has_all_rows = len(chosen.table.values) == chosen.n_rows
-    doubts = list(find_doubts(chosen.table, has_all_rows=has_all_rows))
+    doubts = list(find_doubts(chosen.table))
     return {"doubts": doubts} if doubts else {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import click
@@ -10,6 +11,7 @@ import click
 from backwalk.cli.console import Console
 from backwalk.formatting import byte_words, bytes_of
 from backwalk.limits import LEAST_MEMORY, UNSEEN
+from backwalk.text_options import TextOptions
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
@@ -38,7 +40,7 @@ table_output_option = click.option(
     "--output",
     default="-",
     show_default=True,
-    help="A .csv, .tsv, .parquet or .npy file, also .csv.gz and .tsv.gz; - is CSV to stdout.",
+    help="A .csv, .tsv or .parquet file, also .csv.gz and .tsv.gz; - is CSV to stdout.",
 )
 raw_headers_option = click.option(
     "--raw-headers", is_flag=True, help="Write CSV headers that a spreadsheet would run as formulas as they are."
@@ -89,48 +91,17 @@ def _set_text_option(context: click.Context, option: click.Parameter, value: Any
         context.ensure_object(Console).text_options[str(option.name)] = value
 
 
-def _tab(context: click.Context, option: click.Parameter, value: str | None) -> None:
-    _set_text_option(context, option, {"tab": "\t", "\\t": "\t"}.get(value or "", value))
-
-
 text_options = _together(
-    click.option(
-        "--sep",
-        expose_value=False,
-        callback=_tab,
-        metavar="SIGN",
-        help="Of text files, the character between cells, such as ';', or tab, if the rows do not show it.",
-    ),
-    click.option(
-        "--decimal",
-        type=click.Choice([".", ","]),
-        expose_value=False,
-        callback=_set_text_option,
-        help="The decimal sign of numbers such as 1.234, where no other number of a file shows it.",
-    ),
-    click.option(
-        "--encoding",
-        expose_value=False,
-        callback=_set_text_option,
-        metavar="NAME",
-        help="The encoding of text files that are not UTF-8, such as cp1252.",
-    ),
-    click.option(
-        "--na",
-        multiple=True,
-        expose_value=False,
-        callback=_set_text_option,
-        metavar="WORD",
-        help="Cells that are missing values, such as '?' or -999, besides empty ones and NA; repeat it for more.",
-    ),
-    click.option(
-        "--dates",
-        expose_value=False,
-        callback=_set_text_option,
-        metavar="day|month|FORMAT",
-        help="What comes first in dates such as 3/4/2021, where no other date of a file shows it, or a format such as "
-        "'%d.%m.%y'.",
-    ),
+    *(
+        click.option(
+            f"--{each.name}",
+            multiple=each.default == (),
+            expose_value=False,
+            callback=_set_text_option,
+            **each.metadata,
+        )
+        for each in fields(TextOptions)
+    )
 )
 
 _flag: Any = {"is_flag": True, "expose_value": False, "callback": _set_flag}

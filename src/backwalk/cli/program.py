@@ -36,7 +36,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKW
 def cli() -> None:
     """Fit diffusion models to tables, draw new rows from them, score and complete rows, and assess the models.
 
-    DATA is a .csv, .tsv (or .gz), .parquet or .npy file of numbers, texts, dates and times, with or without gaps, - for
+    DATA is a .csv, .tsv (or .gz) or .parquet file of numbers, texts, dates and times, with or without gaps, - for
     CSV from standard input, or the name of a built-in density such as two_moons (`backwalk info` lists them). Begin
     with `backwalk demo`.
     """

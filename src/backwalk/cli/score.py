@@ -135,7 +135,7 @@ def score(
     if is_written:
         check_table_path(output, overwrite=force)
     if id is not None:
-        _check_id(id, data, output)
+        _check_id(id, data)
     fitted = load_model(model, device, data=data).model_
     schema = fitted.schema
     known_names, asked_names = columns_from(given, schema), columns_from(columns, schema)
@@ -191,8 +191,8 @@ def score(
     console.print_json(means)
 
 
-def _check_id(name: str, data: str, output: str) -> None:
-    """Raise an error where a column cannot be carried from this source to this output."""
+def _check_id(name: str, data: str) -> None:
+    """Raise an error where a column cannot be carried from this source."""
     from backwalk.cli.tables import is_built_in
 
     if is_built_in(data):
@@ -201,8 +201,6 @@ def _check_id(name: str, data: str, output: str) -> None:
         raise IncompatibleArguments("--id goes with a file, because standard input cannot be read twice.")
     if name in SCORE_COLUMNS:
         raise InvalidInput(f"--id should differ from the columns of scores, but got {name!r}: rename the column.")
-    if output.lower().endswith(".npy"):
-        raise IncompatibleArguments("--id goes with a text or Parquet file as -o: an array has no column names.")
 
 
 def _bound(

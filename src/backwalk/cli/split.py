@@ -50,7 +50,8 @@ def split(
     """Split the rows of DATA at random into two files.
 
     TRAINING is for fit, UNSEEN for score and report. Any table is split, text included; cells of text files are copied
-    as they stand. Files end in .csv or .tsv, either with .gz, in .parquet or in .npy.
+    as they stand. All files end in .csv or .tsv, either with .gz, or all in
+    .parquet.
     """
     import numpy as np
 

@@ -31,7 +31,7 @@ def find_warnings(plan: Plan, z: NDArray[Any]) -> Iterator[tuple[type[Warning], 
     mismatch = mismatch_warning(plan.prior_mismatch, plan.schedule)
     if mismatch:
         yield PriorMismatchWarning, mismatch
-    for doubt in find_doubts(table, has_all_rows=len(table.values) == plan.chosen.n_rows):
+    for doubt in find_doubts(table):
         yield DoubtfulCellsWarning, doubt
     repeated = repeated_values(codec, table.values, level)
     if repeated:

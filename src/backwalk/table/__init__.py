@@ -35,11 +35,11 @@ from backwalk.table.rules import Combinations, Computed, Order, Rule, Total, par
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
 from backwalk.table.sources import Watch
-from backwalk.table.text_options import StrPath, TextOptions, TextPath
 from backwalk.table.ties import repeated_values, tied_numbers
 from backwalk.table.values import from_values
 from backwalk.table.whole import WholeTable
 from backwalk.table.writing import check_table_path, write_rows, write_table
+from backwalk.text_options import StrPath, TextOptions, TextPath
 
 __all__ = [
     "FILL_GAPS",

@@ -24,11 +24,25 @@ _DATE = re.compile(
     r"([ T,].*)?"
 )
 _LONGEST_STEP = 10  # on average, of numbers that increase from row to row as identifiers do
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
+_IDENTIFIER = frozenset(
+    ["id", "ids", "identifier", "idx", "index", "key", "no", "nr", "number", "row", "rowid", "rownames", "uid"]
+)
 
 
 def is_unnamed(name: str) -> bool:
     """Return whether a column has no name, or one that pandas gives to its index or to a column without one."""
     return not name or name.startswith("__index_level_") or _UNNAMED.fullmatch(name) is not None
+
+
+def is_identifier(name: str) -> bool:
+    """Return whether a name says that a column identifies rows, as `id`, `PassengerId`, `row_number` or `idx` do.
+
+    >>> from backwalk.table.aside import is_identifier
+    >>> [is_identifier(name) for name in ("PassengerId", "row_number", "year", "x")]
+    [True, True, False, False]
+    """
+    return not _IDENTIFIER.isdisjoint(word.lower() for word in _WORD.findall(name))
 
 
 def numbers_rows(column: RunningNumbers | RunningLabels, values: FloatArray) -> bool:
@@ -49,9 +63,10 @@ def set_aside(
     """Return a table without the columns that a model should not learn, and for each of these the reason.
 
     Such are columns without any value, columns without a name that number the rows and, in more than 50 rows, columns
-    of integers 0..n-1 or 1..n in any order, of integers that increase from row to row by 10 or less on average, and of
-    texts that are in fewer than two rows each on average. The columns named by `kept` stay. The schema of the returned
-    table has the others' names as `set_aside`.
+    of texts that are in fewer than two rows each on average, and columns whose names say that they are identifiers and
+    that hold the integers 0..n-1 or 1..n in any order, or integers that increase from row to row by 10 or less on
+    average: by its values alone an identifier is like the year of an annual series. The columns named by `kept` stay.
+    The schema of the returned table has the others' names as `set_aside`.
     A table whose columns have no names is returned unchanged. Where the rows of `table` are some of a larger one,
     `whole` has the facts of all rows, which decide; columns with more texts than such a table keeps, or with one value
     in all rows of `table` alone, are set aside too. Raises InvalidInput if no column would be left.
@@ -94,7 +109,8 @@ def _reason(table: Table, j: int, column: RunningNumbers | RunningLabels, whole:
             return f"holds more than {limits.LEVELS_OF_A_PASS:,} different texts in {n:,} rows"
         return _reason_of_texts(table.schema.labels[j] or (), column.counts)
     schema = table.schema
-    if schema.is_integer(j) and not schema.is_boolean(j) and schema.units[j] is None:
+    is_integer = schema.is_integer(j) and not schema.is_boolean(j) and schema.units[j] is None
+    if is_integer and is_identifier(schema.names[j]):
         return _reason_of_integers(column, values)
     return None
 

@@ -10,13 +10,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from backwalk.table.dtypes import has_labels, is_time, numpy_dtype
-from backwalk.table.files import faults_of, files_of, read_npy
-from backwalk.table.frame import as_table
+from backwalk.table.files import faults_of, files_of
 from backwalk.table.selection import Selection, almost_numbers, is_plain_text, missing_in
 from backwalk.table.sources import open_source
-from backwalk.table.text_options import StrPath
 from backwalk.table.values import coded
 from backwalk.table.whole import RunningLabels
+from backwalk.text_options import StrPath
 
 _UNFIT = {"cannot_be_fitted": "it holds neither numbers, texts, dates nor times"}
 
@@ -27,8 +26,6 @@ def facts_of_columns(path: StrPath) -> tuple[int, list[dict[str, Any]]]:
     Nested and binary columns of a Parquet file are not read, and come last. Raises TableFileError.
     """
     with files_of(path) as files, faults_of(files[0].label):
-        if files[0].form.kind == "npy":
-            return _of_array(read_npy(files[0]))
         source = open_source(files, Selection(), limited=True, skip_unfit=True)
         columns = {name: list[pa.ChunkedArray]() for name in source.names}
         for rows in source.rows(source.names, lambda *_: None):
@@ -48,15 +45,6 @@ def facts_of_columns(path: StrPath) -> tuple[int, list[dict[str, Any]]]:
         ]
         others = [{"name": name, "dtype": dtype, **_UNFIT} for name, dtype in source.left_out.items()]
         return source.n_rows, [*known, *others]
-
-
-def _of_array(rows: Any) -> tuple[int, list[dict[str, Any]]]:
-    with np.errstate(over="ignore"):
-        numbers = np.asarray(rows, dtype=np.float64)
-    filled = as_table(np.nan_to_num(numbers), name="the table")  # refuses arrays that are not tables
-    columns = (pa.chunked_array([np.ascontiguousarray(x)]) for x in numbers.T)
-    facts = [_facts(name, x.type, x) for name, x in zip(filled.schema.names, columns, strict=True)]
-    return len(rows), [{**each, "dtype": rows.dtype.name} for each in facts]
 
 
 def _facts(name: str, of_type: pa.DataType, column: pa.ChunkedArray, *, of_text_file: bool = False) -> dict[str, Any]:

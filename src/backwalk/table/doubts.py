@@ -1,4 +1,4 @@
-"""What is likely a mistake in a table: numbers that stand for missing values, labels that mean one, a row of totals.
+"""What is likely a mistake in a table: numbers that stand for missing values, and labels that mean one.
 
 Nothing of it is changed. A fit and `backwalk info` tell of it, as only the user knows.
 """
@@ -17,16 +17,11 @@ from backwalk.table.schema import FloatArray, shown
 
 _NINES = re.compile(r"9{2,}(\.9+)?")  # the digits of -999, 9999 and 99.9
 _LEAST_ALONE = 100.0  # in size, of a number that is told of although it is in one row
-_FEWEST_ROWS = 10
-_FEWEST_SUMMANDS = 5  # not 0: fewer small numbers are often the last one's sum by chance
-_ROUNDING = 1e-9
 _MOST_SHOWN = 3
 
 
-def find_doubts(table: Table, *, has_all_rows: bool = True) -> Iterator[str]:
+def find_doubts(table: Table) -> Iterator[str]:
     """Yield a sentence about each likely mistake in a table, with its remedy; of plain arrays nothing is known.
-
-    A row of totals is the last one, and found where the table `has_all_rows`.
 
     >>> from backwalk.table.doubts import find_doubts
     >>> from backwalk.table import as_table
@@ -42,8 +37,6 @@ def find_doubts(table: Table, *, has_all_rows: bool = True) -> Iterator[str]:
             yield from _alike(label, labels)
         elif table.schema.units[j] is None:
             yield from _sentinels(label, table.values[:, j])
-    if has_all_rows and len(table.values) >= _FEWEST_ROWS:
-        yield from _totals(table)
 
 
 def _alike(label: str, labels: Sequence[str]) -> Iterator[str]:
@@ -77,18 +70,3 @@ def _sentinels(label: str, values: FloatArray) -> Iterator[str]:
                 f"that means missing, empty these cells, or read a text file with --na={end:.15g} (na= of TextPath in "
                 "Python)."
             )
-
-
-def _totals(table: Table) -> Iterator[str]:
-    """Yield what is told of a last row that sums the others."""
-    *_, last = table.values
-    above = np.nan_to_num(table.values[:-1])
-    sums, sizes = above.sum(axis=0), np.abs(above)
-    is_number = [
-        each is None and unit is None for each, unit in zip(table.schema.labels, table.schema.units, strict=True)
-    ]
-    is_sum = np.abs(last - sums) <= _ROUNDING * sizes.sum(axis=0)
-    is_sum &= (np.abs(last) > sizes.max(axis=0)) & ((above != 0.0).sum(axis=0) >= _FEWEST_SUMMANDS) & is_number
-    if is_sum.any():
-        names = listed(table.schema.label(int(j)) for j in np.flatnonzero(is_sum))
-        yield f"the last row is likely one of totals, the sums of all others in {names}: delete it."

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import gzip
-import math
 import os
 import sys
 import tempfile
@@ -16,10 +15,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import BinaryIO, Literal, cast
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from backwalk import limits
@@ -28,21 +25,18 @@ from backwalk.formatting import one_line
 from backwalk.table.dtypes import arrow_type, numpy_dtype
 from backwalk.table.frame import refused_dtype
 from backwalk.table.schema import shown
-from backwalk.table.text_options import StrPath, TextOptions, options_of
+from backwalk.text_options import StrPath, TextOptions, options_of
 
 _WILD = "*?["
 _HIDDEN = ("_", ".")  # Spark's _SUCCESS, checksums of file systems
 _COPIED_AT_ONCE = 2**20
-_NPY_MAGIC = b"\x93NUMPY"
-_LONGEST_NPY_HEADER = 10_000  # NumPy's own limit, which it checks only after reading the header
-_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
 @dataclass(frozen=True)
 class Format:
-    """A table file's format: text with a delimiter, possibly compressed by gzip, Parquet or NumPy's `.npy`."""
+    """A table file's format: text with a delimiter, possibly compressed by gzip, or Parquet."""
 
-    kind: Literal["text", "parquet", "npy"]
+    kind: Literal["text", "parquet"]
     delimiter: str = ","
     compressed: bool = False
 
@@ -54,7 +48,6 @@ FORMATS = {
     ".csv.gz": Format("text", compressed=True),
     ".tsv.gz": Format("text", "\t", compressed=True),
     ".parquet": Format("parquet"),
-    ".npy": Format("npy"),
 }
 SUFFIXES = tuple(FORMATS)
 
@@ -145,8 +138,6 @@ def table_files(source: StrPath) -> tuple[SourceFile, ...]:
     with faults_of(source):
         forms = [format_of(path) for path in paths]
     for path, form in zip(paths, forms, strict=True):
-        if len(paths) > 1 and form.kind == "npy":
-            raise TableFileError(f"{path}: several files should be Parquet or text: give one .npy file, or convert it.")
         if (form.kind, form.delimiter) != (forms[0].kind, forms[0].delimiter):
             raise TableFileError(
                 f"Files of one table should have one format, but {shown(paths[0].name)} and {shown(path.name)} differ: "
@@ -231,37 +222,6 @@ def is_fit(of_type: pa.DataType) -> bool:
     name = str(of_type)
     has_numbers = pa.types.is_null(of_type) or pa.types.is_decimal(of_type)
     return bool(has_numbers or arrow_type(numpy_dtype(name) or name, "pyarrow") is not None)
-
-
-def read_npy(file: SourceFile) -> npt.NDArray[Any]:
-    """Return the array of real numbers in a NumPy file, of any shape."""
-    with opened(file) as data:
-        if data.read(len(_NPY_MAGIC)) != _NPY_MAGIC:
-            raise TableFileError("The file is not a NumPy array: write it by numpy.save.")
-        version = tuple(data.read(2))
-        if version not in _NPY_HEADERS:
-            raise TableFileError("The file should be a NumPy array of format 1.0 or 2.0: write it by numpy.save.")
-        n_bytes, begin = (2 if version == (1, 0) else 4), data.tell()
-        length = int.from_bytes(data.read(n_bytes), "little")
-        if length > _LONGEST_NPY_HEADER:
-            raise TableFileError(
-                f"A NumPy file's header should have at most {_LONGEST_NPY_HEADER} bytes, but says {length}: write it "
-                "anew."
-            )
-        data.seek(begin)
-        shape, by_columns, dtype = _NPY_HEADERS[version](data)
-        if dtype.kind not in "fiub":
-            raise TableFileError(f"A NumPy file should hold real numbers, no texts or objects, but has dtype {dtype}.")
-        cells = math.prod(shape)
-        if min(shape, default=1) < 0:
-            raise TableFileError(f"A NumPy array's shape should be of lengths >= 0, but got {shape}.")
-        refuse_large(cells, shape[1] if len(shape) == 2 else 1)
-        refuse_many_bytes(cells * dtype.itemsize)
-        if cells * dtype.itemsize > file.n_bytes - data.tell():
-            raise TableFileError(
-                f"The file should hold {cells} numbers, as its header says, but is shorter: copy it anew."
-            )
-        return np.fromfile(data, dtype, cells).reshape(shape, order="F" if by_columns else "C")
 
 
 def _is_table(path: Path) -> bool:

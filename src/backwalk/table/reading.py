@@ -24,8 +24,8 @@ from backwalk.formatting import byte_words, listed
 from backwalk.streams import Stream
 from backwalk.table.aside import is_unnamed, numbers_rows
 from backwalk.table.dtypes import is_text
-from backwalk.table.files import SourceFile, faults_of, files_of, read_npy, table_files
-from backwalk.table.frame import Table, as_table, table_of_arrow
+from backwalk.table.files import SourceFile, faults_of, files_of, table_files
+from backwalk.table.frame import Table, table_of_arrow
 from backwalk.table.matching import match_columns
 from backwalk.table.schema import PER_DAY, FloatArray, Schema, shown, unescaped_cell
 from backwalk.table.selection import (
@@ -36,9 +36,9 @@ from backwalk.table.selection import (
     refuse_almost_numbers,
 )
 from backwalk.table.sources import Seen, Source, Watch, open_source, watched
-from backwalk.table.text_options import StrPath
 from backwalk.table.values import refuse_many_levels
 from backwalk.table.whole import MOST_VALUES, RunningLabels, RunningNumbers, WholeTable
+from backwalk.text_options import StrPath
 
 # At the peak of a fit, in which rows are held as float64 and their encodings as float64 and twice as float32.
 _BYTES_A_CELL, _BYTES_A_COORDINATE, _BYTES_A_ROW = 8.0, 20.0, 24.0
@@ -91,8 +91,8 @@ class RowsThatFit:
 def read_table(path: StrPath) -> Table:
     """Read a table file, or a folder of such files, and check it.
 
-    The suffix names the format: `.csv` or `.tsv` (text with a header line), either followed by `.gz`, `.parquet` or
-    `.npy`; "-" is text from standard input. What separates the cells of text, and how numbers and dates are written,
+    The suffix names the format: `.csv` or `.tsv` (text with a header line), either followed by `.gz`, or
+    `.parquet`; "-" is text from standard input. What separates cells of text, and how numbers and dates are written,
     is what all cells agree on; where they do not show it, a `TextPath` says it. Text and Parquet give a table of kind
     "pyarrow", in which columns of whole numbers are integers. In text, a column has the first type that fits all of its
     cells: integers, truth values, floats, dates, times, texts; empty cells and those like NA are missing values. Codes
@@ -106,8 +106,6 @@ def read_table(path: StrPath) -> Table:
 def read_part(path: StrPath, selection: Selection) -> RowsThatFit:
     """Read the selected columns and rows of a table, all of them, and check them as `read_table` does."""
     with files_of(path) as files:
-        if files[0].form.kind == "npy":
-            return _array(files[0], selection)
         return _Pass(open_source(files, selection, limited=True), files, selection).run()
 
 
@@ -132,9 +130,6 @@ def read_within(
             f"memory should be at least {byte_words(limits.LEAST_MEMORY)}, but got {memory!r}: give more."
         )
     with files_of(source) as files:
-        if files[0].form.kind == "npy":
-            rows = _array(files[0], selection)
-            return rows if most is None else rows.least(most)
         found = open_source(files, selection, memory=memory, seen=watched(watch, "finding types", files))
         # The rows of the least priority are among some more that lie below a priority.
         wanted = most_rows(memory, len(found.names)) if most is None else _with_room(most)
@@ -151,7 +146,7 @@ def is_read_at_once(source: StrPath, memory: int = limits.MEMORY) -> bool:
     files = table_files(source)
     of_text = _BEST_OF_GZIP if files[0].form.compressed else 1
     most_bytes = min(limits.TABLE_FILE_BYTES, memory / 4) / of_text
-    return len(files) == 1 and (files[0].form.kind == "npy" or files[0].n_bytes <= most_bytes)
+    return len(files) == 1 and files[0].n_bytes <= most_bytes
 
 
 def most_rows(memory: int, n_columns: int, n_encoded: int | None = None) -> int:
@@ -173,17 +168,6 @@ def _share_of(n_rows: int, most: int) -> float:
 
 def _with_room(n: int) -> int:
     return n + int(_STANDARD_DEVIATIONS * n**0.5) + 1
-
-
-def _array(file: SourceFile, selection: Selection) -> RowsThatFit:
-    """Read the rows of a NumPy file."""
-    with faults_of(file.label):
-        selection.refuse_unnamed()
-        array = read_npy(file)
-        is_taken = complete_rows(array) if selection.complete else np.ones(array.shape[:1], dtype=bool)
-        table = as_table(array if is_taken.all() else array[is_taken], name="the table")
-    n, priorities = len(is_taken), priorities_of(0, len(is_taken))[is_taken]
-    return RowsThatFit(table, None, len(table.values), n, is_taken, priorities, 1, ())
 
 
 def checked_rows(rows: pa.Table, types: Mapping[str, pa.DataType], *, is_text: bool, first_row: int) -> Table:

@@ -1,15 +1,13 @@
-"""Write the rows of a table file again: split into two files, with gaps filled, or beside new columns.
+"""Write the rows of a table file again, in its format: split into two files, with gaps filled, or beside new columns.
 
-Cells of text are copied as they stand: `007` or `1.50` stays unchanged. Other formats, and a text file written as
-another format, are converted by Arrow.
+Cells of text are copied as they stand: `007` or `1.50` stays unchanged. Columns of Parquet keep their types.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,16 +17,16 @@ import pyarrow.compute as pc
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed
 from backwalk.limits import MEMORY
-from backwalk.table.files import SourceFile, faults_of, files_of, format_of, read_npy
-from backwalk.table.frame import Table, as_table
+from backwalk.table.files import SourceFile, faults_of, files_of, format_of
+from backwalk.table.frame import Table
 from backwalk.table.parquet_files import ParquetFile, decoded
 from backwalk.table.schema import FloatArray, Schema, shown, unescaped
-from backwalk.table.selection import NativeRows, Selection, complete_rows, is_plain_text, missing_in
-from backwalk.table.sources import TextFiles, open_file, open_source
+from backwalk.table.selection import Selection, complete_rows, is_plain_text, missing_in
+from backwalk.table.sources import TextFiles, open_file
 from backwalk.table.text_files import TextFile
-from backwalk.table.text_options import StrPath
 from backwalk.table.values import from_values
 from backwalk.table.writing import CellWriter, as_written, check_table_path, output_file, write_any
+from backwalk.text_options import StrPath
 
 Draws = Iterable[FloatArray]
 """Complete rows, (n, d), in the user's units; several for a file in which all draws follow each other."""
@@ -69,16 +67,25 @@ def split_table(
     with files_of(source) as (file, *others):
         if others:
             raise TableFileError(f"{source}: one file should be split, but got {1 + len(others)}: name one.")
-        if file.form.kind == "text" and all(format_of(place).kind == "text" for place in places):
+        for place in places:
+            _refuse_other_format(file, place)
+        if file.form.kind == "text":
             return _split_text(TextFile(file), places, chosen, selection, overwrite)
-        rows, left_out = _native(file, selection)
-        if isinstance(rows, np.ndarray) and rows.ndim != 2:
-            as_table(rows, name="the table")  # which refuses it
-        return _split(rows, left_out, places, chosen, selection, overwrite)
+        return _split(*_native_parquet(file, selection), places, chosen, selection, overwrite)
+
+
+def _refuse_other_format(file: SourceFile, place: StrPath) -> None:
+    """Raise TableFileError if rows of a file would be written in another format."""
+    if format_of(place).kind != file.form.kind:
+        suffix = ".parquet" if file.form.kind == "parquet" else ".csv"
+        raise TableFileError(
+            f"Rows of {file.label} should be written in its format, but got {shown(str(place))}: name a file that ends "
+            f"in {suffix}."
+        )
 
 
 def _split(
-    rows: NativeRows,
+    rows: pa.Table,
     left_out: Iterable[str],
     places: tuple[str | Path, str | Path],
     chosen: Chosen,
@@ -89,9 +96,7 @@ def _split(
     masks = _both(is_taken, chosen)
     with output_file(places[0], overwrite=overwrite) as first, output_file(places[1], overwrite=overwrite) as second:
         for place, out, mask in zip(places, (first, second), masks, strict=True):
-            write_any(
-                out, format_of(place), rows[mask] if isinstance(rows, np.ndarray) else rows.filter(pa.array(mask))
-            )
+            write_any(out, format_of(place), rows.filter(pa.array(mask)))
     return SplitFiles(is_taken, (int(masks[0].sum()), int(masks[1].sum())), tuple(left_out))
 
 
@@ -137,18 +142,19 @@ def write_filled(
     number: str | None = None,
     overwrite: bool = False,
 ) -> None:
-    """Write a table file with the gaps in the columns of a schema filled from complete rows of the file's order.
+    """Write a table file, in its format, with gaps in the columns of a schema filled from complete rows of its order.
 
     Columns that the schema does not have are copied, with their gaps. With `number`, the file has as many copies of the
     rows as there are draws, and a first column of this name that numbers them from 1; without, there is one draw.
     Raises TableFileError; also if the source has a column named `number`, and if `place` exists and `overwrite` is
     False.
     """
-    form = format_of(place)
+    with files_of(source) as (file, *_):
+        _refuse_other_format(file, place)
     with files_of(source) as (file, *_), output_file(place, overwrite=overwrite) as out:
-        if file.form.kind != "text" or form.kind != "text":
-            rows, _ = _native(file, Selection.of_schema(schema))
-            write_any(out, form, _filled(rows, draws, schema, number))
+        if file.form.kind == "parquet":
+            rows, _ = _native_parquet(file, Selection.of_schema(schema))
+            write_any(out, file.form, _filled(rows, draws, schema, number))
             return
         text = TextFile(file)
         _refuse_present(number, text.names)
@@ -184,18 +190,6 @@ def _with_cells(rows: pa.Table, values: FloatArray, schema: Schema, not_ours: Co
     return rows
 
 
-def _native(file: SourceFile, selection: Selection) -> tuple[NativeRows, Mapping[str, Any]]:
-    """Return the selected columns of a file in their own types, and the names of the others."""
-    if file.form.kind == "npy":
-        selection.refuse_unnamed()
-        return read_npy(file), {}
-    if file.form.kind == "parquet":
-        return _native_parquet(file, selection)
-    source = open_source([file], selection, limited=True)
-    rows = pa.concat_tables(source.rows(source.names, lambda *_: None))
-    return rows, source.left_out
-
-
 def _native_parquet(file: SourceFile, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
     """Return the selected columns of a Parquet file; the size of texts is checked before dictionaries are expanded."""
     parquet = ParquetFile(file, limited=True)
@@ -212,13 +206,8 @@ def _native_parquet(file: SourceFile, selection: Selection) -> tuple[pa.Table, d
         return pa.table(columns, schema=wanted), others
 
 
-def _filled(rows: NativeRows, draws: Draws, schema: Schema, number: str | None) -> NativeRows:
+def _filled(rows: pa.Table, draws: Draws, schema: Schema, number: str | None) -> pa.Table:
     """Return the rows with their gaps filled, once for each draw."""
-    if isinstance(rows, np.ndarray):
-        parts = [np.where(np.isnan(rows), values, rows).astype(rows.dtype) for values in draws]
-        if number is not None:
-            parts = [np.column_stack([np.full(len(part), m), part]) for m, part in enumerate(parts, 1)]
-        return np.concatenate(parts)
     _refuse_present(number, rows.column_names)
     tables = list[pa.Table]()
     for m, values in enumerate(draws, 1):
@@ -289,10 +278,6 @@ def read_labels(path: StrPath, name: str) -> pa.ChunkedArray:
     Raises TableFileError; also if there is no such column.
     """
     with files_of(path) as (file, *_):
-        if file.form.kind == "npy":
-            raise TableFileError(
-                f"{path}: columns of an array have no names, but {shown(name)} is asked for: save it as CSV."
-            )
         opened = open_file(file)
         if name not in opened.names:
             raise TableFileError(
@@ -308,7 +293,7 @@ def read_labels(path: StrPath, name: str) -> pa.ChunkedArray:
 def write_labelled(path: str | Path, rows: pa.Table, *, overwrite: bool = False) -> None:
     """Write a table of any types in the format that the suffix names; "-" is CSV to standard output.
 
-    A `.npy` file takes numbers only. Raises TableFileError; also if the file exists and `overwrite` is False.
+    Raises TableFileError; also if the file exists and `overwrite` is False.
     """
     with output_file(path, overwrite=overwrite) as file:
         write_any(file, format_of(path), rows)

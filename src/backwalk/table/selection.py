@@ -8,7 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,17 +19,14 @@ from backwalk.errors import TableFileError
 from backwalk.formatting import listed
 from backwalk.table.dtypes import is_text
 from backwalk.table.schema import MISSING_WORDS, Schema, shown, unescaped
-from backwalk.table.text_types import SIGNS
-
-NativeRows: TypeAlias = pa.Table | npt.NDArray[Any]
-"""Rows as a file holds them: columns with names, or an array without."""
 
 _GAPS = pa.array(sorted(MISSING_WORDS))  # texts that mean a missing value in a column of numbers
 _CODE = r"\s*(?:[-+]?0\d+|\+\d{7,})\s*"
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 _MOST_MISSING_WORDS = 3  # of a column of numbers, in place of missing ones
+_SIGNS = "$€£¥₹%‰"
 # A number with a currency or percent sign, thousands separators or a decimal comma.
-_WRITTEN_NUMBER = rf"^\s*[-+(]?\s*[{SIGNS}]?\s*[-+]?(\d{{1,3}}([,.' ]\d{{3}})+|\d+)([.,]\d+)?\s*[{SIGNS}]?\s*\)?\s*$"
+_WRITTEN_NUMBER = rf"^\s*[-+(]?\s*[{_SIGNS}]?\s*[-+]?(\d{{1,3}}([,.' ]\d{{3}})+|\d+)([.,]\d+)?\s*[{_SIGNS}]?\s*\)?\s*$"
 
 
 @dataclass(frozen=True)
@@ -90,20 +87,9 @@ class Selection:
             f"{listed(map(shown, columns))}: give another table."
         )
 
-    def refuse_unnamed(self) -> None:
-        """Raise TableFileError if columns are to be left out by name, for files whose columns have no names."""
-        if self.drop:
-            raise TableFileError(
-                f"Columns to leave out should have names, but got {listed(map(shown, self.drop))} for an array, whose "
-                "columns have none: save it as CSV or Parquet."
-            )
 
-
-def complete_rows(rows: NativeRows) -> npt.NDArray[np.bool_]:
+def complete_rows(rows: pa.Table) -> npt.NDArray[np.bool_]:
     """Return which rows have a value in every column."""
-    if isinstance(rows, np.ndarray):
-        may_miss = rows.dtype.kind == "f" and rows.ndim == 2
-        return np.asarray(~np.isnan(rows).any(axis=1)) if may_miss else np.ones(rows.shape[:1], dtype=bool)
     missing = np.zeros(rows.num_rows, dtype=bool)
     for column in rows.columns:
         missing |= missing_in(column)

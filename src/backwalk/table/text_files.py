@@ -29,8 +29,8 @@ from backwalk.table.files import SourceFile, faults_of, opened, refuse_many_byte
 from backwalk.table.schema import MISSING_WORDS, shown
 from backwalk.table.selection import Selection
 from backwalk.table.text_headers import FIRST_ROWS, NOT_UTF8, is_number, read_header
-from backwalk.table.text_options import DATE_ORDERS, TextOptions, named
 from backwalk.table.text_types import TypeOfColumn, settle
+from backwalk.text_options import DATE_ORDERS, TextOptions, named
 
 if TYPE_CHECKING:
     import duckdb
@@ -196,9 +196,8 @@ class _Texts(ABC):
     def _cell(self, place: str) -> str:
         words = {*MISSING_WORDS, *self.options.na}
         numbers = [f"{float(word)!r}" for word in self.options.na if is_number(word) and math.isfinite(float(word))]
-        is_missing = (
-            f"strlen({place}) <= {max(map(len, words))} AND {place} IN ({', '.join(map(_quoted, sorted(words)))})"
-        )
+        longest = max(len(word.encode()) for word in words)  # `strlen` counts bytes
+        is_missing = f"strlen({place}) <= {longest} AND {place} IN ({', '.join(map(_quoted, sorted(words)))})"
         if numbers:
             is_missing = f"({is_missing}) OR TRY_CAST({place} AS DOUBLE) IN ({', '.join(numbers)})"
         return f"CASE WHEN {is_missing} THEN NULL ELSE {place} END"

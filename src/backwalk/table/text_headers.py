@@ -18,7 +18,7 @@ from backwalk.errors import TableFileError
 from backwalk.formatting import listed
 from backwalk.table.files import refuse_large
 from backwalk.table.schema import refuse_duplicates, shown, unescaped
-from backwalk.table.text_options import TextOptions, named
+from backwalk.text_options import TextOptions, named
 
 _LONGEST_HEADER = 2**20  # bytes
 _SEPARATORS = (",", ";", "\t", "|")
@@ -33,7 +33,8 @@ NOT_UTF8 = f"is not UTF-8: name its encoding, such as {named('encoding', 'cp1252
 class Header:
     """The first row of a text file: its names, how many lines are before it, the separator, and how its line ends.
 
-    The lines before it are blank, comments that begin with "# " or "##", or name the separator (sep=;). `n_unnamed` is
+    The lines before it are blank, comments that begin with "# " or "##", or name the separator (sep=;). A line that
+    begins with "# " right above a row with numbers, and has as many cells, is no comment but the header. `n_unnamed` is
     the number of columns at its end without a name. `is_last` says whether only blank lines follow.
     """
 
@@ -58,23 +59,26 @@ def read_header(data: BinaryIO, usual: str, options: TextOptions = TextOptions()
         )
     lines = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")  # the end may cut a character
     blank, sep = " \t\v\f\r\n".replace(options.sep or usual, ""), options.sep
-    line, n_before = lines.readline(), 0
+    line, n_before, above = lines.readline(), 0, ""
     while line and (not line.strip(blank) or line.startswith(("# ", "##")) or _SEP_LINE.fullmatch(line)):
         match = _SEP_LINE.fullmatch(line)
         sep = sep or (match[1] if match else None)
-        line, n_before = lines.readline(), n_before + 1
+        line, n_before, above = lines.readline(), n_before + 1, line
     if not line:
         raise TableFileError("The file is empty: it should hold a header line and rows.")
     if "\ufffd" in line:
         raise TableFileError(f"The header {NOT_UTF8}.")
     begin = lines.tell() - len(line)
     sep = sep or _separator(lines.getvalue()[begin:], usual, is_cut=len(head) == _LONGEST_HEADER)
-    names = _fields(line, lines, sep)
+    names, after = _fields(line, lines, sep), lines.tell()
+    of_comment = _fields(above.removeprefix("# "), iter(()), sep) if above.startswith("# ") else []
+    if len(of_comment) == len(names) > 1 and any(map(is_number, names)) and not any(map(is_number, of_comment)):
+        names, line, n_before, begin, after = of_comment, above, n_before - 1, begin - len(above), begin
     if not names:
         raise TableFileError(
             f"The header should end within {_LONGEST_HEADER:,} bytes, but does not: close its quotation marks."
         )
-    text, rest = lines.getvalue()[begin : lines.tell()], lines.getvalue()[lines.tell() :]
+    text, rest = lines.getvalue()[begin:after], lines.getvalue()[after:]
     refuse_large(0, len(names))
     quoted_alone = line.startswith('"') and not rest[:FIRST_ROWS].lstrip().startswith('"')  # as our headers are
     if all(map(is_number, names)) and not quoted_alone:

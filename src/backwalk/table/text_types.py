@@ -4,7 +4,7 @@ The types are, in this order: whole numbers, truth values, numbers, dates, times
 day, dates that are not written as in ISO 8601, and texts. Each has a condition on one cell, so that a column's type
 depends neither on the order of its rows nor on how they lie in blocks or files.
 
-Columns that none of these fits are looked at once more: they may hold numbers such as 1.234,50 or 12 %, or dates with
+Columns that none of these fits are looked at once more: they may hold numbers such as 1.234,50, or dates with
 times such as 31.12.2020 14:30. Where all cells of a column leave open which is the day (3/4/2021), or what a comma or a
 point means (1.234), the other columns of the file decide if they agree, or an option does.
 
@@ -84,9 +84,6 @@ _WITH_CODES = {
 
 _WITH_CLOCK = {"moment", "moment in UTC", "time"}
 
-SIGNS = "$€£¥₹%‰"
-"""Signs that numbers may have before or after them: one sign in all cells of a column."""
-
 _BLANKS = " \u00a0\u202f"
 
 
@@ -96,17 +93,10 @@ def _digits(decimal: str) -> str:
 
 
 def _number(decimal: str, fraction: str) -> str:
-    """Return the condition of a number with signs and separators, whose fraction has a pattern, on one cell."""
-    group = f"[{',' if decimal == '.' else '.'}''{_BLANKS}]"
+    """Return the condition of a number with separators, whose fraction has a pattern, on one cell."""
+    group = f"[{',' if decimal == '.' else '.'}{_BLANKS}]"
     digits = rf"(?:0|[1-9]\d*|[1-9]\d{{0,2}}(?:{group}\d{{3}})+)"
-    sign = f"[{_BLANKS}]*[{SIGNS}]?[{_BLANKS}]*"
-    return rf"regexp_full_match({{0}}, '{sign}-?{sign}{digits}{fraction}{sign}')"
-
-
-def _one_sign(condition: str) -> str:
-    """Return the condition that all cells of a column meet one on a cell, with the same sign or all without."""
-    sign = f"regexp_extract({{0}}, '[{SIGNS}]')"
-    return f"bool_and({condition}) AND min({sign}) = max({sign})"
+    return rf"regexp_full_match({{0}}, '[{_BLANKS}]*-?{digits}{fraction}[{_BLANKS}]*')"
 
 
 _CLOCKED = r"\d{1,2}[./-]\d{1,2}[./-]\d{4}(?:[ T]\d{1,2}:\d{2}(?::\d{2})?)?"
@@ -208,8 +198,7 @@ class TypeOfColumn:
         if name == _AS_ASKED:
             return f"bool_and({{0}} IS NULL OR {self._parsed_as_asked} IS NOT NULL)"
         if name in _WRITTEN:
-            condition = f"({{0}} IS NULL OR ({_WRITTEN[name]}))"
-            return _one_sign(condition) if _SIDES.get(name, ("",))[0] == "decimal" else f"bool_and({condition})"
+            return f"bool_and({{0}} IS NULL OR ({_WRITTEN[name]}))"
         return f"bool_and({(_WITH_CODES if self.takes_codes else _CONDITIONS)[name]})"
 
     @property

@@ -1,4 +1,4 @@
-"""Write table files: CSV and TSV, Parquet and NumPy, each replaced atomically (`backwalk.files`)."""
+"""Write table files: CSV, TSV and Parquet, each replaced atomically (`backwalk.files`)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ import pyarrow.parquet
 
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.files import atomic_write, check_writable
-from backwalk.formatting import listed, one_line
-from backwalk.table.dtypes import numpy_dtype
+from backwalk.formatting import one_line
 from backwalk.table.files import Format, format_of
-from backwalk.table.frame import Table, as_table
+from backwalk.table.frame import Table
 from backwalk.table.parquet_files import decoded
-from backwalk.table.schema import FloatArray, Schema, escaped, escaped_cell, shown
-from backwalk.table.selection import NativeRows
+from backwalk.table.schema import FloatArray, Schema, escaped, escaped_cell
 from backwalk.table.text_headers import is_number
 from backwalk.table.values import from_values
 
-BLOCK_CELLS = 2**18  # of text and NumPy files, written at once: 2 MiB of numbers
+BLOCK_CELLS = 2**18  # of text files, written at once: 2 MiB of numbers
 GROUP_CELLS = 2**22  # of a row group of Parquet; the footer has an entry for each group and column
 
 
@@ -60,22 +58,18 @@ def write_rows(
 
     Columns without names are called x1, x2, ... Text and Parquet keep the dtypes of columns, except that text has no
     types: it reads back as the first type that fits all cells of a column. Dates and times in text are those of ISO
-    8601, durations whole numbers of their dtype's unit, missing values empty cells. A `.npy` file takes only numbers:
-    float32 if every column does, else float64. With `escape_formulas` a header or a text that a spreadsheet would run
-    as a formula, and a text that reads as a missing value, gets an apostrophe (`schema.escaped_cell`), which reading
-    removes; numbers are never changed. Raises TableFileError; also if the file exists and `overwrite` is False.
+    8601, durations whole numbers of their dtype's unit, missing values empty cells. With `escape_formulas` a header or
+    a text that a spreadsheet would run as a formula, and a text that reads as a missing value, gets an apostrophe
+    (`schema.escaped_cell`), which reading removes; numbers are never changed. Raises TableFileError; also if the file
+    exists and `overwrite` is False.
     """
     form = format_of(path)
-    if form.kind == "npy":
-        _refuse_labels(str(path), schema)
     blocks = _blocks(pieces, schema, n_rows, GROUP_CELLS if form.kind == "parquet" else BLOCK_CELLS)
     with output_file(path, overwrite=overwrite) as file:
         if form.kind == "text":
             _write_text(file, blocks, schema, form, escape_formulas=escape_formulas)
-        elif form.kind == "parquet":
-            _write_parquet(file, blocks, schema)
         else:
-            _write_npy(file, blocks, schema, n_rows)
+            _write_parquet(file, blocks, schema)
 
 
 def check_table_path(path: str | Path, *, overwrite: bool = False) -> None:
@@ -166,19 +160,6 @@ def _coarsest(of_type: pa.DataType, unit: str | None) -> pa.DataType | None:
     return None
 
 
-def _refuse_labels(file: str, schema: Schema) -> None:
-    others = [
-        name
-        for name, of_type in zip(schema.names, schema.types, strict=True)
-        if not (numpy_dtype(str(of_type)) or pa.types.is_decimal(of_type))
-    ]
-    if others:
-        raise TableFileError(
-            f"{file} takes only numbers, but column {listed(map(shown, others))} holds texts, dates or times: write "
-            "CSV or Parquet."
-        )
-
-
 def _write_parquet(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema) -> None:
     written = schema.as_arrow()
     with pyarrow.parquet.ParquetWriter(file, from_values(_no_rows(written), written).schema) as writer:
@@ -186,26 +167,8 @@ def _write_parquet(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema)
             writer.write_table(from_values(values, written))
 
 
-def _write_npy(file: BinaryIO, blocks: Iterable[FloatArray], schema: Schema, n_rows: int) -> None:
-    dtype = "float32" if all(str(of_type) == "float" for of_type in schema.types) else "float64"
-    array = Schema(None, (dtype,) * schema.n_columns, "numpy")
-    header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (n_rows, schema.n_columns)}
-    np.lib.format.write_array_header_1_0(file, header)
-    for values in blocks:
-        file.write(np.ascontiguousarray(from_values(values, array)).data)
-
-
-def write_any(file: BinaryIO, form: Format, rows: NativeRows) -> None:
-    """Write a table of any types, or an array, into an open file."""
-    if form.kind == "npy":
-        if not isinstance(rows, np.ndarray):
-            table = as_table(rows, name="the table")
-            _refuse_labels("A .npy file", table.schema)
-            rows = table.values
-        np.lib.format.write_array(file, rows, allow_pickle=False)
-        return
-    if isinstance(rows, np.ndarray):
-        rows = pa.table({f"x{j}": np.ascontiguousarray(column) for j, column in enumerate(rows.T, 1)})
+def write_any(file: BinaryIO, form: Format, rows: pa.Table) -> None:
+    """Write a table of any types into an open file."""
     if form.kind == "parquet":
         pyarrow.parquet.write_table(rows, file)
         return

@@ -160,7 +160,7 @@ export function dataChooser(onData) {
   parts.board = new Board();
   parts.board.canvas.addEventListener("drawn", () => { parts.use.disabled = !parts.board.points.length; });
   parts.use = el("button", { type: "button", disabled: true, onclick: drawPoints }, "Use this drawing");
-  parts.file = el("input", { type: "file", id: "file", accept: ".csv,.tsv,.gz,.parquet,.npy" });
+  parts.file = el("input", { type: "file", id: "file", accept: ".csv,.tsv,.gz,.parquet" });
   parts.file.addEventListener("change", () => parts.file.files[0] && takeFile(parts.file.files[0]));
   parts.columns = el("div", {});
   parts.ways = {

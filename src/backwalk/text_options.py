@@ -1,6 +1,7 @@
 """How text files are written, where their cells do not show it: the options of a path.
 
-Without an option, what a file's cells agree on is taken: see `text_files` and `text_types`.
+Without an option, what a file's cells agree on is taken: see `table.text_files` and `table.text_types`. `TextOptions`
+declares each option with its help, from which the command line has it.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import codecs
 import os
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field, fields
+from typing import Any, TypeAlias
 
 from backwalk.errors import InvalidInput
 
@@ -18,19 +19,37 @@ StrPath: TypeAlias = str | os.PathLike[str]
 DATE_ORDERS = ("day", "month")
 
 
+def _option(metavar: str, help: str, *, default: Any = None) -> Any:
+    """Return the field of an option; one whose default is a tuple may be repeated."""
+    return field(default=default, metadata={"metavar": metavar, "help": help})
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextOptions:
     """How a text file is written; None is what its cells agree on. See `TextPath`."""
 
-    sep: str | None = None
-    decimal: str | None = None
-    encoding: str | None = None
-    na: str | Sequence[str] = ()
-    dates: str | None = None
+    sep: str | None = _option(
+        "SIGN", "Of text files, the character between cells, such as ';', or tab, if the rows do not show it."
+    )
+    decimal: str | None = _option(
+        ".|,", "The decimal sign of numbers such as 1.234, where no other number of a file shows it."
+    )
+    encoding: str | None = _option("NAME", "The encoding of text files that are not UTF-8, such as cp1252.")
+    na: str | Sequence[str] = _option(
+        "WORD",
+        "Cells that are missing values, such as '?' or -999, besides empty ones and NA; repeat it for more.",
+        default=(),
+    )
+    dates: str | None = _option(
+        "day|month|FORMAT",
+        "What comes first in dates such as 3/4/2021, where no other date of a file shows it, or a format such as "
+        "'%d.%m.%y'.",
+    )
 
     def __post_init__(self) -> None:
         na = (self.na,) if isinstance(self.na, str) else tuple(self.na)
         object.__setattr__(self, "na", na)
+        object.__setattr__(self, "sep", {"tab": "\t", "\\t": "\t"}.get(self.sep or "", self.sep))
         if self.sep is not None and (len(self.sep) != 1 or not self.sep.isascii() or self.sep in "\r\n\"'"):
             raise InvalidInput(f"sep should be one character, such as ';' or '\\t', but got {self.sep!r}.")
         if self.decimal not in (None, ".", ","):
@@ -53,7 +72,7 @@ class TextOptions:
     @property
     def options(self) -> TextOptions:
         """The options without a path."""
-        return TextOptions(sep=self.sep, decimal=self.decimal, encoding=self.encoding, na=self.na, dates=self.dates)
+        return TextOptions(**{each.name: getattr(self, each.name) for each in fields(TextOptions)})
 
 
 @dataclass(frozen=True)
@@ -67,7 +86,7 @@ class TextPath(TextOptions):
     path : str or Path
         The file, a folder of files with the same columns, or a pattern such as `data/*.csv`.
     sep : str, default=None
-        The character between cells.
+        The character between cells; "tab" is one too.
     decimal : {".", ","}, default=None
         The mark of fractions, for numbers such as 1.234, which may be a fraction or thousands.
     encoding : str, default=None
@@ -119,7 +138,7 @@ def options_of(path: StrPath) -> TextOptions:
 def named(option: str, *values: str) -> str:
     """Return how an option is given, for the remedy of an error.
 
-    >>> from backwalk.table.text_options import named
+    >>> from backwalk.text_options import named
     >>> named("dates", "day", "month")
     '--dates day or --dates month (dates= of TextPath in Python)'
     """
