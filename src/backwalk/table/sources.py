@@ -28,7 +28,6 @@ from backwalk.table.schema import shown
 from backwalk.table.selection import Selection
 from backwalk.table.text_files import TextFile, look_again, types_of
 from backwalk.table.text_types import TypeOfColumn
-from backwalk.text_options import TextOptions
 
 Seen = Callable[[int, int], object]
 """Is called with the rows and the bytes that were read so far."""
