@@ -17,7 +17,6 @@ N = 4500
 SAMPLERS = (
     Sampler("ancestral"),
     Sampler("ddim", 5),
-    Sampler("dpm++2m", 5),
     Sampler("multistep-sde", 6),
     Sampler("multistep", 4),
 )

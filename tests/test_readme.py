@@ -28,8 +28,6 @@ def test_the_first_screen_says_what_it_is_and_how_to_begin():
 def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("backwalk.fit.plan.default_training", _short_training)
-    monkeypatch.setattr("backwalk.estimator.diffusion.default_distillation", lambda d, *_: _short_training(1000, d))
-    monkeypatch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
     monkeypatch.setattr("backwalk.assess.topics.rows.MOST_IN_A_SET", 200)
     names: dict[str, object] = {}
     assert len(blocks("python")) == 5

@@ -7,10 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from backwalk import Diffusion, NoiseSchedule, Residual, Sampler, Textbook, Training
-from backwalk.fit.distil import distil_model
-from backwalk.model import sample_rows
-from backwalk.streams import Stream
+from backwalk import Diffusion, NoiseSchedule, Residual, Textbook, Training
 from backwalk.torch_state import in_initial_torch_state
 
 ROWS = np.random.default_rng(0).normal(size=(60, 2)) * [1.0, 3.0]
@@ -111,17 +108,6 @@ def test_the_callers_state_changes_nothing(name, state, expected, tmp_path):
         found = everything(name, tmp_path)
     for one, other in zip(found, expected[name], strict=True):
         assert np.array_equal(one, other)
-
-
-@pytest.mark.slow
-def test_a_student_is_the_same_in_any_state(rows):
-    model = Diffusion(denoiser=Residual(8, 1), random_state=0, verbose=False, **FEW).fit(rows)
-    students = []
-    for state in (nullcontext, all_at_once):
-        with state():
-            taught = distil_model(model.model_, Residual(8, 1), PLAN, n_pairs=64, stream=Stream(0))
-            students.append(sample_rows(taught, 0, 3, stream=Stream(1), sampler=Sampler("distilled")))
-    assert np.array_equal(*students)
 
 
 @pytest.mark.parametrize("state", [*STATES.values(), nullcontext])

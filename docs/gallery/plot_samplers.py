@@ -2,8 +2,8 @@
 Two moons by every sampler
 ==========================
 
-One fitted model, five ways to draw from it. *Evaluations* are how often the network is asked for each row. The
-deterministic solvers, DDIM and the multistep ones, need few. Ancestral sampling, the paper's, needs many.
+One fitted model, four ways to draw from it. *Evaluations* are how often the network is asked for each row. The
+deterministic solvers, DDIM and "multistep", need few. Ancestral sampling, the paper's, needs many.
 """
 
 import matplotlib.pyplot as plt
@@ -14,7 +14,7 @@ from backwalk.datasets import two_moons
 X = two_moons().sample(3_000, random_state=0)
 model = Diffusion(max_steps=400, random_state=0, verbose=False).fit(X)
 
-samplers = ("ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde")
+samplers = ("ancestral", "ddim", "multistep", "multistep-sde")
 numbers = (6, 12, 50)
 fig, axes = plt.subplots(len(numbers), len(samplers), figsize=(10, 5.6), sharex=True, sharey=True)
 for row, k in zip(axes, numbers):

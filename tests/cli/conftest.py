@@ -19,10 +19,9 @@ TINY = Residual(width=16, n_blocks=1, n_members=2)
 
 @contextlib.contextmanager
 def small_and_fast():
-    """Make every fit, student and report small, as the commands and not the models are tested."""
+    """Make every fit and report small, as the commands and not the models are tested."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("backwalk.fit.plan.default_architecture", lambda *_, **__: TINY)
-        patch.setattr("backwalk.estimator.diffusion.default_pairs", lambda _: 300)
         patch.setattr("backwalk.cli.tables.USUALLY_DRAWN", 200)
         patch.setattr("backwalk.cli.demo.ROWS", 300)
         patch.setattr("backwalk.assess.topics.rows.MOST_IN_A_SET", 50)

@@ -15,7 +15,7 @@ from backwalk.cli import cli, console
 from backwalk.table import as_table, write_table
 
 QUICK = ["--max-steps", "5"]
-COMMANDS = ("demo", "split", "fit", "sample", "score", "impute", "report", "distil", "info", "web", "course")
+COMMANDS = ("demo", "split", "fit", "sample", "score", "impute", "report", "info", "web", "course")
 
 
 def test_help_is_there_for_every_command(run):
@@ -132,9 +132,7 @@ def test_what_is_no_model_is_called_what_it_is(run, model, rows_file, tmp_path):
     report = ["-o", tmp_path / "r.html"]
     for arguments, words, is_swapped in (
         (["sample", tmp_path], folder, False),
-        (["distil", tmp_path], folder, False),
         (["sample", rows_file], "is a table", False),
-        (["distil", rows_file], "is a table", False),
         (["score", rows_file, model], str(rows_file), True),
         (["report", rows_file, model, *report], str(rows_file), True),
     ):
@@ -185,7 +183,6 @@ def test_ctrl_c_is_status_130(run, model, monkeypatch):
 def test_json_is_one_versioned_object(run, rows_file, model, tmp_path):
     for arguments, key in (
         (["fit", rows_file, "-o", tmp_path / "other", *QUICK], "card"),
-        (["distil", tmp_path / "other", "--max-steps", 1], "student"),
         (["sample", model, "-n", 5, "-o", tmp_path / "five.csv"], "sampler"),
         (["score", model, rows_file, "-o", tmp_path / "scores.csv"], "log_density"),
         (["info", model], "model"),
@@ -207,7 +204,6 @@ def test_a_device_that_is_none_is_refused(run, model, rows_file, tmp_path):
     for command in (
         ["demo", "-o", tmp_path / "demo"],
         ["fit", rows_file, "-o", tmp_path / "never"],
-        ["distil", model],
         ["sample", model],
         ["score", model, rows_file],
         ["report", model, rows_file, "-o", tmp_path / "r.html"],

@@ -41,15 +41,14 @@ def test_what_cannot_be_written_is_told_before_long_work(
     assert (tmp_path / "there.csv").read_text() == "mine"
 
 
-def test_a_place_where_no_student_model_or_report_can_be_is_told_before_long_work(run, model, rows_file, monkeypatch):
+def test_a_place_where_no_model_or_report_can_be_is_told_before_long_work(run, model, rows_file, monkeypatch):
     def never(*_, **__):
         raise AssertionError("long work")
 
-    monkeypatch.setattr("backwalk.estimator.Diffusion.distil", never)
     monkeypatch.setattr("backwalk.estimator.Diffusion.fit", never)
     monkeypatch.setattr("backwalk.assess.assess", never)
     monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
-    for arguments in (["distil", model], ["demo", "-o", model.parent / "demo"], ["report", model, rows_file]):
+    for arguments in (["demo", "-o", model.parent / "demo"], ["report", model, rows_file]):
         options = ["-o", model.parent / "r.html"] if arguments[0] == "report" else []
         status, out, err = run(*arguments, *options)
         assert (status, out) == (1, "")

@@ -1,4 +1,4 @@
-"""`backwalk sample` and `backwalk distil`."""
+"""`backwalk sample`."""
 
 import json
 import re
@@ -70,12 +70,6 @@ def test_more_evaluations_than_the_chain_has_steps_are_reported(run, model):
     assert (status, "5,000" in err, "1,000" in err) == (0, True, True)
 
 
-def test_a_sampler_that_the_model_lacks_is_told_before_a_header(run, model):
-    status, out, err = run("sample", model, "--sampler", "distilled")
-    assert (status, out) == (1, "")
-    assert "needs a student" in err
-
-
 @pytest.mark.slow
 def test_headers_can_be_left_as_they_are(run, rows_file, tmp_path):
     rows_file.write_text(rows_file.read_text().replace("length,weight", "-length,=weight"))
@@ -84,51 +78,6 @@ def test_headers_can_be_left_as_they_are(run, rows_file, tmp_path):
         assert run("sample", tmp_path / "m", "-n", 3, *options)[1].splitlines()[0] == header
         assert run("sample", tmp_path / "m", "-n", 3, "-o", tmp_path / "s.csv", "--force", *options)[0] == 0
         assert run("score", tmp_path / "m", tmp_path / "s.csv")[0] == 0
-
-
-@pytest.mark.slow
-def test_distil_then_sample_by_one_evaluation(run, model, tmp_path, monkeypatch):
-    other, options = tmp_path / "other.safetensors", ["--max-steps", 3, "--seed", 7]
-    status, _, err = run("sample", model, "--sampler", "distilled", "-o", tmp_path / "none.csv")
-    assert status == 1
-    assert "`backwalk distil`" in err
-    assert not (tmp_path / "none.csv").exists()
-    before = model.read_bytes()
-    status, out, err = run("distil", model, "-o", other, *options)
-    assert (status, out) == (0, "")
-    assert "root mean square error of" in err
-    assert f"model: {other}" in err
-    assert model.read_bytes() == before
-    assert run("distil", model, *options)[0] == 0  # into the model itself, which loses nothing
-    assert run("sample", model, "-n", 9, "--sampler", "distilled", "--seed", 5, "-o", tmp_path / "a.csv")[0] == 0
-    expected = Diffusion.load(model).distil(max_steps=3, random_state=7).sample(9, sampler="distilled", random_state=5)
-    np.testing.assert_array_equal(read_table(tmp_path / "a.csv").values, as_table(expected).values)
-    assert run("sample", other, "-n", 9, "--sampler", "distilled", "--seed", 5, "-o", tmp_path / "b.csv")[0] == 0
-    assert (tmp_path / "a.csv").read_bytes() == (tmp_path / "b.csv").read_bytes()
-    assert "student" in run("info", model)[1]
-    assert "root mean square error" in json.loads(run("info", model, "--json")[1])["student"]
-    for arguments in (["distil", model], ["distil", model, "-o", other]):
-        status, _, err = run(*arguments, *options)
-        assert (status, err.count("\n")) == (1, 1)
-        assert "--force" in err
-        assert run("-q", *arguments, *options, "--force")[::2] == (0, "")
-    assert run("sample", model, "--sampler", "distilled", "--evaluations", 5)[0] == 1
-    assert run("distil", model, "--max-time", 0)[0] == 2
-
-
-@pytest.mark.slow
-def test_a_model_that_was_replaced_while_it_was_distilled_stays(run, rows_file, model, monkeypatch):
-    """Found by review: the old one was written over the new."""
-    distil = Diffusion.distil
-
-    def while_another_fits(self, **options):
-        assert run("fit", rows_file, "-o", model, "--max-steps", "6", "--force")[0] == 0
-        return distil(self, **options)
-
-    monkeypatch.setattr(Diffusion, "distil", while_another_fits)
-    status, _, err = run("distil", model, "--max-steps", "2")
-    assert (status, f"{model} was replaced" in err) == (1, True)
-    assert (Diffusion.load(model).history_.n_steps, Diffusion.load(model).model_.student) == (6, None)
 
 
 def test_ranges_of_rows_are_together_the_sample(run, model):

@@ -69,9 +69,7 @@ def test_the_chain_is_that_of_the_other_numbers(fitted):
     assert (before.rows[:, 1] != last.rows[:, 1]).all()
 
 
-def test_latents_and_students_are_refused(weather):
+def test_latents_are_refused(weather):
     model = Diffusion(max_steps=1, denoiser=Residual(4, 1, 1), verbose=False).fit(weather[["day", "warmth"]])
     with pytest.raises(InvalidInput, match="'day' is drawn first"):
         model.to_latent(weather[["day", "warmth"]][:3])
-    with pytest.raises(InvalidInput, match="'day' is drawn first"):
-        model.distil()

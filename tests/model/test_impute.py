@@ -100,11 +100,10 @@ def test_what_cannot_be_filled_is_refused(penguins, fitted, rows, gaps):
         penguins.impute(gaps.assign(sex=0.5))
 
 
-def test_latents_and_students_are_of_numbers_alone(penguins, whole):
+def test_latents_are_of_numbers_alone(penguins, whole):
     for call in (
         lambda: penguins.to_latent(whole[1]),
         lambda: penguins.from_latent(np.zeros((1, 6))),
-        lambda: penguins.distil(max_steps=1),
     ):
         with pytest.raises(InvalidInput, match="'species', column 'sex' have levels"):
             call()

@@ -12,7 +12,7 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import mu_from_eps
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.model import WalkState, denoise, row_steps, sample_rows, visited_times, walk
+from backwalk.model import WalkState, denoise, row_steps, sample_rows, walk
 from backwalk.sampling import TILE_ROWS, Sampler
 from backwalk.streams import Stream
 
@@ -140,7 +140,7 @@ def test_a_row_has_the_states_of_the_chain(fitted, sampler):
     last = model.codec.decode(whole[-1].x_t.double().numpy())
     np.testing.assert_allclose(last, sample_rows(model, 2000, 2200, stream=STREAM, sampler=sampler), atol=1e-4)
     steps = row_steps(model, whole, row - 2000, sampler=sampler)
-    assert [step.t for step in steps] == visited_times(model, sampler)[::-1]
+    assert [step.t for step in steps] == sampler.times(model.schedule)[::-1]
     assert [step.t_next for step in steps] == [*(step.t for step in steps[1:]), 0]
     for step, before, after in zip(steps, whole, whole[1:], strict=False):
         assert torch.equal(step.x_t, before.x_t[row - 2000])

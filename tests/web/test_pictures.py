@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from backwalk.model import row_steps, visited_times, walk
+from backwalk.model import row_steps, walk
 from backwalk.sampling import TILE_ROWS, Sampler
 from backwalk.streams import Stream
 from backwalk.web.pictures import MOST_FRAMES, choose_frames
@@ -107,7 +107,7 @@ def test_a_chain_ends_at_the_rows_of_sample(page, moons, same_fit):
     answered = page.post(f"/api/models/{moons['model']}/chain", {"n": 50, "seed": 2})
     header, arrays = unpack(answered.content)
     model = same_fit.model_
-    assert arrays["t"].tolist() == [0, *visited_times(model, model.sampler)]
+    assert arrays["t"].tolist() == [0, *model.sampler.times(model.schedule)]
     z = model.codec.encode(same_fit.sample(50, random_state=2))
     apart = arrays["backward"][0].astype(int) - Plane(model, (0, 1), header["limits"]).coordinates(z).astype(int)
     assert np.abs(apart).max() <= 1  # decoding and encoding round

@@ -12,7 +12,7 @@ from backwalk.denoiser import TableDenoiser
 from backwalk.errors import BackwalkError
 from backwalk.estimator import Diffusion
 from backwalk.fit import ChosenColumns, check_settings, choose_columns, choose_within, read_rows
-from backwalk.model import DiffusionModel, blur_words, student_words, training_words
+from backwalk.model import DiffusionModel, blur_words, training_words
 from backwalk.model_file import is_model, load
 from backwalk.table import Codec, Schema, Selection, StrPath, facts_of_columns, find_doubts, is_read_at_once, read_part
 from backwalk.table.codec_rules import stated_rules
@@ -50,7 +50,6 @@ def _describe_model(path: str) -> dict[str, Any]:
         "reverse_variance": model.reverse_variance,
         "log_density": f"probability-flow ODE, blurred by {blur_words(model)}",
         "sampler": model.sampler.describe(model.schedule),
-        **({"student": student_words(model.student)} if model.student else {}),
         "training_step_kept": f"{model.history.chosen_step} of {model.history.n_steps}",
         **{name: value for name, value in model.card.items() if not isinstance(value, dict)},
         **{f"{name}_version": version for name, version in model.card["versions"].items()},

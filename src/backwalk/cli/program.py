@@ -14,7 +14,6 @@ from backwalk import __version__, errors
 from backwalk.cli.console import Console, echo
 from backwalk.cli.course import course
 from backwalk.cli.demo import demo
-from backwalk.cli.distil import distil
 from backwalk.cli.fit import fit
 from backwalk.cli.impute import impute
 from backwalk.cli.info import info
@@ -42,7 +41,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, split, fit, sample, score, impute, report, distil, info, web, course):
+for _command in (demo, split, fit, sample, score, impute, report, info, web, course):
     cli.add_command(_command)
 
 

@@ -84,8 +84,7 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
 @click.option(
     "--sampler",
     type=_Solver(),
-    help="The solver, instead of the model's own. It takes 20 evaluations, ancestral one for each step of the chain, "
-    "distilled one.",
+    help="The solver, instead of the model's own. It takes 20 evaluations, ancestral one for each step of the chain.",
 )
 @click.option(
     "--evaluations",

@@ -1,4 +1,4 @@
-"""`Diffusion`: its parameters, its fit, its student and its files."""
+"""`Diffusion`: its parameters, its fit and its files."""
 
 from __future__ import annotations
 
@@ -26,15 +26,10 @@ from backwalk.estimator.fitted import RowsT
 from backwalk.estimator.scores import Scores
 from backwalk.fit import (
     ChosenColumns,
-    check_budget,
     check_settings,
     check_weights,
     choose_device,
     choose_from_files,
-    default_distillation,
-    default_pairs,
-    default_student,
-    distil_model,
     fit_model,
     parameters_from,
     warn_of_set_aside,
@@ -44,7 +39,7 @@ from backwalk.formatting import one_line
 from backwalk.limits import MEMORY, Missing, ReverseVariance, Unseen
 from backwalk.model import DiffusionModel
 from backwalk.sampling import Sampler, SolverName
-from backwalk.streams import RandomState, as_stream
+from backwalk.streams import RandomState
 from backwalk.table import Codec, Option, Rule, StrPath, Table, as_table
 from backwalk.table.codec_rules import stated_rules
 from backwalk.training import History, Training
@@ -80,7 +75,7 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         Variance sigma_t^2 of p_theta. "optimal" is fitted to held-out rows, or to the training rows where none are held
         out; it is then too small for a model that overfits.
     sampler : Sampler or str, default=None
-        Default sampler of the fitted model, or the name of a solver. None is "multistep-sde" with 20 evaluations, or
+        Default sampler of the fitted model, or the name of a solver. None is "auto" with 20 evaluations, or
         60 where all columns are numbers and only some sets of them may be given.
     max_steps : int, default=None
         Number of training steps. With `max_time`, training ends at whichever limit is reached first. None follows from
@@ -435,68 +430,6 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
             ) from diverged
         return self
 
-    def distil(
-        self, *, max_steps: int | None = None, max_time: float | None = None, random_state: RandomState = None
-    ) -> Self:
-        """Train a student of the fitted model, which samples with one evaluation per row: `sampler="distilled"`.
-
-        The student is a small network that maps noise to the rows that the probability-flow ODE reaches from it, up to
-        an error: `model_.student.error` is the root mean square difference in units of a column's scale. The model
-        itself is unchanged. `fit` removes the student.
-
-        Parameters
-        ----------
-        max_steps : int, default=None
-            Number of training steps; None is 3,000.
-        max_time : float, default=None
-            Time limit in seconds, pairs of noise and rows included; None sets no limit.
-        random_state : int, numpy.random.Generator or RandomState, default=None
-            Seed of the pairs and of the training.
-
-        Returns
-        -------
-        Diffusion
-            The estimator itself.
-
-        Raises
-        ------
-        InvalidInput
-            A ValueError: a limit cannot be used.
-        SamplingDiverged, TrainingDiverged
-            The model's rows or the student's loss are not finite. The model is unchanged.
-
-        See Also
-        --------
-        Diffusion.sample : Draws rows, with the student or without.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from backwalk import Diffusion
-        >>> X = np.random.default_rng(0).normal(size=(200, 2))
-        >>> model = Diffusion(max_steps=20, random_state=0).fit(X).distil(max_time=0.1, random_state=1)
-        >>> model.sample(5, sampler="distilled", random_state=2).shape
-        (5, 2)
-        """
-        check_is_fitted(self)
-        check_budget(max_steps, max_time)
-        k = self.model_.codec.n_encoded
-        architecture = default_student(k, self.model_.architecture)
-        steps = None if max_steps is None else int(max_steps)
-        with Display(verbose=self.verbose) as display:
-            callbacks = (display.training(), *self.callbacks)
-            model = distil_model(
-                self.model_,
-                architecture,
-                default_distillation(k, architecture, steps, max_time, self.model_.denoiser.device),
-                n_pairs=default_pairs(k),
-                stream=as_stream(random_state).child("distil"),
-                max_time=max_time,
-                watch=lambda progress: [callback(progress) for callback in callbacks],
-            )
-        self._adopt(model)
-        return self
-
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the fitted model to disk.
 
@@ -590,8 +523,7 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
                 f"{path} cannot be read: in its card, parameters or training: {one_line(error)}."
             ) from error
         assert isinstance(model.denoiser, EnsembleDenoiser)  # no file holds another
-        for network in (model.denoiser, *([model.student.denoiser] if model.student else [])):
-            network.to(place)
+        model.denoiser.to(place)
         return estimator
 
     def _adopt(self, model: DiffusionModel) -> None:

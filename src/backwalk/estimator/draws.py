@@ -70,10 +70,10 @@ class Draws(Fitted[RowsT]):
             see.
         sampler : Sampler or str, default=None
             Sampler, or the name of a solver; None is the model's own. By default a named solver takes 20 evaluations
-            ("ancestral": one for each step of the chain; "distilled": one).
+            ("ancestral": one for each step of the chain).
         n_evaluations : int, default=None
-            Evaluations of the network per row. Without `sampler` the model's solver is used, but "multistep" replaces
-            the default solver for fewer than 15.
+            Evaluations of the network per row. Without `sampler` the model's solver is used; the default one is "auto",
+            which is "multistep" for fewer than 15.
         random_state : int, numpy.random.Generator or RandomState, default=None
             Seed of the draws. An integer gives the same rows in every call.
 

@@ -19,11 +19,10 @@ from backwalk.fit.defaults import (
     has_fast_bfloat16,
     table_rules,
 )
-from backwalk.fit.distil import default_distillation, default_pairs, default_student, distil_model
 from backwalk.fit.fit import fit_model, warn_of_set_aside
 from backwalk.fit.oracle import oracle_model
 from backwalk.fit.progress import FitProgress
-from backwalk.fit.settings import Settings, check_budget, check_settings, check_weights, choose_device
+from backwalk.fit.settings import Settings, check_settings, check_weights, choose_device
 from backwalk.fit.structure import complete_cases, default_schedule, finest_scale
 
 __all__ = [
@@ -31,7 +30,6 @@ __all__ = [
     "FitProgress",
     "FitRules",
     "Settings",
-    "check_budget",
     "check_settings",
     "check_weights",
     "choose_columns",
@@ -40,15 +38,11 @@ __all__ = [
     "choose_within",
     "complete_cases",
     "default_architecture",
-    "default_distillation",
     "default_evaluations",
-    "default_pairs",
     "default_schedule",
     "default_shares",
-    "default_student",
     "default_training",
     "default_validation_fraction",
-    "distil_model",
     "finest_scale",
     "fit_model",
     "fit_rules",

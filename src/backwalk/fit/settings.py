@@ -7,7 +7,7 @@ the rules in the order of the fields.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import torch
@@ -36,8 +36,6 @@ from backwalk.model import Conditions, check_reverse_variance, column_numbers
 from backwalk.sampling import Sampler
 from backwalk.table import Combinations, Computed, Order, Rule, Schema, Total, parse_rule
 from backwalk.training import Training
-
-_Checked = TypeVar("_Checked", bound=BaseModel)
 
 
 def _rule(
@@ -102,18 +100,13 @@ def _checked_variance(name: Any) -> Any:
     return name
 
 
-class _Budget(BaseModel):
-    """The limits of a training."""
+class Settings(BaseModel):
+    """The checked parameters of a `Diffusion`; its docstring describes them."""
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
 
     max_steps: Annotated[int | None, _STEPS]
     max_time: Annotated[float | None, _SECONDS]
-
-
-class Settings(_Budget):
-    """The checked parameters of a `Diffusion`; its docstring describes them."""
-
     reverse_variance: Annotated[ReverseVariance, PlainValidator(_checked_variance)]
     n_steps: Annotated[
         int | None,
@@ -250,17 +243,8 @@ def always_given(conditions: Conditions) -> frozenset[int]:
 
 def check_settings(parameters: Mapping[str, Any]) -> Settings:
     """Return the parameters of a `Diffusion` as settings. Raises InvalidInput for the first that cannot be used."""
-    return _check(Settings, parameters)
-
-
-def check_budget(max_steps: Any, max_time: Any) -> None:
-    """Raise InvalidInput unless both limits of a training, steps and seconds, are None or can be used."""
-    _check(_Budget, {"max_steps": max_steps, "max_time": max_time})
-
-
-def _check(kind: type[_Checked], values: Mapping[str, Any]) -> _Checked:
     try:
-        return kind(**values)
+        return Settings(**parameters)
     except ValidationError as error:
         raise error.errors()[0]["ctx"]["error"] from None  # the InvalidInput of a rule
 

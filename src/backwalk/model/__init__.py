@@ -20,13 +20,11 @@ from backwalk.model.diffusion_model import (
     MISMATCH_THAT_MATTERS,
     Conditions,
     DiffusionModel,
-    Student,
     blur_words,
     check_reverse_variance,
     default_decoder_variance,
     mismatch_warning,
     reverse_variances,
-    student_words,
     time_limit_words,
     training_words,
 )
@@ -40,7 +38,7 @@ from backwalk.model.distances import (
     rarity,
     warn_of_far,
 )
-from backwalk.model.draw import gather_rows, visited_times, walk
+from backwalk.model.draw import gather_rows, walk
 from backwalk.model.given import Given, as_given, read_allowed, read_given
 from backwalk.model.gradients import estimate_scores, log_density_and_gradient, refuse_without_gradient
 from backwalk.model.impute import estimate_rows, impute_rows
@@ -75,7 +73,6 @@ __all__ = [
     "Conditions",
     "DiffusionModel",
     "Given",
-    "Student",
     "UnseenCells",
     "WalkState",
     "as_given",
@@ -129,11 +126,9 @@ __all__ = [
     "sample_numbered",
     "sample_pieces",
     "sample_rows",
-    "student_words",
     "time_limit_words",
     "training_words",
     "user_terms",
-    "visited_times",
     "walk",
     "walk_backward",
     "walk_forward",

@@ -35,7 +35,7 @@ from backwalk.model.rows import (
 )
 from backwalk.model.sample import sample_candidates
 from backwalk.model.terms import read_cells, user_terms
-from backwalk.sampling import Multistep, Sampler, angle_places, last_state, spread_times, walk_back
+from backwalk.sampling import Multistep, Sampler, last_state, walk_back
 from backwalk.streams import RandomState, Stream, as_stream
 from backwalk.table import Schema, from_values
 from backwalk.torch_state import in_initial_torch_state
@@ -476,8 +476,9 @@ def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Ar
 
 def _ode_of_one_number(model: DiffusionModel, denoiser: Denoiser, x_N: Tensor) -> Tensor:
     """Return the points to which the ODE carries x_N, (n, 1), by a solver of order 3 in a few steps."""
-    times = spread_times(angle_places(model.schedule), min(_MEAN_EVALUATIONS, model.schedule.n_steps))
-    solver = make_solver(model, Sampler(Multistep.name), times)
+    sampler = Sampler(Multistep.name, _MEAN_EVALUATIONS)
+    times = sampler.times(model.schedule)
+    solver = make_solver(model, sampler, times)
     chain = walk_back(denoiser, model.schedule.respace(times), solver, x_N, noise=lambda _: x_N)
     return last_state(chain).x_t
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.denoiser import Architecture, Embedding, EmbeddingDenoiser, Residual, ResidualDenoiser, described
+from backwalk.denoiser import Architecture, Embedding, EmbeddingDenoiser, described
 from backwalk.diffusion import (
     Denoiser,
     NoiseSchedule,
@@ -29,27 +28,6 @@ from backwalk.training import History
 MISMATCH_THAT_MATTERS = 0.01  # nats per row
 Conditions: TypeAlias = Literal["any"] | tuple[tuple[int, ...], ...] | None
 """Which columns may be given: any, one of some sets of column numbers, or none."""
-
-
-@dataclass(frozen=True, eq=False)
-class Student:
-    """A network that maps x_N to the x_0 of a model's probability-flow ODE; `Diffusion.distil` trains it.
-
-    Parameters
-    ----------
-    architecture : Residual
-        Sizes of the network.
-    denoiser : ResidualDenoiser
-        The network. It is used at the chain's last log-SNR only, where it returns the ODE's x_0 in place of
-        E[x_0 | x_N].
-    error : float
-        Root mean square difference to the model's own x_0 per coordinate, in encoded units, on draws of x_N that it was
-        not trained on.
-    """
-
-    architecture: Residual
-    denoiser: ResidualDenoiser
-    error: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -89,8 +67,6 @@ class DiffusionModel:
         Columns that may be given: any, one of some sets of their numbers, or none.
     gaps : tuple of int, default=()
         Numbers of the columns in which fitted rows had missing cells.
-    student : Student, default=None
-        The network of the sampler "distilled".
     embedding : CNNEmbedding, FCEmbedding or torch.nn.Module, default=None
         The network by which the denoiser reads the only set of `conditions`, which have to be given.
     held_out_distances : tuple of tuples of float, default=()
@@ -126,15 +102,9 @@ class DiffusionModel:
     card: dict[str, Any]
     conditions: Conditions = "any"
     gaps: tuple[int, ...] = ()
-    student: Student | None = None
     embedding: Embedding | None = None
     held_out_distances: tuple[tuple[float, ...], ...] = ()
     fit_seconds: float | None = None
-
-    @cached_property
-    def _fitted_times(self) -> dict[tuple[str, int], tuple[int, ...]]:
-        """The times of `visited_times`, by solver and number of evaluations."""
-        return {}
 
     @property
     def may_be_missing(self) -> tuple[int, ...]:
@@ -229,8 +199,7 @@ class DiffusionModel:
             f"DiffusionModel({network}, {self.codec.n_columns} columns, {self.schedule!r},\n{trained}"
             f"  reverse variance: {self.reverse_variance}; prior mismatch: {self.prior_mismatch:.2g} nats,\n"
             f"  sampler: {self.sampler.describe(self.schedule)},\n"
-            f"  log-density: the probability-flow ODE's, blurred by {blur_words(self)}"
-            + (f",\n  student: {student_words(self.student)})" if self.student else ")")
+            f"  log-density: the probability-flow ODE's, blurred by {blur_words(self)})"
         )
 
 
@@ -298,11 +267,6 @@ def training_words(model: DiffusionModel) -> str:
 def time_limit_words(n_steps: int, usual_steps: int) -> str:
     """Describe a training that a time limit ended."""
     return f"stopped by the time limit after {n_steps:,} of about {usual_steps:,} steps"
-
-
-def student_words(student: Student) -> str:
-    """Describe a student: its network and its error."""
-    return f"{student.architecture}, with a root mean square error of {student.error:.2g} of a column's scale"
 
 
 def mismatch_warning(prior_mismatch: float, schedule: NoiseSchedule) -> str | None:

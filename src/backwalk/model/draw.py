@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from threading import Lock
 
 import numpy as np
 import torch
@@ -27,13 +26,11 @@ from backwalk.model.diffusion_model import DiffusionModel, reverse_variances
 from backwalk.model.levels import draw_levels
 from backwalk.model.rows import EncodedRows, encode_given, numbers_given
 from backwalk.sampling import (
-    N_PILOT,
     ChainState,
     RowNoise,
     Sampler,
     Solver,
     choose_sampler,
-    fit_times,
     last_state,
     over_tiles,
     walk_rows,
@@ -42,7 +39,6 @@ from backwalk.streams import Stream
 from backwalk.table.codec_rules import breaks_rules
 from backwalk.torch_state import in_initial_torch_state
 
-_TIMES_LOCK = Lock()
 _MOST_ATTEMPTS, _REDRAWN_AT_ONCE = 1_000, 256  # for rows that break a rule
 _MOST_FOR_ORDERS, _MOST_FOR_RANGES = 8, 30  # attempts, before orders are mended, and for computed values within ranges
 
@@ -295,7 +291,7 @@ def _nothing_known(model: DiffusionModel, n: int) -> EncodedRows:
 class ReverseChain:
     """The chain that a sampler walks, on some of the steps of the model's chain.
 
-    - `denoiser`: the model's, or that of its student.
+    - `denoiser`: the model's.
     - `schedule`: the respaced schedule, whose steps are the visited ones.
     - `times`: the visited steps of the model's chain, increasing, after a 0: `times[t]` is step t of `schedule`.
     """
@@ -307,59 +303,16 @@ class ReverseChain:
 
 
 @in_initial_torch_state
-def make_chain(model: DiffusionModel, sampler: Sampler | str | None, given: EncodedRows | None = None) -> ReverseChain:
+def make_chain(model: DiffusionModel, sampler: Sampler | str | None) -> ReverseChain:
     """Return the chain of a sampler, which may be given by its solver's name; None is the model's default sampler.
 
-    Raises InvalidInput for a sampler that the model does not have, or that cannot draw rows with known cells.
+    Raises InvalidInput for a solver that does not exist.
     """
     chosen = choose_sampler(model.sampler, model.schedule, sampler, None)
-    times = visited_times(model, chosen)
-    denoiser = model.denoiser
-    if chosen.solver_class.needs_student:
-        if model.student is None:
-            raise InvalidInput(
-                'The sampler "distilled" needs a student, but the model has none: call distil() or `backwalk distil` '
-                "first."
-            )
-        if given is not None and bool(given.known.any()):
-            raise InvalidInput(
-                'The sampler "distilled" draws whole rows alone, but columns are given: choose another, such as '
-                '"multistep".'
-            )
-        denoiser = model.student.denoiser
-    return ReverseChain(denoiser, model.schedule.respace(times), make_solver(model, chosen, times), [0, *times])
+    times = chosen.times(model.schedule)
+    return ReverseChain(model.denoiser, model.schedule.respace(times), make_solver(model, chosen, times), [0, *times])
 
 
 def make_solver(model: DiffusionModel, sampler: Sampler, times: list[int]) -> Solver:
     """Return a sampler's solver on the chain that visits these times."""
     return sampler.solver_class.make(reverse_variances(model, times), sampler.eta)
-
-
-def visited_times(model: DiffusionModel, sampler: Sampler) -> list[int]:
-    """Return the steps of the model's chain that a sampler visits: increasing, ending at n_steps.
-
-    For solvers such as "multistep" they are fitted to the denoiser at first use, and then depend on the model only. A
-    model with an embedding has no rows to fit them to.
-    """
-    n_evaluations, schedule = sampler.n_evaluations, model.schedule
-    has_fitted_times = sampler.solver_class.fits_times and len(model.codec.numbers) > 0 and not model.has_embedding
-    if not has_fitted_times or n_evaluations is None or not 1 < n_evaluations < schedule.n_steps:
-        return sampler.times(schedule)
-    key = (sampler.solver, n_evaluations)
-    with _TIMES_LOCK:  # several threads may ask for the same times
-        if key not in model._fitted_times:
-            model._fitted_times[key] = tuple(_fit_times(model, sampler, n_evaluations))
-        return list(model._fitted_times[key])
-
-
-def _fit_times(model: DiffusionModel, sampler: Sampler, n_evaluations: int) -> list[int]:
-    """Fit the visited times to the denoiser; in a table with levels, to that of the numbers given drawn levels."""
-    noise = RowNoise(Stream(0).child("pilot levels"), np.arange(N_PILOT))
-    nothing = _nothing_known(model, N_PILOT)
-    rows, known = draw_levels(
-        model.denoiser, model.codec, nothing.rows, nothing.known, noise=noise, asked=nothing.in_question
-    )
-    denoiser = numbers_given(model.denoiser, model.codec, rows, known, nothing.absent)
-    x_N = Stream(0).child("pilot").normal(0, N_PILOT, len(model.codec.numbers), torch.float32).to(denoiser.device)
-    solver = make_solver(model, sampler, [model.schedule.n_steps])
-    return fit_times(denoiser, model.schedule, solver, n_evaluations, x_N)

@@ -108,7 +108,7 @@ def sample_pieces(
     """
     conditions = Given(np.full((1, model.codec.n_columns), np.nan)) if given is None else given
     encoded = encode_given(model, conditions.values, conditions.known)
-    chain = make_chain(model, sampler, encoded)
+    chain = make_chain(model, sampler)
     if conditions.allowed:
         restriction = _rarest(model, conditions, encoded) if model.conditions == "any" else None
         tiles = _accepted_tiles(model, chain, start, stop, stream, conditions, encoded, restriction)
@@ -144,7 +144,7 @@ def sample_numbered(
     all tiles have the size of a sample's first one.
     """
     _, tile_rows = tile_of(0, model.denoiser.device)
-    return _draw_numbered(model, make_chain(model, sampler, given), RowNoise(stream, numbers), given, tile_rows)
+    return _draw_numbered(model, make_chain(model, sampler), RowNoise(stream, numbers), given, tile_rows)
 
 
 def sample_candidates(
@@ -158,7 +158,7 @@ def sample_candidates(
 ) -> NDArray[np.float64]:
     """Return several candidates of each of the rows of `sample_numbered`: (m, n_each, d)."""
     noise, places = _noise_of_candidates(stream, numbers, range(n_each))
-    rows = _draw_numbered(model, make_chain(model, sampler, given), noise, given.take(places))
+    rows = _draw_numbered(model, make_chain(model, sampler), noise, given.take(places))
     return rows.reshape(len(numbers), n_each, -1)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backwalk.diffusion import NoiseSchedule, q_step
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.draw import decode_rows, make_solver, visited_times, walk
+from backwalk.model.draw import decode_rows, make_solver, walk
 from backwalk.model.possible import refuse_impossible
 from backwalk.model.rows import encode_complete, map_tiles
 from backwalk.sampling import ChainState, Sampler, Visit, choose_sampler, mean_weights
@@ -91,7 +91,7 @@ def walk_forward(
     for rows that the model cannot make.
     """
     refuse_impossible(model, values, "start")
-    return _walk_forward(model, values, visited_times(model, sampler), stream)
+    return _walk_forward(model, values, sampler.times(model.schedule), stream)
 
 
 @in_initial_torch_state
@@ -138,7 +138,7 @@ def row_steps(
 ) -> list[RowStep]:
     """Return the steps from x_N to x_0 of one of the rows whose `states` a `walk` with this sampler has yielded."""
     chosen = choose_sampler(model.sampler, model.schedule, sampler, None)
-    times = visited_times(model, chosen)
+    times = chosen.times(model.schedule)
     schedule, solver = model.schedule.respace(times), make_solver(model, chosen, times)
     steps, visits = list[RowStep](), list[Visit]()
     for place, before, after in zip(range(len(times), 0, -1), states, states[1:], strict=False):

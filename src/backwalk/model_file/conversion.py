@@ -25,7 +25,6 @@ from backwalk.denoiser import (
     Partner,
     Probes,
     Residual,
-    ResidualDenoiser,
     TableDenoiser,
     TableLayout,
     Textbook,
@@ -40,7 +39,7 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
 from backwalk.formatting import one_line
 from backwalk.limits import HISTORY_LENGTH, MOST_STEPS
-from backwalk.model import Conditions, DiffusionModel, Student
+from backwalk.model import Conditions, DiffusionModel
 from backwalk.model_file.record import HistoryRecord, OwnNetwork, Record
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
@@ -49,18 +48,16 @@ from backwalk.training import History
 
 _Made = TypeVar("_Made")
 _HISTORY = ("step", "loss", "validation_step", "validation_loss")
-_NETWORKS = ("denoiser.", "student.")
+_NETWORK = "denoiser."
 _SERIES = ("schedule.log_snr", "denoising_error", *(f"history.{name}" for name in _HISTORY))
 
 
 def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
     """Return the tensors of a model by name."""
     assert isinstance(model.denoiser, EnsembleDenoiser)  # `record_of` refuses others
-    networks = {"denoiser": model.denoiser} | ({"student": model.student.denoiser} if model.student else {})
     tensors = {
-        f"{network}.{name}": tensor.cpu().contiguous().clone()  # safetensors refuses tensors that share memory
-        for network, denoiser in networks.items()
-        for name, tensor in denoiser.state_dict().items()
+        f"{_NETWORK}{name}": tensor.cpu().contiguous().clone()  # safetensors refuses tensors that share memory
+        for name, tensor in model.denoiser.state_dict().items()
     }
     tensors["schedule.log_snr"] = model.schedule.log_snr[1:].contiguous()
     tensors["denoising_error"] = model.denoising_error.contiguous()
@@ -72,7 +69,6 @@ def tensors_of(model: DiffusionModel) -> dict[str, Tensor]:
 def record_of(model: DiffusionModel) -> Record:
     """Return the record of a model. Raises ModelFileError, and pydantic's ValidationError for a value out of range."""
     layout = model.denoiser.layout if isinstance(model.denoiser, TableDenoiser) else None
-    student = model.student and {"architecture": vars(model.student.architecture), "error": model.student.error}
     return Record.model_validate(
         {
             "architecture": _architecture_record(model),
@@ -94,7 +90,6 @@ def record_of(model: DiffusionModel) -> Record:
             else model.conditions,
             "gaps": list(model.gaps),
             "held_out_distances": list(map(list, model.held_out_distances)),
-            "student": student,
         }
     )
 
@@ -129,11 +124,11 @@ def check_tensors(tensors: dict[str, Tensor]) -> None:
     """Raise ModelFileError for tensors of a wrong name, type, length or value, before writing and after reading."""
     for name, tensor in tensors.items():
         # Finite numbers of another type may overflow when they become float32.
-        if name.startswith(_NETWORKS) and tensor.dtype != torch.float32:
+        if name.startswith(_NETWORK) and tensor.dtype != torch.float32:
             raise ModelFileError(f"its weights should be float32, but {name} is {tensor.dtype}.")
         if name != "schedule.log_snr" and not _is_finite(tensor):
             raise ModelFileError(f"it should hold finite numbers, but {name} does not.")
-    series = {name: tensor for name, tensor in tensors.items() if not name.startswith(_NETWORKS)}
+    series = {name: tensor for name, tensor in tensors.items() if not name.startswith(_NETWORK)}
     if set(series) != set(_SERIES) or any(row.ndim != 1 or row.dtype != torch.float64 for row in series.values()):
         raise ModelFileError(f"it should hold a row of float64 numbers for each of {', '.join(_SERIES)}.")
     for name in _SERIES:
@@ -175,7 +170,7 @@ def model_of(
         data = DataColumns.of(codec, conditions[0])
     layout = _layout_of(record, codec if data is None else data.codec)
     of_data = None if read is None or data is None else (read, data)
-    denoiser = _network_of(architecture, d, schedule, record.floor, "denoiser.", tensors, layout, of_data)
+    denoiser = _network_of(architecture, d, schedule, record.floor, tensors, layout, of_data)
     if isinstance(record.architecture, OwnNetwork):
         check_answers(denoiser.network, network_probes(d), record.architecture.answers)
     if isinstance(record.embedding, OwnNetwork) and isinstance(denoiser, EmbeddingDenoiser):
@@ -201,7 +196,6 @@ def model_of(
         embedding=read,
         gaps=tuple(record.gaps),
         held_out_distances=tuple(map(tuple, record.held_out_distances)),
-        student=_student_of(record, tensors, d, schedule),
     )
 
 
@@ -277,32 +271,17 @@ def _conditions_of(record: Record, schema: Schema) -> Conditions:
     return tuple(map(tuple, sets)) if isinstance(record.conditions, list) else record.conditions
 
 
-def _student_of(record: Record, tensors: dict[str, Tensor], d: int, schedule: NoiseSchedule) -> Student | None:
-    student = None
-    if record.student is not None:
-        architecture = _made("student.architecture", Residual, record.student.architecture)
-        last = schedule.respace([schedule.n_steps])
-        denoiser = _network_of(architecture, d, last, record.floor, "student.", tensors)
-        assert isinstance(denoiser, ResidualDenoiser)
-        student = Student(architecture, denoiser, record.student.error)
-    unused = [name for name in tensors if name.startswith("student.")]
-    if unused:
-        raise ModelFileError(f"its record names no student, but it holds a student's weights, {unused[0][:80]!r}.")
-    return student
-
-
 def _network_of(
     architecture: Architecture,
     d: int,
     schedule: NoiseSchedule,
     floor: float,
-    prefix: str,
     tensors: dict[str, Tensor],
     layout: TableLayout | None = None,
     of_data: tuple[Embedding, DataColumns] | None = None,
 ) -> EnsembleDenoiser:
-    """Build a network with the weights whose names begin with `prefix`, and remove these from `tensors`."""
-    weights = {name.removeprefix(prefix): tensors.pop(name) for name in list(tensors) if name.startswith(prefix)}
+    """Build a network with its weights, and remove these from `tensors`."""
+    weights = {name.removeprefix(_NETWORK): tensors.pop(name) for name in list(tensors) if name.startswith(_NETWORK)}
     n_weights = sum(tensor.numel() for tensor in weights.values())
     n_needed = 0
     if isinstance(architecture, Residual) and layout is not None:
@@ -310,7 +289,7 @@ def _network_of(
     elif not isinstance(architecture, nn.Module):
         n_needed = architecture.n_parameters(d)
     if n_needed > n_weights:
-        raise ModelFileError(f"{prefix}network should have {n_needed} weights, but has {n_weights}.")
+        raise ModelFileError(f"{_NETWORK}network should have {n_needed} weights, but has {n_weights}.")
     embedding, data = of_data or (None, None)
     denoiser = build_denoiser(
         architecture,

@@ -31,11 +31,6 @@ class OwnNetwork(_Strict):
     answers: Annotated[list[float], Field(max_length=100)]
 
 
-class _Student(_Strict):
-    architecture: _Settings
-    error: _NonNegative
-
-
 class HistoryRecord(_Strict):
     """The numbers of a history that are not series."""
 
@@ -84,4 +79,3 @@ class Record(_Strict):
     conditions: Literal["any"] | list[list[_Count]] | None
     gaps: list[_Count] = []
     held_out_distances: Annotated[list[_Distances], Field(max_length=1000)] = []
-    student: _Student | None = None

@@ -1,7 +1,7 @@
 """From x_N back to x_0.
 
-`chain` has the loop, `noise` the random numbers of each row, `solvers` the formula of each step, `times` and
-`fitted_times` the choice of the steps that are visited, and `sampler` the choice of all of these by name.
+`chain` has the loop, `noise` the random numbers of each row, `solvers` the formula of each step, `times` the choice of
+the steps that are visited, and `sampler` the choice of all of these by name.
 """
 
 from backwalk.sampling.chain import (
@@ -14,7 +14,6 @@ from backwalk.sampling.chain import (
     walk_back,
     walk_rows,
 )
-from backwalk.sampling.fitted_times import N_PILOT, fit_times
 from backwalk.sampling.noise import RowNoise
 from backwalk.sampling.sampler import (
     EVALUATIONS_OF_CONDITIONALS,
@@ -30,8 +29,6 @@ from backwalk.sampling.solvers import (
     USUAL_EVALUATIONS,
     Ancestral,
     Ddim,
-    Distilled,
-    DpmSolver,
     Multistep,
     Solver,
     StochasticMultistep,
@@ -44,15 +41,12 @@ __all__ = [
     "EVALUATIONS_OF_CONDITIONALS",
     "EVALUATIONS_OF_ONE_NUMBER",
     "FEWEST_WITH_NOISE",
-    "N_PILOT",
     "SOLVERS",
     "TILE_ROWS",
     "USUAL_EVALUATIONS",
     "Ancestral",
     "ChainState",
     "Ddim",
-    "Distilled",
-    "DpmSolver",
     "Multistep",
     "RowNoise",
     "Sampler",
@@ -63,7 +57,6 @@ __all__ = [
     "angle_places",
     "choose_sampler",
     "default_sampler",
-    "fit_times",
     "last_state",
     "mean_weights",
     "over_tiles",

@@ -17,8 +17,9 @@ from backwalk.sampling.solvers import (
     check_eta,
 )
 
-SolverName: TypeAlias = Literal["ancestral", "ddim", "dpm++2m", "multistep", "multistep-sde", "distilled"] | str
+SolverName: TypeAlias = Literal["auto", "ancestral", "ddim", "multistep", "multistep-sde"] | str
 """The name of a solver, one of these or of your own."""
+AUTO = "auto"
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
 EVALUATIONS_OF_ONE_NUMBER, EVALUATIONS_OF_CONDITIONALS = 8, 60  # by default, in place of the usual
 
@@ -31,20 +32,18 @@ class Sampler:
 
     Parameters
     ----------
-    solver : str, default="multistep-sde"
-        The name of a solver in `backwalk.sampling.SOLVERS`, one of these or of your own:
+    solver : str, default="auto"
+        The name of a solver in `backwalk.sampling.SOLVERS`, one of these or of your own, or "auto":
 
         - "ancestral": Ho et al. 2020's sampling from the chain, or from a shorter one.
         - "ddim": deterministic, first order. Other solvers take no `eta`.
-        - "dpm++2m": deterministic, second order.
-        - "multistep": deterministic, third order, the best with 6 to 14 evaluations. Its steps are fitted to the model
-          at first use.
+        - "multistep": deterministic, third order, the best with 6 to 14 evaluations.
         - "multistep-sde": second order, with half of the reverse SDE's fresh noise. The best from 15 evaluations on
           beyond the plane, and as good as any in it.
-        - "distilled": one evaluation of the student that `Diffusion.distil` has added to the model.
+        - "auto": "multistep" with fewer than 15 evaluations, and else "multistep-sde".
     n_evaluations : int, optional
         The number of evaluations of the denoiser per row, at most one per step of the chain. None is the solver's
-        default: 20, but for "ancestral" one per step and for "distilled" 1.
+        default: 20, but for "ancestral" one per step.
     eta : float, default=0.0
         The share of fresh noise of "ddim", in [0, 1]: each step adds noise of variance eta^2 beta_tilde, and eta = 1 is
         "ancestral" with beta_tilde.
@@ -66,26 +65,22 @@ class Sampler:
     Sampler(solver='ancestral', n_evaluations=10, eta=0.0)
     """
 
-    solver: SolverName = "multistep-sde"
+    solver: SolverName = AUTO
     n_evaluations: int | None = None
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.solver not in SOLVERS:
-            raise InvalidInput(f"solver should be one of {', '.join(SOLVERS)}, but got {self.solver!r}.")
+        if self.solver != AUTO and self.solver not in SOLVERS:
+            raise InvalidInput(f"solver should be one of {', '.join([AUTO, *SOLVERS])}, but got {self.solver!r}.")
         k = self.n_evaluations
         if k is not None and (not is_whole(k) or k < 1):
             raise InvalidInput(
                 f"n_evaluations should be an integer >= 1 or None, but got {k!r}: {USUAL_EVALUATIONS} is usual."
             )
-        most = self.solver_class.most_evaluations
-        if k is not None and most is not None and k > most:
-            raise InvalidInput(
-                f'n_evaluations should be at most {most} or None for "{self.solver}", but got {k}: for more, take '
-                "another solver."
-            )
+        if k is None:
+            k = USUAL_EVALUATIONS if self.solver == AUTO else SOLVERS[self.solver].default_evaluations
         # NumPy's integers become Python's, which JSON takes.
-        object.__setattr__(self, "n_evaluations", self.solver_class.default_evaluations if k is None else int(k))
+        object.__setattr__(self, "n_evaluations", k if k is None else int(k))
         check_eta(self.eta)
         object.__setattr__(self, "eta", float(self.eta))
         if self.eta > 0.0 and not self.solver_class.takes_eta:
@@ -95,13 +90,14 @@ class Sampler:
 
     @property
     def solver_class(self) -> type[Solver]:
-        """The class that is registered under the solver's name."""
-        return SOLVERS[self.solver]
+        """The class that is registered under the solver's name; for "auto" that of the number of evaluations."""
+        if self.solver != AUTO:
+            return SOLVERS[self.solver]
+        few = self.n_evaluations is not None and self.n_evaluations < FEWEST_WITH_NOISE
+        return Multistep if few else StochasticMultistep
 
     def times(self, schedule: NoiseSchedule) -> list[int]:
         """Return the steps of a chain that are visited.
-
-        A model fits those of "multistep" to its own denoiser.
 
         Parameters
         ----------
@@ -136,15 +132,14 @@ class Sampler:
         """
         n, k = schedule.n_steps, len(self.times(schedule))
         cost = f"{k:,} evaluation{'s' * (k > 1)}"
-        cost = cost if k < n or self.solver_class.needs_student else f"{cost}, one for each step of the chain"
+        cost = cost if k < n else f"{cost}, one for each step of the chain"
         eta = f" (eta = {self.eta:g})" if self.solver_class.takes_eta else ""
-        return f"{self.solver}{eta}, {cost}; draws from {self.solver_class.source(k, n, self.eta)}"
+        return f"{self.solver_class.name}{eta}, {cost}; draws from {self.solver_class.source(k, n, self.eta)}"
 
 
 def default_sampler(schedule: NoiseSchedule, n_evaluations: int = USUAL_EVALUATIONS) -> Sampler:
-    """Return the default solver with this number of evaluations, or with one per step of a shorter chain."""
-    k = min(n_evaluations, schedule.n_steps)
-    return Sampler(Multistep.name if k < FEWEST_WITH_NOISE else StochasticMultistep.name, k)
+    """Return the sampler "auto" with this number of evaluations, or with one per step of a shorter chain."""
+    return Sampler(AUTO, min(n_evaluations, schedule.n_steps))
 
 
 def choose_sampler(
@@ -156,8 +151,7 @@ def choose_sampler(
 ) -> Sampler:
     """Return the sampler for a `Sampler`, or for a solver's name with a number of evaluations and `eta`.
 
-    Without arguments it is the model's `default`, on its `schedule`. A number alone keeps the default's solver, unless
-    this is the one that `default_sampler` chooses, which then chooses again.
+    Without arguments it is the model's `default`, on its `schedule`. A number alone keeps the default's solver.
     """
     if isinstance(sampler, Sampler):
         if n_evaluations is not None:
@@ -170,7 +164,4 @@ def choose_sampler(
     if n_evaluations is None:
         return default
     chosen = replace(default, n_evaluations=n_evaluations)
-    usual_numbers = (EVALUATIONS_OF_ONE_NUMBER, USUAL_EVALUATIONS, EVALUATIONS_OF_CONDITIONALS)
-    if default not in [default_sampler(schedule, k) for k in usual_numbers]:
-        return chosen
-    return replace(chosen, solver=default_sampler(schedule, n_evaluations).solver)
+    return chosen if n_evaluations <= schedule.n_steps else replace(chosen, n_evaluations=schedule.n_steps)

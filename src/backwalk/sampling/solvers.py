@@ -100,10 +100,7 @@ class Solver(ABC):
 
     name: ClassVar[str]
     default_evaluations: ClassVar[int | None] = USUAL_EVALUATIONS  # None: one per step of the chain
-    most_evaluations: ClassVar[int | None] = None
     takes_eta: ClassVar[bool] = False
-    fits_times: ClassVar[bool] = False  # whether a model fits the visited steps to its denoiser
-    needs_student: ClassVar[bool] = False  # whether the denoiser is the model's student
     draws_from: ClassVar[str] = "an approximation of the probability-flow ODE's model"
     n_visits: ClassVar[int] = 1  # how many visits a step uses, with the newest
 
@@ -386,86 +383,15 @@ class Ddim(Solver):
 
 
 @dataclass(frozen=True)
-class Distilled(Ddim):
-    """One step from x_N to the x_0 that a student returns.
-
-    Its name is "distilled". It needs a model with a student, which `Diffusion.distil` adds.
-
-    Parameters
-    ----------
-    eta : float, default=0.0
-        Not used.
-
-    See Also
-    --------
-    backwalk.Diffusion.distil : The training of a student.
-
-    Examples
-    --------
-    >>> from backwalk.sampling import Distilled
-    >>> Distilled.most_evaluations
-    1
-    """
-
-    name = "distilled"
-    default_evaluations: ClassVar[int | None] = 1
-    most_evaluations: ClassVar[int | None] = 1
-    takes_eta = False
-    needs_student = True
-    draws_from = "the student's map, an approximation of the probability-flow ODE's model"
-
-
-@dataclass(frozen=True)
-class DpmSolver(Solver):
-    """DPM-Solver++(2M): an exponential integrator of second order.
-
-    Its name is "dpm++2m". It is deterministic.
-
-    See Also
-    --------
-    Multistep : A deterministic solver of third order.
-    Ddim : A solver of first order.
-
-    Notes
-    -----
-    `x_s = (b_s / b_t) x_t + a_s (1 - e^{-h}) D` with `D = D_t + (D_t - D_{t+1}) / (2r)`. D_t is x_0_hat at t,
-    lambda = log_snr / 2, h = lambda_s - lambda_t, and r the rise of the step before over h. In the first step D = D_t.
-
-    Source: Lu et al. 2022, "DPM-Solver++".
-
-    Examples
-    --------
-    >>> from backwalk import NoiseSchedule
-    >>> from backwalk.sampling import DpmSolver, mean_weights
-    >>> x_t, x_0_hat = mean_weights(DpmSolver(), 5, NoiseSchedule.linear(10), 2)
-    >>> round(x_t[1], 4), x_0_hat[0] > 0.0 > x_0_hat[1]
-    (0.0, True)
-    """
-
-    name = "dpm++2m"
-    n_visits = 2
-
-    def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
-        """Return x_s."""
-        (a_s, b_s), (_, b_t), h = signal_and_noise(schedule, t - 1), signal_and_noise(schedule, t), _rise(schedule, t)
-        x_t, estimate = visits[0]
-        if len(visits) > 1:
-            r = _rise(schedule, t + 1) / h
-            estimate = estimate + (estimate - visits[1].x_0_hat) / (2.0 * r)
-        return b_s / b_t * x_t - a_s * math.expm1(-h) * estimate
-
-
-@dataclass(frozen=True)
 class Multistep(Solver):
     """Adams' methods for the probability-flow ODE in the angle: predict, then correct.
 
-    Its name is "multistep". It is deterministic, of third order, and the best with 6 to 14 evaluations. A model fits
-    its steps to its own denoiser.
+    Its name is "multistep". It is deterministic, of third order, and the best with 6 to 14 evaluations.
 
     See Also
     --------
     StochasticMultistep : The default, with noise.
-    DpmSolver : A deterministic solver of second order.
+    Ddim : A deterministic solver of first order.
 
     Notes
     -----
@@ -485,8 +411,12 @@ class Multistep(Solver):
     """
 
     name = "multistep"
-    fits_times = True
     n_visits = 3
+
+    @classmethod
+    def few_times(cls, schedule: NoiseSchedule, k: int) -> list[int]:
+        """Return k times that are even in theta^0.4."""
+        return spread_times(angle_places(schedule), k)
 
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
         """Return x_s, with v = (a x_t - x_0_hat) / b at each visit."""

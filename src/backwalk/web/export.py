@@ -19,7 +19,6 @@ import numpy as np
 from backwalk.errors import InvalidInput
 from backwalk.files import atomic_write
 from backwalk.formatting import as_json
-from backwalk.model import visited_times
 from backwalk.web import code, fields, pictures, shipped
 from backwalk.web.models import ModelEntry
 from backwalk.web.opened import given_model, shipped_data, shipped_model
@@ -97,7 +96,7 @@ def answers_of(entry: ModelEntry) -> dict[str, Any]:
     model = entry.model
     if not len(model.codec.numbers):
         raise InvalidInput("The page shows a chain of numbers, but all columns of the model have levels.")
-    catalogue, times = shipped.catalogue(), visited_times(model, model.sampler)
+    catalogue, times = shipped.catalogue(), model.sampler.times(model.schedule)
     particles = [pictures.compute_particle(entry, ParticleRequest(row=row, **_PAPER)) for row in range(N_PARTICLES)]
     levels = sorted({times[round(i)] for i in np.linspace(0, len(times) - 1, min(N_LEVELS, len(times)))})
     is_plane = len(model.codec.varying) == 2 and not model.codec.blocks

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.formatting import as_json
-from backwalk.model import DiffusionModel, row_steps, visited_times, walk
+from backwalk.model import DiffusionModel, row_steps, walk
 from backwalk.sampling import ChainState, Sampler, tile_of
 from backwalk.streams import Stream
 from backwalk.web.models import ModelEntry, choose_sampler_for
@@ -35,7 +35,7 @@ def compute_chain(entry: ModelEntry, request: ChainRequest) -> Packed:
     """
     model, n, plane = entry.model_for(request.reverse_variance), request.n, entry.plane(request.columns)
     sampler = choose_sampler_for(model, request)
-    times = [0, *visited_times(model, sampler)]
+    times = [0, *sampler.times(model.schedule)]
     if len(times) * n > MOST_EVALUATIONS:
         raise Refusal(400, f"{len(times) - 1:,} steps of {n:,} points are too many: ask for fewer of either.", "n")
     kept = choose_frames(len(times), n)
@@ -77,7 +77,7 @@ def _walk_back(
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     """Return the points x_t and x_0_hat of the kept states, (frames, n, 2), and which rows have no atom, (n,)."""
     x_t, x_0_hat, applies = dict[int, Array](), dict[int, Array](), np.ones(n, dtype=bool)
-    place = len(visited_times(model, sampler))
+    place = len(sampler.times(model.schedule))
     for state in walk(model, 0, n, stream=Stream(seed).child("sample"), sampler=sampler):
         if state.x_0_hat is not None and place + 1 in kept:
             x_0_hat[place + 1] = plane.points(state.x_0_hat.cpu().numpy())
@@ -182,8 +182,8 @@ def _walk_tile(
 
 def _sampler_record(model: DiffusionModel, sampler: Sampler) -> dict[str, Any]:
     return {
-        "solver": sampler.solver,
-        "n_evaluations": len(visited_times(model, sampler)),
+        "solver": sampler.solver_class.name,
+        "n_evaluations": len(sampler.times(model.schedule)),
         "eta": sampler.eta,
         "words": sampler.describe(model.schedule),
     }

@@ -48,9 +48,7 @@ def make_catalogue() -> dict[str, Any]:
                 "denoiser": {"kind": "textbook", "width": 100, "depth": 4, "members": 1},
             },
         ],
-        "samplers": [
-            _choice(name, name, _first_line(solver)) for name, solver in SOLVERS.items() if not solver.needs_student
-        ],
+        "samplers": [_choice(name, name, _first_line(solver)) for name, solver in SOLVERS.items()],
         "reverse_variances": [
             _choice("optimal", "optimal", "fitted to held-out rows: the least bound"),
             _choice("beta", "\u03c3\u00b2 = \u03b2", "right for data that are standard normal"),
