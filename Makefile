@@ -14,8 +14,8 @@ SCALE_STAMP := $(VENV)/.installed-test-scale
 # `worksteal` starts each worker on a contiguous part, so that tests of one file share what they fit.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
-.PHONY: demo test trust test-web test-scale test-slow floor versions mutants soak check format notebook bench bench-full \
-	bench-tables compare docs docs-serve release-check clean
+.PHONY: demo test trust test-web test-scale test-slow floor versions mutants check format bench compare docs docs-serve \
+	release-check clean
 
 # Installs only what it needs, and shows how that goes.
 demo: $(RUNTIME)
@@ -25,11 +25,9 @@ demo: $(RUNTIME)
 test: $(STAMP)
 	$(PYTEST) -m "not slow and not campaign and not browser and not scale" $(ARGS)
 
-# Whole programs end to end: the examples of README and docs, the notebook, tiny benchmarks, a few cases of every trial.
-# The trials run on one thread, so that children can be forked.
+# Whole programs end to end: the examples of README and docs, damaged and hostile files, kills, little memory.
 trust: $(STAMP)
-	$(PYTEST) -m campaign
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q soak $(ARGS)
+	$(PYTEST) -m campaign $(ARGS)
 
 # The page in Chromium, which has to be there (BACKWALK_CHROMIUM names one in an unusual place). Without it all is skipped,
 # but for CI=true, where that is a failure. One worker: a browser, its server and a training fit fill two cores.
@@ -64,16 +62,9 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-# Half an hour: every trial with all of its cases.
-soak: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q soak --hypothesis-profile=full $(ARGS)
-
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
-
-notebook: $(STAMP)
-	$(BIN)/python examples/build.py
 
 # The peers are an extra. A package that does not install is reported as failed and tried again next time.
 bench: $(BENCH_STAMP)

@@ -121,7 +121,7 @@ def test_a_folder_is_refused_before_training(run, rows_file, tmp_path, monkeypat
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_after_all_is_done_is_no_traceback(monkeypatch, number, status):
-    """Found by the soak: it came while what had been written was flushed for the last time."""
+    """Found by a trial: it came while what had been written was flushed for the last time."""
 
     class Output(io.StringIO):
         def flush(self):

@@ -812,7 +812,7 @@ def test_a_row_of_whole_numbers_beyond_the_fitted_ones_comes_back_from_its_laten
 
 @pytest.mark.parametrize("d", [3, 5, 6, 12, 20])
 def test_a_row_scores_the_same_bits_wherever_it_stands(d):
-    """Found by the soak: with 12 columns tiles had 170 rows, and the last ten of each had other bits."""
+    """Found by a trial: with 12 columns tiles had 170 rows, and the last ten of each had other bits."""
     rows = np.random.default_rng(0).normal(size=(460, d)) @ np.random.default_rng(1).normal(size=(d, d))
     model = tiny(denoiser=Residual(40, 2)).fit(rows[:50])
     whole = model.log_density(rows, n_intervals=2).log_prob

@@ -15,8 +15,7 @@ import pytest
 from backwalk import limits
 from backwalk.errors import TableFileError
 from backwalk.table import Selection, facts_of_columns, read_labels, read_part, read_table
-from soak.children import forked, left
-from soak.material import resident
+from tests.trials.children import forked, left, resident
 
 TYPES = {
     "int64": (["1", "2", "-3"], ["-0", "1"], [" 1 ", "2\t"], ["NA", "1"], ["", "5"], ["nan", "1"], ["20200101"]),

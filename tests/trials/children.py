@@ -112,3 +112,9 @@ def _failure(case):
     except Exception as error:
         return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
     return ""
+
+
+def resident(name):
+    """Return the bytes of memory that this process has (VmRSS), or has had at its peak (VmHWM)."""
+    (line,) = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name)]
+    return int(line.split()[1]) * 1024
