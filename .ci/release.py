@@ -1,4 +1,4 @@
-"""Check that this version can be released (`make release-check`). Nothing is uploaded: see docs/maintainers/releasing.md.
+"""Check that this version can be released (`make release-check`). Nothing is uploaded: docs/maintainers/releasing.md.
 
 The tracked files are copied and built twice, and both builds have to be equal, byte for byte. twine,
 check-wheel-contents and validate-pyproject check the archives. The wheel is installed in an empty environment with what
