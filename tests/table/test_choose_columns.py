@@ -6,7 +6,7 @@ import pytest
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Codec, Levels, Number, Order, as_table, fit_codec, refit_codec
+from backwalk.table import Codec, Levels, Number, NumberColumn, Order, as_table, fit_codec, refit_codec
 
 N = 900
 RNG = np.random.default_rng(11)
@@ -336,3 +336,21 @@ def test_the_gap_between_two_given_columns_is_given():
     table = as_table(pd.DataFrame({"low": low, "high": low + RNG.integers(0, 3, N), "theta": NORMAL}))
     rules = [Order("low", "high")]
     assert len(fit_codec(table, rules=rules, given=[0, 1]).blocks) == 0 < len(fit_codec(table, rules=rules).blocks)
+
+
+@pytest.mark.parametrize("heavy", [2.0, 50.0, 1e6])
+def test_a_heavy_row_is_no_value_that_many_rows_share(heavy):
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"x": rng.normal(size=600), "y": np.round(rng.gamma(2.0, size=600), 3)})
+    weights = np.where(np.arange(600) == 7, heavy, 1.0)
+    for column in fit_codec(as_table(rows), weights=weights).columns:
+        assert isinstance(column, NumberColumn)
+
+
+def test_maps_through_quantiles_are_those_of_the_weighted_rows():
+    """Rows that are mostly uniform on 0..1, by weights those above .5 alone: the median of the map is near .75."""
+    x = pd.DataFrame({"x": np.random.default_rng(0).uniform(size=4000)})
+    weights = np.where(x["x"] > 0.5, 1.0, 1e-6)
+    (column,) = fit_codec(as_table(x), weights=weights, columns={"x": Number(map=True)}).columns
+    assert column.spline is not None
+    assert column.decode(np.zeros((1, 1)))[0] == pytest.approx(0.75, abs=0.03)

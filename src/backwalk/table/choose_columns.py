@@ -323,7 +323,7 @@ def _choose_numbers(
         asked = {at: option.map for at, j in enumerate(places) if isinstance(option := options.get(j), Number)}
         columns = choose_splines(
             columns,
-            rows_looked_at(numbers.T, "maps"),
+            rows_looked_at(numbers.T, "maps", weights),
             {at: wish for at, wish in asked.items() if wish is not None},
             is_table=_is_table(table),
             n_rows=len(x),

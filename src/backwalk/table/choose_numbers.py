@@ -210,13 +210,17 @@ def _check_spread(spread: float, plan: NumberPlan) -> None:
 
 
 def rows_looked_at(x: FloatArray, purpose: str, weights: FloatArray | None = None) -> FloatArray:
-    """Return the rows of x, (n, d), or 10,000 of them at random; with `weights`, (n,), as many drawn by these."""
+    """Return the rows of x, (n, d), or 10,000 of them at random, each at most once.
+
+    With `weights`, (n,), rows are drawn by these, as many as have equal weights with the same error of a mean (Kish
+    1965): a heavy row counts once, or it would look like a value that many rows share.
+    """
+    n, generator = len(x), Stream(0).child(purpose).generator()
     if weights is not None:
-        v = np.sort(Stream(0).child(purpose).uniform(0, min(len(x), ROWS_LOOKED_AT), 1).numpy()[:, 0])
-        return np.asarray(x[np.searchsorted(np.cumsum(weights) / weights.sum(), v).clip(max=len(x) - 1)])
-    if len(x) <= ROWS_LOOKED_AT:
-        return x
-    return np.asarray(x[Stream(0).child(purpose).generator().integers(len(x), size=ROWS_LOOKED_AT)])
+        shares = weights / weights.sum()
+        size = min(max(round(1.0 / float(np.square(shares).sum())), 1), ROWS_LOOKED_AT)
+        return np.asarray(x[generator.choice(n, size, replace=False, p=shares)])
+    return x if n <= ROWS_LOOKED_AT else np.asarray(x[generator.choice(n, ROWS_LOOKED_AT, replace=False)])
 
 
 def moments(x: FloatArray, of_cells: float, weights: FloatArray | None = None) -> tuple[float, float]:
