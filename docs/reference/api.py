@@ -88,7 +88,7 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "The probability-flow ODE": ("integrate_ode", "log_density", "LogDensity"),
         "Exact answers": ("GaussianDenoiser", "GaussianMixtureDenoiser"),
-        "Conditionals and marginals": ("RowwiseConditional", "log_snr_by_coordinate"),
+        "Conditionals and marginals": ("ConditionalDenoiser", "log_snr_by_coordinate"),
     },
     "backwalk.training": {
         "Training": ("History",),

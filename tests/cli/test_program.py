@@ -215,7 +215,7 @@ def test_a_device_that_is_none_is_refused(run, model, rows_file, tmp_path):
 @pytest.mark.slow
 def test_long_work_shows_now_and_then_how_far_it_is(run, model, rows_file, tmp_path, monkeypatch):
     monkeypatch.setattr("backwalk.fit.progress.SECONDS_BETWEEN_LINES", 1e-9)
-    monkeypatch.setattr("backwalk.model.rows.rows_at_once", lambda *_: 50)
+    monkeypatch.setattr("backwalk.model.tiles.rows_at_once", lambda *_: 50)
     _, _, err = run("score", model, rows_file, "-o", tmp_path / "s.csv")
     lines = [line.split(maxsplit=3) for line in err.splitlines()[:-1]]
     assert [(line[0], line[1], line[3]) for line in lines] == [

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backwalk.denoiser.numbers_start import equal_rows
-from backwalk.diffusion import RowwiseConditional
+from backwalk.diffusion import ConditionalDenoiser
 from backwalk.model import level_of
 from backwalk.streams import Stream
 from tests.denoiser.tables import CODEC, N, denoiser, rows
@@ -79,8 +79,8 @@ def test_its_numbers_and_their_derivatives_are_those_of_whole_rows(copies):
     x_t = Stream(4).normal(0, copies * N, len(NUMBERS))
     level, tangents = torch.tensor(0.7).double(), Stream(5).normal(0, 3 * copies * N, len(NUMBERS))
     tangents = tangents.reshape(3, copies * N, -1)
-    plain = RowwiseConditional(made, x_0, known, absent, NUMBERS)
-    fast = RowwiseConditional(made.given_levels(x_0, of_levels), x_0, known, absent, NUMBERS)
+    plain = ConditionalDenoiser(made, x_0, known, absent, NUMBERS)
+    fast = ConditionalDenoiser(made.given_levels(x_0, of_levels), x_0, known, absent, NUMBERS)
     with torch.no_grad():
         torch.testing.assert_close(fast(x_t, level), plain(x_t, level))
         value, push = fast.linearize(x_t, level)
@@ -93,7 +93,7 @@ def test_its_numbers_and_their_derivatives_are_those_of_whole_rows(copies):
 def test_autograd_follows_its_numbers_and_their_derivatives():
     made, (x_0, known) = denoiser(), given_at_random(2)
     x_0, known = x_0[:4], known[:4]
-    fast = RowwiseConditional(made.given_levels(x_0, known), x_0, known, torch.zeros_like(known), NUMBERS)
+    fast = ConditionalDenoiser(made.given_levels(x_0, known), x_0, known, torch.zeros_like(known), NUMBERS)
     tangents = Stream(5).normal(0, 8, len(NUMBERS)).reshape(2, 4, -1)
 
     def values_and_derivatives(x_t):

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from backwalk.diffusion import (
+    ConditionalDenoiser,
     GaussianDenoiser,
     NoiseSchedule,
-    RowwiseConditional,
     beta_tilde_variance,
     beta_variance,
     denoising_error,
@@ -557,7 +557,7 @@ def test_rows_of_different_patterns_have_the_bounds_of_their_own_free_coordinate
     def corners(d):
         return d**0.5 * torch.cat([torch.eye(d), -torch.eye(d)]).double()
 
-    together = RowwiseConditional(joint, rows, known, absent, torch.arange(3))
+    together = ConditionalDenoiser(joint, rows, known, absent, torch.arange(3))
     x_0, eps = torch.where(free, rows, 7.0), corners(3)
     found = variational_bound(together, x_0, schedule, sigma_sq, eps=eps, counted=free, size=1.0)
     for i in range(3):

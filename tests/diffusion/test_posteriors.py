@@ -5,10 +5,10 @@ import pytest
 import torch
 
 from backwalk.diffusion import (
+    ConditionalDenoiser,
     GaussianDenoiser,
     JointGaussian,
     Moments,
-    RowwiseConditional,
     log_density,
     log_snr_by_coordinate,
     moments_with_gaps,
@@ -247,7 +247,7 @@ def rowwise():
     _, known, absent = patterns(6)
     known[:, 4], absent[:, 4] = True, False
     known[:, 0] = absent[:, 0] = False
-    return RowwiseConditional(exact, rows, known, absent, torch.arange(4)), rows, known, absent
+    return ConditionalDenoiser(exact, rows, known, absent, torch.arange(4)), rows, known, absent
 
 
 def test_rows_of_different_patterns_get_what_each_would_alone(rowwise):

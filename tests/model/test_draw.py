@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from backwalk.model import encode_given, sample_pieces, sample_rows, walk
-from backwalk.model.draw import draw_tiles, make_chain
-from backwalk.sampling import TILE_ROWS, RowNoise, Sampler, StochasticMultistep, Visit
+from backwalk.model import sample_pieces, sample_rows, walk
+from backwalk.sampling import TILE_ROWS, Sampler, StochasticMultistep, Visit
 from backwalk.streams import Stream
 
 STREAM = Stream(11)
@@ -56,18 +55,6 @@ def test_pieces_are_the_rows_in_order(model, long_sample):
     pieces = list(sample_pieces(model, 900, 2500, stream=STREAM, sampler=FEW))
     assert [len(piece) for piece in pieces] == [TILE_ROWS - 900, 2500 - TILE_ROWS]
     np.testing.assert_array_equal(np.concatenate(pieces), long_sample[900:2500])
-
-
-def test_a_few_rows_do_not_take_the_evaluations_of_many(model):
-    drawn = []
-
-    def noise_of(numbers):
-        drawn.append(len(numbers))
-        return RowNoise(STREAM, numbers)
-
-    given = encode_given(model, np.full((1, model.codec.n_columns), np.nan))
-    (rows,) = draw_tiles(model, make_chain(model, FEW), 0, 10, noise_of, given)
-    assert (len(rows), drawn) == (10, [256])
 
 
 def test_the_walk_ends_at_the_sample_and_keeps_no_gradients_to_itself(model, long_sample):

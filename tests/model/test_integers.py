@@ -247,7 +247,7 @@ def test_places_that_are_told_apart_roughly_give_the_scores_of_all(cells, monkey
     denoiser = GaussianMixtureDenoiser(torch.ones(3), means, covariances)
     model = oracle_model(denoiser, rows, schedule, codec=codec)
     found = log_density(model, rows)
-    monkeypatch.setattr("backwalk.model.score._SAME_CHANGE", -1.0)  # so that all are computed
+    monkeypatch.setattr("backwalk.model.integers._SAME_CHANGE", -1.0)  # so that all are computed
     everywhere = log_density(model, rows)
     error = (found.log_prob - everywhere.log_prob).abs()
     assert (error > 0.0).any()  # else the rough computation was never used

@@ -17,8 +17,7 @@ from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.fit.oracle import oracle_model
-from backwalk.model import encode_given, read_given, sample_rows
-from backwalk.model.given import Allowed, Given
+from backwalk.model import Allowed, Given, read_given, sample_rows
 from backwalk.model.restricted import log_prob_of_allowed, restrict
 from backwalk.streams import Stream
 
@@ -41,7 +40,7 @@ def above(x, weights=WEIGHTS):
 
 
 def restricted(model, values, allowed):
-    return restrict(model, allowed, encode_given(model, np.atleast_2d(values)))
+    return restrict(Given.to_draw(model, np.atleast_2d(values)), allowed)
 
 
 @pytest.mark.slow
@@ -51,7 +50,7 @@ def test_a_range_of_a_number_is_drawn_from_however_rare_it_is(mixture, ends):
     allowed, nothing = Allowed(0, *ends), np.full((1, 3), np.nan)
     expected = above(ends[0]) - above(ends[1])
     assert restricted(mixture, nothing, allowed).probability[0] == pytest.approx(expected, rel=0.01)
-    rows = sample_rows(mixture, 0, 600, stream=Stream(1), given=Given(nothing, (allowed,)))
+    rows = sample_rows(mixture, 0, 600, stream=Stream(1), given=Given.to_draw(mixture, nothing, allowed=(allowed,)))
     assert allowed.holds(rows).all()
     assert stats.kstest((above(ends[0]) - above(rows[:, 0])) / expected, "uniform").pvalue > 1e-8
     given = rows[:, :1] - MEANS[None, :, 0]
@@ -71,7 +70,8 @@ def test_each_row_has_the_range_given_what_it_knows(mixture):
     weights = WEIGHTS * stats.norm.pdf(values[:, 1:2], MEANS[:, 1], np.sqrt(COVARIANCES[:, 1, 1]))
     expected = stats.norm.sf(1.0, MEANS[:, 0] + slope * (values[:, 1:2] - MEANS[:, 1]), left) * weights
     np.testing.assert_allclose(found.probability, expected.sum(axis=1) / weights.sum(axis=1), rtol=0.02)
-    rows = sample_rows(mixture, 0, 3, stream=Stream(1), given=Given(values, (Allowed(0, 1.0),)))
+    given = Given.to_draw(mixture, values, allowed=(Allowed(0, 1.0),))
+    rows = sample_rows(mixture, 0, 3, stream=Stream(1), given=given)
     assert (rows[:, 0] >= 1.0).all()
     np.testing.assert_array_equal(rows[:, 1], values[:, 1])
 

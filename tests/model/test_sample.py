@@ -13,7 +13,7 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import WrappedDenoiser
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.estimator import Diffusion
-from backwalk.model import encode_given, read_given, sample_numbered, sample_rows
+from backwalk.model import Given, read_given, sample_numbered, sample_rows
 from backwalk.streams import Stream
 
 
@@ -74,9 +74,8 @@ def test_nothing_given_is_a_sample(penguins):
 
 def test_a_row_of_a_sample_is_drawn_by_its_number(penguins):
     model = penguins.model_
-    rows, nothing = sample_rows(model, 0, 40, stream=Stream(3)), encode_given(model, np.full((1, 4), np.nan))
-    numbers = np.array([7, 0, 39, 38])
-    drawn = sample_numbered(model, numbers, stream=Stream(3), given=nothing)
+    rows, numbers = sample_rows(model, 0, 40, stream=Stream(3)), np.array([7, 0, 39, 38])
+    drawn = sample_numbered(Given.nothing(model), numbers, stream=Stream(3))
     np.testing.assert_allclose(drawn, rows[numbers], atol=1e-5)
 
 

@@ -12,7 +12,7 @@ from backwalk.model import (
     bound,
     log_density,
 )
-from backwalk.model.rows import rows_at_once
+from backwalk.model.tiles import rows_at_once
 from backwalk.streams import Stream
 
 STREAM = Stream(11)

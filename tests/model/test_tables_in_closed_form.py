@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 
 from backwalk.diffusion import NoiseSchedule, variational_bound
 from backwalk.fit.oracle import oracle_model
-from backwalk.model import Given, bound, encode_to_score, log_density, log_prob_of_levels, sample_rows
+from backwalk.model import Given, bound, log_density, log_prob_of_levels, sample_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn
 from tests.mixed_forms import ConditionalGaussianDenoiser
@@ -106,8 +106,8 @@ def test_a_missing_cell_is_integrated_out(model):
 
 def test_the_order_of_levels_does_not_matter_to_an_exact_denoiser(model):
     rows = draws(10, seed=3)
-    encoded = encode_to_score(model, rows, columns=(0, 2))
-    one, other = (log_prob_of_levels(model, encoded, order) for order in ([0, 1], [1, 0]))
+    encoded = Given.to_score(model, rows, columns=(0, 2))
+    one, other = (log_prob_of_levels(encoded, order) for order in ([0, 1], [1, 0]))
     torch.testing.assert_close(one, other, atol=1e-6, rtol=0.0)
 
 
@@ -127,7 +127,7 @@ def test_a_row_that_the_model_cannot_make_has_no_probability(model):
 def test_drawn_rows_follow_the_probability(model, given):
     """Levels by Pearson's chi-squared, numbers by their conditional distribution functions: false alarms of 1e-8."""
     n, one = 1000, np.array([[1.0, 0.4, 4.0, 2.0]])
-    condition = Given(np.where(np.isin(np.arange(4), given), one, np.nan))
+    condition = Given.to_draw(model, np.where(np.isin(np.arange(4), given), one, np.nan))
     rows = sample_rows(model, 0, n, stream=Stream(5), given=condition)
     np.testing.assert_array_equal(rows[:, list(given)], np.repeat(one[:, list(given)], n, axis=0))
     every = np.array([[a, one[0, 1], b, one[0, 3]] for a in range(3) for b in (-1.0, 4.0)])

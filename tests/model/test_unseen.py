@@ -8,7 +8,7 @@ import pytest
 
 from backwalk.errors import InvalidInput, UnseenValuesWarning
 from backwalk.estimator import Diffusion
-from backwalk.model import check_unseen, encode_given, read_given
+from backwalk.model import Given, check_unseen, read_given
 from backwalk.model.unseen import settle_given
 from backwalk.table import Codec, ConstantColumn, LevelsColumn, NumberColumn, Schema
 from backwalk.table.grids import Grid
@@ -121,7 +121,7 @@ def test_what_is_given_is_the_nearest_that_the_model_can_make(kinds):
     expected = np.array([[2.0, 5.0, 7.0, 2.0, 1.0, 9.0], [np.nan, 1.0, 7.0, 11.0, -1.0, np.nan]])
     np.testing.assert_array_equal(settled, expected)
     np.testing.assert_array_equal(known, ~np.isnan(expected))
-    np.testing.assert_array_equal(encode_given(kinds, given).values, expected)
+    np.testing.assert_array_equal(Given.to_draw(kinds, given).values, expected)
     nearest, missing = "count as the nearest ones", "count as missing"
     assert check_unseen(kinds, given, given=range(6), unseen="nearest") == {
         (nearest, "column 'grade'"): 1,

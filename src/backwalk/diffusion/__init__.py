@@ -55,7 +55,7 @@ from backwalk.diffusion.bound import (
     variational_bound,
 )
 from backwalk.diffusion.closed_forms import GaussianDenoiser, GaussianMixtureDenoiser
-from backwalk.diffusion.conditioning import RowwiseConditional, log_snr_by_coordinate
+from backwalk.diffusion.conditioning import ConditionalDenoiser, log_snr_by_coordinate
 from backwalk.diffusion.covariance import FullGaussian, full_covariance_bound, full_covariance_transition, x_0_posterior
 from backwalk.diffusion.derivatives import linearize
 from backwalk.diffusion.discriminant import Discriminants, variates_of
@@ -99,6 +99,7 @@ from backwalk.diffusion.terms import BoundTerms, add_levels, collect_terms, merg
 
 __all__ = [
     "BoundTerms",
+    "ConditionalDenoiser",
     "Denoiser",
     "Discriminants",
     "FullGaussian",
@@ -111,7 +112,6 @@ __all__ = [
     "LogDensity",
     "Moments",
     "NoiseSchedule",
-    "RowwiseConditional",
     "WrappedDenoiser",
     "add_levels",
     "at_time",

@@ -10,7 +10,7 @@ E[-log p_theta(x_0)] <= L = L_N + sum_{t=2..N} L_{t-1} + L_0:
 Both means in a transition have the same term in x_t, so their squared distance is c_t^2 |x_0 - x_0_hat|^2, with c_t
 the factor of x_0 in mu_tilde. It is computed in this form, as the difference of two nearly equal means would lose its
 digits in float32. Everything is in nats per row, summed over d, in encoded units. The bound of a conditional or a
-marginal is that of a `RowwiseConditional` on the free coordinates; where they differ from row to row, they are
+marginal is that of a `ConditionalDenoiser` on the free coordinates; where they differ from row to row, they are
 `counted`.
 
 Source: Ho et al. 2020, Eq. 5.
@@ -133,6 +133,7 @@ def denoising_error(
     *,
     stream: Stream,
     n_draws: int = 1,
+    counted: Tensor | None = None,
     parallel_map: Map = map,
 ) -> Tensor:
     """Return the mean squared error of x_0_hat at each step of a chain.
@@ -149,13 +150,15 @@ def denoising_error(
         The random numbers: each (row, t, draw) has independent noise, from stream.child("denoising_error", t, draw).
     n_draws : int, default=1
         The number of draws of noise for each row and step.
+    counted : Tensor of bool of shape (n, d), optional
+        The coordinates over which the mean is taken, by default all.
     parallel_map : callable, default=map
         A function such as `map`, which is called for groups of steps.
 
     Returns
     -------
     Tensor of shape (n_steps + 1,)
-        The mean m_t over the rows of `|x_0 - x_0_hat|^2 / d`, float64. Entry 0 is 0.
+        The mean m_t of the squares of `x_0 - x_0_hat` over rows and coordinates, float64. Entry 0 is 0.
 
     See Also
     --------
@@ -178,10 +181,11 @@ def denoising_error(
     check_schedule(denoiser, schedule)
 
     def over_rows(times: Tensor) -> Tensor:
-        return _mean_squared_error(denoiser, x_0, times, schedule, noise).mean(1)
+        return _mean_squared_error(denoiser, x_0, times, schedule, noise, counted).mean(1)
 
     errors = parallel_map(over_rows, _taken_together(1, schedule, x_0))
-    return torch.cat([torch.zeros(1, dtype=torch.float64), *errors]) / x_0.shape[1]
+    mean_counted = float(x_0.shape[1]) if counted is None else counted.double().sum(1).mean().item()
+    return torch.cat([torch.zeros(1, dtype=torch.float64), *errors]) / mean_counted
 
 
 def variational_bound(

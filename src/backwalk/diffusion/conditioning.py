@@ -6,7 +6,7 @@ known values, have the posterior mean
     E[x_0,free | x_t,free, x_0,known],
 
 which the denoiser of whole rows returns with the known coordinates at log-SNR +inf and the absent ones at -inf.
-`RowwiseConditional` is this function of the free coordinates alone. It is an ordinary `Denoiser`, so samplers, the
+`ConditionalDenoiser` is this function of the free coordinates alone. It is an ordinary `Denoiser`, so samplers, the
 probability-flow ODE and the bound work on p(free | known) as they do on p(x). Without known coordinates it is the
 denoiser of a marginal, p(free).
 
@@ -48,7 +48,7 @@ def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None 
 
     See Also
     --------
-    RowwiseConditional : The denoiser of a conditional.
+    ConditionalDenoiser : The denoiser of a conditional.
 
     Examples
     --------
@@ -63,7 +63,7 @@ def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None 
 
 
 @dataclass(frozen=True, eq=False)
-class RowwiseConditional(WrappedDenoiser):
+class ConditionalDenoiser(WrappedDenoiser):
     """The denoiser of some coordinates of rows, given their other ones.
 
     It is sampled and scored as any denoiser, and so gives draws and log-densities of a conditional or a marginal. Each
@@ -96,10 +96,10 @@ class RowwiseConditional(WrappedDenoiser):
     Examples
     --------
     >>> import torch
-    >>> from backwalk.diffusion import GaussianDenoiser, RowwiseConditional
+    >>> from backwalk.diffusion import GaussianDenoiser, ConditionalDenoiser
     >>> joint = GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
     >>> rows, known = torch.tensor([[2.0, 0.0]]), torch.tensor([[True, False]])
-    >>> given = RowwiseConditional(joint, rows, known, torch.zeros_like(known), torch.tensor([1]))
+    >>> given = ConditionalDenoiser(joint, rows, known, torch.zeros_like(known), torch.tensor([1]))
     >>> given(torch.zeros(1, 1), torch.tensor(-torch.inf))  # E[x_2 | x_1 = 2]
     tensor([[1.6000]])
     """

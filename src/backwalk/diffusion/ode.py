@@ -23,7 +23,7 @@ where the last term is the scaling x_t = x / sqrt(1 + s_min^2) at the start. For
 this is the density of the data blurred by noise of standard deviation s_min. x is scored without added noise, which
 would bias the mean. The ODE defines another model than the chain of `variational_bound`: for an imperfect denoiser the
 two densities differ, and neither is always the larger. The log-density of a conditional or a marginal is that of a
-`RowwiseConditional` on the free coordinates.
+`ConditionalDenoiser` on the free coordinates.
 
 A divergence takes d evaluations or more, a step of the path six. So the divergence is computed at Gauss-Legendre nodes
 in ln(theta + 0.05) alone, between which the path takes one step each: the integrand is smooth, and n nodes integrate

@@ -96,9 +96,9 @@ def oracle_model(
     units = Codec((NumberColumn(0.0, 1.0),) * d) if codec is None else codec
     noise = Stream(0).child("oracle") if stream is None else stream
     z = torch.from_numpy(units.encode(values, stream=noise.child("cells"))).float().to(denoiser.device)
-    of_noise, points = given_all_levels(denoiser, units, z) if units.blocks else (denoiser, z)
+    of_noise, points, is_free = given_all_levels(denoiser, units, z) if units.blocks else (denoiser, z, None)
     refuse_lost_noise(points, schedule)
-    error = measure_denoising_error(of_noise, points, schedule, stream=noise)
+    error = measure_denoising_error(of_noise, points, schedule, stream=noise, is_free=is_free)
     return DiffusionModel(
         schedule=schedule,
         architecture=None,

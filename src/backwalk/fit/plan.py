@@ -144,11 +144,13 @@ class Plan:
         It is measured on held-out rows, if there are any; for tables, of the numbers with all levels given.
         """
         rows = self.rows.x_0 if self.rows.x_validation is None else self.rows.x_validation
-        rows, of_numbers = rows[:_MOST_MEASURED], cast("Denoiser", denoiser)
+        rows, of_numbers, is_free = rows[:_MOST_MEASURED], cast("Denoiser", denoiser), None
         if self.patterns is not None:
-            of_numbers, rows = given_all_levels(denoiser, self.codec, rows)
+            of_numbers, rows, is_free = given_all_levels(denoiser, self.codec, rows)
         stream = self.stream.child("denoising error")
-        return measure_denoising_error(of_numbers, rows, self.schedule, stream=stream, n_levels=n_levels)
+        return measure_denoising_error(
+            of_numbers, rows, self.schedule, stream=stream, n_levels=n_levels, is_free=is_free
+        )
 
 
 def encode_rows(codec: Codec, values: NDArray[np.float64], *, stream: Stream) -> NDArray[Any]:

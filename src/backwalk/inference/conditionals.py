@@ -56,7 +56,7 @@ class ParameterConditional:
 
     def draw(self, rows: Array, n: int, *, stream: Stream, sampler: Sampler | str | None = None) -> Array:
         """Return n draws of parameters given each observation: (b, n, k). Draw i of observation j is row j n + i."""
-        given = Given(rows if len(rows) == 1 else np.repeat(rows, n, axis=0))
+        given = Given.to_draw(self.model, rows if len(rows) == 1 else np.repeat(rows, n, axis=0))
         drawn = sample_rows(self.model, 0, n * len(rows), stream=stream, sampler=sampler, given=given)
         return drawn[:, list(self.parameters)].reshape(len(rows), n, len(self.parameters))
 

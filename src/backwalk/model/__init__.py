@@ -1,21 +1,26 @@
 """A fitted model: new rows from it, and scores of rows.
 
-Rows go in and come out in the user's units; inside they are encoded. Coordinates of encoded rows are known, absent or
-in question (`rows.py`).
+Rows go in and come out in the user's units; inside they are encoded. `Given` is the condition under which rows are
+drawn and scored: which of their coordinates are given, free and absent.
+
+- To sample: read what is given (`conditions.py`), encode it (`given.py`), draw levels one after the other (`levels.py`)
+  and then numbers by the reverse chain (`numbers.py`), and decode the rows.
+- To score: encode the rows, and add the log-probability of levels and the log-density of numbers by the
+  probability-flow ODE (`numbers.py`), integrated over the cells of integers (`integers.py`).
 
 - `diffusion_model.py` has the record of a fitted model, and its facts in words.
-- `terms.py` reads columns and values in the user's terms, `given.py` conditions, and `possible.py` says which values a
-  model can make. `unseen.py` has the policy for values that the fit did not see.
-- `sample.py` samples rows under conditions, by `draw.py`: levels one after the other (`levels.py`), then the numbers by
-  the reverse chain. `walks.py` shows the chain state by state.
-- `score.py` has log-probabilities of rows, with those of integers (`integers.py`), `gradients.py` their gradients, and
-  `bounds.py` the variational bound.
+- `terms.py` reads columns and values in the user's terms, and `possible.py` says which values a model can make.
+  `unseen.py` has the policy for values that the fit did not see.
+- `sample.py` samples rows, also under ranges and sets (`restricted.py`). `walks.py` shows the chain (`chain.py`) state
+  by state.
+- `score.py` has log-probabilities of rows, `gradients.py` their gradients, and `bounds.py` the variational bound.
 - `distances.py` says how far given values lie from the fitted rows, and how rare that is.
 - `conditionals.py` has the distribution of a column given others, and `impute.py` fills gaps.
 """
 
 from backwalk.model.bounds import MOST_FULL_COLUMNS, N_MEASURED_LEVELS, bound, choose_times, measure_denoising_error
 from backwalk.model.conditionals import Conditional, conditional
+from backwalk.model.conditions import as_given, read_allowed, read_given
 from backwalk.model.diffusion_model import (
     MISMATCH_THAT_MATTERS,
     Conditions,
@@ -38,12 +43,12 @@ from backwalk.model.distances import (
     rarity,
     warn_of_far,
 )
-from backwalk.model.draw import gather_rows, walk
-from backwalk.model.given import Given, as_given, read_allowed, read_given
+from backwalk.model.given import Allowed, Given, encode_complete
 from backwalk.model.gradients import estimate_scores, log_density_and_gradient, refuse_without_gradient
 from backwalk.model.impute import estimate_rows, impute_rows
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
-from backwalk.model.levels import level_log_probs, level_of
+from backwalk.model.levels import level_of, log_prob_of_levels, probabilities_of_levels
+from backwalk.model.numbers import MOST_EXACT_COLUMNS, given_all_levels
 from backwalk.model.possible import (
     impossible_words,
     possible_rows,
@@ -53,12 +58,12 @@ from backwalk.model.possible import (
     refuse_not_made,
 )
 from backwalk.model.restricted import log_prob_of_allowed
-from backwalk.model.rows import encode_complete, encode_given, encode_to_score, given_all_levels
-from backwalk.model.sample import sample_numbered, sample_pieces, sample_rows
-from backwalk.model.score import MOST_EXACT_COLUMNS, log_density, log_prob_of_levels, rank_scores
+from backwalk.model.sample import gather_rows, sample_numbered, sample_pieces, sample_rows
+from backwalk.model.score import log_density, rank_scores
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
 from backwalk.model.unseen import UnseenCells, beyond_range, broken_rules, check_policy, check_unseen, warn_of_unseen
-from backwalk.model.walks import WalkState, denoise, row_steps, walk_backward, walk_forward
+from backwalk.model.walks import WalkState, denoise, row_steps, walk, walk_backward, walk_forward
+
 
 __all__ = [
     "FEWEST_UNSEEN",
@@ -69,6 +74,7 @@ __all__ = [
     "N_MEASURED_LEVELS",
     "N_PLACES",
     "RARE",
+    "Allowed",
     "Conditional",
     "Conditions",
     "DiffusionModel",
@@ -89,8 +95,6 @@ __all__ = [
     "default_decoder_variance",
     "denoise",
     "encode_complete",
-    "encode_given",
-    "encode_to_score",
     "estimate_rows",
     "estimate_scores",
     "find_rarity",
@@ -99,7 +103,6 @@ __all__ = [
     "held_out_given",
     "impossible_words",
     "impute_rows",
-    "level_log_probs",
     "level_of",
     "log_density",
     "log_density_and_gradient",
@@ -110,6 +113,7 @@ __all__ = [
     "measure_distances",
     "mismatch_warning",
     "possible_rows",
+    "probabilities_of_levels",
     "rank_scores",
     "rarity",
     "read_allowed",

@@ -27,15 +27,11 @@ from backwalk.diffusion import (
 from backwalk.errors import InvalidInput
 from backwalk.limits import BOUND_VARIANCES, GREATEST_LEVEL, is_whole
 from backwalk.model.diffusion_model import DiffusionModel, check_reverse_variance, reverse_variances
+from backwalk.model.given import Given
+from backwalk.model.levels import log_prob_of_levels
+from backwalk.model.numbers import denoiser_of_numbers
 from backwalk.model.possible import refuse_impossible
-from backwalk.model.rows import (
-    EncodedRows,
-    encode_in_range,
-    encode_to_score,
-    numbers_given,
-    refuse_no_numbers,
-)
-from backwalk.model.score import log_prob_of_levels
+from backwalk.model.tiles import refuse_no_numbers
 from backwalk.sampling import TILE_ROWS, spread_times
 from backwalk.streams import Stream
 from backwalk.threads import on_one_thread, single_threads
@@ -127,11 +123,11 @@ def bound(
     values = np.asarray(values)
     refuse_impossible(model, values)
     codec = model.codec
-    encoded = encode_to_score(model, values)
-    rows = codec.dequantise(encoded.cells, stream=stream.child("dequantisation"))
-    z = torch.from_numpy(encode_in_range(codec, rows)).to(encoded.rows)
-    encoded = replace(encoded, rows=torch.where(encoded.in_question, z, encoded.rows))
-    log_volume = torch.from_numpy(codec.log_dequantisation(rows, encoded.cells) - codec.log_abs_det_jacobian(rows))
+    rows = Given.to_score(model, values)
+    places = codec.dequantise(rows.cells, stream=stream.child("dequantisation"))
+    log_volume = torch.from_numpy(codec.log_dequantisation(places, rows.cells) - codec.log_abs_det_jacobian(places))
+    rows = rows.at(places)
+    of_numbers = rows.then_levels()
     times = choose_times(model, steps, decoder_variance=decoder_variance)
     schedule = model.schedule.respace(times)
     bound_of: Callable[..., BoundTerms]  # size=1: the fit has checked the scale of its rows
@@ -141,17 +137,15 @@ def bound(
         sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
         bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq, size=1.0)
     bound_of = partial(bound_of, stream=stream, n_draws=n_draws)
-    in_question = encoded.in_question[:, codec.numbers].cpu()
-    groups = [torch.arange(len(rows))]
+    is_free = of_numbers.is_free[:, codec.numbers].cpu()
+    groups = [torch.arange(rows.n_rows)]
     if kind == "full" and len(codec.numbers):  # the rows of a full covariance have the same numbers
-        groups = [
-            (in_question == pattern).all(dim=1).nonzero().flatten() for pattern in torch.unique(in_question, dim=0)
-        ]
+        groups = [(is_free == pattern).all(dim=1).nonzero().flatten() for pattern in torch.unique(is_free, dim=0)]
     pieces, first_row = list[BoundTerms](), 0
     for group in groups:
-        if bool(in_question[group].any()):
-            of_group = encoded.take(group.numpy())
-            pieces += _bound_numbers(model, of_group, log_volume[group], bound_of, first_row=first_row, watch=watch)
+        if bool(is_free[group].any()):
+            of_group = of_numbers.take(group.numpy())
+            pieces += _bound_numbers(of_group, log_volume[group], bound_of, first_row=first_row, watch=watch)
         else:
             nothing = torch.zeros(len(group), dtype=torch.float64)
             pieces.append(collect_terms(nothing, nothing, [nothing.expand(schedule.n_steps - 1, -1)]))
@@ -160,14 +154,13 @@ def bound(
     terms = merge_terms(pieces)
     terms = replace(terms, per_row=terms.per_row[torch.cat(groups).argsort()])
     if codec.blocks:
-        terms = add_levels(terms, -log_prob_of_levels(model, encoded))
+        terms = add_levels(terms, -log_prob_of_levels(rows))
     refuse_no_numbers(terms.per_row, "Bounds")
     return terms
 
 
 def _bound_numbers(
-    model: DiffusionModel,
-    encoded: EncodedRows,
+    given: Given,
     log_volume: Tensor,
     bound_of: Callable[..., BoundTerms],
     *,
@@ -176,23 +169,23 @@ def _bound_numbers(
 ) -> list[BoundTerms]:
     """Return the bounds of the numbers of rows given their levels, in pieces; each row has its own noise.
 
-    `first_row` is the number of the first row in the streams of noise. Where rows have different numbers in question,
-    these are counted.
+    `first_row` is the number of the first row in the streams of noise. Where rows have different free numbers, these
+    are counted.
     """
-    codec, device = model.codec, encoded.rows.device
-    in_question = encoded.in_question[:, codec.numbers]
-    numbers = torch.from_numpy(codec.numbers).to(device)[in_question.any(dim=0)]
-    n_rows = len(encoded.rows)
+    n_rows, device = given.n_rows, given.rows.device
+    numbers = torch.from_numpy(given.model.codec.numbers).to(device)
+    numbers = numbers[given.is_free[:, numbers].any(dim=0)]
     piece_rows = min(max(-(-n_rows // 2), _FEWEST_ROWS), _MOST_ROWS) if device.type == "cpu" else TILE_ROWS
 
     def bound_piece(first: int) -> BoundTerms:
-        piece = encoded.take(np.arange(first, min(first + piece_rows, n_rows)))
+        piece = given.take(np.arange(first, min(first + piece_rows, n_rows)))
         options = {"first_row": first_row + first, "log_volume": log_volume[first : first + piece_rows]}
-        is_counted = piece.in_question[:, numbers]
+        is_counted = piece.is_free[:, numbers]
         if not bool(is_counted.all()):
             options["counted"] = is_counted
-        denoiser = numbers_given(model.denoiser, codec, piece.rows, piece.known, piece.absent, numbers)
-        return bound_of(denoiser, piece.rows[:, numbers].masked_fill(~is_counted, 0.0), **options)
+        return bound_of(
+            denoiser_of_numbers(piece, numbers), piece.rows[:, numbers].masked_fill(~is_counted, 0.0), **options
+        )
 
     with single_threads(device.type == "cpu") as parallel_map:
         pieces = []
@@ -228,12 +221,19 @@ def choose_times(
 
 @on_one_thread
 def measure_denoising_error(
-    denoiser: Denoiser, z: Tensor, schedule: NoiseSchedule, *, stream: Stream, n_levels: int = N_MEASURED_LEVELS
+    denoiser: Denoiser,
+    z: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    stream: Stream,
+    n_levels: int = N_MEASURED_LEVELS,
+    is_free: Tensor | None = None,
 ) -> Tensor:
     """Return m_t for every step of a chain, from about `n_levels` of its steps: (n_steps + 1,), float64.
 
-    The measured steps are spread evenly in the log-SNR, including the first and the last one. Between them ln m_t,
-    which is smooth in the log-SNR for any schedule, is interpolated.
+    Of the coordinates of z, (n, i), those that are free count, by default all. The measured steps are spread evenly in
+    the log-SNR, including the first and the last one. Between them ln m_t, which is smooth in the log-SNR for any
+    schedule, is interpolated.
     """
     # Increasing. The last levels of a chain that ends in pure noise are clamped to one.
     place = -schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()
@@ -241,8 +241,12 @@ def measure_denoising_error(
     if not z.shape[1]:  # levels alone: nothing is denoised
         return schedule.one_minus_alpha_bar
     with single_threads(z.device.type == "cpu") as parallel_map:
-        rows = z.repeat(-(-2048 // len(z)), 1)  # copies of few rows are faster than many draws
+        copies = -(-2048 // len(z))  # of few rows are faster than many draws
+        rows, counted = (
+            z.repeat(copies, 1),
+            None if is_free is None or bool(is_free.all()) else is_free.repeat(copies, 1),
+        )
         chain = schedule.respace(times)
-        measured = denoising_error(denoiser, rows, chain, stream=stream, parallel_map=parallel_map)[1:]
+        measured = denoising_error(denoiser, rows, chain, stream=stream, counted=counted, parallel_map=parallel_map)[1:]
     at = place[np.array(times) - 1]
     return torch.from_numpy(np.concatenate([[0.0], np.exp(np.interp(place, at, measured.clamp(min=1e-30).log()))]))

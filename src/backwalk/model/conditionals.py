@@ -22,19 +22,14 @@ from torch import Tensor
 from backwalk.diffusion import Denoiser
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import MOST_NAMED, html_table, listed
+from backwalk.model.chain import make_solver
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.draw import make_solver
+from backwalk.model.given import Given
 from backwalk.model.levels import probabilities_of_levels
-from backwalk.model.rows import (
-    EncodedRows,
-    encode_given,
-    estimate_given,
-    map_tiles,
-    one_number_given,
-    where_number_applies,
-)
+from backwalk.model.numbers import denoiser_of_numbers, estimate_given
 from backwalk.model.sample import sample_candidates
 from backwalk.model.terms import read_cells, user_terms
+from backwalk.model.tiles import map_tiles
 from backwalk.sampling import Multistep, Sampler, last_state, walk_back
 from backwalk.streams import RandomState, Stream, as_stream
 from backwalk.table import Schema, from_values
@@ -407,27 +402,24 @@ def conditional(
         )
     rows = values.copy()
     rows[:, column] = np.nan
-    given = encode_given(model, rows)
+    given = Given.to_draw(model, rows)
     gap = None
     if (i := codec.block_numbers.get(column)) is not None:
         block = codec.blocks[i]
         if block.number is None:
-            return Conditional(label, schema, block.values, probabilities_of_levels(model, given, i))
+            return Conditional(label, schema, block.values, probabilities_of_levels(given, i))
         if column in codec.missing_levels:
-            gap = probabilities_of_levels(model, given, i)[:, np.isnan(block.values).argmax()]
-    draws = partial(_draws_of_number, model, given, column, n_draws, stream, sampler)
-    # A number that rules compute has no coordinate in question, and its mean is that of its draws.
-    is_drawn = bool(given.in_question[:, codec.slices[column].start].all())
-    expected = mean_of_number(model, given, column) if is_drawn and has_mean(model, column) else None
+            gap = probabilities_of_levels(given, i)[:, np.isnan(block.values).argmax()]
+    draws = partial(_draws_of_number, given, column, n_draws, stream, sampler)
+    # A number that rules compute has no free coordinate, and its mean is that of its draws.
+    is_drawn = bool(given.is_free[:, codec.slices[column].start].all())
+    expected = mean_of_number(given, column) if is_drawn and has_mean(model, column) else None
     return Conditional(label, schema, draws, expected=expected, gap=gap)
 
 
-def _draws_of_number(
-    model: DiffusionModel, given: EncodedRows, column: int, n_draws: int, stream: Stream, sampler: Sampler | str | None
-) -> Array:
+def _draws_of_number(given: Given, column: int, n_draws: int, stream: Stream, sampler: Sampler | str | None) -> Array:
     """Return the sorted draws of a number given the known cells, (n, n_draws)."""
-    numbers = np.arange(len(given.values))
-    drawn = sample_candidates(model, numbers, n_draws, stream=stream, given=given, sampler=sampler)[..., column]
+    drawn = sample_candidates(given, np.arange(given.n_rows), n_draws, stream=stream, sampler=sampler)[..., column]
     return np.sort(drawn, axis=1)
 
 
@@ -438,18 +430,20 @@ def has_mean(model: DiffusionModel, column: int) -> bool:
 
 
 @in_initial_torch_state
-def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Array:
+def mean_of_number(given: Given, column: int) -> Array:
     """Return E[number | given], (n,), of a column or a gap that is unknown in all rows; given that it is not missing.
 
     With atoms it is the sum over these and "other" of P(atom | given) times the atom, or the mean given "other". Means
     lie within the range of the column. Raises SamplingDiverged where one is not finite.
     """
-    codec, number = model.codec, model.codec.all_columns[column].number_column
+    model, codec = given.model, given.model.codec
+    number, of_number = codec.all_columns[column].number_column, given.one_number(column)
     assert number is not None
-    rows, known = where_number_applies(codec, given, column)
+    coordinate = torch.tensor([codec.slices[column].stop - 1], device=given.rows.device)
 
-    def tile(rows: Tensor, known: Tensor) -> Tensor:
-        denoiser = one_number_given(model.denoiser, codec, rows, known, column)
+    def tile(places: NDArray[np.intp]) -> Tensor:
+        part = of_number.take(places)
+        rows, denoiser = part.rows, denoiser_of_numbers(part, coordinate)
         mean = denoiser(rows.new_zeros(len(rows), 1), rows.new_tensor(-torch.inf)).double()
         if number.is_linear:
             return mean
@@ -459,7 +453,8 @@ def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Ar
 
     nodes, weights = np.polynomial.hermite_e.hermegauss(1 if number.is_linear else _MEAN_NODES)
     weights /= weights.sum()
-    z = map_tiles(tile, rows, known, width=len(nodes), most_rows=_MEAN_ROWS).numpy()
+    device = given.rows.device
+    z = map_tiles(tile, given.n_rows, width=len(nodes), device=device, most_rows=_MEAN_ROWS).numpy()
     if not np.isfinite(z).all():
         raise SamplingDiverged(
             f"Means of column {column} (columns count from 0) should be finite, but some are not: fit again with a "
@@ -467,7 +462,7 @@ def mean_of_number(model: DiffusionModel, given: EncodedRows, column: int) -> Ar
         )
     mean = np.clip(number.chain.decode(z.ravel()).reshape(z.shape), *number.value_range) @ weights
     if (i := codec.block_numbers.get(column)) is not None:
-        p, atoms = probabilities_of_levels(model, given, i), codec.blocks[i].atoms
+        p, atoms = probabilities_of_levels(given, i), codec.blocks[i].atoms
         values = np.column_stack([np.broadcast_to(atoms, (len(mean), len(atoms))), mean])
         p = np.where(np.isnan(values), 0.0, p)
         mean = (np.nan_to_num(values) * p).sum(axis=1) / p.sum(axis=1)
@@ -483,13 +478,13 @@ def _ode_of_one_number(model: DiffusionModel, denoiser: Denoiser, x_N: Tensor) -
     return last_state(chain).x_t
 
 
-def means_of_numbers(model: DiffusionModel, given: EncodedRows) -> Array:
+def means_of_numbers(given: Given) -> Array:
     """Return E[cell | given] of the linear cells that are numbers, (n, D), in one evaluation; NaN for other cells.
 
     Means lie within the range of their columns. Raises SamplingDiverged where one is not finite.
     """
-    codec = model.codec
-    z = estimate_given(model, given.rows, given.known).numpy()
+    model, codec = given.model, given.model.codec
+    z = estimate_given(given).numpy()
     means = np.full((len(z), len(codec.all_columns)), np.nan)
     for j, (column, place) in enumerate(zip(codec.all_columns, codec.slices, strict=True)):
         if column.chain is not None and column.is_linear:

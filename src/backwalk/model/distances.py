@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -25,15 +26,17 @@ from torch import Tensor
 
 from backwalk.errors import UnseenValuesWarning, warn_caller
 from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.given import Given
 from backwalk.model.levels import probabilities_of_levels
-from backwalk.model.rows import encode_given, estimate_given, map_tiles, numbers_given
+from backwalk.model.numbers import denoiser_of_numbers, estimate_given
+from backwalk.model.tiles import map_tiles
 from backwalk.threads import on_one_thread
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
 MOST_HELD_OUT = 1000  # rows whose distances a model keeps
 RARE = 1e-3  # the probability below which warnings are given
-_N_LEVELS, _GREATEST = 14, 30.0  # noise levels of the integral, and the largest of them
+_N_NOISE_LEVELS, _GREATEST = 14, 30.0  # of the integral, and the largest of them
 FEWEST_UNSEEN = 50  # rows whose distances tell of the others
 _TAIL = 0.1  # the share of the distances that the tail is fitted to
 _MOST_SHAPE = 0.9  # of the tail, whose mean is finite below 1
@@ -42,39 +45,44 @@ _MOST_SHAPE = 0.9  # of the tail, whose mean is finite below 1
 @in_initial_torch_state
 @on_one_thread
 def measure_distances(model: DiffusionModel, values: Array, given: Sequence[int]) -> Array:
-    """Return D of rows, (n, d), of which the columns `given` are known where they are not NaN: (n,).
+    """Return D of rows, (n, d), of which the columns `given` are given where they are not NaN: (n,).
 
-    It is 0 where no number is known. Raises InvalidInput for cells that may not be given without the others.
+    It is 0 where no number is given. Raises InvalidInput for cells that may not be given without the others.
     """
     codec = model.codec
-    encoded = encode_given(model, np.where(np.isin(np.arange(codec.n_columns), given), values, np.nan))
-    rows, known, asked = encoded.rows.nan_to_num(), encoded.known, encoded.in_question
-    numbers = torch.from_numpy(codec.numbers).to(rows.device)
-    if not bool(known[:, numbers].any()):
+    given_rows = Given.to_draw(model, np.where(np.isin(np.arange(codec.n_columns), given), values, np.nan))
+    is_given, is_free = given_rows.is_given, given_rows.is_free
+    numbers = torch.from_numpy(codec.numbers).to(is_given.device)
+    if not bool(is_given[:, numbers].any()):
         return np.zeros(len(values))
 
-    estimates = estimate_given(model, rows, known).to(rows)
+    estimates = estimate_given(given_rows).to(given_rows.rows)
     for i, block in enumerate(codec.blocks):
-        if bool(asked[:, block.coordinates.start].any()):
-            level = probabilities_of_levels(model, encoded, i).argmax(axis=1)
-            estimates[:, block.coordinates] = torch.from_numpy(block.codes[level]).to(rows)
+        if bool(is_free[:, block.coordinates.start].any()):
+            level = probabilities_of_levels(given_rows, i).argmax(axis=1)
+            estimates[:, block.coordinates] = torch.from_numpy(block.codes[level]).to(estimates)
             if block.number is not None:
-                asked[:, block.number] &= torch.from_numpy(level == block.other).to(asked.device)
-    rows = torch.where(known, rows, estimates)
+                is_free[:, block.number] &= torch.from_numpy(level == block.other).to(is_free.device)
+    rows = torch.where(is_given, given_rows.rows.nan_to_num(), estimates)
+    whole = replace(
+        given_rows, rows=rows, is_given=torch.zeros_like(is_given), is_free=is_given | is_free
+    ).then_levels()
     low, high = (float(model.schedule.noise_level[t]) for t in (1, -1))
-    levels = torch.linspace(math.log(low), math.log(min(high, _GREATEST)), _N_LEVELS, dtype=torch.float64).exp()
+    noise_levels = torch.linspace(
+        math.log(low), math.log(min(high, _GREATEST)), _N_NOISE_LEVELS, dtype=torch.float64
+    ).exp()
 
-    def distance(rows: Tensor, scored: Tensor) -> Tensor:
-        denoiser = numbers_given(model.denoiser, codec, rows, torch.zeros_like(scored), ~scored)
-        z = rows[:, numbers]
+    def distance(places: NDArray[np.intp]) -> Tensor:
+        part = whole.take(places)
+        denoiser, z = denoiser_of_numbers(part), part.rows[:, numbers]
         moved = [
             ((denoiser(z / math.hypot(1.0, s), torch.tensor(-2.0 * math.log(s)).to(z)) - z) / s).square()
-            for s in levels.tolist()
+            for s in noise_levels.tolist()
         ]
-        parts = torch.stack(moved).masked_fill(~scored[:, numbers], 0.0).sum(dim=2).double()
-        return 2.0 * torch.trapezoid(parts, levels.log().to(parts.device), dim=0)[:, None]
+        parts = torch.stack(moved).masked_fill(~part.is_free[:, numbers], 0.0).sum(dim=2).double()
+        return 2.0 * torch.trapezoid(parts, noise_levels.log().to(parts.device), dim=0)[:, None]
 
-    distances = map_tiles(distance, rows, known | asked, width=1)[:, 0].numpy()
+    distances = map_tiles(distance, whole.n_rows, width=1, device=rows.device)[:, 0].numpy()
     return np.where(np.isnan(distances), np.inf, distances)
 
 

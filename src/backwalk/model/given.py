@@ -1,36 +1,44 @@
-"""Conditions on rows in the user's terms: values, ranges and sets of columns, as numbers.
+"""The condition under which rows are drawn and scored.
 
-`given` is a mapping from columns to conditions, or a table with one row of values for each row to draw. In a mapping
+Each coordinate of an encoded row is *given*, *free* or *absent*. Free ones are drawn or scored, and absent ones are
+integrated out. A missing cell is absent, and so are, where there are rules between columns, cells that follow from
+others.
 
-- one value, or a list of one value per row, gives the column;
-- a pair `(low, high)` gives a range with both ends, of which None is open;
-- a set gives the values that are allowed.
+Rows are drawn in the order in which their probability is computed: dates first, then the levels one column after the
+other, then the other numbers together.
 
-Values are labels, truth values, dates, times or numbers, as in the fitted table, or texts as in the cells of a text
-file. A missing value leaves the column free. In tables and lists, values that the fit did not see follow the
-policy of `unseen.py`; one value, a set and a range ask for rows, and have to name levels that there are.
+    ln p(free | given) = ln p(dates | given) + sum_j ln P(l_j | given, dates, l_1..l_{j-1})
+                         + ln p(numbers | given, dates, levels)
+
+Dates come first, as seasons are fine structure of a date: numbers that are drawn together with it settle before its
+phase does, and would hardly follow the seasons.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from backwalk.errors import InvalidInput
-from backwalk.formatting import listed
-from backwalk.limits import Unseen
+from backwalk.diffusion import LogDensity
+from backwalk.errors import InvalidInput, SamplingDiverged
+from backwalk.limits import FARTHEST_TO_SCORE
+from backwalk.model.chain import ReverseChain
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.possible import refuse_fractions, refuse_not_made
-from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
-from backwalk.model.unseen import UnseenCells, check_unseen, count_beyond
-from backwalk.table import Schema, nearest_index
-from backwalk.table.codec_rules import rules_broken
-from backwalk.table.schema import shown
+from backwalk.model.integers import N_PLACES, log_prob_of_integers
+from backwalk.model.levels import draw_levels, log_prob_of_levels
+from backwalk.model.numbers import Ode, draw_dates, draw_numbers, log_prob_of_numbers
+from backwalk.model.unseen import UnseenCells, settle_given
+from backwalk.sampling import RowNoise
+from backwalk.table import Codec, Table, complete, nearest_index
+from backwalk.threads import on_one_thread
+
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -42,17 +50,17 @@ class Allowed:
     high: float = math.inf
     levels: tuple[float, ...] | None = None
 
-    def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def holds(self, rows: Array) -> NDArray[np.bool_]:
         """Return which rows, (..., d), meet the condition."""
         return self.contains(rows[..., self.column])
 
-    def contains(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def contains(self, values: Array) -> NDArray[np.bool_]:
         """Return which values of the column are allowed."""
         if self.levels is not None:
             return np.asarray(np.isin(values, self.levels))
         return np.asarray((values >= self.low) & (values <= self.high))
 
-    def nearest(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def nearest(self, values: Array) -> Array:
         """Return the nearest allowed values."""
         if self.levels is not None:
             return np.array(self.levels)[nearest_index(values, np.array(self.levels))]
@@ -61,188 +69,276 @@ class Allowed:
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """Conditions on rows: given `values`, (m, d), NaN where a column is free, and values that are `allowed`.
+    """Encoded rows, (n, k), of which some coordinates are given and some free; the others are absent.
 
-    m is 1 for the same conditions in all rows. `known`, (m, d), says which cells are given, by default all without NaN;
-    a missing value among them is given as such, where the model generates missing values. `unseen` counts the values
-    that the fit did not see.
+    Parameters
+    ----------
+    model : DiffusionModel
+        The model that draws and scores.
+    values : ndarray, (n, d)
+        The given values in the user's units, and NaN elsewhere.
+    cells : ndarray, (n, D)
+        The free cells of rows that are scored, in the user's units, and NaN elsewhere (`Codec.cells`).
+    rows : Tensor, (n, k)
+        The encoded rows. They are NaN where a cell has no value, and where a number does not apply at its atom.
+    is_given : Tensor of bool, (n, k)
+        The coordinates that are conditioned on.
+    is_free : Tensor of bool, (n, k)
+        The coordinates that are drawn or scored.
+    allowed : tuple of Allowed, default=()
+        Ranges and sets in which drawn values lie.
+    unseen : UnseenCells, default=UnseenCells()
+        The number of given cells with values that the fit did not see.
+
+    See Also
+    --------
+    read_given : Reads conditions in the user's terms.
+    sample_rows : Draws rows under a condition.
+    log_density : Scores rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from backwalk import Diffusion
+    >>> from backwalk.model import Given
+    >>> X = np.random.default_rng(0).normal(size=(200, 2))
+    >>> model = Diffusion(max_steps=20, conditions="any", random_state=0, verbose=False).fit(X).model_
+    >>> given = Given.to_draw(model, np.array([[1.5, np.nan]]))
+    >>> given.is_given, given.is_free, given.is_absent
+    (tensor([[ True, False]]), tensor([[False,  True]]), tensor([[False, False]]))
     """
 
-    values: NDArray[np.float64]
+    model: DiffusionModel
+    values: Array
+    cells: Array
+    rows: Tensor
+    is_given: Tensor
+    is_free: Tensor
     allowed: tuple[Allowed, ...] = ()
-    known: NDArray[np.bool_] | None = None
     unseen: UnseenCells = field(default_factory=UnseenCells)
 
-    def holds(self, rows: NDArray[np.float64]) -> NDArray[np.bool_]:
+    @classmethod
+    def nothing(cls, model: DiffusionModel) -> Given:
+        """Return the condition of one row of which nothing is given."""
+        return cls.to_draw(model, np.full((1, model.codec.n_columns), np.nan))
+
+    @classmethod
+    def to_draw(
+        cls,
+        model: DiffusionModel,
+        values: Array,
+        is_given: NDArray[np.bool_] | None = None,
+        *,
+        allowed: tuple[Allowed, ...] = (),
+        unseen: UnseenCells | None = None,
+    ) -> Given:
+        """Encode rows, (n, d), of which some cells are given, by default all without NaN, to draw the others.
+
+        Cells that follow from others by rules are absent, and computed from drawn rows. Given values that the fit did
+        not see are settled (`unseen.py`). Raises InvalidInput for patterns for which the model was not trained, and for
+        rows beyond the network's range.
+        """
+        values, is_given = settle_given(model, values, ~np.isnan(values) if is_given is None else is_given)
+        for pattern in np.unique(is_given, axis=0) if model.conditions != "any" else ():
+            model.check_pattern(np.flatnonzero(pattern).tolist())
+        given, drawn = _encode(model, np.where(is_given, values, np.nan), is_given, ~is_given)
+        is_free = torch.from_numpy(model.codec.expand_mask(drawn)).to(given.rows.device)
+        return replace(given, is_free=is_free, allowed=allowed, unseen=unseen or UnseenCells())
+
+    @classmethod
+    def to_score(
+        cls,
+        model: DiffusionModel,
+        values: Array,
+        given: Sequence[int] = (),
+        columns: Sequence[int] | None = None,
+    ) -> Given:
+        """Encode rows, (n, d), with NaN for missing cells, to score some columns given others.
+
+        `given` are the numbers of the given columns, and `columns` those of the free ones, by default all others. It
+        raises as `to_draw` does.
+        """
+        of_given, of_free = np.isin(np.arange(model.codec.n_columns), given), free_columns(model, given, columns)
+        values, is_given = settle_given(model, values, of_given)
+        missing = (of_given & ~is_given) | ((of_given | of_free) & ~_has_value(model.codec, values))
+        left_out = ~(of_given | of_free)
+        model.check_pattern(
+            given, left_out=np.flatnonzero(left_out).tolist(), missing=np.flatnonzero(missing.any(axis=0)).tolist()
+        )
+        is_free = np.broadcast_to(of_free, values.shape)
+        return _encode(model, np.where(is_given | is_free, values, np.nan), is_given, is_free)[0]
+
+    @property
+    def is_absent(self) -> Tensor:
+        """The coordinates that are neither given nor free, (n, k)."""
+        return ~(self.is_given | self.is_free)
+
+    @property
+    def n_rows(self) -> int:
+        """The number of rows, n."""
+        return len(self.values)
+
+    def free_cells(self) -> NDArray[np.bool_]:
+        """Return which cells are free, (n, D); constant ones are not."""
+        codec = self.model.codec
+        is_free = np.zeros((self.n_rows, len(codec.all_columns)), dtype=bool)
+        for j, (column, coordinates) in enumerate(zip(codec.all_columns, codec.slices, strict=True)):
+            if column.width:
+                is_free[:, j] = self.is_free[:, coordinates.start].cpu().numpy()
+        return is_free
+
+    @on_one_thread
+    def take(self, places: NDArray[np.intp]) -> Given:
+        """Return the rows at some places; places beyond the ends are those of the ends."""
+        places = places.clip(0, self.n_rows - 1)
+        at = torch.from_numpy(places).to(self.rows.device)
+        parts = self.values[places], self.cells[places], self.rows[at], self.is_given[at], self.is_free[at]
+        return Given(self.model, *parts, self.allowed)
+
+    def only(self, columns: Sequence[int]) -> Given:
+        """Return the rows with no other columns free: the others that are not given are absent."""
+        of_columns, coordinates = self._of_columns(columns)
+        return replace(self, cells=np.where(of_columns, self.cells, np.nan), is_free=self.is_free & coordinates)
+
+    def then(self, columns: Sequence[int]) -> Given:
+        """Return the rows with what is free in some columns given."""
+        of_columns, coordinates = self._of_columns(columns)
+        return replace(
+            self,
+            cells=np.where(of_columns, np.nan, self.cells),
+            is_given=self.is_given | (self.is_free & coordinates),
+            is_free=self.is_free & ~coordinates,
+        )
+
+    def then_levels(self) -> Given:
+        """Return the rows with all free levels given."""
+        of_levels = torch.ones_like(self.is_free)
+        of_levels[:, torch.from_numpy(self.model.codec.numbers).to(of_levels.device)] = False
+        return replace(self, is_given=self.is_given | (self.is_free & of_levels), is_free=self.is_free & ~of_levels)
+
+    def one_number(self, column: int) -> Given:
+        """Return the rows with the number of a column alone free, and the level "other" given of one with atoms."""
+        rows, is_given, codec = self.rows.clone(), self.is_given.clone(), self.model.codec
+        if (block := codec.block_of(column)) is not None:
+            rows[:, block.coordinates] = torch.as_tensor(block.codes[block.other]).to(rows)
+            is_given[:, block.coordinates] = True
+        is_free = torch.zeros_like(is_given)
+        is_free[:, codec.slices[column].stop - 1] = True
+        return replace(self, rows=rows, is_given=is_given, is_free=is_free)
+
+    def at(self, cells: Array) -> Given:
+        """Return the rows with other values of the free cells, (n, D)."""
+        z = torch.from_numpy(encode_in_range(self.model.codec, cells)).to(self.rows)
+        return replace(self, cells=cells, rows=torch.where(self.is_free, z, self.rows))
+
+    def draw(self, chain: ReverseChain, noise: RowNoise) -> Tensor:
+        """Return encoded rows, (n, k), with all that is free drawn. Absent coordinates are NaN."""
+        given = draw_levels(draw_dates(self, chain, noise), noise)
+        rows = draw_numbers(given, chain, noise)
+        rows = rows.where(~(self.is_given & rows.isnan()), 0.0)  # a given number at one of its atoms
+        return rows.masked_fill(self.is_absent, math.nan)
+
+    def decode(self, z: Tensor, numbers: NDArray[np.intp]) -> Array:
+        """Return new rows, (n, d), of encoded ones, (n, k), with the given values and within the columns' ranges.
+
+        What rules determine follows from given values. Raises SamplingDiverged, by the rows' `numbers`, (n,).
+        """
+        encoded = z.cpu().numpy()
+        broken = np.flatnonzero(~(np.isfinite(encoded) | self.is_absent.cpu().numpy()).all(axis=1))
+        if len(broken):
+            raise SamplingDiverged(
+                f"Samples should be finite, but row {numbers[broken[0]]} (rows count from 0) is not: take more "
+                "evaluations or another sampler; if that does not help, fit again with a `training` of lower "
+                "learning_rate."
+            )
+        rows = self.model.schema.clipped(self.model.codec.decode_new(encoded, self.values))
+        return np.where(np.isnan(self.values), rows, self.values)
+
+    def holds(self, rows: Array) -> NDArray[np.bool_]:
         """Return which rows, (..., d), have allowed values."""
         return np.asarray(np.all([allowed.holds(rows) for allowed in self.allowed], axis=0))
 
+    def log_prob(
+        self, ode: Ode, *, n_places: int = N_PLACES, watch: Callable[[int], object] = lambda _: None
+    ) -> LogDensity:
+        """Return ln p(free | given) of each row, (n,), with its errors.
 
-def read_given(model: DiffusionModel, given: Any, n: int, unseen: Unseen = "nearest") -> Given:
-    """Return the conditions on n rows to draw: see the module's docstring.
+        `watch` is called with the number of rows of each tile.
+        """
+        codec = self.model.codec
+        parts = [(self.then(codec.date_columns), watch)]
+        if codec.date_columns:
+            parts.insert(0, (self.only(codec.date_columns), lambda _: None))
+        of_numbers = [
+            log_prob_of_integers(part, ode, n_places, watched)
+            if codec.n_uniforms
+            else log_prob_of_numbers(part.then_levels(), ode, watch=watched)
+            for part, watched in parts
+        ]
+        of_levels = log_prob_of_levels(parts[-1][0]) if codec.blocks else 0.0
+        return LogDensity(
+            sum((part.log_prob for part in of_numbers[1:]), start=of_numbers[0].log_prob) + of_levels,
+            sum((part.solver_error for part in of_numbers[1:]), start=of_numbers[0].solver_error),
+            torch.stack([part.standard_error for part in of_numbers]).square().sum(dim=0).sqrt(),
+        )
 
-    Raises InvalidInput for columns that the model does not have, for values that it cannot make if `unseen` is "error"
-    or they are conditions of their own, for a range of labels without an order, for a set of numbers on a continuous
-    scale, and for a number of rows that is neither 1 nor n.
+    def _of_columns(self, columns: Sequence[int]) -> tuple[NDArray[np.bool_], Tensor]:
+        """Return which cells, (D,), and which coordinates, (k,), are those of some columns."""
+        cells = np.isin(np.arange(len(self.model.codec.all_columns)), columns)
+        return cells, torch.from_numpy(self.model.codec.expand_mask(cells[None])[0]).to(self.rows.device)
+
+
+def free_columns(
+    model: DiffusionModel, given: Sequence[int] = (), columns: Sequence[int] | None = None
+) -> NDArray[np.bool_]:
+    """Return which columns are free, (d,): some, or by default all that are not given."""
+    every = np.arange(model.codec.n_columns)
+    return ~np.isin(every, given) & (True if columns is None else np.isin(every, columns))
+
+
+def encode_complete(model: DiffusionModel, values: Array) -> Tensor:
+    """Return encoded rows without missing values, not dequantised: (n, k), float64, on the network's device.
+
+    Raises InvalidInput for rows beyond the network's range, and for missing values.
     """
-    is_mapping = isinstance(given, Mapping)
-    allowed: tuple[Allowed, ...] = ()
-    if is_mapping:
-        values, allowed = _read_mapping(model, given, unseen)
-    elif isinstance(given, (str, bytes)):
+    z = encode_in_range(model.codec, complete(Table(values, model.schema)).values)
+    return torch.from_numpy(z).to(model.denoiser.device)
+
+
+def encode_in_range(codec: Codec, values: ArrayLike) -> Array:
+    """Return rows, (n, d), encoded: (n, k). Raises InvalidInput for rows beyond the network's range."""
+    z = codec.encode(values)
+    far = np.flatnonzero((np.abs(z) > FARTHEST_TO_SCORE).any(axis=1))
+    if len(far):
         raise InvalidInput(
-            f"given should be a mapping from columns to values, or a table, but got the text {shown(given)}: give "
-            f"{{column: {shown(given)}}}."
+            f"Rows should lie within {FARTHEST_TO_SCORE:.0e} scales of the fitted ones, but row {far[0]} (rows count "
+            "from 0) does not: drop it."
         )
-    else:
-        values = read_given_table(model.schema, given, unseen=unseen)
-    if len(values) not in (1, n):
-        remedy = ", or give what a column may be as a set, {a, b}, or a range, (low, high)" if is_mapping else ""
-        raise InvalidInput(
-            f"given should have one row, or one for each of {n:,} rows to draw, but has {len(values):,}: draw as many "
-            f"rows{remedy}."
-        )
-    return as_given(model, values, unseen, allowed)
+    return z
 
 
-def read_allowed(model: DiffusionModel, columns: Mapping[Any, Any]) -> Allowed:
-    """Return the range or the set of a column as `read_given` does, of a mapping with one. Raises InvalidInput."""
-    _, allowed = _read_mapping(model, columns, "error")
-    if len(columns) != 1 or len(allowed) != 1:
-        raise InvalidInput(
-            f"columns should be a list, or a mapping from one column to its range (low, high) or set, but got "
-            f"{shown(dict(columns))}: ask for one column at a time."
-        )
-    return allowed[0]
+def _encode(
+    model: DiffusionModel, values: Array, is_given: NDArray[np.bool_], is_free: NDArray[np.bool_]
+) -> tuple[Given, NDArray[np.bool_]]:
+    """Encode rows, (n, d), of which cells, (n, d), are given and free, and NaN if neither.
+
+    Return also which cells, (n, D), are scored or drawn, whether they have a value or not.
+    """
+    codec, device = model.codec, model.denoiser.device
+    cells = codec.cells(values)
+    z, has_value = encode_in_range(codec, cells), _has_value(codec, cells)
+    of_given, of_free = codec.cell_masks(is_given, is_free, has_value)
+    given = Given(
+        model,
+        np.where(is_given, values, np.nan),
+        np.where(of_free, cells, np.nan),
+        torch.from_numpy(z.astype(np.float32)).to(device),
+        torch.from_numpy(codec.expand_mask(has_value & of_given)).to(device),
+        torch.from_numpy(codec.expand_mask(has_value & of_free) & ~np.isnan(z)).to(device),
+    )
+    return given, of_free
 
 
-def as_given(
-    model: DiffusionModel, values: NDArray[np.float64], unseen: Unseen, allowed: tuple[Allowed, ...] = ()
-) -> Given:
-    """Return rows of given values, (m, d), as conditions. Raises InvalidInput as `read_given` does."""
-    refuse_fractions(model.schema, values, "given")
-    for rule, is_broken in rules_broken(model.codec, values, model.schema.names).items():
-        at = "" if len(values) == 1 else f" in row {is_broken.argmax()} (rows count from 0)"
-        raise InvalidInput(f"given should obey the rules of the model, but breaks {rule}{at}: give other values.")
-    every = range(model.codec.n_columns)
-    cells = check_unseen(model, values, given=every, unseen=unseen, name="given") + count_beyond(model, values)
-    for condition in allowed:
-        column = model.codec.columns[condition.column]
-        if condition.levels is None and column.chain is not None:
-            ends = np.array([end for end in (condition.low, condition.high) if math.isfinite(end)])
-            cells += count_beyond(model, _in_column(model, condition.column, ends))
-    return Given(values, allowed, unseen=cells)
-
-
-def _read_mapping(
-    model: DiffusionModel, given: Mapping[Any, Any], unseen: Unseen
-) -> tuple[NDArray[np.float64], tuple[Allowed, ...]]:
-    """Return the values of a mapping, (m, d), and the ranges and sets."""
-    schema, known, allowed = model.schema, dict[int, NDArray[np.float64]](), list[Allowed]()
-    for j, condition in zip(column_numbers(schema, list(given)), given.values(), strict=True):
-        if isinstance(condition, tuple):
-            allowed.append(_read_range(model, j, condition))
-        elif isinstance(condition, Set):
-            allowed.append(_read_set(model, j, condition))
-        else:
-            is_list = hasattr(condition, "__len__") and not isinstance(condition, (str, bytes))
-            cells = list(condition) if is_list else [condition]
-            known[j] = read_cells(schema, j, cells, "given", unseen if len(cells) > 1 else "error")
-            if len(cells) == 1 and schema.labels[j] is not None:
-                refuse_not_made(model, _in_column(model, j, known[j]))
-    lengths = {len(values) for values in known.values()} - {1}
-    if len(lengths) > 1 or 0 in lengths:
-        raise InvalidInput(
-            f"Lists in given should have equal lengths, but have {listed(map(str, sorted(lengths)))}: give one value "
-            "for each row, or what a column may be as a set, {a, b}, or a range, (low, high)."
-        )
-    values = np.full((max(lengths, default=1), schema.n_columns), np.nan)
-    for j, column in known.items():
-        values[:, j] = column
-    return values, tuple(allowed)
-
-
-def _in_column(model: DiffusionModel, j: int, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return rows, (n, d), with values in one column, (n,), and NaN elsewhere."""
-    rows = np.full((len(values), model.codec.n_columns), np.nan)
-    rows[:, j] = values
-    return rows
-
-
-def _read_range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed:
-    schema, column = model.schema, model.codec.columns[j]
-    if len(ends) != 2:
-        raise InvalidInput(
-            f"A range of {schema.label(j)} should be a pair (low, high), but got {shown(ends)}: give values of several "
-            "rows as a list."
-        )
-    low, high = (_read_end(schema, j, end, open_end) for end, open_end in zip(ends, (-math.inf, math.inf), strict=True))
-    if schema.labels[j] is not None and not (schema.is_ordered(j) or column.has_ranks):
-        raise InvalidInput(
-            f"A range should be of numbers, dates or ordered categories, but {schema.label(j)} has labels without an "
-            "order: give a set of labels."
-        )
-    if column.has_ranks:
-        levels = list(column.levels)
-        places = levels  # in an order of the user's own, the levels' ranks
-        if levels != sorted(levels):
-            places = list(map(float, range(len(levels))))
-            low, high = (_rank(model, j, levels, end) for end in (low, high))
-        inside = [level for level, place in zip(levels, places, strict=True) if low <= place <= high]
-        return Allowed(j, levels=_not_empty(schema, j, ends, inside))
-    if not low <= high:
-        raise InvalidInput(
-            f"A range of {schema.label(j)} should have low <= high, but got {shown(ends)}: exchange them."
-        )
-    least, largest = column.value_range
-    if low > largest or high < least:
-        raise InvalidInput(
-            f"A range of {schema.label(j)} should meet its fitted values, {user_terms(schema, j, least)} to "
-            f"{user_terms(schema, j, largest)}, but got {shown(ends)}: give another."
-        )
-    return Allowed(j, low, high)
-
-
-def _rank(model: DiffusionModel, j: int, levels: list[float], end: float) -> float:
-    """Return the rank of a level, and an open end as it is."""
-    if math.isinf(end):
-        return end
-    if end not in levels:
-        names = listed(user_terms(model.schema, j, level) for level in levels)
-        raise InvalidInput(
-            f"A range of {model.schema.label(j)} should have ends among its levels, {names}, but got "
-            f"{user_terms(model.schema, j, end)}: choose one of these."
-        )
-    return float(levels.index(end))
-
-
-def _read_end(schema: Schema, j: int, end: Any, open_end: float) -> float:
-    if end is None or (isinstance(end, float) and math.isinf(end)):
-        return open_end if end is None else float(end)
-    return float(read_cells(schema, j, [end], "given")[0])
-
-
-def _read_set(model: DiffusionModel, j: int, members: Set[Any]) -> Allowed:
-    schema, column = model.schema, model.codec.columns[j]
-    try:
-        values = read_cells(schema, j, list(members), "given") if members else np.empty(0)
-    except InvalidInput:  # again one by one, as an error should name no row of a set
-        values = np.array([read_cells(schema, j, [member], "given")[0] for member in members])
-    block = model.codec.block_of(j)
-    # All values may be atoms.
-    has_levels = block is not None and (block.number is None or bool(np.isin(values, block.values).all()))
-    if not (has_levels or column.cell_width or not column.width):
-        raise InvalidInput(
-            f"A set should be of labels or of whole numbers, but {schema.label(j)} is on a continuous scale: give a "
-            "range (low, high)."
-        )
-    rows = _in_column(model, j, values)
-    refuse_fractions(schema, rows, "given")
-    refuse_not_made(model, rows)
-    return Allowed(j, levels=_not_empty(schema, j, members, values[~np.isnan(values)].tolist()))
-
-
-def _not_empty(schema: Schema, j: int, given: Any, values: list[float]) -> tuple[float, ...]:
-    if not values:
-        raise InvalidInput(f"{schema.label(j)} should be allowed some values, but got {shown(given)}: give others.")
-    return tuple(sorted(map(float, values)))
+def _has_value(codec: Codec, cells: Array) -> NDArray[np.bool_]:
+    """Return which cells of rows, (n, d) or (n, D), are not missing; a missing value that is generated is a level."""
+    return np.asarray(~np.isnan(cells) | np.isin(np.arange(cells.shape[1]), codec.missing_levels))

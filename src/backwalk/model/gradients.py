@@ -22,9 +22,10 @@ from torch import Tensor
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.rows import EncodedRows, map_tiles, numbers_given, refuse_no_numbers
-from backwalk.model.score import NumbersDensity, encode_possible, n_probes_of
-from backwalk.streams import Stream
+from backwalk.model.given import Given
+from backwalk.model.numbers import Ode, denoiser_of_numbers, log_prob_and_gradient
+from backwalk.model.score import encode_possible, n_probes_of
+from backwalk.model.tiles import map_tiles, refuse_no_numbers
 from backwalk.table.codec_rules import stated_rules
 from backwalk.threads import on_one_thread
 from backwalk.torch_state import in_initial_torch_state
@@ -43,10 +44,9 @@ def log_density_and_gradient(
     InvalidInput for columns that are not on a continuous scale, and where rules compute numbers.
     """
     refuse_without_gradient(model, columns)
-    is_possible, values, encoded = encode_possible(model, values, given, columns)
-    density = NumbersDensity(model, 16, n_probes_of(model, given, columns), Stream(0))
-    result, by_z = density.score_with_gradient(encoded, encoded.cells, encoded.rows)
-    gradient = _in_user_units(model, encoded, by_z, columns)
+    is_possible, values, rows = encode_possible(model, values, given, columns)
+    result, by_z = log_prob_and_gradient(rows.then_levels(), Ode(n_probes=n_probes_of(model, given, columns)))
+    gradient = _in_user_units(rows, by_z, columns)
     return result.log_prob.where(is_possible, -torch.inf), gradient.where(is_possible[:, None], 0.0)
 
 
@@ -58,20 +58,22 @@ def estimate_scores(model: DiffusionModel, values: Array, *, given: Sequence[int
     It is 0 in rows that the model cannot make. Raises InvalidInput as `log_density_and_gradient`.
     """
     refuse_without_gradient(model, columns)
-    is_possible, values, encoded = encode_possible(model, values, given, columns)
-    level, numbers = float(model.schedule.noise_level[1]), torch.from_numpy(model.codec.numbers)
+    is_possible, values, rows = encode_possible(model, values, given, columns)
+    noise_level, numbers = float(model.schedule.noise_level[1]), torch.from_numpy(model.codec.numbers)
+    with_levels = rows.then_levels()
 
-    def tile(rows: Tensor, known: Tensor, in_question: Tensor) -> Tensor:
-        denoiser = numbers_given(model.denoiser, model.codec, rows, known, ~(known | in_question))
-        z = rows[:, numbers].masked_fill(~in_question[:, numbers], 0.0)
-        x_0_hat = denoiser(z / math.hypot(1.0, level), model.schedule.log_snr[1].to(z))
-        by_z = torch.zeros_like(rows)
-        by_z[:, numbers] = (x_0_hat - z) / level**2
+    def tile(places: NDArray[np.intp]) -> Tensor:
+        part = with_levels.take(places)
+        z = part.rows[:, numbers].masked_fill(~part.is_free[:, numbers], 0.0)
+        x_0_hat = denoiser_of_numbers(part)(z / math.hypot(1.0, noise_level), model.schedule.log_snr[1].to(z))
+        by_z = torch.zeros_like(part.rows)
+        by_z[:, numbers] = (x_0_hat - z) / noise_level**2
         return by_z
 
-    by_z = map_tiles(tile, encoded.rows, encoded.known, encoded.in_question, width=encoded.rows.shape[1]).double()
+    n, k = rows.rows.shape
+    by_z = map_tiles(tile, n, width=k, device=rows.rows.device).double()
     refuse_no_numbers(by_z.sum(dim=1), "Scores")
-    return _in_user_units(model, encoded, by_z, columns).where(is_possible[:, None], 0.0)
+    return _in_user_units(rows, by_z, columns).where(is_possible[:, None], 0.0)
 
 
 def refuse_without_gradient(model: DiffusionModel, columns: Sequence[int]) -> None:
@@ -91,10 +93,10 @@ def refuse_without_gradient(model: DiffusionModel, columns: Sequence[int]) -> No
         )
 
 
-def _in_user_units(model: DiffusionModel, encoded: EncodedRows, by_z: Tensor, columns: Sequence[int]) -> Tensor:
+def _in_user_units(rows: Given, by_z: Tensor, columns: Sequence[int]) -> Tensor:
     """Return gradients by columns, (n, i), from those by encoded rows, (n, k), of the log-density there."""
-    gradient, codec = np.zeros((len(by_z), len(columns))), model.codec
+    gradient, codec = np.zeros((len(by_z), len(columns))), rows.model.codec
     for i, j in enumerate(columns):
         if (chain := codec.columns[j].chain) is not None:
-            gradient[:, i] = chain.gradient(encoded.cells[:, j], by_z[:, codec.slices[j].start].numpy())
+            gradient[:, i] = chain.gradient(rows.cells[:, j], by_z[:, codec.slices[j].start].numpy())
     return torch.from_numpy(gradient)

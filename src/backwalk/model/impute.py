@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from backwalk.errors import InvalidInput
 from backwalk.model.conditionals import Conditional, has_mean, mean_of_number, means_of_numbers
 from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.given import Given
 from backwalk.model.levels import probabilities_of_levels
-from backwalk.model.rows import encode_given
 from backwalk.model.sample import sample_candidates, sample_numbered
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
@@ -46,11 +46,11 @@ def impute_rows(
     Raises InvalidInput for gaps that the model was not trained for, and in columns whose missing values it generates.
     """
     filled, with_gaps = _with_constants(model, values)
-    given = encode_given(model, filled[with_gaps])
+    given = Given.to_draw(model, filled[with_gaps])
     for m in range(n_draws):
         rows, of_draw = filled.copy(), stream.child("draw", m)
         if len(with_gaps):
-            drawn = sample_numbered(model, first_row + with_gaps, stream=of_draw, sampler=sampler, given=given)
+            drawn = sample_numbered(given, first_row + with_gaps, stream=of_draw, sampler=sampler)
             rows[with_gaps] = np.where(np.isnan(filled[with_gaps]), drawn, filled[with_gaps])
         yield rows
 
@@ -97,43 +97,41 @@ def _estimates(
     Cells that rules determine are computed from estimates of the others. A row whose estimates break a rule has those
     of one draw.
     """
-    codec, schema, given = model.codec, model.schema, encode_given(model, values)
-    cells, is_asked = codec.cells(values).copy(), given.asked_cells(codec)
-    pending: NDArray[np.bool_] = np.asarray(is_asked.any(axis=0))
+    codec, schema, given = model.codec, model.schema, Given.to_draw(model, values)
+    cells, is_free = codec.cells(values).copy(), given.free_cells()
+    pending: NDArray[np.bool_] = np.asarray(is_free.any(axis=0))
     for i, block in enumerate(codec.blocks):
         j = block.column
         if not pending[j] or block.number is not None:
             continue
-        of_levels = Conditional(
-            schema.label(j), schema.taken([j]), block.values, probabilities_of_levels(model, given, i)
-        )
+        of_levels = Conditional(schema.label(j), schema.taken([j]), block.values, probabilities_of_levels(given, i))
         is_named = schema.labels[j] is not None or schema.is_boolean(j)
         estimates = of_levels.most_probable if is_named else _of(of_levels, statistic)
-        cells[is_asked[:, j], j] = estimates[is_asked[:, j]]
+        cells[is_free[:, j], j] = estimates[is_free[:, j]]
         pending[j] = False
     linear = np.array([column.is_linear for column in codec.all_columns]) & (statistic == "mean")
     if (pending & linear).any():
-        cells = np.where(is_asked & linear, means_of_numbers(model, given), cells)
+        cells = np.where(is_free & linear, means_of_numbers(given), cells)
         pending &= ~linear
     by_quadrature = [j for j in np.flatnonzero(pending).tolist() if statistic == "mean" and has_mean(model, j)]
     for j in by_quadrature:
-        at = np.flatnonzero(is_asked[:, j])
-        cells[at, j] = mean_of_number(model, given.take(at), j)
+        at = np.flatnonzero(is_free[:, j])
+        cells[at, j] = mean_of_number(given.take(at), j)
         pending[j] = False
-    draw = partial(sample_candidates, model, stream=stream, sampler=sampler)
+    draw = partial(sample_candidates, stream=stream, sampler=sampler)
     if pending.any():
-        still = np.flatnonzero((is_asked & pending).any(axis=1))
+        still = np.flatnonzero((is_free & pending).any(axis=1))
         at_once = max(_DRAWS_AT_ONCE // n_draws, 1)
         take: Callable[..., Array] = np.mean if statistic == "mean" else np.median
         for first in range(0, len(still), at_once):
             part = still[first : first + at_once]
-            drawn = draw(numbers[part], n_draws, given=given.take(part))
+            drawn = draw(given.take(part), numbers[part], n_draws)
             of_draws = codec.cells(drawn.reshape(-1, codec.n_columns)).reshape(*drawn.shape[:2], -1)
-            cells[part] = np.where(is_asked[part] & pending, take(of_draws, axis=1), cells[part])
-    rows = codec.rows_of_cells(np.where(is_asked, _nearest_values(codec, cells), cells))
+            cells[part] = np.where(is_free[part] & pending, take(of_draws, axis=1), cells[part])
+    rows = codec.rows_of_cells(np.where(is_free, _nearest_values(codec, cells), cells))
     broken = np.flatnonzero(~obeys_rules(codec, rows))
     if len(broken):
-        rows[broken] = draw(numbers[broken], 1, given=given.take(broken))[:, 0]
+        rows[broken] = draw(given.take(broken), numbers[broken], 1)[:, 0]
     return np.where(np.isnan(values), rows, values)
 
 

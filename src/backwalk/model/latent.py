@@ -28,8 +28,9 @@ from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import listed
 from backwalk.limits import is_whole
 from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.given import encode_complete
 from backwalk.model.possible import refuse_impossible
-from backwalk.model.rows import encode_complete, map_tiles
+from backwalk.model.tiles import map_tiles
 from backwalk.table import as_table, complete, only_numbers
 from backwalk.torch_state import in_initial_torch_state
 
@@ -172,10 +173,11 @@ def _transport(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     denoiser = _InFloat64(model.denoiser)
 
-    def tile(rows: Tensor) -> Tensor:
-        return torch.cat(integrate_ode(denoiser, rows, level_from, level_to, n_intervals), dim=1)
+    def tile(places: NDArray[np.intp]) -> Tensor:
+        return torch.cat(integrate_ode(denoiser, start[places], level_from, level_to, n_intervals), dim=1)
 
-    both = map_tiles(tile, start, width=2 * start.shape[1], most_rows=_MOST_ROWS).numpy()
+    n, k = start.shape
+    both = map_tiles(tile, n, width=2 * k, device=start.device, most_rows=_MOST_ROWS).numpy()
     broken = np.flatnonzero(~np.isfinite(both).all(axis=1))
     if len(broken):
         raise SamplingDiverged(

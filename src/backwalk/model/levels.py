@@ -1,9 +1,9 @@
 """Levels of encoded rows: drawn one after another, and their exact probabilities.
 
-The denoiser gives P(l_j | known) of a column of levels in one evaluation with everything else absent. Drawing takes one
+The denoiser gives P(l_j | given) of a column of levels in one evaluation with everything else absent. Drawing takes one
 column after the other, in the codec's order, so that rows follow exactly the distribution whose logarithm is
 
-    ln P(levels | known) = sum_j ln P(l_j | known, l_1..l_{j-1}).
+    ln P(levels | given) = sum_j ln P(l_j | given, l_1..l_{j-1}).
 
 Source: Hoogeboom et al. 2022 (any-order autoregressive diffusion).
 """
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 import torch
@@ -21,77 +21,64 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.denoiser import TableDenoiser
-from backwalk.diffusion import Denoiser, LevelsDenoiser, log_snr_by_coordinate
+from backwalk.diffusion import LevelsDenoiser, log_snr_by_coordinate
 from backwalk.errors import SamplingDiverged
-from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.rows import EncodedRows, map_tiles
+from backwalk.model.tiles import map_tiles, refuse_no_numbers
 from backwalk.sampling import RowNoise
 from backwalk.table import Block, Codec
+
+if TYPE_CHECKING:
+    from backwalk.model.given import Given
 
 _LEVELS_AT_ONCE = 2**22  # whose probabilities are computed together: 32 MiB in float64
 
 
-def draw_levels(
-    denoiser: Denoiser,
-    codec: Codec,
-    rows: Tensor,
-    known: Tensor,
-    *,
-    noise: RowNoise,
-    asked: Tensor | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Return encoded rows, (n, k), with all levels drawn that are not known, and the new `known`, (n, k).
-
-    `noise` has the draws of these rows. Of the levels only those `asked` for, (n, k), are drawn, by default all.
-    """
-    rows, known, blocks = rows.clone(), known.clone(), codec.blocks
+def draw_levels(given: Given, noise: RowNoise) -> Given:
+    """Return rows with all free levels drawn, and then given; `noise` has the draws of these rows."""
+    blocks, rows = given.model.codec.blocks, given.rows.clone()
     if not blocks:
-        return rows, known
-    state = levels_given(denoiser, codec, rows, known)
+        return given
+    state = _levels_state(given)
     for i, block in enumerate(blocks):
-        unknown = ~known[:, block.coordinates.start]
-        if asked is not None:
-            unknown &= asked[:, block.coordinates.start]
-        if not bool(unknown.any()):
+        is_free = given.is_free[:, block.coordinates.start]
+        if not bool(is_free.any()):
             continue
         u = noise.uniform("level", i).to(rows.device)
         drawn = torch.empty(len(rows), dtype=torch.long, device=rows.device)
         for piece in _pieces(len(rows), block):
             p = _refuse_nan(state.level_log_probs(i, piece)).double().softmax(dim=1)
             drawn[piece] = (p.cumsum(dim=1) < u[piece]).sum(dim=1).clamp(max=block.n_levels - 1)
-        state.give(i, drawn, unknown)
+        state.give(i, drawn, is_free)
         codes = torch.as_tensor(block.codes, device=rows.device).to(rows)[drawn]
-        rows[:, block.coordinates] = torch.where(unknown[:, None], codes, rows[:, block.coordinates])
-        known[:, block.coordinates] |= unknown[:, None]
-    return rows, known
+        rows[:, block.coordinates] = torch.where(is_free[:, None], codes, rows[:, block.coordinates])
+    return replace(given, rows=rows).then_levels()
 
 
-def score_levels(
-    denoiser: Denoiser,
-    codec: Codec,
-    rows: Tensor,
-    known: Tensor,
-    scored: Tensor,
-    order: Sequence[int] | None = None,
-) -> Tensor:
-    """Return ln P of the levels that are `scored`, given the coordinates that are `known`: (n, n_blocks), nats.
+def log_prob_of_levels(given: Given, order: Sequence[int] | None = None) -> Tensor:
+    """Return ln P of the free levels given the given coordinates, (n,), nats, float64.
 
-    rows, known and scored are (n, k); entry j is that of block j, 0 where it is not scored. Blocks are taken in the
-    given order, by default the codec's; those neither known nor scored are absent.
+    `order` is that of the blocks of levels (`Codec.blocks`), by default the codec's; each order gives a normalised
+    distribution, but not the same one.
     """
-    blocks = codec.blocks
-    log_probs = rows.new_zeros(len(rows), len(blocks), dtype=torch.float64)
-    state = levels_given(denoiser, codec, rows, known)
-    for i in range(len(blocks)) if order is None else order:
-        asked = scored[:, blocks[i].coordinates.start]
-        if not bool(asked.any()):
-            continue
-        level = level_of(blocks[i], rows)
-        for piece in _pieces(len(rows), blocks[i]):
-            log_p = state.level_log_probs(i, piece).gather(1, level[piece, None])[:, 0].double()
-            log_probs[piece, i] = torch.where(asked[piece], log_p, 0.0)
-        state.give(i, level, asked)
-    return log_probs.cpu()
+
+    def tile(places: NDArray[np.intp]) -> Tensor:
+        return _score_levels(given.take(places), order).sum(dim=1, keepdim=True)
+
+    log_p = map_tiles(tile, given.n_rows, width=1, device=given.rows.device)[:, 0]
+    refuse_no_numbers(log_p, "Log-probabilities")
+    return log_p
+
+
+def probabilities_of_levels(given: Given, block: int) -> NDArray[np.float64]:
+    """Return P(level | given) of a block's levels, (n, L), in one evaluation: all that is not given is absent."""
+    of_block = given.model.codec.blocks[block]
+
+    def tile(places: NDArray[np.intp]) -> Tensor:
+        state, pieces = _levels_state(given.take(places)), _pieces(len(places), of_block)
+        log_p = torch.cat([_refuse_nan(state.level_log_probs(block, piece)) for piece in pieces])
+        return log_p.double().softmax(dim=1)
+
+    return map_tiles(tile, given.n_rows, width=of_block.n_levels, device=given.rows.device).numpy()
 
 
 def level_of(block: Block, rows: Tensor) -> Tensor:
@@ -103,20 +90,21 @@ def level_of(block: Block, rows: Tensor) -> Tensor:
     return (x @ codes.T - 0.5 * codes.square().sum(dim=1)).argmax(dim=1)
 
 
-def level_log_probs(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Tensor, block: int) -> Tensor:
-    """Return ln P(level | known) of a block, (n, L), for encoded rows, (n, k): all that is not known is absent."""
-    state, pieces = levels_given(denoiser, codec, rows, known), _pieces(len(rows), codec.blocks[block])
-    return torch.cat([_refuse_nan(state.level_log_probs(block, piece)) for piece in pieces])
-
-
-def probabilities_of_levels(model: DiffusionModel, given: EncodedRows, block: int) -> NDArray[np.float64]:
-    """Return P(level | given) of a block's levels, (n, L), in one evaluation."""
-    denoiser, codec = model.denoiser, model.codec
-
-    def tile(rows: Tensor, known: Tensor) -> Tensor:
-        return level_log_probs(denoiser, codec, rows, known, block).double().softmax(dim=1)
-
-    return map_tiles(tile, given.rows, given.known, width=codec.blocks[block].n_levels).numpy()
+def _score_levels(given: Given, order: Sequence[int] | None) -> Tensor:
+    """Return ln P of the free levels of each block, (n, B), 0 where it is not free."""
+    blocks, rows = given.model.codec.blocks, given.rows
+    log_probs = rows.new_zeros(len(rows), len(blocks), dtype=torch.float64)
+    state = _levels_state(given)
+    for i in range(len(blocks)) if order is None else order:
+        is_free = given.is_free[:, blocks[i].coordinates.start]
+        if not bool(is_free.any()):
+            continue
+        level = level_of(blocks[i], rows)
+        for piece in _pieces(len(rows), blocks[i]):
+            log_p = state.level_log_probs(i, piece).gather(1, level[piece, None])[:, 0].double()
+            log_probs[piece, i] = torch.where(is_free[piece], log_p, 0.0)
+        state.give(i, level, is_free)
+    return log_probs.cpu()
 
 
 def _refuse_nan(log_p: Tensor) -> Tensor:
@@ -129,7 +117,7 @@ def _refuse_nan(log_p: Tensor) -> Tensor:
     return log_p
 
 
-class LevelsGiven(Protocol):
+class _LevelsState(Protocol):
     """Rows of which some parts are given and all others are absent, until their levels are given one after another."""
 
     def level_log_probs(self, block: int, piece: slice = ..., /) -> Tensor:
@@ -141,36 +129,37 @@ class LevelsGiven(Protocol):
         ...
 
 
-def levels_given(denoiser: Denoiser, codec: Codec, rows: Tensor, known: Tensor) -> LevelsGiven:
-    """Return encoded rows, (n, k), with the `known` coordinates given and all others absent.
+def _levels_state(given: Given) -> _LevelsState:
+    """Return rows whose levels are given one after another, in place of the free ones.
 
-    A known number that is NaN does not apply: its level is known, and an atom. Levels that the codec's rules exclude,
-    by a known level of another column, have the probability 0.
+    A given number that is NaN does not apply: its level is given, and an atom. Levels that the codec's rules exclude,
+    by a given level of another column, have the probability 0.
     """
-    rows = rows.nan_to_num()
-    state: LevelsGiven
+    denoiser, codec, rows = given.model.denoiser, given.model.codec, given.rows.nan_to_num()
+    state: _LevelsState
     if isinstance(denoiser, TableDenoiser):
-        state = denoiser.given_levels(rows, known)
+        state = denoiser.given_levels(rows, given.is_given)
     else:
         of_levels = cast("LevelsDenoiser", denoiser)
-        state = _ByDenoiser(of_levels, codec.blocks, rows.masked_fill(~known, 0.0), known.clone())
-    return _Allowed.of(state, codec, rows, known) if codec.allowed_levels else state
+        rows_given = rows.masked_fill(~given.is_given, 0.0)
+        state = _ByDenoiser(of_levels, codec.blocks, rows_given, given.is_given.clone())
+    return _Compatible.of(state, codec, rows, given.is_given) if codec.allowed_levels else state
 
 
 @dataclass(eq=False)
-class _Allowed:
+class _Compatible:
     """Given levels of which some exclude levels of other columns.
 
     `allowed` are those of `Codec.allowed_levels`, and `levels`, (n, B), the levels that are given, -1 where none is.
     """
 
-    state: LevelsGiven
+    state: _LevelsState
     allowed: Mapping[int, Mapping[int, Tensor]]
     levels: Tensor
 
     @classmethod
-    def of(cls, state: LevelsGiven, codec: Codec, rows: Tensor, known: Tensor) -> _Allowed:
-        """Return the levels given of encoded rows, (n, k), of which some coordinates are known."""
+    def of(cls, state: _LevelsState, codec: Codec, rows: Tensor, is_given: Tensor) -> _Compatible:
+        """Return the levels given of encoded rows, (n, k)."""
         allowed = {
             i: {j: torch.from_numpy(mask).to(rows.device) for j, mask in others.items()}
             for i, others in codec.allowed_levels.items()
@@ -178,7 +167,7 @@ class _Allowed:
         levels = torch.full((len(rows), len(codec.blocks)), -1, device=rows.device)
         for i in allowed:
             block = codec.blocks[i]
-            levels[:, i] = level_of(block, rows).where(known[:, block.coordinates.start], -1)
+            levels[:, i] = level_of(block, rows).where(is_given[:, block.coordinates.start], -1)
         return cls(state, allowed, levels)
 
     def level_log_probs(self, block: int, piece: slice = slice(None)) -> Tensor:
@@ -204,17 +193,17 @@ class _ByDenoiser:
     denoiser: LevelsDenoiser
     blocks: Sequence[Block]
     rows: Tensor
-    known: Tensor
+    is_given: Tensor
 
     def level_log_probs(self, block: int, piece: slice = slice(None)) -> Tensor:
-        log_snr = log_snr_by_coordinate(torch.tensor(-math.inf).to(self.rows), self.known[piece])
+        log_snr = log_snr_by_coordinate(torch.tensor(-math.inf).to(self.rows), self.is_given[piece])
         return self.denoiser.level_log_probs(self.rows[piece], log_snr, block)
 
     def give(self, block: int, level: Tensor, rows: Tensor) -> None:
         place = self.blocks[block].coordinates
         codes = torch.as_tensor(self.blocks[block].codes, device=self.rows.device).to(self.rows)[level]
         self.rows[:, place] = torch.where(rows[:, None], codes, self.rows[:, place])
-        self.known[:, place] |= rows[:, None]
+        self.is_given[:, place] |= rows[:, None]
 
 
 def _pieces(n: int, block: Block) -> list[slice]:

@@ -27,9 +27,10 @@ from torch import Tensor
 from backwalk.diffusion import integrate_ode
 from backwalk.errors import InvalidInput
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.given import Allowed
+from backwalk.model.given import Allowed, Given
 from backwalk.model.levels import probabilities_of_levels
-from backwalk.model.rows import EncodedRows, encode_given, map_tiles, one_number_given, where_number_applies
+from backwalk.model.numbers import denoiser_of_numbers
+from backwalk.model.tiles import map_tiles
 from backwalk.sampling import RowNoise
 from backwalk.table import NumberColumn
 from backwalk.torch_state import in_initial_torch_state
@@ -45,33 +46,32 @@ _MOST_ROWS = 256  # of a tile
 
 @dataclass(frozen=True, eq=False)
 class Restriction:
-    """The allowed values of a column that is unknown in rows with known cells, of one row for all or of each.
+    """The allowed values of a column that is free, given one row for all or each of some rows.
 
-    - `shares`: P(level | known) of each level, 0 where it is not allowed, and last the probability of the allowed
+    - `shares`: P(level | given) of each level, 0 where it is not allowed, and last the probability of the allowed
       numbers, if the column has any: (n, L).
     - `ends`: the intervals of the noise that the ODE carries to the allowed numbers, (n, K, 2).
     """
 
-    model: DiffusionModel
     allowed: Allowed
-    given: EncodedRows
+    given: Given
     shares: Array
     ends: Array
 
     @property
     def probability(self) -> Array:
-        """P(allowed | known) of each row, (n,)."""
+        """P(allowed | given) of each row, (n,)."""
         return np.asarray(self.shares.sum(axis=1))
 
     @in_initial_torch_state
-    def draw(self, noise: RowNoise, places: NDArray[np.intp]) -> EncodedRows:
-        """Return the rows at some places, (m,), in which the column is known: a value that m rows of noise draw."""
-        model, j, at = self.model, self.allowed.column, places.clip(0, len(self.shares) - 1)
+    def draw(self, noise: RowNoise, places: NDArray[np.intp]) -> Given:
+        """Return the rows at some places, (m,), in which the column is given: a value that m rows of noise draw."""
+        j, at = self.allowed.column, places.clip(0, len(self.shares) - 1)
         u = noise.uniform("allowed", j, width=2).numpy()
         up_to = self.shares[at].cumsum(axis=1)
         level = (up_to <= u[:, :1] * up_to[:, -1:]).sum(axis=1).clip(max=up_to.shape[1] - 1)
-        given = self.given.take(places)
-        values, known = given.values.copy(), _known_columns(model, given)
+        given, model = self.given.take(places), self.given.model
+        values, is_given = given.values.copy(), _given_columns(given)
         block, is_number = model.codec.block_of(j), np.ones(len(level), dtype=bool)
         if block is not None:
             values[:, j] = block.values[level]
@@ -79,57 +79,57 @@ class Restriction:
         if is_number.any():
             x_N = _within(self.ends[at[is_number]], u[is_number, 1])
             values[is_number, j] = self._numbers(x_N, given.take(np.flatnonzero(is_number)))
-        known[:, j] = True
-        return encode_given(model, values, known)
+        is_given[:, j] = True
+        return Given.to_draw(model, values, is_given)
 
-    def _numbers(self, x_N: Array, given: EncodedRows) -> Array:
+    def _numbers(self, x_N: Array, given: Given) -> Array:
         """Return the allowed numbers to which the ODE carries noise, (n,), each in its row."""
-        number = _number_of(self.model, self.allowed.column)
+        number = _number_of(self.given.model, self.allowed.column)
         if len(self.shares) == 1:
             z = np.empty_like(x_N)
             for (low, high), to_number in zip(self.ends[0].tolist(), self._maps, strict=True):
                 inside = (x_N >= low) & (x_N <= high)
                 z[inside] = to_number(x_N[inside])
         else:
-            z = _carried(self.model, self.allowed.column, given, x_N[:, None], to_noise=False)[:, 0]
+            z = _carried(given, self.allowed.column, x_N[:, None], to_noise=False)[:, 0]
         return self.allowed.nearest(number.within_range(number.decode(z[:, None])))
 
     @cached_property
     def _maps(self) -> list[PchipInterpolator]:
-        """The map from the noise to the number, in each interval, where the same is known in all rows."""
+        """The map from the noise to the number, in each interval, where the same is given in all rows."""
         maps, given = [], self.given.take(np.zeros(_N_POINTS, dtype=np.intp))
         for low, high in self.ends[0].tolist():
             least = float(np.clip(low, -_FARTHEST, _FARTHEST))
             greatest = max(float(np.clip(high, -_FARTHEST, _FARTHEST)), least + _NARROWEST)
             points = np.linspace(least, greatest, _N_POINTS)
-            z = _carried(self.model, self.allowed.column, given, points[:, None], to_noise=False)[:, 0]
+            z = _carried(given, self.allowed.column, points[:, None], to_noise=False)[:, 0]
             maps.append(PchipInterpolator(points, np.maximum.accumulate(z), extrapolate=True))
         return maps
 
 
 @in_initial_torch_state
-def restrict(model: DiffusionModel, allowed: Allowed, given: EncodedRows) -> Restriction:
-    """Return the allowed values of a column that is unknown in encoded rows, (n, k), with known cells.
+def restrict(given: Given, allowed: Allowed) -> Restriction:
+    """Return the allowed values of a column that is free in some rows.
 
     The model should know any column given any others.
     """
-    j, n = allowed.column, len(given.values)
-    block, shares, ends = model.codec.block_of(j), np.ones((n, 1)), np.empty((n, 0, 2))
+    codec, j = given.model.codec, allowed.column
+    block, shares, ends = codec.block_of(j), np.ones((given.n_rows, 1)), np.empty((given.n_rows, 0, 2))
     if block is not None:
-        shares = probabilities_of_levels(model, given, model.codec.block_numbers[j])
+        shares = probabilities_of_levels(given, codec.block_numbers[j])
         is_other = (np.arange(block.n_levels) == block.other) & (block.number is not None)
         shares = np.where(allowed.contains(block.values) | is_other, shares, 0.0)
     if block is None or block.number is not None:
-        ends = _ends_of_noise(model, allowed, given)
+        ends = _ends_of_noise(given, allowed)
         shares[:, -1] *= _masses(ends).sum(axis=1)
-    return Restriction(model, allowed, given, shares, ends)
+    return Restriction(allowed, given, shares, ends)
 
 
 @in_initial_torch_state
 def log_prob_of_allowed(model: DiffusionModel, values: Array, allowed: Allowed) -> Array:
-    """Return ln P(allowed | known) of a column for rows, (n, d), of which all cells without NaN are known: (n,), nats.
+    """Return ln P(allowed | given) of a column for rows, (n, d), of which all cells without NaN are given: (n,), nats.
 
-    Where rules compute the column from what is known, it is 0 or -inf. Raises InvalidInput for a model that does not
+    Where rules compute the column from what is given, it is 0 or -inf. Raises InvalidInput for a model that does not
     know any column given any others.
     """
     if model.conditions != "any":
@@ -145,44 +145,45 @@ def log_prob_of_allowed(model: DiffusionModel, values: Array, allowed: Allowed) 
         log_p = np.log(np.where(allowed.contains(computed), 1.0, 0.0))
         at = np.flatnonzero(np.isnan(computed))
         if len(at):
-            log_p[at] = np.log(restrict(model, allowed, encode_given(model, others[at])).probability)
+            log_p[at] = np.log(restrict(Given.to_draw(model, others[at]), allowed).probability)
     return log_p
 
 
-def _ends_of_noise(model: DiffusionModel, allowed: Allowed, given: EncodedRows) -> Array:
+def _ends_of_noise(given: Given, allowed: Allowed) -> Array:
     """Return the intervals of the noise that the ODE carries to the allowed numbers, (n, K, 2)."""
-    number = _number_of(model, allowed.column)
+    number = _number_of(given.model, allowed.column)
     ranges = [(allowed.low, allowed.high)]
     if allowed.levels is not None:
-        block = model.codec.block_of(allowed.column)
+        block = given.model.codec.block_of(allowed.column)
         of_number = np.setdiff1d(allowed.levels, np.empty(0) if block is None else block.atoms)
         ranges = [(value, value) for value in of_number.tolist()] if number.cell_width else []
     x = np.array([ends for low, high in ranges for ends in number.support.before_rounding(low, high)]).reshape(-1, 2)
     z = number.chain.encode(x.ravel())
     z[np.abs(z) > _FARTHEST_NUMBER] *= np.inf
-    noise, finite = np.tile(z, (len(given.values), 1)), np.isfinite(z)
+    noise, finite = np.tile(z, (given.n_rows, 1)), np.isfinite(z)
     if finite.any():
-        noise[:, finite] = _carried(model, allowed.column, given, noise[:, finite], to_noise=True)
+        noise[:, finite] = _carried(given, allowed.column, noise[:, finite], to_noise=True)
     ends = noise.reshape(len(noise), -1, 2)
     ends[..., 1] = np.maximum(ends[..., 0], ends[..., 1])
     return ends
 
 
-def _carried(model: DiffusionModel, column: int, given: EncodedRows, points: Array, *, to_noise: bool) -> Array:
+def _carried(given: Given, column: int, points: Array, *, to_noise: bool) -> Array:
     """Return to where the ODE of a number carries points of each row, (n, E), to noise or from it."""
-    rows, known = where_number_applies(model.codec, given, column)
-    least, greatest = float(model.schedule.noise_level[1]), float(model.schedule.noise_level[-1])
+    schedule, device, of_number = given.model.schedule, given.rows.device, given.one_number(column)
+    least, greatest = float(schedule.noise_level[1]), float(schedule.noise_level[-1])
     scale = math.hypot(1.0, least)  # of x_t at the least noise level
-    levels = (least, greatest) if to_noise else (greatest, least)
+    noise_levels = (least, greatest) if to_noise else (greatest, least)
+    coordinate = torch.tensor([given.model.codec.slices[column].stop - 1], device=device)
 
-    def tile(rows: Tensor, known: Tensor, points: Tensor) -> Tensor:
-        denoiser = one_number_given(model.denoiser, model.codec, rows, known, column)
-        x_t = points.T.reshape(-1, 1).to(rows) / (scale if to_noise else 1.0)
-        carried, _ = integrate_ode(denoiser, x_t, *levels, _N_INTERVALS)
-        return carried.double().reshape(points.shape[1], -1).T * (1.0 if to_noise else scale)
+    def tile(places: NDArray[np.intp]) -> Tensor:
+        denoiser, ends = denoiser_of_numbers(of_number.take(places), coordinate), torch.from_numpy(points[places])
+        x_t = ends.T.reshape(-1, 1).to(of_number.rows) / (scale if to_noise else 1.0)
+        carried, _ = integrate_ode(denoiser, x_t, *noise_levels, _N_INTERVALS)
+        return carried.double().reshape(ends.shape[1], -1).T * (1.0 if to_noise else scale)
 
-    at_points = torch.from_numpy(points).to(rows.device)
-    carried: Array = map_tiles(tile, rows, known, at_points, width=points.shape[1], most_rows=_MOST_ROWS).numpy()
+    n, width = points.shape
+    carried: Array = map_tiles(tile, n, width=width, device=device, most_rows=_MOST_ROWS).numpy()
     return carried
 
 
@@ -218,10 +219,9 @@ def _number_of(model: DiffusionModel, column: int) -> NumberColumn:
     return number
 
 
-def _known_columns(model: DiffusionModel, given: EncodedRows) -> NDArray[np.bool_]:
-    """Return which columns of rows are known, (n, d)."""
-    known = ~np.isnan(given.values)
-    for j, coordinates in enumerate(model.codec.slices[: known.shape[1]]):
-        if j in model.codec.missing_levels:
-            known[:, j] = given.known[:, coordinates.start].cpu().numpy()
-    return known
+def _given_columns(given: Given) -> NDArray[np.bool_]:
+    """Return which columns of rows are given, (n, d)."""
+    codec, is_given = given.model.codec, ~np.isnan(given.values)
+    for j in codec.missing_levels:
+        is_given[:, j] = given.is_given[:, codec.slices[j].start].cpu().numpy()
+    return is_given

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.diffusion import NoiseSchedule, q_step
+from backwalk.errors import InvalidInput
+from backwalk.model.chain import make_chain
 from backwalk.model.diffusion_model import DiffusionModel
-from backwalk.model.draw import decode_rows, make_solver, walk
+from backwalk.model.given import Given, encode_complete
+from backwalk.model.levels import draw_levels
+from backwalk.model.numbers import draw_dates, walk_numbers, with_numbers
 from backwalk.model.possible import refuse_impossible
-from backwalk.model.rows import encode_complete, map_tiles
-from backwalk.sampling import ChainState, Sampler, Visit, choose_sampler, mean_weights
+from backwalk.model.tiles import map_tiles
+from backwalk.sampling import ChainState, RowNoise, Sampler, Visit, mean_weights
 from backwalk.streams import Stream
 from backwalk.torch_state import in_initial_torch_state
 
@@ -71,15 +75,88 @@ class WalkState:
 
 
 @in_initial_torch_state
+@torch.no_grad()  # as a decorator: a `with` block would hold for the caller, too, between two states
+def walk(
+    model: DiffusionModel, start: int, stop: int, *, stream: Stream, sampler: Sampler | str | None = None
+) -> Iterator[ChainState]:
+    """Yield the states of rows of a sample, from x_N to x_0.
+
+    Dates and levels are drawn before the chain, which is that of the other numbers given these.
+
+    Parameters
+    ----------
+    model : DiffusionModel
+        The model, `model_` of an estimator.
+    start : int
+        The number of the first row.
+    stop : int
+        The number after the last one.
+    stream : Stream
+        The random numbers of the sample.
+    sampler : Sampler or str, optional
+        The sampler, or a solver's name: the model's own by default.
+
+    Yields
+    ------
+    ChainState
+        The states, in encoded units. Their `t` counts the steps of the model's chain, also if the sampler visits only
+        some of them.
+
+    Raises
+    ------
+    InvalidInput
+        If all columns have levels.
+
+    See Also
+    --------
+    sample_rows : The rows at the end.
+    backwalk.sampling.walk_back : The chain of any denoiser.
+
+    Examples
+    --------
+    >>> from backwalk import Diffusion
+    >>> from backwalk.datasets import two_moons
+    >>> from backwalk.model import walk
+    >>> from backwalk.streams import Stream
+    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(two_moons().sample(100, random_state=0))
+    >>> [state.t for state in walk(model.model_, 0, 5, stream=Stream(0))][-1]
+    0
+    """
+    chain, noise = make_chain(model, sampler), RowNoise(stream, np.arange(start, stop))
+    numbers = torch.from_numpy(model.codec.numbers).to(model.denoiser.device)
+    if not len(numbers):
+        raise InvalidInput("A chain should have numbers, but all columns have levels: sample() draws them at once.")
+    nothing = Given.nothing(model).take(np.zeros(stop - start, dtype=np.intp))
+    given = draw_levels(draw_dates(nothing, chain, noise), noise)
+
+    def whole(x: Tensor, others: Tensor) -> Tensor:
+        """Return rows, (n, k), with the numbers x of the chain in the place of `others`."""
+        return with_numbers(given, x, others, numbers).masked_fill(given.is_absent, math.nan)
+
+    for state in walk_numbers(given, chain, noise, numbers):
+        yield replace(
+            state,
+            t=chain.times[state.t],
+            x_t=whole(state.x_t, given.rows),
+            x_0_hat=None if state.x_0_hat is None else whole(state.x_0_hat, given.rows),
+            eps=None if state.eps is None else whole(state.eps, torch.zeros_like(given.rows)),
+        )
+
+
+@in_initial_torch_state
 def walk_backward(model: DiffusionModel, n: int, *, stream: Stream, sampler: Sampler | str) -> Iterator[WalkState]:
     """Yield the states from noise to n new rows, which are those of `sample_rows` up to rounding."""
     for state in walk(model, 0, n, stream=stream, sampler=sampler):
-        rows, estimate = (
-            None if z is None else decode_rows(model, z.double().cpu().numpy(), new=state.t == 0)
-            for z in (state.x_t, state.x_0_hat)
-        )
-        assert rows is not None
-        yield WalkState(state.t, state.log_snr, rows, estimate)
+        estimate = None if state.x_0_hat is None else _decode(model, state.x_0_hat, is_new=state.t == 0)
+        yield WalkState(state.t, state.log_snr, _decode(model, state.x_t, is_new=state.t == 0), estimate)
+
+
+def _decode(model: DiffusionModel, z: Tensor, *, is_new: bool = False) -> NDArray[np.float64]:
+    """Return encoded rows, (n, k), in the user's units, (n, d); new ones are within their columns' ranges."""
+    encoded, d = z.double().cpu().numpy(), model.codec.n_columns
+    if not is_new:
+        return model.codec.decode(encoded)
+    return model.schema.clipped(model.codec.decode_new(encoded, np.full((len(encoded), d), np.nan)))
 
 
 def walk_forward(
@@ -106,7 +183,7 @@ def _walk_forward(
         eps = stream.child("eps", t).normal(0, len(x_t), len(numbers))
         x_t = x_t.clone()
         x_t[:, numbers] = q_step(x_t[:, numbers], k, schedule).sample(eps.to(torch.float64))
-        yield WalkState(t, float(schedule.log_snr[k]), decode_rows(model, x_t.numpy()), None)
+        yield WalkState(t, float(schedule.log_snr[k]), _decode(model, x_t), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,11 +214,10 @@ def row_steps(
     model: DiffusionModel, states: Sequence[ChainState], row: int = 0, *, sampler: Sampler | str | None = None
 ) -> list[RowStep]:
     """Return the steps from x_N to x_0 of one of the rows whose `states` a `walk` with this sampler has yielded."""
-    chosen = choose_sampler(model.sampler, model.schedule, sampler, None)
-    times = chosen.times(model.schedule)
-    schedule, solver = model.schedule.respace(times), make_solver(model, chosen, times)
+    chain = make_chain(model, sampler)
+    schedule, solver = chain.schedule, chain.solver
     steps, visits = list[RowStep](), list[Visit]()
-    for place, before, after in zip(range(len(times), 0, -1), states, states[1:], strict=False):
+    for place, before, after in zip(range(schedule.n_steps, 0, -1), states, states[1:], strict=False):
         assert after.x_0_hat is not None
         x_t, x_0_hat, x_next = (each[row] for each in (before.x_t, after.x_0_hat, after.x_t))
         visits = [Visit(x_t.double(), x_0_hat.double()), *visits][: solver.n_visits]
@@ -174,9 +250,8 @@ def denoise(model: DiffusionModel, x_t: Tensor, log_snr: Tensor) -> Tensor:
     """
     points, log_snr = x_t.to(model.denoiser.device), log_snr.to(x_t).to(model.denoiser.device)
     width = points.shape[1]
-    if log_snr.ndim == 0:
-        return map_tiles(lambda rows: model.denoiser(rows, log_snr), points, width=width)
-    by_row = log_snr.reshape(len(points), -1)
-    return map_tiles(
-        lambda rows, levels: model.denoiser(rows, levels.reshape(-1, *log_snr.shape[1:])), points, by_row, width=width
-    )
+
+    def tile(places: NDArray[np.intp]) -> Tensor:
+        return model.denoiser(points[places], log_snr if log_snr.ndim == 0 else log_snr[places])
+
+    return map_tiles(tile, len(points), width=width, device=points.device)

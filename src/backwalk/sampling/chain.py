@@ -77,7 +77,7 @@ def walk_back(
 ) -> Iterator[ChainState]:
     """Yield the states of the reverse chain, from x_N to x_0.
 
-    To draw from a conditional or a marginal, pass a `RowwiseConditional`, and the free coordinates as x_N.
+    To draw from a conditional or a marginal, pass a `ConditionalDenoiser`, and the free coordinates as x_N.
 
     Parameters
     ----------

@@ -11,7 +11,6 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
-import torch
 
 from backwalk.assess.representation import kinds_of
 from backwalk.assess.statistics.calibration import (
@@ -32,10 +31,9 @@ from backwalk.formatting import listed
 from backwalk.model import (
     DiffusionModel,
     Given,
-    encode_to_score,
-    level_log_probs,
     log_density,
     log_prob_of_levels,
+    probabilities_of_levels,
     sample_rows,
 )
 from backwalk.streams import Stream
@@ -184,13 +182,8 @@ def predict_levels(model: DiffusionModel, rows: Rows, block: int) -> Rows:
     """
     codec, others = model.codec, rows.copy()
     others[:, codec.blocks[block].column] = np.nan
-    z = torch.from_numpy(codec.encode(others)).float().to(model.denoiser.device)
-    is_known = ~np.isnan(others)
-    known = ~z.isnan() & torch.from_numpy(codec.expand_mask(codec.cell_masks(is_known, ~is_known)[0])).to(z.device)
-    with torch.no_grad():
-        log_p = level_log_probs(model.denoiser, codec, z, known, block)
-    known_levels = torch.from_numpy(~np.isnan(codec.blocks[block].values))
-    return np.asarray(log_p.double().cpu()[:, known_levels].softmax(dim=1).numpy())
+    p = probabilities_of_levels(Given.to_draw(model, others), block)[:, ~np.isnan(codec.blocks[block].values)]
+    return np.asarray(p / p.sum(axis=1, keepdims=True))
 
 
 def score_levels(
@@ -252,7 +245,7 @@ def score_numbers(
             continue
         rows = random_rows(rows, N_DRAWN, stream=stream.child("rows", j))
         repeated = np.repeat(rows, _N_DRAWS, axis=0)
-        given = Given(repeated, known=np.broadcast_to(np.arange(d) != j, repeated.shape))
+        given = Given.to_draw(model, repeated, np.broadcast_to(np.arange(d) != j, repeated.shape))
         drawn = sample_rows(model, 0, len(repeated), stream=stream.child("draws", j), given=given)
         ranks = ranks_in_draws(drawn[:, j].reshape(-1, _N_DRAWS), rows[:, j], stream=stream.child("ranks", j))
         coverage = [interval_coverage(ranks, probability) for probability in (0.5, 0.9)]
@@ -278,8 +271,8 @@ def measure_consistency(model: DiffusionModel, unseen: Rows, stream: Stream) -> 
             gaps[kind].append(np.maximum(np.abs(difference) - error, 0.0)[finite])
     orders, n_blocks = None, len(model.codec.blocks)
     if n_blocks > 1:
-        cells = encode_to_score(model, rows)
-        forth, back = (log_prob_of_levels(model, cells, order).numpy() for order in (None, range(n_blocks - 1, -1, -1)))
+        encoded = Given.to_score(model, rows)
+        forth, back = (log_prob_of_levels(encoded, order).numpy() for order in (None, range(n_blocks - 1, -1, -1)))
         orders = mean_estimate(np.abs(forth - back))
     return SelfTest(
         orders=orders, **{kind: mean_estimate(np.concatenate(g)) if g else None for kind, g in gaps.items()}
@@ -329,7 +322,9 @@ def draw_given_levels(model: DiffusionModel, real: Rows, stream: Stream) -> Iter
         holds = real[real[:, given] == level]
         known = np.full((1, model.codec.n_columns), np.nan)
         known[0, given] = level
-        drawn = sample_rows(model, 0, N_GIVEN, stream=stream.child("given", f"{level!r}"), given=Given(known))
+        drawn = sample_rows(
+            model, 0, N_GIVEN, stream=stream.child("given", f"{level!r}"), given=Given.to_draw(model, known)
+        )
         for column in sorted(columns):
             yield GivenPanel(given, level, column, holds[:, column], drawn[:, column])
 
