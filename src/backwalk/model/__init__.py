@@ -15,11 +15,11 @@ drawn and scored: which of their coordinates are given, free and absent.
   by state.
 - `score.py` has log-probabilities of rows, `gradients.py` their gradients, and `bounds.py` the variational bound.
 - `distances.py` says how far given values lie from the fitted rows, and how rare that is.
-- `conditionals.py` has the distribution of a column given others, and `impute.py` fills gaps.
+- `conditionals.py` has the distribution (`distribution.py`) of a column given others, and `impute.py` fills gaps.
 """
 
 from backwalk.model.bounds import MOST_FULL_COLUMNS, N_MEASURED_LEVELS, bound, choose_times, measure_denoising_error
-from backwalk.model.conditionals import Conditional, conditional
+from backwalk.model.conditionals import conditional
 from backwalk.model.conditions import as_given, read_allowed, read_given
 from backwalk.model.diffusion_model import (
     MISMATCH_THAT_MATTERS,
@@ -43,6 +43,7 @@ from backwalk.model.distances import (
     rarity,
     warn_of_far,
 )
+from backwalk.model.distribution import Conditional
 from backwalk.model.given import Allowed, Given, encode_complete
 from backwalk.model.gradients import estimate_scores, log_density_and_gradient, refuse_without_gradient
 from backwalk.model.impute import estimate_rows, impute_rows
@@ -63,7 +64,6 @@ from backwalk.model.score import log_density, rank_scores
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
 from backwalk.model.unseen import UnseenCells, beyond_range, broken_rules, check_policy, check_unseen, warn_of_unseen
 from backwalk.model.walks import WalkState, denoise, row_steps, walk, walk_backward, walk_forward
-
 
 __all__ = [
     "FEWEST_UNSEEN",

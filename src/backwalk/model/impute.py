@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
-from backwalk.model.conditionals import Conditional, has_mean, mean_of_number, means_of_numbers
+from backwalk.model.conditionals import has_mean, mean_of_number, means_of_numbers
 from backwalk.model.diffusion_model import DiffusionModel
+from backwalk.model.distribution import Conditional
 from backwalk.model.given import Given
 from backwalk.model.levels import probabilities_of_levels
 from backwalk.model.sample import sample_candidates, sample_numbered
