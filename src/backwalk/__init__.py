@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from backwalk import fit as fit
     from backwalk import inference as inference
     from backwalk import model as model
-    from backwalk import pieces as pieces
     from backwalk import report as report
     from backwalk import sampling as sampling
     from backwalk import streams as streams
