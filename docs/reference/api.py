@@ -47,7 +47,7 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         "Rules between columns": ("Order", "Total", "Computed", "Combinations"),
     },
     "backwalk.diffusion": {
-        "Schedules": ("evenly_spaced", "best_steps", "optimal_step_cost"),
+        "Schedules": ("evenly_spaced",),
         "The forward process": ("Gaussian", "q_step", "q_marginal", "q_sample", "q_sample_at", "q_posterior"),
         "What a network predicts": (
             "Denoiser",
@@ -80,12 +80,6 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
             "prior_mismatch",
             "moments",
         ),
-        "Full covariances": (
-            "FullGaussian",
-            "full_covariance_bound",
-            "full_covariance_transition",
-            "x_0_posterior",
-        ),
         "The probability-flow ODE": ("integrate_ode", "log_density", "LogDensity"),
         "Exact answers": ("GaussianDenoiser", "GaussianMixtureDenoiser"),
         "Conditionals and marginals": ("ConditionalDenoiser", "log_snr_by_coordinate"),
@@ -101,10 +95,8 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
             "Visit",
             "Ancestral",
             "Ddim",
-            "DpmSolver",
             "Multistep",
             "StochasticMultistep",
-            "Distilled",
             "mean_weights",
             "spread_times",
         ),

@@ -34,8 +34,6 @@ from typing import Literal, TypeAlias, TypeGuard, get_args
 
 ReverseVariance: TypeAlias = Literal["beta", "beta_tilde", "optimal"]
 REVERSE_VARIANCES: tuple[str, ...] = get_args(ReverseVariance)
-BoundVariance: TypeAlias = Literal["beta", "beta_tilde", "optimal", "full"]
-BOUND_VARIANCES: tuple[str, ...] = get_args(BoundVariance)
 Missing: TypeAlias = Literal["absent", "generate"]
 """Whether new rows have missing values, where the fitted rows have."""
 Unseen: TypeAlias = Literal["nearest", "error"]

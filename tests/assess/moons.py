@@ -17,8 +17,6 @@ MOONS = two_moons(noise=0.2)
 SOME = {"stream": Stream(0), "n_pairs": 2, "n_rows": 50}
 TRAINING, UNSEEN = MOONS.sample(600, random_state=0), MOONS.sample(400, random_state=1)
 
-OTHER_CHAINS = likelihood.bound_other_chains
-
 
 @cache
 def fitted():
@@ -28,6 +26,5 @@ def fitted():
 @cache
 def assessed():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(likelihood, "bound_other_chains", OTHER_CHAINS)
         patch.setattr(likelihood, "log_density", log_density)
         return assess(fitted(), UNSEEN, training=TRAINING, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)

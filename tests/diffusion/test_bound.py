@@ -14,10 +14,10 @@ from backwalk.diffusion import (
     ConditionalDenoiser,
     GaussianDenoiser,
     NoiseSchedule,
+    add_levels,
     beta_tilde_variance,
     beta_variance,
     denoising_error,
-    full_covariance_bound,
     merge_terms,
     optimal_variance,
     p_transition,
@@ -401,20 +401,26 @@ def test_a_single_row_has_no_standard_error():
     assert math.isnan(terms.total_standard_error)
 
 
-def test_merged_pieces_are_the_whole():
+@pytest.mark.parametrize("of_levels", [torch.zeros(5), torch.arange(5.0)], ids=["numbers", "levels and numbers"])
+def test_merged_pieces_are_the_whole(of_levels):
     schedule = SCHEDULES["linear"]
     mean, covariance, x_0 = problem(2)
     denoiser, sigma_sq = GaussianDenoiser(mean, covariance), beta_variance(schedule)
-    whole = variational_bound(denoiser, x_0, schedule, sigma_sq, stream=Stream(3))
+    whole = add_levels(variational_bound(denoiser, x_0, schedule, sigma_sq, stream=Stream(3)), of_levels.double())
     pieces = [
-        variational_bound(denoiser, x_0[first:last], schedule, sigma_sq, stream=Stream(3), first_row=first)
+        add_levels(
+            variational_bound(denoiser, x_0[first:last], schedule, sigma_sq, stream=Stream(3), first_row=first),
+            of_levels[first:last].double(),
+        )
         for first, last in ((0, 1), (1, 2), (2, 5))
     ]
     merged = merge_terms(pieces)
     assert merged.n_rows == 5
     for name in ("per_row", "transitions", "transitions_standard_error"):
         torch.testing.assert_close(getattr(merged, name), getattr(whole, name), rtol=1e-10, atol=1e-12)
-    for name in ("prior", "reconstruction", "total"):
+    terms = merged.prior + merged.reconstruction + merged.levels + float(merged.transitions.sum())
+    assert terms == pytest.approx(merged.total, rel=1e-12)
+    for name in ("prior", "reconstruction", "levels", "total"):
         assert getattr(merged, name) == pytest.approx(getattr(whole, name), rel=1e-12)
         error = f"{name}_standard_error"
         assert getattr(merged, error) == pytest.approx(getattr(whole, error), rel=1e-10)
@@ -467,20 +473,19 @@ def test_errors_give_rule_value_and_remedy():
         prior_mismatch(mean, covariance[:1], schedule)
 
 
-@pytest.mark.parametrize("bound", [variational_bound, full_covariance_bound])
-def test_noise_is_lost_sooner_in_rows_far_from_zero(bound):
+def test_noise_is_lost_sooner_in_rows_far_from_zero():
     """Found by review: float32 numbers near 100 are too far apart for noise that those near 1 keep."""
     schedule = NoiseSchedule.log_snr_uniform(20, log_snr_max=28.0, log_snr_min=-9.0)
-    given = (beta_variance(schedule),) if bound is variational_bound else ()
+    sigma_sq = beta_variance(schedule)
     single, double = torch.float32, torch.float64
     for mean, dtype, is_lost in ((0.0, single, False), (100.0, single, True), (100.0, double, False)):
         denoiser = GaussianDenoiser(torch.full((1,), mean), torch.eye(1))
         x_0 = mean + Stream(8).normal(0, 50, 1, dtype)
         if is_lost:
             with pytest.raises(InvalidInput, match=r"lost in the rounding of torch\.float32 rows of size 1e"):
-                bound(denoiser, x_0, schedule, *given, stream=Stream(9))
+                variational_bound(denoiser, x_0, schedule, sigma_sq, stream=Stream(9))
         else:
-            assert math.isfinite(bound(denoiser, x_0, schedule, *given, stream=Stream(9)).total)
+            assert math.isfinite(variational_bound(denoiser, x_0, schedule, sigma_sq, stream=Stream(9)).total)
 
 
 @pytest.mark.parametrize(("dtype", "log_snr_max"), [(torch.float32, 28.0), (torch.float64, 60.0)])
@@ -494,10 +499,8 @@ def test_the_bound_lies_above_the_entropy_however_little_noise_the_chain_begins_
     entropy = 0.5 * math.log(2.0 * math.pi) + 0.5 * float(x_0.double().square().mean())
     assert terms.total == pytest.approx(entropy, abs=0.02)  # rounding is a hundredth of float32's first noise
     lost = NoiseSchedule.log_snr_uniform(200, log_snr_max=2.5 * log_snr_max, log_snr_min=-9.0)
-    for bound in (variational_bound, full_covariance_bound):
-        given = (beta_variance(lost),) if bound is variational_bound else ()
-        with pytest.raises(InvalidInput, match="is lost in the rounding of"):
-            bound(denoiser, x_0, lost, *given, stream=Stream(9))
+    with pytest.raises(InvalidInput, match="is lost in the rounding of"):
+        variational_bound(denoiser, x_0, lost, beta_variance(lost), stream=Stream(9))
 
 
 def test_a_step_over_many_orders_of_noise_has_a_finite_cost():
@@ -510,7 +513,6 @@ def test_a_step_over_many_orders_of_noise_has_a_finite_cost():
     )
     step = 0.5 * math.log1p((schedule.snr[1] - schedule.snr[2]) * error[2])
     assert float(terms.transitions[2]) == pytest.approx(step, rel=0.1)  # for x_0 of this sample
-    assert math.isfinite(full_covariance_bound(denoiser, x_0, schedule, stream=Stream(1)).total)
     flat = torch.diag(torch.tensor([1.0, 0.0])).double()
     assert prior_mismatch(torch.zeros(2), flat, NoiseSchedule.from_noise_levels([1e-9])) == pytest.approx(
         0.5 * (-1.0 - 2.0 * math.log(1e-9)), rel=1e-6
@@ -520,7 +522,6 @@ def test_a_step_over_many_orders_of_noise_has_a_finite_cost():
 def test_no_bound_keeps_a_graph():
     schedule = NoiseSchedule.linear(3)
     denoiser, x_0 = GaussianDenoiser(torch.zeros(1), torch.eye(1)), torch.ones(4, 1).double().requires_grad_()
-    assert not full_covariance_bound(denoiser, x_0, schedule, stream=Stream(0)).per_row.requires_grad
     assert not variational_bound(
         denoiser, x_0, schedule, beta_variance(schedule), stream=Stream(0)
     ).per_row.requires_grad

@@ -2,8 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from backwalk.diffusion.derivatives import value_and_jacobian, value_and_trace
+from backwalk.diffusion.derivatives import value_and_trace
 from backwalk.streams import Stream
+from tests.jacobian import value_and_jacobian
 
 X = Stream(15).normal(0, 6, 3)
 LOG_SNR = torch.tensor(0.3, dtype=torch.float64)

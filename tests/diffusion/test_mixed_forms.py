@@ -8,8 +8,8 @@ import torch
 from torch.distributions import MultivariateNormal
 
 from backwalk.diffusion.closed_forms import ENTRIES_AT_ONCE, GaussianDenoiser
-from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.streams import Stream
+from tests.jacobian import value_and_jacobian
 from tests.mixed_forms import ConditionalGaussianDenoiser
 
 INF = math.inf

@@ -8,9 +8,10 @@ from backwalk.diffusion import (
     GaussianDenoiser,
     GaussianMixtureDenoiser,
     NoiseSchedule,
-    full_covariance_bound,
+    beta_variance,
     integrate_ode,
     log_density,
+    variational_bound,
 )
 from backwalk.diffusion.closed_forms import ClosedForm
 from backwalk.diffusion.ode import angle_grid, dormand_prince, gauss_legendre, log_snr_at_angle
@@ -145,11 +146,11 @@ def test_levels_outside_the_denoisers_range_are_refused():
     class Narrow(GaussianDenoiser):
         log_snr_range = (-1.0, 5.0)
 
-    narrow = Narrow(MEAN, COVARIANCE)
+    narrow, short = Narrow(MEAN, COVARIANCE), NoiseSchedule.linear(10)
     with pytest.raises(InvalidInput, match="log-SNR should stay within"):
         integrate_ode(narrow, X, 0.5, 20.0, 4)
     with pytest.raises(InvalidInput, match="log-SNR should stay within"):
         log_density(narrow, X, level_min=0.01, level_max=1.5, n_intervals=4)
     with pytest.raises(InvalidInput, match="log-SNR should stay within"):
-        full_covariance_bound(narrow, X, NoiseSchedule.linear(10), stream=Stream(0))
+        variational_bound(narrow, X, short, beta_variance(short), stream=Stream(0))
     integrate_ode(narrow, X, 0.5, 1.5, 4)

@@ -14,10 +14,10 @@ from backwalk.diffusion import (
     moments_with_gaps,
     scales,
 )
-from backwalk.diffusion.derivatives import value_and_jacobian
 from backwalk.diffusion.posteriors import MOST_DIRECTIONS, RIDGE
 from backwalk.streams import Stream
 from tests.conditional import conditional_of
+from tests.jacobian import value_and_jacobian
 
 RNG = np.random.default_rng(0)
 K = 5

@@ -6,7 +6,6 @@ false-alarm rate of 1e-8 each.
 
 import dataclasses
 import math
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -19,23 +18,18 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import (
     GaussianMixtureDenoiser,
     NoiseSchedule,
-    best_steps,
     denoising_error,
-    full_covariance_bound,
     variational_bound,
 )
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.limits import BOUND_VARIANCES
+from backwalk.limits import REVERSE_VARIANCES
 from backwalk.model import (
-    MOST_FULL_COLUMNS,
     bound,
-    choose_times,
     measure_denoising_error,
     reverse_variances,
 )
 from backwalk.streams import Stream
-from backwalk.table import Codec, NumberColumn
 
 STREAM = Stream(31)
 Z = stats.norm.isf(0.5e-8)
@@ -59,7 +53,7 @@ ROWS = (CENTRE + SCALE * Z_ROWS).numpy()
 LOG_P = MIXTURE.log_prob(Z_ROWS) - SCALE.log().sum()
 
 
-@pytest.mark.parametrize("kind", BOUND_VARIANCES)
+@pytest.mark.parametrize("kind", REVERSE_VARIANCES)
 def test_the_bound_of_levels_alone_is_their_probability(kind):
     """Found by trying: a report of such a table ended in an error, as there are no patterns of no numbers."""
     frame = pd.DataFrame({"a": list("xyxz") * 10, "b": list("uuvv") * 10})
@@ -80,10 +74,10 @@ def bounds(model):
     """The bound of a chain, each computed once."""
     known = {}
 
-    def get(kind, steps=None):
-        if (kind, steps) not in known:
-            known[kind, steps] = bound(model, ROWS, stream=STREAM, reverse_variance=kind, steps=steps)
-        return known[kind, steps]
+    def get(kind):
+        if kind not in known:
+            known[kind] = bound(model, ROWS, stream=STREAM, reverse_variance=kind)
+        return known[kind]
 
     return get
 
@@ -94,71 +88,26 @@ def clearly_above(upper, lower):
     return float(off.mean()) > Z * float(off.std()) / len(off) ** 0.5
 
 
-@pytest.mark.parametrize("kind", ["full", "optimal", "beta", "beta_tilde"])
-@pytest.mark.parametrize("steps", [5, None])
-def test_a_bound_lies_above_the_truth(bounds, kind, steps):
-    excess = bounds(kind, steps).per_row + LOG_P
+@pytest.mark.parametrize("kind", REVERSE_VARIANCES)
+def test_a_bound_lies_above_the_truth(bounds, kind):
+    excess = bounds(kind).per_row + LOG_P
     assert float(excess.mean()) > -Z * float(excess.std()) / len(excess) ** 0.5
 
 
-def test_a_full_covariance_nearly_meets_the_truth_with_few_steps(bounds):
-    # The components' mixing is not Gaussian, and costs a little where they are told apart; the prior costs 1e-4.
-    excess = bounds("full").per_row + LOG_P
-    assert float(excess.mean()) < 0.03 + Z * float(excess.std()) / len(excess) ** 0.5
-    assert clearly_above(bounds("optimal", 5), bounds("full", 5))
-
-
-@pytest.mark.parametrize("steps", [5, 12, None])
-def test_full_lies_below_optimal_and_optimal_below_the_textbook_s(bounds, steps):
-    assert clearly_above(bounds("optimal", steps), bounds("full", steps))
+def test_the_fitted_variances_lie_below_the_textbook_s(bounds):
     for kind in ("beta", "beta_tilde"):
-        assert clearly_above(bounds(kind, steps), bounds("optimal", steps))
+        assert clearly_above(bounds(kind), bounds("optimal"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["full", "optimal"])
-def test_more_of_the_best_steps_are_never_worse(bounds, kind):
-    chains = [bounds(kind, k) for k in (1, 2, 4, 8, 16, 32, N)]
-    for fewer, more in pairwise(chains):
-        assert not clearly_above(more, fewer)
-    assert clearly_above(chains[0], chains[-1])
-
-
-@pytest.mark.parametrize("kind", ["full", "optimal", "beta"])
-def test_all_the_steps_are_the_whole_chain(bounds, kind):
-    assert torch.equal(bounds(kind, N).per_row, bounds(kind).per_row)
-
-
-def test_times_name_a_chain_of_their_own(model):
-    times = [2, 9, 20, N]
-    got = bound(model, ROWS[:100], stream=STREAM, reverse_variance="beta_tilde", steps=times)
-    short = SCHEDULE.respace(times)
-    sigma_sq = reverse_variances(model, times, reverse_variance="beta_tilde")
-    assert sigma_sq[1] == short.beta[1]  # the decoder's, as the chain's first step is not the model's
-    plain = variational_bound(model.denoiser, Z_ROWS[:100].float(), short, sigma_sq, stream=STREAM)
-    torch.testing.assert_close(got.per_row, plain.per_row + SCALE.log().sum(), rtol=1e-5, atol=1e-4)
-    assert got.transitions.shape == (5,)
-
-
-@pytest.mark.parametrize("kind", ["full", "optimal"])
+@pytest.mark.parametrize("kind", REVERSE_VARIANCES)
 def test_the_decoder_s_variance_is_a_choice(model, kind):
     for variance in (1e-4, 1e-2):
-        got = bound(model, ROWS[:50], stream=STREAM, reverse_variance=kind, steps=[1, N], decoder_variance=variance)
+        got = bound(model, ROWS[:50], stream=STREAM, reverse_variance=kind, decoder_variance=variance)
         eps = STREAM.child("bound", 1, 0).normal(0, 50, 2)
         x_1 = SCHEDULE.alpha_bar[1].sqrt() * Z_ROWS[:50] + SCHEDULE.one_minus_alpha_bar[1].sqrt() * eps
         x_0_hat = model.denoiser(x_1, SCHEDULE.log_snr[1])
         expected = torch.distributions.Normal(x_0_hat, variance**0.5).log_prob(Z_ROWS[:50]).sum(1)
         assert got.reconstruction == pytest.approx(float(SCALE.log().sum() - expected.mean()), rel=2e-3)
-
-
-def test_the_best_steps_go_with_the_decoder_that_is_asked_for(model):
-    for variance in (None, 1e-3, 0.3):
-        times = choose_times(model, 4, decoder_variance=variance)
-        assert times == best_steps(SCHEDULE, model.denoising_error, 4, decoder_variance=variance)
-        got = bound(model, ROWS[:20], stream=STREAM, steps=4, decoder_variance=variance)
-        expected = bound(model, ROWS[:20], stream=STREAM, steps=times, decoder_variance=variance)
-        assert torch.equal(got.per_row, expected.per_row)
-    assert choose_times(model, 4, decoder_variance=0.3)[0] > choose_times(model, 4, decoder_variance=1e-3)[0]
 
 
 def test_the_model_s_own_decoder_goes_with_its_own_variance(model):
@@ -169,14 +118,10 @@ def test_the_model_s_own_decoder_goes_with_its_own_variance(model):
     assert float(reverse_variances(own, [1, N], decoder_variance=0.1)[1]) == 0.1
 
 
-@pytest.mark.parametrize("kind", ["optimal", "full"])
-def test_tiles_change_neither_the_terms_nor_their_errors(model, n_threads, kind):
-    got = bound(model, ROWS, stream=STREAM, reverse_variance=kind, steps=[1, 20, N])
-    z, short = torch.from_numpy(model.codec.encode(ROWS)).float(), SCHEDULE.respace([1, 20, N])
-    if kind == "full":
-        whole = full_covariance_bound(model.denoiser, z, short, stream=STREAM)
-    else:
-        whole = variational_bound(model.denoiser, z, short, reverse_variances(model, [1, 20, N]), stream=STREAM)
+def test_tiles_change_neither_the_terms_nor_their_errors(model, n_threads):
+    got = bound(model, ROWS, stream=STREAM)
+    z = torch.from_numpy(model.codec.encode(ROWS)).float()
+    whole = variational_bound(model.denoiser, z, SCHEDULE, model.sigma_sq, stream=STREAM)
     shift = SCALE.log().sum()
     torch.testing.assert_close(got.per_row, whole.per_row + shift, rtol=1e-6, atol=1e-6)
     assert got.prior == pytest.approx(whole.prior)
@@ -189,29 +134,12 @@ def test_tiles_change_neither_the_terms_nor_their_errors(model, n_threads, kind)
         assert getattr(got, name) == pytest.approx(getattr(whole, name), rel=1e-5)
 
 
-def test_a_full_covariance_is_for_few_columns(model):
-    wide = dataclasses.replace(model, codec=Codec((NumberColumn(0.0, 1.0),) * (MOST_FULL_COLUMNS + 1)))
-    with pytest.raises(InvalidInput, match=r'at most 64 columns, but the model has 65: use "optimal"'):
-        bound(wide, ROWS, stream=STREAM, reverse_variance="full")
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"reverse_variance": "learned"}, "reverse_variance should be one of beta, beta_tilde, optimal, full"),
-        ({"steps": 0}, "steps should lie in 1..30, but got 0"),
-        ({"steps": [10, [20, 30]]}, "steps should be a number of steps, a list of times"),
-        ({"steps": np.array(20.0)}, "steps should be a number of steps, a list of times"),
-        ({"steps": np.array([[1, 30]])}, "steps should be a number of steps, a list of times"),
-        ({"steps": 31}, "steps should lie in 1..30, but got 31"),
-        ({"steps": True}, "steps should be a number"),
-        ({"steps": 2.5}, "steps should be a number"),
-        ({"steps": "ten"}, "steps should be a number"),
-        ({"steps": [5, 3, 30]}, "times should increase"),
-        ({"steps": [5, 20]}, "end at 30"),
+        ({"reverse_variance": "learned"}, "reverse_variance should be one of beta, beta_tilde, optimal"),
         ({"decoder_variance": -1.0}, "decoder_variance should be"),
         ({"decoder_variance": math.nan}, "decoder_variance should be"),
-        ({"decoder_variance": 0.0, "reverse_variance": "full"}, "decoder_variance should be > 0"),
         ({"n_draws": 0}, "n_draws should be an integer >= 1, but got 0"),
     ],
 )
@@ -221,12 +149,11 @@ def test_refused(fitted, rows, options, message):
 
 
 def test_the_estimator_passes_on_what_it_is_asked(fitted, rows):
-    options = {"reverse_variance": "full", "steps": 4, "decoder_variance": 0.01, "n_draws": 2}
+    options = {"reverse_variance": "beta", "decoder_variance": 0.01, "n_draws": 2}
     assert isinstance(fitted, Diffusion)
     got = fitted.bound(rows[:20], **options, random_state=3)
     expected = bound(fitted.model_, rows[:20], stream=Stream(3).child("bound"), **options)
     assert torch.equal(got.per_row, expected.per_row)
-    assert got.transitions.shape == (5,)
 
 
 def test_the_bound_is_the_chain_s_plus_the_units(fitted, rows):

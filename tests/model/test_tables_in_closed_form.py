@@ -162,28 +162,27 @@ def test_a_row_is_the_same_in_whatever_range_it_is_drawn(model):
 @pytest.mark.slow
 def test_the_bound_lies_above_and_tells_levels_from_numbers(model):
     rows = draws(60, seed=8)
-    terms = bound(model, rows, stream=Stream(9), reverse_variance="full")
+    terms = bound(model, rows, stream=Stream(9))
     of_levels = -exact(rows, (0, 2))
     assert terms.levels == pytest.approx(of_levels.mean(), abs=1e-6)
     excess = terms.per_row.numpy() + exact(rows, (0, 1, 2, 3))
     error = excess.std() / np.sqrt(len(rows))
-    assert -5.0 * error < excess.mean() < 0.1 + 5.0 * error
+    assert -5.0 * error < excess.mean() < 0.3 + 5.0 * error
     assert terms.total == pytest.approx(
         terms.levels + terms.prior + float(terms.transitions.sum()) + terms.reconstruction
     )
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "most"), [("full", 0.1), ("optimal", 0.3)])
-def test_rows_with_gaps_are_bounded_as_their_marginal(model, kind, most):
+def test_rows_with_gaps_are_bounded_as_their_marginal(model):
     rows = draws(24, seed=10)
     gaps = rows.copy()
     gaps[::2, 1] = np.nan
     gaps[1::4, 0] = np.nan
-    terms = bound(model, gaps, stream=Stream(11), n_draws=2, reverse_variance=kind)
+    terms = bound(model, gaps, stream=Stream(11), n_draws=2)
     expected = log_density(model, gaps, n_intervals=32).log_prob
     excess = (terms.per_row + expected).numpy()
-    assert abs(excess.mean()) < most + 5.0 * excess.std() / np.sqrt(24)
+    assert abs(excess.mean()) < 0.3 + 5.0 * excess.std() / np.sqrt(24)
 
 
 def test_rows_with_different_gaps_have_noise_of_their_own(model, monkeypatch):
@@ -196,5 +195,5 @@ def test_rows_with_different_gaps_have_noise_of_their_own(model, monkeypatch):
 
     rows[[0, 3], 1], rows[4, 3], rows[5, 0] = np.nan, np.nan, np.nan
     monkeypatch.setattr("backwalk.model.bounds.variational_bound", recorded)
-    bound(model, rows, stream=Stream(9), steps=[1, 100, 200])
+    bound(model, rows, stream=Stream(9))
     assert sorted(met) == list(range(6))

@@ -14,7 +14,6 @@ import pytest
 from backwalk.assess import assess
 from backwalk.assess.statistics import Figure
 from backwalk.assess.statistics.membership import Found
-from backwalk.assess.topics import likelihood
 from backwalk.assess.topics.membership import MembershipTest
 from backwalk.assess.words import significant
 from backwalk.datasets import two_moons
@@ -37,7 +36,6 @@ from backwalk.table import Schema
 NAMES = ["<img src=x onerror=alert(1)>", "</script><script>alert(2)</script> & co\u202e\x1b[31m"]
 SMALL = Residual(width=8, n_blocks=1, n_members=1)
 MOONS = two_moons(noise=0.2)
-OTHER_CHAINS = likelihood.bound_other_chains
 ROWS, UNSEEN = MOONS.sample(300, random_state=0), MOONS.sample(100, random_state=1)
 
 
@@ -49,9 +47,7 @@ def model():
 
 @cache
 def fidelity():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(likelihood, "bound_other_chains", OTHER_CHAINS)
-        return assess(model(), UNSEEN, training=ROWS, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)
+    return assess(model(), UNSEEN, training=ROWS, density=MOONS, stream=Stream(0), n_pairs=2, n_rows=100)
 
 
 @cache

@@ -17,7 +17,6 @@ from backwalk.diffusion import (
     NoiseSchedule,
     beta_tilde_variance,
     beta_variance,
-    full_covariance_transition,
     optimal_variance,
 )
 from backwalk.sampling import Ancestral, Ddim, walk_back
@@ -116,19 +115,6 @@ def test_draws(d, n, name, schedule):
         noise=lambda t: stream.child("eps", t).normal(0, n, d),
     )
     assert_drawn_from(end.x_t, *exact_moments(name, GaussianChain(mean, covariance, schedule, sigma_sq)))
-
-
-@pytest.mark.parametrize(("d", "n"), [(2, 10_000), (10, 3_000)])
-def test_draws_with_full_covariances_are_the_data(d, n):
-    """From q(x_N), each step is the true reverse one, so that even three steps end in N(m, S)."""
-    mean, covariance = data(d)
-    schedule, stream = NoiseSchedule.log_snr_uniform(3, log_snr_max=6.0, log_snr_min=-3.0), Stream(53).child(d)
-    denoiser = GaussianDenoiser(mean, covariance)
-    last = schedule.alpha_bar[-1] * covariance + schedule.one_minus_alpha_bar[-1] * torch.eye(d).double()
-    x = schedule.alpha_bar[-1].sqrt() * mean + stream.child("x_N").normal(0, n, d) @ torch.linalg.cholesky(last).T
-    for t in (3, 2, 1):
-        x = full_covariance_transition(denoiser, x, t, schedule).sample(stream.child("eps", t).normal(0, n, d))
-    assert_drawn_from(x, mean, covariance)
 
 
 def test_the_judge_of_draws_sees_what_is_wrong():

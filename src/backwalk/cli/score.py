@@ -21,7 +21,7 @@ from backwalk.cli.options import (
 )
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.formatting import listed
-from backwalk.limits import BOUND_VARIANCES, Unseen
+from backwalk.limits import REVERSE_VARIANCES, Unseen
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,14 +55,8 @@ SCORE_COLUMNS = ("row", "log_density", "solver_error", "standard_error", "rank",
 )
 @click.option(
     "--bound",
-    type=click.Choice(BOUND_VARIANCES),
+    type=click.Choice(REVERSE_VARIANCES),
     help="Add a column, elbo: the chain's lower bound on log p, with this reverse variance.",
-)
-@click.option(
-    "--steps",
-    type=click.IntRange(min=1),
-    metavar="K",
-    help="With --bound: bound a shorter chain, of the K steps that give the best bound.",
 )
 @device_option
 @rows_option
@@ -84,7 +78,6 @@ def score(
     id: str | None,
     reference: str | None,
     bound: str | None,
-    steps: int | None,
     device: str,
     rows: int | None,
     drop_missing: bool,
@@ -125,10 +118,6 @@ def score(
     from backwalk.streams import Stream
     from backwalk.table import Table, check_table_path, match_columns, read_labels, write_labelled
 
-    if steps is not None and bound is None:
-        raise IncompatibleArguments(
-            "--steps goes with --bound: it is the number of steps of the chain that is bounded."
-        )
     if bound is not None and (given or columns):
         raise IncompatibleArguments("--bound goes with whole rows: leave out --given and --columns.")
     is_written = not (json and output == "-")
@@ -167,7 +156,7 @@ def score(
     if drop_missing and is_taken is not None:
         written["row"] = np.flatnonzero(is_taken)
     # The bound is computed first, because it checks its arguments.
-    terms, elbo = _bound(console, fitted, values, seed, bound, steps) if bound is not None else (None, None)
+    terms, elbo = _bound(console, fitted, values, seed, bound) if bound is not None else (None, None)
     scores = score_rows(values, "scoring")
     written |= {
         "log_density": scores.log_prob.numpy(),
@@ -209,7 +198,6 @@ def _bound(
     values: NDArray[np.float64],
     seed: int,
     reverse_variance: str,
-    steps: int | None,
 ) -> tuple[BoundTerms | None, NDArray[np.float64]]:
     """Return the bound's terms over the rows that the model can make, None without any, and each row's ELBO."""
     import numpy as np
@@ -222,7 +210,7 @@ def _bound(
     if not is_possible.any():
         return None, elbo
     stream = Stream(seed).child("bound")
-    terms = bound(model, values[is_possible], stream=stream, reverse_variance=reverse_variance, steps=steps)
+    terms = bound(model, values[is_possible], stream=stream, reverse_variance=reverse_variance)
     elbo[is_possible] = -terms.per_row.numpy()
     console.message(f"log p >= {-terms.total:.4f} +- {terms.total_standard_error:.4f} nats per row, by the chain")
     return terms, elbo

@@ -2,7 +2,7 @@
 
 Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `terms`, `bound`; then `ode` for the
 deterministic view. `closed_forms` has exact answers, `posteriors` those from which a table's
-denoiser starts, `conditioning` gives conditionals and marginals, `covariance` and `step_choice` tighten the bound.
+denoiser starts, and `conditioning` gives conditionals and marginals.
 
 Glossary (the names of Ho et al. 2020 where they exist, but N for their T; arrays are indexed by t = 0..n_steps, so
 `beta[t]` is beta_t):
@@ -56,7 +56,6 @@ from backwalk.diffusion.bound import (
 )
 from backwalk.diffusion.closed_forms import GaussianDenoiser, GaussianMixtureDenoiser
 from backwalk.diffusion.conditioning import ConditionalDenoiser, log_snr_by_coordinate
-from backwalk.diffusion.covariance import FullGaussian, full_covariance_bound, full_covariance_transition, x_0_posterior
 from backwalk.diffusion.derivatives import linearize
 from backwalk.diffusion.discriminant import Discriminants, variates_of
 from backwalk.diffusion.forward import Gaussian, q_marginal, q_posterior, q_sample, q_sample_at, q_step
@@ -94,7 +93,6 @@ from backwalk.diffusion.reverse import (
     p_transition,
 )
 from backwalk.diffusion.schedule import NoiseSchedule, at_time, evenly_spaced, scales
-from backwalk.diffusion.step_choice import best_steps, optimal_step_cost
 from backwalk.diffusion.terms import BoundTerms, add_levels, collect_terms, merge_terms
 
 __all__ = [
@@ -102,7 +100,6 @@ __all__ = [
     "ConditionalDenoiser",
     "Denoiser",
     "Discriminants",
-    "FullGaussian",
     "Gaussian",
     "GaussianDenoiser",
     "GaussianMixtureDenoiser",
@@ -115,7 +112,6 @@ __all__ = [
     "WrappedDenoiser",
     "add_levels",
     "at_time",
-    "best_steps",
     "beta_tilde_variance",
     "beta_variance",
     "check_log_snr_range",
@@ -126,8 +122,6 @@ __all__ = [
     "eps_from_v",
     "eps_from_x_0",
     "evenly_spaced",
-    "full_covariance_bound",
-    "full_covariance_transition",
     "integrate_ode",
     "level_log_posterior",
     "linearize",
@@ -139,7 +133,6 @@ __all__ = [
     "moments_with_gaps",
     "mu_from_eps",
     "mu_from_x_0",
-    "optimal_step_cost",
     "optimal_variance",
     "p_transition",
     "prior_mismatch",
@@ -162,5 +155,4 @@ __all__ = [
     "variational_bound",
     "x_0_from_eps",
     "x_0_from_v",
-    "x_0_posterior",
 ]

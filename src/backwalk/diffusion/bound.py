@@ -163,7 +163,6 @@ def denoising_error(
     See Also
     --------
     optimal_variance : The reverse variances that follow from it.
-    best_steps : The steps of a short chain that follow from it.
 
     Examples
     --------
@@ -247,7 +246,6 @@ def variational_bound(
 
     See Also
     --------
-    full_covariance_bound : The bound with full reverse covariances.
     log_density : The log-density of the probability-flow ODE.
 
     Notes

@@ -68,21 +68,6 @@ def _linearize_by_autograd(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> 
     return value if is_followed else value.detach(), push
 
 
-def value_and_jacobian(denoiser: Denoiser, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
-    """Return x_0_hat, (n, d), and the Jacobian of each row, (n, d, d), entry [row, i, j] = d x_0_hat_i / d x_t_j.
-
-    >>> import torch
-    >>> from backwalk.diffusion.derivatives import value_and_jacobian
-    >>> from backwalk.diffusion.closed_forms import GaussianDenoiser
-    >>> standard = GaussianDenoiser(torch.zeros(2), torch.eye(2))
-    >>> value_and_jacobian(standard, torch.ones(1, 2), torch.tensor(0.0))[1]  # sqrt(alpha_bar) I
-    tensor([[[0.7071, 0.0000],
-             [0.0000, 0.7071]]])
-    """
-    value, push = linearize(denoiser, x_t, log_snr)
-    return value, push(_unit_vectors(x_t)).permute(1, 2, 0)
-
-
 def value_and_trace(
     denoiser: Denoiser, x_t: Tensor, log_snr: Tensor, probes: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:

@@ -122,7 +122,6 @@ def p_transition(
     --------
     q_posterior : What it approximates.
     beta_variance : Reverse variances.
-    full_covariance_transition : The same with a full covariance.
 
     Notes
     -----

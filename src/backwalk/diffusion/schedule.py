@@ -56,7 +56,7 @@ class NoiseSchedule:
     See Also
     --------
     backwalk.Diffusion : The estimator, which takes a schedule as `schedule`.
-    backwalk.diffusion.best_steps : The steps of a chain that a shorter chain should visit.
+    backwalk.diffusion.evenly_spaced : The steps of a chain that a shorter chain visits.
 
     Examples
     --------
@@ -301,7 +301,6 @@ class NoiseSchedule:
         See Also
         --------
         backwalk.diffusion.evenly_spaced : Times that are spread evenly.
-        backwalk.diffusion.best_steps : Times with which the bound is least.
 
         Examples
         --------
@@ -420,7 +419,7 @@ def evenly_spaced(n_steps: int, k: int) -> list[int]:
 
     See Also
     --------
-    best_steps : Times with which the bound is least.
+    NoiseSchedule.respace : The chain that visits them.
     backwalk.NoiseSchedule.respace : The schedule of these times.
 
     Examples

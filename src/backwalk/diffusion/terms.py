@@ -184,25 +184,28 @@ def merge_terms(pieces: Sequence[BoundTerms]) -> BoundTerms:
     within = torch.where(n == 1.0, 0.0, n * (n - 1.0) * errors.square())  # the error of a single row is NaN
     variance = (within + n * (means - mean).square()).sum(0) / (n.sum() - 1.0)
     error = (variance / n.sum()).sqrt()
-    error[2:4] = 0.0  # the transitions' entries 0 and 1 stand for no step
+    error[3:5] = 0.0  # the transitions' entries 0 and 1 stand for no step
     return BoundTerms(
         prior=float(mean[0]),
         prior_standard_error=float(error[0]),
-        transitions=mean[2:],
-        transitions_standard_error=error[2:],
+        transitions=mean[3:],
+        transitions_standard_error=error[3:],
         reconstruction=float(mean[1]),
         reconstruction_standard_error=float(error[1]),
         per_row=torch.cat([piece.per_row for piece in pieces]),
+        levels=float(mean[2]),
+        levels_standard_error=float(error[2]),
     )
 
 
 def _means(terms: BoundTerms) -> Tensor:
-    return torch.cat([torch.tensor([terms.prior, terms.reconstruction], dtype=torch.float64), terms.transitions])
+    others = [terms.prior, terms.reconstruction, terms.levels]
+    return torch.cat([torch.tensor(others, dtype=torch.float64), terms.transitions])
 
 
 def _errors(terms: BoundTerms) -> Tensor:
-    ends = torch.tensor([terms.prior_standard_error, terms.reconstruction_standard_error], dtype=torch.float64)
-    return torch.cat([ends, terms.transitions_standard_error])
+    others = [terms.prior_standard_error, terms.reconstruction_standard_error, terms.levels_standard_error]
+    return torch.cat([torch.tensor(others, dtype=torch.float64), terms.transitions_standard_error])
 
 
 def _standard_error(values: Tensor) -> Tensor:

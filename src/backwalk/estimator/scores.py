@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from backwalk.errors import ImpossibleRowsWarning, InvalidInput, warn_caller
 from backwalk.estimator.fitted import Columns, Fitted, RowsT
 from backwalk.fit.progress import Display
 from backwalk.formatting import listed
-from backwalk.limits import BoundVariance
+from backwalk.limits import ReverseVariance
 from backwalk.model import (
     N_PLACES,
     bound,
@@ -311,28 +311,23 @@ class Scores(Fitted[RowsT]):
         self,
         X: Any,
         *,
-        reverse_variance: BoundVariance | None = None,
-        steps: int | Sequence[int] | None = None,
+        reverse_variance: ReverseVariance | None = None,
         decoder_variance: float | None = None,
         n_draws: int = 1,
         random_state: RandomState = None,
     ) -> BoundTerms:
         """Return the variational bound on -log p(x) of a chain, term by term with standard errors.
 
-        The chain's density differs from that of the ODE, which `score_samples` gives. By default the chain is the
-        fitted one. In columns of integers it is a bound on -log of their probability, computed at a random place in
-        each cell. The probability of levels is exact, and a part of its own (`levels`).
+        The chain's density differs from that of the ODE, which `score_samples` gives. In columns of
+        integers it is a bound on -log of their probability, computed at a random place in each cell. The probability of
+        levels is exact, and a part of its own (`levels`).
 
         Parameters
         ----------
         X : array or table, (n, d)
             Missing values are integrated out.
-        reverse_variance : {"beta", "beta_tilde", "optimal", "full"}, default=None
-            "optimal" is the best scalar of each step, fitted to held-out rows; "full" is the covariance from the
-            denoiser's Jacobian, for at most 64 columns, the tightest and slowest. None is the model's own.
-        steps : int or sequence of int, default=None
-            Number K of steps: the best K of the chain's N are taken, by the fitted denoising errors. Or the steps
-            themselves, increasing and ending at N. None is all.
+        reverse_variance : {"beta", "beta_tilde", "optimal"}, default=None
+            "optimal" is the best scalar of each step, fitted to held-out rows. None is the model's own.
         decoder_variance : float, default=None
             Variance of p(x_0 | x_1), in squared encoded units; None is the model's own.
         n_draws : int, default=1
@@ -370,7 +365,7 @@ class Scores(Fitted[RowsT]):
         >>> from backwalk import Diffusion
         >>> X = np.random.default_rng(0).normal(size=(200, 2))
         >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
-        >>> terms = model.bound(X[:50], steps=10, random_state=1)
+        >>> terms = model.bound(X[:50], random_state=1)
         >>> terms.n_rows, 2.0 < terms.total < 5.0
         (50, True)
         """
@@ -381,7 +376,6 @@ class Scores(Fitted[RowsT]):
                 values,
                 stream=as_stream(random_state).child("bound"),
                 reverse_variance=reverse_variance,
-                steps=steps,
                 decoder_variance=decoder_variance,
                 n_draws=n_draws,
                 watch=display.counter("bounding", len(values)),

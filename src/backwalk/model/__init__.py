@@ -18,7 +18,7 @@ drawn and scored: which of their coordinates are given, free and absent.
 - `conditionals.py` has the distribution (`distribution.py`) of a column given others, and `impute.py` fills gaps.
 """
 
-from backwalk.model.bounds import MOST_FULL_COLUMNS, N_MEASURED_LEVELS, bound, choose_times, measure_denoising_error
+from backwalk.model.bounds import N_MEASURED_LEVELS, bound, measure_denoising_error
 from backwalk.model.conditionals import conditional
 from backwalk.model.conditions import as_given, read_allowed, read_given
 from backwalk.model.diffusion_model import (
@@ -69,7 +69,6 @@ __all__ = [
     "FEWEST_UNSEEN",
     "MISMATCH_THAT_MATTERS",
     "MOST_EXACT_COLUMNS",
-    "MOST_FULL_COLUMNS",
     "MOST_HELD_OUT",
     "N_MEASURED_LEVELS",
     "N_PLACES",
@@ -89,7 +88,6 @@ __all__ = [
     "check_policy",
     "check_reverse_variance",
     "check_unseen",
-    "choose_times",
     "column_numbers",
     "conditional",
     "default_decoder_variance",

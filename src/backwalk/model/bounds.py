@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,15 +16,12 @@ from backwalk.diffusion import (
     Denoiser,
     NoiseSchedule,
     add_levels,
-    best_steps,
     collect_terms,
     denoising_error,
-    full_covariance_bound,
     merge_terms,
     variational_bound,
 )
-from backwalk.errors import InvalidInput
-from backwalk.limits import BOUND_VARIANCES, GREATEST_LEVEL, is_whole
+from backwalk.limits import GREATEST_LEVEL
 from backwalk.model.diffusion_model import DiffusionModel, check_reverse_variance, reverse_variances
 from backwalk.model.given import Given
 from backwalk.model.levels import log_prob_of_levels
@@ -39,7 +35,6 @@ from backwalk.torch_state import in_initial_torch_state
 
 N_MEASURED_LEVELS = 64  # noise levels at which a fit measures its denoising error
 _FEWEST_ROWS, _MOST_ROWS = 128, 512  # of a bound's piece on a CPU, so that few rows occupy two threads as well
-MOST_FULL_COLUMNS = 64  # of a full covariance: 2,048 rows' take 32 MiB, and their eigenvectors seconds per step
 
 
 @in_initial_torch_state
@@ -50,7 +45,6 @@ def bound(
     *,
     stream: Stream,
     reverse_variance: str | None = None,
-    steps: int | Sequence[int] | None = None,
     decoder_variance: float | None = None,
     n_draws: int = 1,
     watch: Callable[[int], object] = lambda _: None,
@@ -68,10 +62,7 @@ def bound(
     stream : Stream
         The random noise, and the places of dequantised integers.
     reverse_variance : str, optional
-        The reverse variances: "beta", "beta_tilde", "optimal" or "full", the covariance from the denoiser's Jacobian.
-        The model's own by default.
-    steps : int or sequence of int, optional
-        The number of visited steps, or the steps themselves: all by default.
+        The reverse variances: "beta", "beta_tilde" or "optimal". The model's own by default.
     decoder_variance : float, optional
         The variance of p_theta(x_0 | x_1), in squared encoded units.
     n_draws : int, default=1
@@ -114,12 +105,7 @@ def bound(
     100
     """
     kind = model.reverse_variance if reverse_variance is None else reverse_variance
-    check_reverse_variance(kind, BOUND_VARIANCES)
-    if kind == "full" and model.codec.n_encoded > MOST_FULL_COLUMNS:
-        raise InvalidInput(
-            f'reverse_variance="full" takes at most {MOST_FULL_COLUMNS} columns, but the model has '
-            f'{model.codec.n_encoded}: use "optimal".'
-        )
+    check_reverse_variance(kind)
     values = np.asarray(values)
     refuse_impossible(model, values)
     codec = model.codec
@@ -128,31 +114,15 @@ def bound(
     log_volume = torch.from_numpy(codec.log_dequantisation(places, rows.cells) - codec.log_abs_det_jacobian(places))
     rows = rows.at(places)
     of_numbers = rows.then_levels()
-    times = choose_times(model, steps, decoder_variance=decoder_variance)
-    schedule = model.schedule.respace(times)
-    bound_of: Callable[..., BoundTerms]  # size=1: the fit has checked the scale of its rows
-    if kind == "full":
-        bound_of = partial(full_covariance_bound, schedule=schedule, decoder_variance=decoder_variance, size=1.0)
+    times = list(range(1, model.schedule.n_steps + 1))
+    sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
+    options = {"sigma_sq": sigma_sq, "stream": stream, "n_draws": n_draws}
+    if bool(of_numbers.is_free[:, codec.numbers].any()):
+        terms = _bound_numbers(of_numbers, log_volume, options, watch=watch)
     else:
-        sigma_sq = reverse_variances(model, times, reverse_variance=kind, decoder_variance=decoder_variance)
-        bound_of = partial(variational_bound, schedule=schedule, sigma_sq=sigma_sq, size=1.0)
-    bound_of = partial(bound_of, stream=stream, n_draws=n_draws)
-    is_free = of_numbers.is_free[:, codec.numbers].cpu()
-    groups = [torch.arange(rows.n_rows)]
-    if kind == "full" and len(codec.numbers):  # the rows of a full covariance have the same numbers
-        groups = [(is_free == pattern).all(dim=1).nonzero().flatten() for pattern in torch.unique(is_free, dim=0)]
-    pieces, first_row = list[BoundTerms](), 0
-    for group in groups:
-        if bool(is_free[group].any()):
-            of_group = of_numbers.take(group.numpy())
-            pieces += _bound_numbers(of_group, log_volume[group], bound_of, first_row=first_row, watch=watch)
-        else:
-            nothing = torch.zeros(len(group), dtype=torch.float64)
-            pieces.append(collect_terms(nothing, nothing, [nothing.expand(schedule.n_steps - 1, -1)]))
-            watch(len(group))
-        first_row += len(group)
-    terms = merge_terms(pieces)
-    terms = replace(terms, per_row=terms.per_row[torch.cat(groups).argsort()])
+        nothing = torch.zeros(rows.n_rows, dtype=torch.float64)
+        terms = collect_terms(nothing, nothing, [nothing.expand(model.schedule.n_steps - 1, -1)])
+        watch(rows.n_rows)
     if codec.blocks:
         terms = add_levels(terms, -log_prob_of_levels(rows))
     refuse_no_numbers(terms.per_row, "Bounds")
@@ -162,15 +132,13 @@ def bound(
 def _bound_numbers(
     given: Given,
     log_volume: Tensor,
-    bound_of: Callable[..., BoundTerms],
+    options: dict[str, Any],
     *,
-    first_row: int,
     watch: Callable[[int], object],
-) -> list[BoundTerms]:
-    """Return the bounds of the numbers of rows given their levels, in pieces; each row has its own noise.
+) -> BoundTerms:
+    """Return the bound of the numbers of rows given their levels, in pieces; each row has its own noise.
 
-    `first_row` is the number of the first row in the streams of noise. Where rows have different free numbers, these
-    are counted.
+    Where rows have different free numbers, these are counted.
     """
     n_rows, device = given.n_rows, given.rows.device
     numbers = torch.from_numpy(given.model.codec.numbers).to(device)
@@ -179,12 +147,16 @@ def _bound_numbers(
 
     def bound_piece(first: int) -> BoundTerms:
         piece = given.take(np.arange(first, min(first + piece_rows, n_rows)))
-        options = {"first_row": first_row + first, "log_volume": log_volume[first : first + piece_rows]}
         is_counted = piece.is_free[:, numbers]
-        if not bool(is_counted.all()):
-            options["counted"] = is_counted
-        return bound_of(
-            denoiser_of_numbers(piece, numbers), piece.rows[:, numbers].masked_fill(~is_counted, 0.0), **options
+        return variational_bound(
+            denoiser_of_numbers(piece, numbers),
+            piece.rows[:, numbers].masked_fill(~is_counted, 0.0),
+            given.model.schedule,
+            first_row=first,
+            log_volume=log_volume[first : first + piece_rows],
+            counted=None if bool(is_counted.all()) else is_counted,
+            size=1.0,  # the fit has checked the scale of its rows
+            **options,
         )
 
     with single_threads(device.type == "cpu") as parallel_map:
@@ -192,31 +164,7 @@ def _bound_numbers(
         for piece in parallel_map(bound_piece, range(0, n_rows, piece_rows)):
             pieces.append(piece)
             watch(piece.n_rows)
-    return pieces
-
-
-def choose_times(
-    model: DiffusionModel, steps: int | Sequence[int] | None, *, decoder_variance: float | None = None
-) -> list[int]:
-    """Return the times of the chain for the argument `steps` of `bound`, increasing and ending at n_steps.
-
-    None gives the whole chain. A number K gives the K steps whose bound with optimal scalar variances is least, by the
-    measured denoising errors and, if given, the decoder's variance. These steps serve all kinds of reverse variance,
-    although others may be slightly better for kinds other than "optimal". A list of times is returned unchanged. Raises
-    InvalidInput for anything else.
-    """
-    n_steps = model.schedule.n_steps
-    if steps is None:
-        return list(range(1, n_steps + 1))
-    if is_whole(steps):
-        if not 1 <= steps <= n_steps:
-            raise InvalidInput(f"steps should lie in 1..{n_steps}, but got {steps}: the chain has no more.")
-        return best_steps(model.schedule, model.denoising_error, int(steps), decoder_variance=decoder_variance)
-    if isinstance(steps, np.ndarray) and steps.ndim == 1:
-        steps = steps.tolist()
-    if isinstance(steps, Sequence) and all(map(is_whole, steps)):
-        return [int(t) for t in steps]
-    raise InvalidInput(f"steps should be a number of steps, a list of times or None, but got {steps!r}.")
+    return merge_terms(pieces)
 
 
 @on_one_thread

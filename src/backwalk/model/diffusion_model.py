@@ -231,10 +231,10 @@ def reverse_variances(
     return optimal_variance(schedule, model.denoising_error[[0, *times]], decoder_variance=decoder_variance)
 
 
-def check_reverse_variance(name: str, names: Sequence[str] = REVERSE_VARIANCES) -> None:
+def check_reverse_variance(name: str) -> None:
     """Raise InvalidInput unless the name is one of the reverse variances."""
-    if name not in names:
-        raise InvalidInput(f"reverse_variance should be one of {', '.join(names)}, but got {name!r}.")
+    if name not in REVERSE_VARIANCES:
+        raise InvalidInput(f"reverse_variance should be one of {', '.join(REVERSE_VARIANCES)}, but got {name!r}.")
 
 
 def blur_words(model: DiffusionModel, names: Sequence[str] | None = None) -> str:

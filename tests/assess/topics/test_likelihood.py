@@ -26,21 +26,7 @@ def test_nats_add_up():
     assert fidelity.likelihood.entropy == MOONS.entropy
 
 
-def test_chains_and_the_ode_stand_beside_the_truth():
-    likelihood_scores = assessed().likelihood
-    assert [chain.reverse_variance for chain in likelihood_scores.other_chains] == [
-        "beta",
-        "beta_tilde",
-        "optimal",
-        "full",
-    ]
-    assert {chain.n_steps for chain in likelihood_scores.other_chains} == {40}
-    for chain in likelihood_scores.other_chains:
-        # Bound and gap are means over the same rows, so their difference is the rows' own mean of -log p.
-        own = likelihood_scores.bound.total - likelihood_scores.bound_gap.value
-        assert chain.bound.value - chain.gap.value == pytest.approx(own, abs=1e-9)
-    by_kind = {chain.reverse_variance: chain.bound.value for chain in likelihood_scores.other_chains}
-    assert max(by_kind["full"], by_kind["optimal"]) < by_kind["beta_tilde"]  # by a nat, whatever the rough fit
+def test_the_ode_stands_beside_the_truth():
     assert assessed().model.total_variation is not None
 
 

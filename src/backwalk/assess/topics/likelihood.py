@@ -1,4 +1,4 @@
-"""How likely unseen rows are: the density of the ODE, the bounds of the model's chain and of other chains, the truth.
+"""How likely unseen rows are: the density of the ODE, the bounds of the model's chain the truth.
 
 All are evaluated at the same rows, so that differences are taken row by row and have small errors.
 """
@@ -12,8 +12,7 @@ from typing import Any
 from backwalk.assess.statistics import paired_gap, total_variation
 from backwalk.datasets import Density
 from backwalk.diffusion import BoundTerms, NoiseSchedule
-from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows
-from backwalk.limits import BOUND_VARIANCES
+from backwalk.estimates import Estimate, Rows, random_rows
 from backwalk.model import (
     MOST_EXACT_COLUMNS,
     DiffusionModel,
@@ -29,21 +28,6 @@ TOTAL_VARIATION_MARGIN = 0.01  # some event's probability is wrong by one percen
 _MOST_ROWS = 2_048
 _MOST_ROWS_OF_INTEGERS = 512  # each is scored at several places
 _N_PROBES = 8  # of a divergence beyond MOST_EXACT_COLUMNS coordinates
-_MOST_FULL_COORDINATES = 16  # beyond, the bound with full covariances takes minutes
-_FEW_STEPS, _N_DRAWS = 50, 2  # of the other chains: in few steps the reverse variances make a difference
-
-
-@dataclass(frozen=True)
-class ChainBound:
-    """The bound of one chain, of `n_steps` steps with the variances `reverse_variance`: nats per row.
-
-    `gap` is the row-paired mean of bound + true log p, where the truth is known.
-    """
-
-    reverse_variance: str
-    n_steps: int
-    bound: Estimate
-    gap: Estimate | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +40,8 @@ class LikelihoodScores:
     in the standard error of the mean log-density: 0 where the density is exact.
 
     `bound` is that of the model's chain; if the true density is known, `bound_gap` is its row-paired excess over the
-    true -log p, and `entropy` the true entropy. `other_chains` are the bounds of shorter chains with each reverse
-    variance. `prior_term` is the bound's first term, and `prior_mismatch` the part of it that all rows lose together.
+    true -log p, and `entropy` the true entropy. `prior_term` is the bound's first term, and `prior_mismatch` the
+    part of it that all rows lose together.
     """
 
     rows: Rows
@@ -69,7 +53,6 @@ class LikelihoodScores:
     ode_probe_error: float
     bound: BoundTerms
     bound_gap: Estimate | None
-    other_chains: tuple[ChainBound, ...]
     prior_term: Estimate
     prior_mismatch: float
     entropy: float | None
@@ -122,8 +105,6 @@ def score_likelihood(
     truth = (
         None if density is None else log_prob_of_rows(density.log_prob, model.codec.without_rules, rows, stream=draws)
     )
-    watch(0.2, "the bounds of other chains")
-    other_chains = tuple(bound_other_chains(model, rows, truth, stream.child("bound")))
     n_done = 0
 
     def count(n: int) -> None:
@@ -145,22 +126,8 @@ def score_likelihood(
         ode_probe_error=float(ode.standard_error.square().sum().sqrt()) / len(rows),
         bound=terms,
         bound_gap=None if truth is None else paired_gap(truth, -terms.per_row.numpy()),
-        other_chains=other_chains,
         prior_term=Estimate(terms.prior, terms.prior_standard_error, terms.n_rows),
         prior_mismatch=model.prior_mismatch,
         entropy=None if density is None else density.entropy,
         entropy_standard_error=None if density is None else density.entropy_standard_error,
     )
-
-
-def bound_other_chains(model: DiffusionModel, rows: Rows, truth: Rows | None, stream: Stream) -> Iterator[ChainBound]:
-    """Yield the bounds of the best 50 steps with every reverse variance that the model allows, with the same noise."""
-    n_steps = min(_FEW_STEPS, model.schedule.n_steps)
-    ends_in_noise = bool(model.schedule.log_snr[-1].isinf())
-    for kind in BOUND_VARIANCES:
-        if kind == "full" and (model.codec.n_encoded > _MOST_FULL_COORDINATES or ends_in_noise):
-            continue
-        terms = bound(model, rows, stream=stream, reverse_variance=kind, steps=n_steps, n_draws=_N_DRAWS)
-        by_row = terms.per_row.numpy()
-        gap = None if truth is None else paired_gap(truth, -by_row)
-        yield ChainBound(kind, n_steps, mean_estimate(by_row), gap)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -90,7 +90,13 @@ def measure_training_gain(model: DiffusionModel, trained: Rows, unseen: Rows, st
     sets = draw_equally_many(trained, unseen, stream, most=_MOST_ROWS)
     times, noise = Sampler("ancestral", _N_STEPS).times(model.schedule), stream.child("noise")
     if model.codec.blocks or model.codec.rules is not None or np.isnan(trained).any() or np.isnan(unseen).any():
-        terms = [bound(model, rows, stream=noise, steps=times) for rows in sets]
+        short = replace(
+            model,
+            schedule=model.schedule.respace(times),
+            denoising_error=model.denoising_error[[0, *times]],
+            decoder_variance=float(reverse_variances(model, times)[1]),
+        )
+        terms = [bound(short, rows, stream=noise) for rows in sets]
     else:
         schedule, sigma_sq = model.schedule.respace(times), reverse_variances(model, times)
         cells = stream.child("dequantisation")  # the same places in the cells of both sets

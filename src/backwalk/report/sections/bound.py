@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -19,14 +18,6 @@ from backwalk.report.style import BLUE, GREEN, INK, ORANGE, RED, axes_or_new, fi
 
 _MOST_WITH_ERRORS = 60  # steps
 _FAR = 4.0  # times the spread of the other values: a value beyond is drawn at the edge of the axis
-_VARIANCES: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "beta": ("σ² = β", "the larger of the paper's two"),
-        "beta_tilde": ("σ² = β̃", "the smaller of the paper's two"),
-        "optimal": ("σ² fitted", "the best variance per step, as the fit measured it"),
-        "full": ("full covariance", "from the network's Jacobian, row by row"),
-    }
-)
 
 
 def bound_section(context: Context) -> Section:
@@ -88,9 +79,6 @@ def _network_models(context: Context) -> Iterator[tuple[str, str, Estimate, Esti
     yield "Probability-flow ODE", note, scores.negative_log_density, scores.gap
     whole = Estimate(terms.total, terms.total_standard_error, terms.n_rows)
     yield "The model's chain", f"{len(terms.transitions) - 1:,} steps", whole, likelihood.bound_gap
-    for chain in likelihood.other_chains:
-        name, note = _VARIANCES[chain.reverse_variance]
-        yield name, f"{chain.n_steps:,} steps, the best ones for fitted σ²; {note}", chain.bound, chain.gap
 
 
 @styled()
