@@ -142,7 +142,7 @@ def test_everything_asked_for_is_there_in_order():
         *("Can its training rows be recognised?", "ln p minus that of", "Pairs told apart: "),
         *("Training", "The noise schedule", "Does the chain end", "The bound, term by term"),
         *("−log p of unseen rows, or its bound", "The truth", f"{MOONS.entropy:.4f}", "Probability-flow ODE"),
-        *("error of the solver", "The model's chain", "30 steps", "σ² = β", "σ² = β̃", "σ² fitted", "full covariance"),
+        *("error of the solver", "The model's chain", "30 steps"),
         *("The chain, forward and backward", "Axes: ", "Model card", "Commands"),
     )
     a, b = NAMES[0], NAMES[1].replace("\u202e", "\\u202e").replace("\x1b", "\\x1b")
