@@ -34,11 +34,10 @@ trust: $(STAMP)
 test-web: $(WEB_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser $(or $(ARGS),tests/browser)
 
-# Several processes, workers and hosts; minutes. Hosts are network namespaces, which need root, or a system that lets users make
-# them: without them those tests are skipped with the reason. A missing Ray is a failure where CI=true. One test at a time, as
-# each starts processes that fill two cores. BACKWALK_SCALE_ROWS=10000000 makes outputs of that many rows.
+# Files larger than memory, and samples by Ray and Dask with a killed worker; minutes. A missing Ray or Dask is a failure where
+# CI=true. One test at a time, as each starts processes that fill two cores.
 test-scale: $(SCALE_STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m scale $(or $(ARGS),tests/scale)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -rs -m scale $(or $(ARGS),tests/scale tests/test_engines.py)
 
 test-slow: $(STAMP)
 	$(PYTEST) -m slow

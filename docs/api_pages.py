@@ -21,7 +21,7 @@ PAGES = [
         "tables",
         "Tables",
         "How columns and files are read, and the rules that rows obey.",
-        ["backwalk: Columns and files", "backwalk.table"],
+        ["backwalk: Columns and files", "backwalk.table", "backwalk.engines"],
     ),
     (
         "inference",

@@ -46,6 +46,9 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
     "backwalk.table": {
         "Rules between columns": ("Order", "Total", "Computed", "Combinations"),
     },
+    "backwalk.engines": {
+        "Samples on many machines": ("ray_dataset", "dask_dataframe"),
+    },
     "backwalk.diffusion": {
         "Schedules": ("evenly_spaced",),
         "The forward process": ("Gaussian", "q_step", "q_marginal", "q_sample", "q_sample_at", "q_posterior"),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from backwalk import datasets as datasets
     from backwalk import denoiser as denoiser
     from backwalk import diffusion as diffusion
+    from backwalk import engines as engines
     from backwalk import errors as errors
     from backwalk import estimator as estimator
     from backwalk import fit as fit
@@ -118,12 +119,12 @@ _PACKAGES = {
     "datasets",
     "denoiser",
     "diffusion",
+    "engines",
     "errors",
     "estimator",
     "fit",
     "inference",
     "model",
-    "pieces",
     "report",
     "sampling",
     "streams",
