@@ -44,7 +44,7 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         "Posteriors": ("ObservationCheck", "Posterior", "TruncatedPrior", "WeightedDraws"),
     },
     "backwalk.table": {
-        "Rules between columns": ("Order", "Total", "Computed", "Combinations"),
+        "Rules between columns": ("Order", "Total", "Computed", "Determines"),
     },
     "backwalk.engines": {
         "Samples on many machines": ("ray_dataset", "dask_dataframe"),

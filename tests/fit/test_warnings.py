@@ -141,13 +141,15 @@ def test_repeated_numbers_have_a_warning_of_their_own():
 
 
 def test_a_declared_order_that_follows_from_a_total_is_named():
-    """Found by a user: the gap of the order has no column, and the warning about it was an IndexError."""
+    """Found by a user: the difference of the order has no column, and the warning about it was an IndexError."""
     parts = NORMAL[:60, :2] ** 2
     table = pd.DataFrame({"fare": parts[:, 0], "tax": parts[:, 1], "total": parts.sum(axis=1)})
     model = Diffusion(rules=["tax <= total"], max_steps=1, verbose=False)
-    with pytest.warns(DegenerateRowsWarning, match=r"'fare', the gap of the rule tax <= total.*a rule that follows"):
+    with pytest.warns(
+        DegenerateRowsWarning, match=r"'fare', the difference of the rule tax <= total.*a rule that follows"
+    ):
         model.fit(table)
     with warnings.catch_warnings():
         warnings.simplefilter("error", DegenerateRowsWarning)
         beside_total = Diffusion(rules=["total = fare + tax", "tax <= total"], max_steps=1, verbose=False).fit(table)
-    assert not beside_total.model_.codec.gaps  # it would be one number too many
+    assert not beside_total.model_.codec.differences  # it would be one number too many

@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 
 from backwalk.table import as_table
-from backwalk.table.check_rules import still_hold
-from backwalk.table.find_rules import find_rules
-from backwalk.table.rules import Combinations, Order
+from backwalk.table.find_rules import find_rules, nearly_rules
+from backwalk.table.rules import Determines, Order
 
 LEVELS = ("species", "island", "code", "flag")
 
@@ -53,8 +52,7 @@ RULES = {
     "accept <= apps",
     "enroll <= accept",
     "start <= end",
-    "species ~ code",
-    "species ~ island",
+    "species -> code",
 }
 
 
@@ -65,39 +63,32 @@ def found(table):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_rules_are_found_and_no_others(seed):
-    rules = {str(rule): rule for rule in found(structured(seed=seed))}
-    assert set(rules) == RULES
-    assert rules["species ~ code"].excluded is None
-    assert set(rules["species ~ island"].excluded) == {
-        ("Chinstrap", "Biscoe"),
-        ("Chinstrap", "Dream"),
-        ("Gentoo", "Torgersen"),
-        ("Gentoo", "Dream"),
-    }
+    assert {str(rule) for rule in found(structured(seed=seed))} == RULES
 
 
-def test_rows_with_gaps_do_not_count():
+@pytest.mark.parametrize("share", [0.1, 0.33, 0.6])
+def test_missing_cells_lose_no_rules(share):
     table = structured(n=2_000)
     rng = np.random.default_rng(1)
-    assert {str(rule) for rule in found(table.mask(rng.random(table.shape) < 0.1))} == RULES
+    assert {str(rule) for rule in found(table.mask(rng.random(table.shape) < share))} == RULES
 
 
 @pytest.mark.parametrize("text", sorted(RULES))
-def test_a_rule_that_one_row_breaks_is_not_found(text):
+def test_a_rule_that_one_row_breaks_is_not_found_but_nearly_holds(text):
     table = structured()
     rule = next(rule for rule in found(table) if str(rule) == text)
-    assert still_hold([rule], as_table(table)) == (rule,)
     one, other = rule.columns[:2]
-    if isinstance(rule, Combinations):
-        row = table.index[table[one] == "Chinstrap"][0]
-        table.loc[row, other] = {"island": "Dream", "code": 7}[other]
+    if isinstance(rule, Determines):
+        table.loc[table.index[table[other] == "Chinstrap"][0], one] = 7
     elif isinstance(rule, Order):
         row = table.index[table[one] < table[other]][0]
         table.loc[row, one], table.loc[row, other] = table.loc[row, other], table.loc[row, one]
     else:
         table.loc[0, one] += 1
-    assert still_hold([rule], as_table(table)) == ()
     assert rule not in found(table)
+    as_read = as_table(table)
+    levels = [j for j, name in enumerate(as_read.schema.names) if name in LEVELS]
+    assert {str(rule): n for rule, n in nearly_rules(as_read, levels=levels).items()}.get(text) == 1
 
 
 def test_shuffled_columns_have_no_rules():
@@ -132,7 +123,38 @@ def test_one_of_equivalent_columns_stands_for_them():
     city = rng.integers(12, size=2_000)
     table = pd.DataFrame({"city": city, "zip": 100 + city, "state": city // 3, "country": city // 6})
     rules = find_rules(as_table(table.astype(str)), levels=range(4))
-    assert {str(rule) for rule in rules} == {"city ~ zip", "city ~ state", "state ~ country"}
+    assert {str(rule) for rule in rules} == {"city -> zip", "city -> state", "state -> country"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_two_columns_determine_a_third_that_neither_determines(seed):
+    rng = np.random.default_rng(seed)
+    a, b, d = rng.integers([[6], [7], [4]], size=(3, 2_000))
+    table = pd.DataFrame({"a": a, "b": b, "c": rng.integers(5, size=(6, 7))[a, b], "d": d})
+    assert [str(rule) for rule in find_rules(as_table(table.astype(str)), levels=range(4))] == ["a, b -> c"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_small_whole_numbers_in_order_and_prices_of_a_day(seed):
+    rng = np.random.default_rng(seed)
+    a, other = rng.poisson(2.0, size=(2, 1_000))
+    counts = pd.DataFrame({"a": a, "b": a + rng.poisson(1.0, size=1_000), "other": other})
+    assert [str(rule) for rule in find_rules(as_table(counts), levels=range(3))] == ["a <= b"]
+    first = 100.0 + rng.normal(size=400).cumsum()
+    last = first + rng.normal(size=400)
+    high = np.maximum(first, last) + rng.exponential(0.5, size=400)
+    low = np.minimum(first, last) - rng.exponential(0.5, size=400)
+    prices = pd.DataFrame({"open": first, "high": high, "low": low, "close": last}).round(2)
+    orders = {"open <= high", "close <= high", "low <= open", "low <= close"}
+    assert {str(rule) for rule in found(prices)} == orders
+
+
+def test_a_part_of_two_values_does_not_hide_a_total():
+    rng = np.random.default_rng(0)
+    fare, tip = rng.gamma([[3.0], [1.0]], [[5.0], [3.0]], size=(2, 300)).round(2)
+    toll = np.where(rng.random(300) < 0.07, 5.5, 0.0)
+    trips = pd.DataFrame({"fare": fare, "tip": tip, "toll": toll, "total": (fare + tip + toll).round(2)})
+    assert [str(rule) for rule in find_rules(as_table(trips), levels=[2])] == ["total = fare + tip + toll"]
 
 
 def test_rows_reach_the_end_that_an_order_sets():
@@ -199,13 +221,3 @@ def test_numbers_of_any_size_are_looked_at():
     table = pd.DataFrame({"large": 1e300 * a, "larger": 1e300 * b, "small": 1e-300 * a, "smaller": 1e-300 * b})
     assert found(table) == ()
     assert found(table.assign(sum=table.large + table.larger)[["large", "larger", "sum"]]) != ()
-
-
-def test_pairs_that_dependence_alone_avoids_are_not_excluded():
-    # normal numbers with a correlation of -0.7, of which each level is an end: (1, 1) is expected 90 times without it
-    rng = np.random.default_rng(0)
-    x = rng.multivariate_normal([0.0, 0.0], [[1.0, -0.7], [-0.7, 1.0]], size=10_000)
-    ends = x > np.quantile(x, [0.92, 0.88], axis=0)[[0, 1], [0, 1]]
-    table = as_table(pd.DataFrame(ends, columns=["one", "other"]))
-    assert not ends.all(axis=1).any()
-    assert find_rules(table, levels=(0, 1)) == ()

@@ -104,7 +104,7 @@ def _conditions(text: str) -> Any:
     multiple=True,
     metavar="RULE",
     help="Rule between columns that each row obeys, in place of those that are found: 'start <= end', "
-    "'total = a + b', 'y = log(x)' or, of labels, 'species ~ island'; repeat the option for more rules.",
+    "'total = a + b', 'y = log(x)' or, of labels, 'city, street -> postcode'; repeat the option for more rules.",
 )
 @click.option("--no-rules", is_flag=True, help="Look for no rules between columns.")
 @training_options

@@ -123,7 +123,7 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
         Rules between the columns of a table that each row obeys: in draws, conditions and imputations, and as a
         log-density of -inf where a row breaks one. "auto" are those that hold in all rows and that chance does not
         explain; None is none. A rule is a text, such as "start <= end", "total = a + b", "y = log(x)" or
-        "species ~ island", or an `Order`, `Total`, `Computed` or `Combinations` of `backwalk.table`.
+        "city -> country", or an `Order`, `Total`, `Computed` or `Determines` of `backwalk.table`.
 
     Attributes
     ----------

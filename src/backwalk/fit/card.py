@@ -7,7 +7,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -23,13 +23,12 @@ from backwalk.fit.settings import Settings
 from backwalk.formatting import as_json
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
-from backwalk.table import Combinations, Computed, Levels, Number, Order, Total
+from backwalk.table import Levels, Number, Rule
 from backwalk.training import History, Training, split_rows
 
 _LEFT_OUT = ("callbacks", "device")  # a file holds no functions, and another machine has other devices
-_RULES = (Order, Total, Computed, Combinations)
 _SIZES = (Residual, Textbook, CNNEmbedding, FCEmbedding)
-_KINDS = {kind.__name__: kind for kind in (*_SIZES, Sampler, Training, Levels, Number, *_RULES)}
+_KINDS = {kind.__name__: kind for kind in (*_SIZES, Sampler, Training, Levels, Number, *get_args(Rule))}
 _AS_FITTED = "as fitted"
 _OWN = "Module"  # a user's network
 _BY_NAME = "by name"  # kinds of columns
@@ -143,7 +142,7 @@ def _plain(value: Any) -> Any:
             return _AS_FITTED
         case Residual() | Textbook() | CNNEmbedding() | FCEmbedding() | Sampler() | Training() | Levels() | Number():
             return {"kind": type(value).__name__, **as_json(asdict(value))}
-        case Order() | Total() | Computed() | Combinations():
+        case _ if isinstance(value, Rule):
             return {"kind": type(value).__name__, **as_json(asdict(value))}
         case Mapping():
             return {"kind": _BY_NAME, "of": {str(name): _plain(each) for name, each in value.items()}}

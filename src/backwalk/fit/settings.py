@@ -34,7 +34,7 @@ from backwalk.limits import (
 )
 from backwalk.model import Conditions, check_reverse_variance, column_numbers
 from backwalk.sampling import Sampler
-from backwalk.table import Combinations, Computed, Order, Rule, Schema, Total, parse_rule
+from backwalk.table import Rule, Schema, parse_rule
 from backwalk.training import Training
 
 
@@ -73,7 +73,7 @@ def _are_conditions(value: Any) -> bool:
 
 
 def _is_rule(value: Any) -> bool:
-    return isinstance(value, (str, Order, Total, Computed, Combinations))
+    return isinstance(value, (str, Rule))
 
 
 def _rules_of(value: Any) -> Literal["auto"] | tuple[Rule, ...]:

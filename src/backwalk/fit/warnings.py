@@ -76,11 +76,11 @@ def find_warnings(plan: Plan, z: NDArray[Any]) -> Iterator[tuple[type[Warning], 
 
 
 def _label(codec: Codec, table: Table, cell: int) -> str:
-    """Return the name of a column, or the rule of the gap of an order."""
+    """Return the name of a column, or the rule of the difference of an order."""
     if codec.rules is None or cell < codec.n_columns:
         return table.schema.label(cell)
     low, high = (table.schema.names[j] for j in codec.rules.orders[cell - codec.n_columns])
-    return f"the gap of the rule {low} <= {high}"
+    return f"the difference of the rule {low} <= {high}"
 
 
 def flat_directions(covariance: Tensor, level: float) -> list[int] | None:

@@ -86,7 +86,7 @@ def refuse_without_gradient(model: DiffusionModel, columns: Sequence[int]) -> No
             f"A gradient needs parameters on a continuous scale, but {listed(uneven)} {verb} not: take theta.detach(), "
             'or fit them as columns={name: "number"}.'
         )
-    if codec.rules is not None and (codec.rules.equations or codec.gaps):
+    if codec.rules is not None and codec.rules.equations:
         raise InvalidInput(
             f"A gradient needs columns without rules, but the model has {listed(stated_rules(codec, names))}: take "
             "theta.detach(), or fit again with rules=None."

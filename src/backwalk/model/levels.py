@@ -11,7 +11,7 @@ Source: Hoogeboom et al. 2022 (any-order autoregressive diffusion).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -25,7 +25,7 @@ from backwalk.diffusion import LevelsDenoiser, log_snr_by_coordinate
 from backwalk.errors import SamplingDiverged
 from backwalk.model.tiles import map_tiles, refuse_no_numbers
 from backwalk.sampling import RowNoise
-from backwalk.table import Block, Codec
+from backwalk.table import Block, Codec, LevelRule
 
 if TYPE_CHECKING:
     from backwalk.model.given import Given
@@ -143,47 +143,46 @@ def _levels_state(given: Given) -> _LevelsState:
         of_levels = cast("LevelsDenoiser", denoiser)
         rows_given = rows.masked_fill(~given.is_given, 0.0)
         state = _ByDenoiser(of_levels, codec.blocks, rows_given, given.is_given.clone())
-    return _Compatible.of(state, codec, rows, given.is_given) if codec.allowed_levels else state
+    return _Ruled.of(state, codec, rows, given.is_given) if codec.level_rules else state
 
 
 @dataclass(eq=False)
-class _Compatible:
-    """Given levels of which some exclude levels of other columns.
+class _Ruled:
+    """Given levels of which some exclude levels of other columns, by `rules`.
 
-    `allowed` are those of `Codec.allowed_levels`, and `levels`, (n, B), the levels that are given, -1 where none is.
+    `levels`, (n, B), are those that are given, -1 where none is.
     """
 
     state: _LevelsState
-    allowed: Mapping[int, Mapping[int, Tensor]]
-    levels: Tensor
+    rules: Sequence[LevelRule]
+    blocks: Sequence[Block]
+    levels: NDArray[np.intp]
 
     @classmethod
-    def of(cls, state: _LevelsState, codec: Codec, rows: Tensor, is_given: Tensor) -> _Compatible:
+    def of(cls, state: _LevelsState, codec: Codec, rows: Tensor, is_given: Tensor) -> _Ruled:
         """Return the levels given of encoded rows, (n, k)."""
-        allowed = {
-            i: {j: torch.from_numpy(mask).to(rows.device) for j, mask in others.items()}
-            for i, others in codec.allowed_levels.items()
-        }
-        levels = torch.full((len(rows), len(codec.blocks)), -1, device=rows.device)
-        for i in allowed:
+        levels = np.full((len(rows), len(codec.blocks)), -1)
+        for i in {i for each in codec.level_rules for i in each.blocks}:
             block = codec.blocks[i]
-            levels[:, i] = level_of(block, rows).where(is_given[:, block.coordinates.start], -1)
-        return cls(state, allowed, levels)
+            levels[:, i] = level_of(block, rows).where(is_given[:, block.coordinates.start], -1).cpu().numpy()
+        return cls(state, codec.level_rules, codec.blocks, levels)
 
     def level_log_probs(self, block: int, piece: slice = slice(None)) -> Tensor:
-        log_p = self.state.level_log_probs(block, piece)
-        if block not in self.allowed:
+        log_p, values = self.state.level_log_probs(block, piece), self.blocks[block].values
+        excluded = np.zeros(tuple(log_p.shape), dtype=bool)
+        for each in self.rules:
+            if block in each.blocks:
+                levels = self.levels[piece][:, list(each.blocks)]
+                excluded |= each.rule.excluded(levels, each.blocks.index(block))
+        excluded[:, np.isnan(values)] = False  # a missing value goes with any
+        excluded[excluded.all(axis=1)] = False  # of rows whose given levels exclude each other
+        if not excluded.any():
             return log_p
-        may_be = torch.ones_like(log_p, dtype=torch.bool)
-        for other, pairs in self.allowed[block].items():
-            level = self.levels[piece, other]
-            may_be &= pairs.T[level.clamp(min=0)] | (level < 0)[:, None]
-        may_be |= ~may_be.any(dim=1, keepdim=True)  # of rows whose given levels exclude each other
-        return log_p.masked_fill(~may_be, -math.inf).log_softmax(dim=1)
+        return log_p.masked_fill(torch.from_numpy(excluded).to(log_p.device), -math.inf).log_softmax(dim=1)
 
     def give(self, block: int, level: Tensor, rows: Tensor) -> None:
         self.state.give(block, level, rows)
-        self.levels[:, block] = torch.where(rows, level, self.levels[:, block])
+        self.levels[:, block] = np.where(rows.cpu().numpy(), level.cpu().numpy(), self.levels[:, block])
 
 
 @dataclass(eq=False)

@@ -24,7 +24,7 @@ from backwalk.model.given import Given
 from backwalk.model.restricted import Restriction, restrict
 from backwalk.sampling import TILE_ROWS, RowNoise, Sampler, over_tiles, tile_of
 from backwalk.streams import Stream
-from backwalk.table.codec_rules import breaks_rules
+from backwalk.table.codec_rules import broken_rules, stated_rules
 from backwalk.torch_state import in_initial_torch_state
 
 MOST_CANDIDATES = 4 * TILE_ROWS  # of a row; and as many are drawn before too small a share is given up
@@ -32,7 +32,6 @@ _FIRST_CANDIDATES = 8  # of a row, in tiles of the size of its own; later ones a
 LEAST_SHARE = 1e-3  # of candidates that meet the conditions
 LEAST_PROBABILITY = 1e-15  # of the allowed values of a column
 _MOST_ATTEMPTS, _REDRAWN_AT_ONCE = 1_000, 256  # for rows that break a rule
-_MOST_FOR_ORDERS, _MOST_FOR_RANGES = 8, 30  # attempts, before orders are mended, and for computed values within ranges
 
 
 def sample_rows(
@@ -191,22 +190,20 @@ def _draw_rows(given: Given, chain: ReverseChain, noise: RowNoise) -> NDArray[np
     """Return rows in the user's units, (n, d)."""
     z = given.draw(chain, noise).double()
     rows = given.decode(z, noise.numbers)
-    return rows if given.model.codec.rules is None else _redraw_broken(given, chain, noise, z, rows)
+    return rows if given.model.codec.rules is None else _redraw_broken(given, chain, noise, rows)
 
 
 def _redraw_broken(
-    given: Given, chain: ReverseChain, noise: RowNoise, z: Tensor, rows: NDArray[np.float64]
+    given: Given, chain: ReverseChain, noise: RowNoise, rows: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return rows of a tile, (n, d), encoded (n, k), of which those that break a rule are drawn again.
+    """Return rows of a tile, (n, d), of which those that break a rule are drawn again.
 
-    So are, 30 times at most, rows in which a computed value lies beyond the range of its column. Rows whose given
-    values alone break a rule stay as they are. After 8 times broken orders are mended (`put_in_order`): a greatest of
-    several columns may be hard to meet by chance. Raises InvalidInput where a row breaks rules 1,000 times.
+    Raises InvalidInput where a row breaks rules 1,000 times.
     """
     codec = given.model.codec
-    assert codec.rules is not None
     known = codec.cells(given.values)[:, : codec.n_columns]
-    pending = np.flatnonzero(breaks_rules(codec, rows, known) & ~breaks_rules(codec, known))
+    broken = broken_rules(codec, rows, known)
+    pending = np.flatnonzero(broken.any(axis=1))
     for attempt in range(1, _MOST_ATTEMPTS):
         if not len(pending):
             return rows
@@ -215,23 +212,15 @@ def _redraw_broken(
             candidates = None if noise.candidates is None else noise.candidates[at]
             again = RowNoise(noise.stream.child("again", attempt), noise.numbers[at], candidates)
             of_rows = given.take(at)
-            drawn = of_rows.draw(chain, again).double()
-            z[some] = drawn[: len(some)]
-            rows[some] = of_rows.decode(drawn, again.numbers)[: len(some)]
-        if attempt == _MOST_FOR_ORDERS:
-            at_fault = pending[breaks_rules(codec, rows[pending])]
-            of_rows = given.take(at_fault)
-            in_order = torch.from_numpy(
-                codec.encode(codec.rules.put_in_order(rows[at_fault], ~np.isnan(known[at_fault])))
-            ).to(z)
-            mended = torch.where(of_rows.is_free & ~in_order.isnan(), in_order, z[at_fault])
-            rows[at_fault] = of_rows.decode(mended, noise.numbers[at_fault])
-        within = known[pending] if attempt < _MOST_FOR_RANGES else None
-        pending = pending[breaks_rules(codec, rows[pending], within)]
-    broken = int(codec.rules.is_broken(rows[pending[:1]])[0].argmax())
+            rows[some] = of_rows.decode(of_rows.draw(chain, again).double(), again.numbers)[: len(some)]
+        broken = broken_rules(codec, rows[pending], known[pending])
+        pending, broken = pending[broken.any(axis=1)], broken[broken.any(axis=1)]
+    if not len(pending):
+        return rows
+    rule = stated_rules(codec, given.model.schema.names)[int(broken[0].argmax())]
     raise InvalidInput(
-        f"Draws should obey the rule {codec.rules.stated(given.model.schema.names)[broken]}, but none of "
-        f"{_MOST_ATTEMPTS:,} for row {noise.numbers[pending[0]]} does: check the given values, or fit with rules=None."
+        f"Draws should obey the rule {rule}, but none of {_MOST_ATTEMPTS:,} for row {noise.numbers[pending[0]]} does: "
+        "check the given values, or fit with rules=None."
     )
 
 
@@ -314,7 +303,8 @@ def _first_accepted(
         of_rows = given.take(at) if restriction is None else restriction.draw(noise, at)
         candidates = _draw_numbered(of_rows, chain, noise, at_once).reshape(len(pending), n_each, -1)
         is_met = given.holds(candidates)
-        is_met &= ~breaks_rules(codec, candidates.reshape(-1, candidates.shape[-1])).reshape(is_met.shape)
+        of_rules = broken_rules(codec, candidates.reshape(-1, candidates.shape[-1]))
+        is_met &= ~of_rules.any(axis=1).reshape(is_met.shape)
         has_one, first = is_met.any(axis=1), is_met.argmax(axis=1)
         rows[pending[has_one]] = candidates[has_one, first[has_one]]
         pending, n_tried = pending[~has_one], n_tried + n_each

@@ -123,13 +123,14 @@ def log_density(
     ode = Ode(n_intervals, n_probes, Stream(0) if stream is None else stream, with_error)
     is_possible, values, rows = encode_possible(model, np.asarray(values), given, columns)
     result = rows.log_prob(ode, n_places=n_places, watch=watch)
-    change = torch.from_numpy(log_change(model.codec, free_columns(model, given, columns), values, rows.cells))
+    is_given, is_free = np.isin(np.arange(model.codec.n_columns), given), free_columns(model, given, columns)
+    change = torch.from_numpy(log_change(model.codec, is_given, is_free, values, rows.cells))
     return replace(result, log_prob=(result.log_prob + change).where(is_possible, -torch.inf))
 
 
 def n_probes_of(model: DiffusionModel, given: Sequence[int], columns: Sequence[int] | None) -> int | None:
     """Return how many random sign vectors estimate a divergence; None, as it is exact, up to 32 free numbers."""
-    is_free = np.append(free_columns(model, given, columns), np.ones(len(model.codec.gaps), dtype=bool))
+    is_free = np.append(free_columns(model, given, columns), np.ones(len(model.codec.differences), dtype=bool))
     n_numbers = int(model.codec.expand_mask(is_free[None])[0, model.codec.numbers].sum())
     return DEFAULT_PROBES if n_numbers > MOST_EXACT_COLUMNS else None
 

@@ -30,8 +30,8 @@ from backwalk.table.reading import (
     read_within,
 )
 from backwalk.table.rewriting import fill_rows, read_labels, split_table, write_filled, write_labelled
-from backwalk.table.rule_system import RuleSystem
-from backwalk.table.rules import Combinations, Computed, Order, Rule, Total, parse_rule
+from backwalk.table.rule_system import LevelRule, RuleSystem
+from backwalk.table.rules import Computed, Determines, Order, Rule, Total, parse_rule
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
 from backwalk.table.sources import Watch
@@ -50,10 +50,11 @@ __all__ = [
     "Boundary",
     "Codec",
     "Column",
-    "Combinations",
     "Computed",
     "ConstantColumn",
+    "Determines",
     "Grid",
+    "LevelRule",
     "Levels",
     "LevelsColumn",
     "Number",

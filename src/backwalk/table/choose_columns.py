@@ -17,7 +17,7 @@ from backwalk.table.choose_bounds import end_at_bounds, straight_where_told
 from backwalk.table.choose_levels import choose_levels
 from backwalk.table.choose_measures import find_measures, find_names
 from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number, rows_looked_at
-from backwalk.table.choose_rules import choose_rules, with_gaps
+from backwalk.table.choose_rules import choose_rules
 from backwalk.table.choose_splines import choose_splines
 from backwalk.table.codec import Codec
 from backwalk.table.codec_rules import rules_broken, stated_rules
@@ -26,7 +26,7 @@ from backwalk.table.columns import Column, ConstantColumn
 from backwalk.table.find_rules import find_rules
 from backwalk.table.frame import Table
 from backwalk.table.number_column import NumberColumn
-from backwalk.table.rules import Combinations, Rule
+from backwalk.table.rules import Computed, Determines, Order, Rule, Total
 from backwalk.table.schema import FloatArray, Schema, shown
 from backwalk.table.whole import WholeTable, facts_of_rows
 
@@ -44,6 +44,7 @@ def fit_codec(
     weights: npt.ArrayLike | None = None,
     whole: WholeTable | None = None,
     rules: Sequence[Rule] | Literal["auto"] = (),
+    are_found: bool = False,
     given: Collection[int] = (),
 ) -> Codec:
     """Return the codec that gives each number of a table's rows mean 0 and variance 1.
@@ -62,7 +63,7 @@ def fit_codec(
     `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the
     level "missing". `weights`, (n,), are those of the rows in moments and frequencies. Where the rows of
     `table` are some of a larger one, `whole` has the facts of all rows. `rules` hold between columns, in all rows;
-    "auto" are those that are found in a table (`find_rules`).
+    "auto" are those that are found in a table (`find_rules`). Others `are_found` if they are some of these.
 
     Columns that are always `given`, by number, are no levels where they hold numbers, and have no atoms: their values
     are known, and new ones may lie anywhere. They are not dequantised either.
@@ -85,11 +86,14 @@ def fit_codec(
     generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
     x, weights_of_x = _weighed(table.values, weights)
     facts = whole or facts_of_rows(x, table.schema.dtypes, weights_of_x)
-    is_found, kinds = rules == "auto", _choose_kinds(table, x, facts, options, given)
+    are_found, kinds = are_found or rules == "auto", _choose_kinds(table, x, facts, options, given)
     if rules == "auto":
         of_rules = facts if weights is None else whole
         rules = _find_rules(table, of_rules, options, given, kinds) if scale and _is_table(table) else ()
-    chosen_rules = choose_rules(rules, table, generated=generated, are_found=is_found) if rules else None
+    two_values = {j for j in kinds.levels if facts.has_two_values(j)}
+    chosen_rules = choose_rules(
+        rules, table, levels=kinds.levels, two_values=two_values, generated=generated, are_found=are_found
+    )
     if chosen_rules is None:
         columns_of_table = _fit_columns(
             table,
@@ -102,7 +106,7 @@ def fit_codec(
             kinds=kinds,
         )
         return Codec(columns_of_table)
-    cells = chosen_rules.with_gaps(table)
+    cells = chosen_rules.with_differences(table)
     for j in sorted(chosen_rules.numbers & set(options)):
         if options[j] != "integer" and not isinstance(options[j], Number):
             raise InvalidInput(
@@ -115,20 +119,20 @@ def fit_codec(
         options=options,
         missing=missing,
         weights=weights,
-        whole=None if whole is None else with_gaps(whole, cells),
+        whole=None if whole is None else chosen_rules.facts_with_differences(whole, cells),
         numbers=chosen_rules.numbers,
         computed=np.flatnonzero(~chosen_rules.system.drawn).tolist(),
-        given={*given, *chosen_rules.gaps_between(given)},
+        given={*given, *chosen_rules.differences_between(given)},
         kinds=kinds,
     )
     d = table.schema.n_columns
     codec = Codec(fitted)
-    system = chosen_rules.with_pairs(table, {block.column: block for block in codec.blocks})
+    system = chosen_rules.with_combinations(table, {block.column: block for block in codec.blocks})
     codec = Codec(fitted[:d], fitted[d:], system)
     broken = _broken_elsewhere(codec, table.schema, whole)
     if not broken:
         return codec
-    if not is_found:
+    if not are_found:
         rule, n = next(iter(broken.items()))
         raise InvalidInput(
             f"The rule {rule} should hold in all rows, but {n:,} that do not fit into memory break it: mend these "
@@ -143,6 +147,7 @@ def fit_codec(
         weights=weights,
         whole=whole,
         rules=left,
+        are_found=True,
         given=given,
     )
 
@@ -152,7 +157,7 @@ def _broken_elsewhere(codec: Codec, schema: Schema, whole: WholeTable | None) ->
     broken = Counter[str]()
     if codec.rules is None or whole is None or whole.rows_of is None:
         return broken
-    at = sorted({j for j in codec.rules.preference if j < codec.n_columns} | codec.rules.columns_of_levels)
+    at = sorted({j for columns in codec.rules.columns_of for j in columns if j < codec.n_columns})
     stated = stated_rules(codec, schema.names)
     for rows in whole.rows_of([schema.names[j] for j in at]):
         values = np.full((len(rows), codec.n_columns), np.nan)
@@ -221,18 +226,26 @@ def _find_rules(
     """Return the rules that hold in a table, of those that go with the kinds of its columns.
 
     Columns of two values keep their levels, and so do those that the user gives levels: no numbers are computed from
-    them. Of columns that become numbers by a rule no combinations are looked for. Rules between columns that are all
-    `given` are left out, as others may be given than the fit saw.
+    them but totals of parts of two values. Columns that become numbers by a rule determine no others. Rules between
+    columns that are all `given` are left out, as others may be given than the fit saw.
     """
     whole = whole or facts_of_rows(table.values, table.schema.dtypes)
     names, levels = table.schema.names, sorted(kinds.levels)
-    fixed = {names[j] for j in levels if isinstance(options.get(j), Levels) or whole.has_two_values(j)}
+    of_two = {names[j] for j in levels if whole.has_two_values(j)}
+    of_user = {names[j] for j in levels if isinstance(options.get(j), Levels)}
     of_given = {names[j] for j in given}
     rules = [rule for rule in find_rules(table, levels=levels) if not of_given.issuperset(rule.columns)]
-    of_numbers = [r for r in rules if not (isinstance(r, Combinations) or fixed.intersection(r.columns))]
-    numbers = {name for rule in of_numbers for name in rule.columns}
-    of_levels = (r for r in rules if isinstance(r, Combinations) and not numbers.intersection(r.columns))
-    return (*of_numbers, *of_levels)
+    of_numbers = [
+        rule
+        for rule in rules
+        if isinstance(rule, (Total, Computed))
+        and not of_user.intersection(rule.columns)
+        and not of_two.intersection(rule.columns[: 1 if isinstance(rule, Total) else 2])
+    ]
+    numbers = {name for rule in of_numbers for name in rule.columns} - of_two
+    orders = [rule for rule in rules if isinstance(rule, Order) and not of_user.intersection(rule.columns)]
+    of_levels = (r for r in rules if isinstance(r, Determines) and not numbers.intersection(r.columns))
+    return (*of_numbers, *orders, *of_levels)
 
 
 def _fit_columns(

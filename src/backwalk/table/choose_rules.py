@@ -1,8 +1,9 @@
-"""The rules of a table, from what the user declares: equations of its columns, checked in all rows, and gaps of orders.
+"""The rules of a table, found or declared: equations of its columns, differences of orders, and dependencies of levels.
 
 Numbers between which there are rules have a density, and are no levels, so that sums and differences of them are
-numbers that the columns have. Rules between columns with missing values that are generated are left out, as a value
-that follows from others cannot be missing.
+numbers that the columns have. Columns of two values keep their levels in totals, and orders between two columns of
+levels say which of these go together. Rules between numbers with missing values that are generated are left out, as a
+value that follows from others cannot be missing.
 """
 
 from __future__ import annotations
@@ -16,56 +17,56 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.columns import Block
 from backwalk.table.frame import Table
-from backwalk.table.maps import BoolArray
-from backwalk.table.rule_system import Equation, LevelPairs, RuleSystem
-from backwalk.table.rules import Combinations, Computed, Order, Rule, Total
+from backwalk.table.rule_system import Dependency, RuleSystem
+from backwalk.table.rules import Determines, Order, Rule
 from backwalk.table.schema import FloatArray, shown
+from backwalk.table.tolerances import bind, printed_step
 from backwalk.table.whole import RunningNumbers, WholeTable
-
-_ROUNDING = 1e-7  # of the scale of a rule, by which its sides may differ
-_MOST_DECIMALS = 9  # of a computed number, that were printed
 
 
 @dataclass(frozen=True, eq=False)
 class RulesOfTable:
     """The rules between the columns of a table.
 
-    `system` has those between numbers. `combinations` are those between levels, whose pairs follow once the columns
-    have their levels. `decimals`, (D,), are those of the numbers, by which gaps are rounded; None where there are more.
+    `system` has those between numbers. `dependencies` are those of levels, whose combinations follow once the columns
+    have their levels. `decimals`, (D,), are those of the numbers, by which differences are rounded; None where there
+    are more.
     """
 
     system: RuleSystem
-    combinations: tuple[Combinations, ...]
+    dependencies: tuple[Determines, ...]
     decimals: tuple[int | None, ...]
 
     @property
     def numbers(self) -> frozenset[int]:
-        """The cells between which there are rules of numbers."""
-        return frozenset(self.system.preference)
+        """The cells between which there are rules of numbers, and which are no levels."""
+        of_orders = {j for pair in self.system.orders for j in pair}
+        between_levels = self.system.orders_of_levels
+        return frozenset({*self.system.preference, *(of_orders - between_levels)} - set(self.system.levels))
 
-    def gaps_between(self, columns: Collection[int]) -> list[int]:
-        """Return the cells of the gaps of orders between some columns, by number."""
-        of_gaps = self.system.orders[: self.system.n_gaps]
-        return [self.system.n_columns + i for i, pair in enumerate(of_gaps) if set(pair) <= set(columns)]
-
-    def rounded(self, j: int, x: FloatArray) -> FloatArray:
-        """Return values of a cell, (n,), without the rounding of differences."""
-        decimals = self.decimals[j]
-        return x if decimals is None else np.round(x, decimals)
+    def differences_between(self, columns: Collection[int]) -> list[int]:
+        """Return the cells of the differences of orders between some columns, by number."""
+        of_differences = self.system.orders[: self.system.n_differences]
+        return [self.system.n_columns + i for i, pair in enumerate(of_differences) if set(pair) <= set(columns)]
 
     def cells(self, values: FloatArray) -> FloatArray:
-        """Return the cells of rows, (n, D)."""
-        return self.system.cells(values, self.rounded)
+        """Return the cells of rows, (n, D), without the rounding of differences."""
 
-    def with_gaps(self, table: Table) -> Table:
-        """Return a table with the gaps of its orders as further columns."""
+        def rounded(j: int, x: FloatArray) -> FloatArray:
+            decimals = self.decimals[j]
+            return x if decimals is None else np.round(x, decimals)
+
+        return self.system.cells(values, rounded)
+
+    def with_differences(self, table: Table) -> Table:
+        """Return a table with the differences of its orders as further columns."""
         schema, names = table.schema, list(table.schema.names)
-        for low, high in self.system.orders[: self.system.n_gaps]:
+        for low, high in self.system.orders[: self.system.n_differences]:
             name = f"{schema.names[high]} - {schema.names[low]}"
             while name in names:
                 name += "'"
             names.append(name)
-        n = self.system.n_gaps
+        n = self.system.n_differences
         return Table(
             self.cells(table.values),
             replace(
@@ -78,83 +79,115 @@ class RulesOfTable:
             ),
         )
 
-    def with_pairs(self, table: Table, blocks: Mapping[int, Block]) -> RuleSystem:
+    def facts_with_differences(self, whole: WholeTable, some: Table) -> WholeTable:
+        """Return the facts of all rows with those of the differences, of `some` rows with these as columns."""
+        d, names = self.system.n_columns, some.schema.names
+        members = sorted({j for pair in self.system.orders[: self.system.n_differences] for j in pair})
+
+        def facts(columns: Mapping[str, RunningNumbers]) -> None:
+            every = (some.values[:, members],) if whole.rows_of is None else whole.rows_of([names[j] for j in members])
+            for rows in every if columns else ():
+                values = np.full((len(rows), d), np.nan)
+                values[:, members] = rows
+                cells = self.cells(values)
+                for name, column in columns.items():
+                    column.add(np.ascontiguousarray(cells[:, names.index(name)]))
+
+        def again(columns: Mapping[str, RunningNumbers]) -> None:
+            facts({name: column for name, column in columns.items() if name in names[d:]})
+            whole.again({name: column for name, column in columns.items() if name in names[:d]})
+
+        of_differences = {name: RunningNumbers("float64") for name in names[d:]}
+        facts(of_differences)
+        return replace(
+            whole,
+            names=names,
+            dtypes=some.schema.dtypes,
+            columns=(*whole.columns, *of_differences.values()),
+            again=again,
+        )
+
+    def with_combinations(self, table: Table, blocks: Mapping[int, Block]) -> RuleSystem:
         """Return the system with the combinations of levels, whose columns have `blocks` of levels."""
-        pairs = (_level_pairs(each, table, blocks) for each in self.combinations)
-        return replace(self.system, level_pairs=tuple(pair for pair in pairs if pair.pairs))
+        return replace(self.system, dependencies=tuple(_dependency(each, table, blocks) for each in self.dependencies))
 
 
 def choose_rules(
-    rules: Sequence[Rule], table: Table, *, generated: Sequence[int] = (), are_found: bool = False
+    rules: Sequence[Rule],
+    table: Table,
+    *,
+    levels: Collection[int] = (),
+    two_values: Collection[int] = (),
+    generated: Sequence[int] = (),
+    are_found: bool = False,
 ) -> RulesOfTable | None:
     """Return rules as those of a table's columns, or None where there are none.
 
-    Those that `are_found` in these rows hold in them: their sides may differ by as much as they do there. The last
-    totals are left out while draws by all would be too many (`RuleSystem.draws_too_many`).
+    `levels` are the numbers of the columns that have levels without rules, and `two_values` those of them that keep
+    theirs in totals. Rules of numbers whose missing values are `generated` are left out. Of rules that `are_found`,
+    equations by which no column needs to be drawn less are left out, as draws would meet them by chance.
 
-    Rules between columns whose missing values are `generated`, by number, are left out. Raises InvalidInput for columns
-    that the table does not have or that hold texts, and for a rule that one of its rows breaks.
+    Raises InvalidInput for columns that the table does not have or that hold texts, and for a declared rule that one of
+    its rows breaks.
     """
     places = {name: j for j, name in enumerate(table.schema.names)}
-    relations, orders, combinations = list[Equation](), list[tuple[int, int]](), list[Combinations]()
-    for rule in rules:
-        at = [_place(name, rule, places) for name in rule.columns]
-        if len(set(at)) < len(at):
+    system, dependencies = RuleSystem(table.schema.n_columns, are_found=are_found), list[Determines]()
+    at_of = dict[Rule, list[int]]()
+    for rule in dict.fromkeys(rules):
+        at_of[rule] = [_place(name, rule, places) for name in rule.columns]
+        if len(set(at_of[rule])) < len(at_of[rule]):
             raise InvalidInput(f"A rule should be between different columns, but got {rule}: name each once.")
-        if isinstance(rule, Combinations):
-            combinations.append(rule)
+    orders = dict[tuple[int, int], Order]()
+    for rule, at in at_of.items():
+        if isinstance(rule, Determines):
+            dependencies.append(rule)
             continue
         _refuse_texts(rule, at, table)
         if set(at) & set(generated):
             continue
         if isinstance(rule, Order):
-            orders.append((at[0], at[1]))
-        elif isinstance(rule, Computed):
-            relations.append(_function(rule, at, table))
-        else:
-            relations.append(_sum(rule, at, table))
-        if are_found:
-            if not isinstance(rule, Order):
-                most = float(_sizes(relations[-1], table).max(initial=0.0))
-                relations[-1] = replace(relations[-1], slack=max(relations[-1].slack, 2.0 * most))
+            orders[at[0], at[1]] = rule
             continue
-        _refuse_broken(rule, RuleSystem(table.schema.n_columns, tuple(relations), tuple(orders)), table)
-    if not (relations or orders or combinations):
+        equation = bind(rule, at, table.values, table.schema.dtypes)
+        if not are_found:
+            _refuse_broken(rule, equation.breaks(table.values), table)
+        keep_levels = set() if equation.function is not None else set(at) & set(two_values)
+        with_rule = replace(
+            system, relations=(*system.relations, equation), levels=tuple(sorted({*system.levels, *keep_levels}))
+        )
+        if not are_found or with_rule.drawn.sum() < system.drawn.sum():
+            system = with_rule
+    in_equations = {j for each in system.relations for j in each.columns} - set(system.levels)
+    with_difference, others = list[tuple[int, int]](), list[tuple[int, int]]()
+    of_levels = _orders_of_levels(orders, set(levels) - in_equations)
+    for (low, high), rule in orders.items():
+        if not are_found:
+            _refuse_broken(rule, table.values[:, low] > table.values[:, high], table)
+        more = (*with_difference, (low, high))
+        n_drawn = replace(system, orders=more, n_differences=len(more)).drawn.sum()
+        if (low, high) in of_levels or n_drawn > system.drawn.sum():
+            others.append((low, high))
+        else:
+            with_difference.append((low, high))
+    system = replace(system, orders=(*with_difference, *others), n_differences=len(with_difference))
+    if not (system.n_rules or dependencies):
         return None
-    in_forest, others = _forest(orders)
-    system = RuleSystem(table.schema.n_columns, tuple(relations), (*in_forest, *others), len(in_forest))
-    if system.draws_too_many:  # with gaps: without them orders are checked
-        in_forest, system = [], replace(system, n_gaps=0)
-    while are_found and system.draws_too_many:
-        system = replace(system, relations=system.relations[:-1])
-    decimals = [_decimals(table.values[:, j]) if j in system.preference else None for j in places.values()]
-    for low, high in in_forest:
+    numbers = [j if j in system.preference else None for j in places.values()]
+    decimals = [None if j is None else _decimals(table.values[:, j], table.schema.dtypes[j]) for j in numbers]
+    for low, high in with_difference:
         both = decimals[low], decimals[high]
         decimals.append(None if None in both else max(each for each in both if each is not None))
-    return RulesOfTable(system, tuple(combinations), tuple(decimals))
+    return RulesOfTable(system, tuple(dependencies), tuple(decimals))
 
 
-def with_gaps(whole: WholeTable, some: Table) -> WholeTable:
-    """Return the facts of all rows with those of the gaps, which are those of `some` rows alone."""
-    names = some.schema.names[len(whole.names) :]
-
-    def facts(columns: Mapping[str, RunningNumbers]) -> None:
-        for name, column in columns.items():
-            column.add(np.ascontiguousarray(some.values[:, some.schema.names.index(name)]))
-
-    def again(columns: Mapping[str, RunningNumbers]) -> None:
-        facts({name: column for name, column in columns.items() if name in names})
-        whole.again({name: column for name, column in columns.items() if name not in names})
-
-    of_gaps = {name: RunningNumbers("float64") for name in names}
-    facts(of_gaps)
-    return replace(
-        whole,
-        names=some.schema.names,
-        dtypes=some.schema.dtypes,
-        columns=(*whole.columns, *of_gaps.values()),
-        again=again,
-    )
+def _orders_of_levels(orders: Collection[tuple[int, int]], levels: set[int]) -> set[tuple[int, int]]:
+    """Return the orders whose columns keep their levels: neither is in an order with a column of numbers."""
+    kept, n_before = set(orders), -1
+    while len(kept) != n_before:
+        n_before = len(kept)
+        numbers = {j for pair in orders if pair not in kept for j in pair}
+        kept = {pair for pair in kept if set(pair) <= levels - numbers}
+    return kept
 
 
 def _place(name: str, rule: Rule, places: Mapping[str, int]) -> int:
@@ -171,36 +204,13 @@ def _refuse_texts(rule: Rule, at: Sequence[int], table: Table) -> None:
         if table.schema.labels[j] is not None:
             raise InvalidInput(
                 f"The rule {rule} should be between numbers, but {table.schema.label(j)} holds texts: leave it out, or "
-                "declare which combinations of levels occur by one ~ other."
+                "declare which columns of levels determine others by one -> other."
             )
     if len({table.schema.units[j] for j in at}) > 1:
         raise InvalidInput(f"The rule {rule} should be between columns of one unit: convert dates and times to one.")
 
 
-def _function(rule: Computed, at: Sequence[int], table: Table) -> Equation:
-    """Return the equation of a function, up to the digits to which its result was printed."""
-    equation = Equation((at[0], at[1]), function=rule.function)
-    exact = _ROUNDING * equation.scale(table.values)
-    decimals = _decimals(table.values[:, at[0]])
-    slack = max(exact, 0.5000001 * 10.0**-decimals if decimals is not None and rule.function != "round" else 0.0)
-    is_exact = bool((_sizes(equation, table) <= exact).all())
-    return replace(equation, slack=slack, is_invertible=is_exact and rule.function != "round")
-
-
-def _sum(rule: Total, at: Sequence[int], table: Table) -> Equation:
-    assert rule.factors is not None
-    equation = Equation(tuple(at), (1.0, *(-factor for factor in rule.factors)), rule.constant)
-    return replace(equation, slack=_ROUNDING * equation.scale(table.values))
-
-
-def _sizes(equation: Equation, table: Table) -> FloatArray:
-    residual = equation.residual(table.values)
-    return np.abs(residual[~np.isnan(residual)])
-
-
-def _refuse_broken(rule: Rule, system: RuleSystem, table: Table) -> None:
-    place = len(system.relations) - 1 if not isinstance(rule, Order) else -1
-    broken: BoolArray = system.is_broken(table.values)[:, place]
+def _refuse_broken(rule: Rule, broken: np.ndarray, table: Table) -> None:
     if broken.any():
         row = int(broken.argmax())
         values = (f"{name} = {table.values[row, table.schema.names.index(name)]:.9g}" for name in rule.columns)
@@ -210,60 +220,33 @@ def _refuse_broken(rule: Rule, system: RuleSystem, table: Table) -> None:
         )
 
 
-def _forest(orders: Sequence[tuple[int, int]]) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Divide orders into those that close no circle, which have gaps, and the others."""
-    group: dict[int, int] = {}
-    in_forest, others = list[tuple[int, int]](), list[tuple[int, int]]()
-    for low, high in dict.fromkeys(orders):
-        one, other = group.setdefault(low, low), group.setdefault(high, high)
-        (others if one == other else in_forest).append((low, high))
-        group = {j: other if of == one else of for j, of in group.items()}
-    return in_forest, others
+def _decimals(x: FloatArray, dtype: str) -> int | None:
+    """Return the decimals that numbers, (n,), have; None if there are many."""
+    step = printed_step(x[~np.isnan(x)], dtype)
+    return round(-np.log10(step)) if step else None
 
 
-def _decimals(x: FloatArray) -> int | None:
-    """Return the fewest decimals that numbers, (n,), have; None if there are more than nine."""
-    x = x[~np.isnan(x)]
-    return next((k for k in range(_MOST_DECIMALS + 1) if (np.round(x, k) == x).all()), None)
-
-
-def _level_pairs(rule: Combinations, table: Table, blocks: Mapping[int, Block]) -> LevelPairs:
-    """Return the pairs of levels that do not occur, or those that alone do, whichever are fewer."""
+def _dependency(rule: Determines, table: Table, blocks: Mapping[int, Block]) -> Dependency:
+    """Return the dependency of columns of levels, with the combinations that rows have."""
     names, schema = list(table.schema.names), table.schema
-    one, other = (names.index(name) for name in rule.columns)
-    for j in (one, other):
+    at = [names.index(name) for name in rule.columns]
+    for j in at:
         if j not in blocks or blocks[j].number is not None:
             raise InvalidInput(
                 f"The rule {rule} should be between columns of levels, but {schema.label(j)} has none: give it levels "
                 f'by columns={{{shown(names[j])}: "levels"}}, or leave the rule out.'
             )
-    observed = table.values[~np.isnan(table.values[:, [one, other]]).any(axis=1)]
-    places = (blocks[j].places(observed[:, j]) for j in (one, other))
-    occurs = np.zeros((blocks[one].n_levels, blocks[other].n_levels), dtype=bool)
-    occurs[tuple(places)] = True
-    if rule.excluded is None:
-        excluded = ~occurs
-        # A level that occurs only where the other column is missing may have any of its levels.
-        excluded[~occurs.any(axis=1)] = excluded[:, ~occurs.any(axis=0)] = False
-        excluded[np.isnan(blocks[one].values)] = excluded[:, np.isnan(blocks[other].values)] = False
-    else:
-        excluded = np.zeros_like(occurs)
-        for pair in rule.excluded:
-            excluded[
-                tuple(_level(j, level, rule, table, blocks[j]) for j, level in zip((one, other), pair, strict=True))
-            ] = True
-        if (excluded & occurs).any():
-            raise InvalidInput(f"Pairs that {rule} excludes should not occur, but some rows have one: leave these out.")
-    are_fewer = excluded.sum() <= excluded.size / 2
-    marked = np.argwhere(excluded if are_fewer else ~excluded)
-    return LevelPairs((one, other), tuple((int(i), int(j)) for i, j in marked), bool(are_fewer))
-
-
-def _level(j: int, level: object, rule: Rule, table: Table, block: Block) -> int:
-    """Return the place of a level, in the user's terms, among those of a column."""
-    labels = table.schema.labels[j]
-    value = level if labels is None else labels.index(str(level)) if str(level) in labels else None
-    at = np.flatnonzero(block.values == float(value)) if isinstance(value, (int, float)) else np.empty(0, dtype=int)
-    if not len(at):
-        raise InvalidInput(f"{rule} should exclude levels, but {table.schema.label(j)} has no level {shown(level)}.")
-    return int(at[0])
+    observed = np.flatnonzero(~np.isnan(table.values[:, at]).any(axis=1))
+    levels = np.stack([blocks[j].places(table.values[observed, j]) for j in at], axis=1)
+    combinations, first = np.unique(levels, axis=0, return_index=True)
+    by, n = np.unique(combinations[:, 1:], axis=0, return_counts=True)
+    if (n > 1).any():
+        is_two = (combinations[:, 1:] == by[n.argmax()]).all(axis=1)
+        one, other = observed[np.sort(first[is_two])[:2]]
+        raise InvalidInput(
+            f"The rule {rule} should hold in all rows, but {int((n > 1).sum()):,} combinations of "
+            f"{listed(map(shown, rule.by))} have several levels of {schema.label(at[0])}, first in the rows {one} and "
+            f"{other} (rows count from 0): mend these rows, or leave the rule out."
+        )
+    n_levels = tuple(blocks[j].n_levels for j in at)
+    return Dependency(tuple(at), n_levels, tuple(map(tuple, combinations.tolist())))

@@ -4,9 +4,9 @@ Column j of the table has the coordinates `slices[j]` of an encoded row: none if
 code of its level for a column with levels. `columns.py` lists the kinds. NaN marks a missing value, in the user's rows
 and in all coordinates of its column. At an atom, the coordinate of the column's number alone is NaN: it does not apply.
 
-Where there are rules between columns (`rule_system.py`), rows have further cells, the *gaps* of orders, which have
-coordinates behind those of the columns. The coordinates of a row are then redundant: `cell_masks` says which of them
-stand for what is known, and which are drawn or scored. The others are absent, NaN in drawn rows, and computed.
+Where there are rules between columns (`rule_system.py`), rows have further cells, the *differences* of orders, which
+have coordinates behind those of the columns. The coordinates of a row are then redundant: `cell_masks` says which of
+them stand for what is known, and which are drawn or scored. The others are absent, NaN in drawn rows, and computed.
 
 The density p of dequantised integers, integrated over a cell, is the probability P of the integer. The mean of
 ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
@@ -14,7 +14,7 @@ ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -29,7 +29,7 @@ from backwalk.table.columns import Block, Column
 from backwalk.table.dequantisation import place_in_cell
 from backwalk.table.maps import Affine, BoolArray, Chain
 from backwalk.table.records import column_from_record, to_record
-from backwalk.table.rule_system import RuleSystem, closed_pairs
+from backwalk.table.rule_system import LevelRule, OrderOfLevels, RuleSystem, ordered_pairs
 from backwalk.table.schema import FloatArray, Schema
 
 _TILE_ROWS = 4_096  # whose columns stay in a processor's cache
@@ -41,11 +41,11 @@ class Codec:
     """The map between rows in the user's units (n, d) and encoded rows (n, k), k the sum of the columns' widths.
 
     - `columns`: those of the user's table.
-    - `rules`: the rules between them, if there are any, and `gaps` the columns of their gaps.
+    - `rules`: the rules between them, if there are any, and `differences` the columns of their orders' differences.
     """
 
     columns: tuple[Column, ...]
-    gaps: tuple[Column, ...] = ()
+    differences: tuple[Column, ...] = ()
     rules: RuleSystem | None = None
 
     def __post_init__(self) -> None:
@@ -53,11 +53,8 @@ class Codec:
             raise InvalidInput(
                 f"At least one column should vary, but all {len(self.columns)} are constant: give rows that differ."
             )
-        if (
-            (self.n_columns, len(self.gaps)) != (self.n_columns, 0)
-            if self.rules is None
-            else ((self.rules.n_columns, self.rules.n_gaps) != (self.n_columns, len(self.gaps)))
-        ):
+        expected = (self.n_columns, 0) if self.rules is None else (self.rules.n_columns, self.rules.n_differences)
+        if expected != (self.n_columns, len(self.differences)):
             raise InvalidInput("Rules should be between the columns of the codec: fit it again.")
 
     @property
@@ -67,8 +64,8 @@ class Codec:
 
     @cached_property
     def all_columns(self) -> tuple[Column, ...]:
-        """The columns of all cells of a row, D: those of the user's table, and the gaps."""
-        return (*self.columns, *self.gaps)
+        """The columns of all cells of a row, D: those of the user's table, and the differences."""
+        return (*self.columns, *self.differences)
 
     @property
     def n_encoded(self) -> int:
@@ -77,7 +74,7 @@ class Codec:
 
     @cached_property
     def slices(self) -> tuple[slice, ...]:
-        """The coordinates of each cell: those of the columns, and then of the gaps."""
+        """The coordinates of each cell: those of the columns, and then of the differences."""
         ends = accumulate((column.width for column in self.all_columns), initial=0)
         return tuple(slice(start, stop) for start, stop in pairwise(ends))
 
@@ -168,17 +165,31 @@ class Codec:
         return np.sort(np.array([*self.numbers, *(block.coordinates.start for block in self.blocks)], dtype=np.intp))
 
     def column_of(self, coordinate: int) -> int:
-        """Return the number of the column that has a coordinate; those of gaps follow the user's."""
+        """Return the number of the column that has a coordinate; those of differences follow the user's."""
         return int(self._columns_of[coordinate])
 
     @cached_property
-    def allowed_levels(self) -> dict[int, dict[int, BoolArray]]:
-        """The pairs of levels that may occur, (L_i, L_j), of those of the `blocks` i and j that rules bind."""
-        pairs = () if self.rules is None else self.rules.level_pairs
-        of_blocks = ((each, tuple(self.block_numbers[j] for j in each.columns)) for each in pairs)
-        return closed_pairs(
-            {(i, j): each.allowed((self.blocks[i].n_levels, self.blocks[j].n_levels)) for each, (i, j) in of_blocks}
-        )
+    def level_rules(self) -> tuple[LevelRule, ...]:
+        """The rules that exclude levels beside others: dependencies, and orders of two columns of levels."""
+        if self.rules is None:
+            return ()
+        first, left_out = len(self.rules.relations), self.rules.left_out
+        orders = [pair for i, pair in enumerate(self.rules.orders) if first + i not in left_out]
+        pairs = ordered_pairs([pair for pair in orders if set(pair) <= self.rules.orders_of_levels])
+        first += len(self.rules.orders)
+        dependencies = [each for i, each in enumerate(self.rules.dependencies) if first + i not in left_out]
+        found = list[LevelRule]()
+        for pair in pairs:
+            low, high = (self.block_numbers[j] for j in pair)
+            values = (tuple(self.blocks[i].values.tolist()) for i in (low, high))
+            found.append(LevelRule((low, high), OrderOfLevels(*values)))
+        for each in dependencies:
+            found.append(LevelRule(tuple(self.block_numbers[j] for j in each.columns), each))
+        return tuple(found)
+
+    def without(self, rules: Collection[int]) -> Codec:
+        """Return the codec without some rules, by their numbers; its coordinates stay."""
+        return self if self.rules is None else replace(self, rules=self.rules.without(rules))
 
     @property
     def is_scaled(self) -> bool:
@@ -190,7 +201,7 @@ class Codec:
         return np.repeat(cells, self._widths, axis=1)
 
     def cells(self, values: npt.ArrayLike) -> FloatArray:
-        """Return the cells of rows, (n, D): values, (n, d), with those filled that rules determine, and the gaps."""
+        """Return the cells, (n, D), of rows, (n, d), with those filled that rules determine, and the differences."""
         x = self._rows(values, self.n_columns, "values")
         return x if self.rules is None else self.rules.cells(x, self._on_grid)
 
@@ -203,8 +214,8 @@ class Codec:
         """
         if self.rules is None:
             return known, in_question
-        no_gaps = np.zeros((len(known), len(self.gaps)), dtype=bool)
-        cells = (np.column_stack([mask, no_gaps]) for mask in (known, in_question))
+        none = np.zeros((len(known), len(self.differences)), dtype=bool)
+        cells = (np.column_stack([mask, none]) for mask in (known, in_question))
         return self.rules.basis(*cells, has_value=has_value)
 
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None, first_row: int = 0) -> FloatArray:
@@ -356,22 +367,21 @@ class Codec:
         """Return the codec as plain JSON values, exactly."""
         record: dict[str, Any] = {"columns": list(map(to_record, self.columns))}
         if self.rules is not None:
-            record |= {"gaps": list(map(to_record, self.gaps)), "rules": self.rules.to_dict()}
+            record |= {"differences": list(map(to_record, self.differences)), "rules": self.rules.to_dict()}
         return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Codec:
         """Return the codec that `to_dict` wrote. Raises InvalidInput for any other record."""
         has_rules = isinstance(record, Mapping) and "rules" in record
-        keys = {"columns", "gaps", "rules"} if has_rules else {"columns"}
+        keys = {"columns", "differences", "rules"} if has_rules else {"columns"}
         if not isinstance(record, Mapping) or set(record) != keys or not isinstance(record["columns"], list):
-            raise InvalidInput("A codec should have columns, a list, and with rules their gaps, and no other keys.")
+            raise InvalidInput("A codec should have columns, a list, with rules their differences, and no other keys.")
         columns = tuple(map(column_from_record, record["columns"]))
         if not has_rules:
             return cls(columns)
-        return cls(
-            columns, tuple(map(column_from_record, record["gaps"])), RuleSystem.from_dict(len(columns), record["rules"])
-        )
+        differences = tuple(map(column_from_record, record["differences"]))
+        return cls(columns, differences, RuleSystem.from_dict(len(columns), record["rules"]))
 
     def _as_cells(self, values: npt.ArrayLike, name: str) -> FloatArray:
         """Return the cells, (n, D), of rows, (n, d), or cells as they are."""

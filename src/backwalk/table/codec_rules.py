@@ -1,4 +1,8 @@
-"""What the rules of a codec say about rows: which of them break one, and in which units they are scored."""
+"""What the rules of a codec say about rows: the one check of drawn and scored rows, and in which units they are scored.
+
+A row is possible if it obeys every rule within its tolerance, and every value is one that its column can have. A drawn
+row is accepted if it is possible, and what rules compute lies within the ranges of its columns.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ import numpy as np
 
 from backwalk.table.codec import Codec
 from backwalk.table.maps import BoolArray
+from backwalk.table.rule_system import IntArray
 from backwalk.table.schema import FloatArray
 
 
@@ -16,66 +21,87 @@ def stated_rules(codec: Codec, names: Sequence[str]) -> list[str]:
     return [] if codec.rules is None else list(map(str, codec.rules.stated(names)))
 
 
-def breaks_rules(codec: Codec, values: FloatArray, given: FloatArray | None = None) -> BoolArray:
-    """Return which rows, (n, d), break a rule between numbers: (n,). Missing values break none.
+def broken_rules(codec: Codec, values: FloatArray, given: FloatArray | None = None) -> BoolArray:
+    """Return which rules, in the order of `stated_rules`, rows, (n, d), break: (n, R).
 
-    With `given` values, (n, d), NaN where there is none, so do rows in which rules compute another value beyond the
-    range of its column.
+    Missing values break none, and neither do levels that the fit did not see. A difference that the fit did not see
+    breaks its order, as no row has it.
+
+    Drawn rows come with the values that were `given`, (n, d), NaN where there is none. What rules compute of them has
+    to be a value of its column, too, and within its range: otherwise it breaks the rules of its column. What the given
+    values break alone does not count.
     """
-    is_broken = np.zeros(len(values), dtype=bool)
     if codec.rules is None:
-        return is_broken
-    is_broken |= codec.rules.is_broken(values).any(axis=1)
-    if given is not None:
-        for j in (j for j in codec.rules.preference if j < codec.n_columns):
-            least, largest = codec.columns[j].value_range
-            with np.errstate(invalid="ignore"):
-                is_broken |= np.isnan(given[:, j]) & ((values[:, j] < least) | (values[:, j] > largest))
-    return is_broken
+        return np.zeros((len(values), 0), dtype=bool)
+    rules, cells = codec.rules, codec.cells(values)
+    broken = rules.breaks(values, lambda j: _levels_of(codec, j, values[:, j]))
+    first = len(rules.relations)
+    for i, difference in enumerate(codec.differences):
+        x = cells[:, codec.n_columns + i]
+        if first + i not in rules.left_out:
+            broken[:, first + i] |= ~(np.isnan(x) | difference.supports(x, None))
+    if given is None:
+        return broken
+    broken &= ~broken_rules(codec, given)
+    for j in (j for j in rules.preference if j < codec.n_columns):
+        least, largest = codec.columns[j].value_range
+        x = values[:, j]
+        with np.errstate(invalid="ignore"):
+            is_off = (x < least) | (x > largest) | ~(codec.columns[j].supports(x, None) | np.isnan(x))
+        is_off &= np.isnan(given[:, j])
+        for i, columns in enumerate(rules.columns_of):
+            if j in columns and i in rules.equations:
+                broken[:, i] |= is_off
+    return broken
 
 
 def rules_broken(codec: Codec, values: FloatArray, names: Sequence[str]) -> dict[str, BoolArray]:
-    """Return which rows, (n, d), break each rule, (n,), of those that one breaks, by the text of the rule.
-
-    Missing values break none, and neither do levels that the fit did not see. A gap that the fit did not see counts as
-    a rule of its own, as no row has it.
-    """
-    if codec.rules is None:
-        return {}
-    cells, stated = codec.cells(values), stated_rules(codec, names)
-    of_numbers = codec.rules.is_broken(values).T
-    broken = dict(zip(stated, of_numbers, strict=False))
-    for text, pairs in zip(stated[len(of_numbers) :], codec.rules.level_pairs, strict=True):
-        one, other = (codec.blocks[codec.block_numbers[j]] for j in pairs.columns)
-        places = [block.places(values[:, block.column]) for block in (one, other)]
-        is_excluded = ~pairs.allowed((one.n_levels, other.n_levels))[places[0], places[1]]
-        for block, place in zip((one, other), places, strict=True):
-            is_excluded &= block.values[place] == values[:, block.column]
-        broken[text] = is_excluded
-    for i, (gap, (low, high)) in enumerate(zip(codec.gaps, codec.rules.orders, strict=False), start=codec.n_columns):
-        is_new = ~(np.isnan(cells[:, i]) | gap.supports(cells[:, i], None))
-        broken[f"{names[high]} - {names[low]} within its fitted range"] = is_new
-    return {text: is_broken for text, is_broken in broken.items() if is_broken.any()}
+    """Return which rows, (n, d), break each rule, (n,), of those that one breaks, by the text of the rule."""
+    broken = zip(stated_rules(codec, names), broken_rules(codec, values).T, strict=True)
+    return {text: is_broken for text, is_broken in broken if is_broken.any()}
 
 
 def obeys_rules(codec: Codec, values: FloatArray) -> BoolArray:
     """Return which rows, (n, d), a model can make as far as rules go: (n,). Missing values break none."""
-    obeys = np.ones(len(values), dtype=bool)
-    for is_broken in rules_broken(codec, values, [str(j) for j in range(codec.n_columns)]).values():
-        obeys &= ~is_broken
-    return obeys
+    return np.asarray(~broken_rules(codec, values).any(axis=1))
 
 
-def log_change(codec: Codec, asked: BoolArray, values: FloatArray, scored: FloatArray) -> FloatArray:
+def contradicted_rules(codec: Codec, low: FloatArray, high: FloatArray) -> IntArray:
+    """Return the number of a rule that no row meets whose values lie between `low` and `high`, (n, d): (n,).
+
+    It is -1 where no rule contradicts by itself; several together may. Ends that are infinite are those of the columns.
+    """
+    if codec.rules is None:
+        return np.full(len(low), -1)
+    ends = np.array([column.value_range for column in codec.columns]).T
+    in_rules = np.isin(np.arange(codec.n_columns), [j for columns in codec.rules.columns_of for j in columns])
+    is_open = np.isinf(low) & in_rules, np.isinf(high) & in_rules
+    of_differences = np.zeros((len(low), len(codec.differences)))
+    return codec.rules.narrowed(
+        np.column_stack([np.where(is_open[0], np.minimum(ends[0], high), low), of_differences]),
+        np.column_stack([np.where(is_open[1], np.maximum(ends[1], low), high), of_differences + np.inf]),
+    )[2]
+
+
+def log_change(codec: Codec, given: BoolArray, asked: BoolArray, values: FloatArray, scored: FloatArray) -> FloatArray:
     """Return what turns the log-density of scored cells, (n, D), into that of the columns asked for, (d,): (n,).
 
-    `values` are the rows, (n, d), and `scored` is NaN in cells that are not scored.
+    `given` are the known columns, (d,), `values` the rows, (n, d), and `scored` is NaN in cells that are not scored.
     """
     if codec.rules is None or not codec.rules.equations:
         return np.zeros(len(values))
     has_density = np.array([column.chain is not None and not column.cell_width for column in codec.all_columns])
-    is_asked, cells = asked & ~np.isnan(values), codec.cells(values)
+    has_value, cells = ~np.isnan(values), codec.cells(values)
     at_atom = np.column_stack(
         [np.isin(x, list(c.atom_shares)) for c, x in zip(codec.all_columns, cells.T, strict=True)]
     )
-    return codec.rules.log_change(is_asked, ~np.isnan(scored) & ~at_atom, cells, has_density)
+    return codec.rules.log_change(
+        given & has_value, asked & has_value, ~np.isnan(scored) & ~at_atom, cells, has_density
+    )
+
+
+def _levels_of(codec: Codec, j: int, x: FloatArray) -> IntArray:
+    """Return the number of the level of each value of a column, (n,), -1 where it is none that the fit saw."""
+    block = codec.blocks[codec.block_numbers[j]]
+    places = block.places(x)
+    return np.where(block.values[places] == x, places, -1)

@@ -6,12 +6,14 @@ the shortest. Their coefficients are rounded to simple fractions, which all rows
 
 A relation is no accident: if one of its members were shuffled, all rows would have the right value with the probability
 prod_v n_v! / n!, where n_v rows have the value v. For each member this has to be below the false-alarm rate, divided by
-the number of sets of as many columns and of fractions.
+the number of sets of as many columns, and times a probability of the coefficients: of p / q it is 1 / (2 p (p + 1) q
+(q + 1)), which sums to 1, so that simple ones need few rows.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 
@@ -19,16 +21,19 @@ import numpy as np
 import numpy.typing as npt
 import scipy.linalg
 from scipy.sparse.csgraph import connected_components
+from scipy.special import gammaln
 
 from backwalk.streams import Stream
-from backwalk.table.check_rules import log_chance, precision_of, printed_step, residuals, slack_of_total
 from backwalk.table.frame import Table
 from backwalk.table.rules import Total
 from backwalk.table.schema import FloatArray
+from backwalk.table.tolerances import bind, precision_of, printed_step
 
 _MOST_PARTS, _MOST_WITH_FACTORS = 12, 5
 _ROWS_LOOKED_AT = 2_000  # for candidates, which all rows have to confirm
 _ROWS_WITH_GAPS = 20_000  # to find such rows in
+_PARTS, _FEWEST_ROWS = 300, 12  # of a table with gaps; and rows of a part, beside one for each column
+_MOST_TRIALS = 3  # of the same columns in several parts
 _ORDERS = 100  # in which columns are eliminated
 _LEAST_NULL, _LARGEST_NULL = 1e-10, 1e-5  # standard deviations, in the null space
 _ZERO = 10.0  # times as large is no coefficient
@@ -36,18 +41,22 @@ _DENOMINATORS = (1, 10, 100, 1_000)
 _LARGEST_NUMERATOR = 100_000
 _MANY_DIGITS = 10**9  # of all factors together, which are not simple any more
 _CLOSE = 1e-5  # of a coefficient, to a fraction; all rows have to confirm it
+_LOG_FLOAT = -64.0 * math.log(2.0)  # of the bits of a float
 
 
-def find_totals(table: Table, members: Sequence[int], log_rate: float) -> list[Total]:
+def find_totals(
+    table: Table, members: Sequence[int], log_rate: float, exceptions: float = 0.0
+) -> list[tuple[Total, int]]:
     """Return independent totals among some columns of numbers, of which a table without any has one with exp(log_rate).
 
-    The total of a relation is the column that is a sum of the others with factors above 0, if there is one.
+    Each comes with the number of rows that break it, at most a share `exceptions` of all. The total of a relation is
+    the column that is a sum of the others with factors above 0, if there is one.
     """
-    values, dtypes, found = table.values, table.schema.dtypes, list[Total]()
+    values, dtypes, found = table.values, table.schema.dtypes, list[tuple[Total, int]]()
     steps = {j: printed_step(values[~np.isnan(values[:, j]), j], dtypes[j]) for j in members}
-    basis = list[FloatArray]()  # orthonormal, of the relations so far
+    basis, n_tried = list[FloatArray](), Counter[tuple[int, ...]]()  # orthonormal, of the relations so far
     size = np.nanmax(np.abs(values), axis=0, initial=0.0)
-    for rows, columns in _complete_parts(values, members):
+    for rows, columns in _complete_parts(values, members, has_exceptions=exceptions > 0.0):
         precision = [precision_of(values[rows, j], steps[j], dtypes[j]) for j in columns]
         x = values[rows][:, columns] / size[columns]
         spread = x.std(axis=0)
@@ -57,32 +66,43 @@ def find_totals(table: Table, members: Sequence[int], log_rate: float) -> list[T
             vector[columns] = coefficients / spread
             vector /= np.linalg.norm(vector)
             rest = vector - sum((vector @ each) * each for each in basis)
-            if np.linalg.norm(rest) > _ZERO * null:
+            at = tuple(np.flatnonzero(vector).tolist())
+            if np.linalg.norm(rest) > _ZERO * null and n_tried[at] < _MOST_TRIALS:
+                n_tried[at] += 1
                 vector[columns] /= size[columns]
-                total = _confirmed(table, vector, steps, log_rate)
+                total = _confirmed(table, vector, steps, log_rate, exceptions)
                 if total is not None:
                     found.append(total)
                     basis.append(rest / np.linalg.norm(rest))
     return found
 
 
-def _complete_parts(values: FloatArray, members: Sequence[int]) -> Iterator[tuple[npt.NDArray[np.intp], list[int]]]:
-    """Yield rows and the columns that are observed in these, which vary there: parts of a table without gaps.
+def _complete_parts(
+    values: FloatArray, members: Sequence[int], *, has_exceptions: bool
+) -> Iterator[tuple[npt.NDArray[np.intp], list[int]]]:
+    """Yield rows and columns that are observed in all of these, and vary there: parts of a table without gaps.
 
-    Columns with gaps are put with those that are observed in the same rows, and with others while enough rows are left.
+    With gaps, the columns are those that a row at random has observed, as long as enough rows have them, too. With
+    exceptions the rows are few, so that some parts have none.
     """
     order = Stream(0).child("totals").permutation(len(values))[:_ROWS_WITH_GAPS]
-    missing, seen = np.isnan(values[order][:, members]), set[tuple[int, ...]]()
-    for gaps in {gaps.tobytes(): gaps for gaps in missing.T}.values():
-        is_left, taken = ~gaps, list[int]()
-        for i in np.argsort(missing[is_left].sum(axis=0), kind="stable"):
-            fewer = is_left & ~missing[:, i]
-            if fewer.sum() == is_left.sum() or fewer.sum() >= 50 + 5 * len(taken):
-                is_left, taken = fewer, [*taken, members[i]]
-        rows = order[is_left][:_ROWS_LOOKED_AT]
-        columns = [j for j in sorted(taken) if len(rows) and np.ptp(values[rows, j]) > 0.0]
-        if tuple(columns) not in seen and len(rows) >= len(columns) + 10 and len(columns) > 1:
-            seen.add(tuple(columns))
+    members_of = np.array(members, dtype=np.intp)
+    is_seen = ~np.isnan(values[order][:, members])
+    generator, seen = Stream(0).child("parts of totals").generator(), set[tuple[bytes, bytes]]()
+    for row in range(min(_PARTS, len(order))) if has_exceptions or not is_seen.all() else range(1):
+        is_left, taken = np.ones(len(order), dtype=bool), list[int]()
+        for i in generator.permutation(np.flatnonzero(is_seen[row])):
+            fewer = is_left & is_seen[:, i]
+            if fewer.sum() >= _FEWEST_ROWS + len(taken) + 1:
+                is_left, taken = fewer, [*taken, int(i)]
+        rows = order[is_left]
+        if has_exceptions:
+            rows = generator.permutation(rows)[: _FEWEST_ROWS + 2 * len(taken)]
+        rows = rows[:_ROWS_LOOKED_AT]
+        columns = [int(j) for j in members_of[np.sort(np.array(taken, dtype=np.intp))] if np.ptp(values[rows, j]) > 0.0]
+        key = np.array(columns).tobytes(), rows.tobytes()
+        if key not in seen and len(columns) > 1:
+            seen.add(key)
             yield rows, columns
 
 
@@ -114,35 +134,53 @@ def _sparse_relations(z: FloatArray, least: float) -> list[FloatArray]:
     return [found[members] for members in sorted(found, key=lambda members: (len(members), members))]
 
 
-def _confirmed(table: Table, coefficients: FloatArray, steps: Mapping[int, float], log_rate: float) -> Total | None:
-    """Return the total of coefficients, (d,), that sum to a constant, or None unless it holds in all rows.
+def _confirmed(
+    table: Table, coefficients: FloatArray, steps: Mapping[int, float], log_rate: float, exceptions: float
+) -> tuple[Total, int] | None:
+    """Return the total of coefficients, (d,), that sum to a constant, and the rows that break it, if it holds.
 
     `steps` are the printed steps of the columns that may be members.
     """
     names, dtypes, members = table.schema.names, table.schema.dtypes, np.flatnonzero(coefficients).tolist()
     x = table.values[:, members]
-    x = x[~np.isnan(x).any(axis=1)]
-    n_trials = math.log(math.comb(len(steps), len(members)))
-    n_trials += len(members) * math.log(_LARGEST_NUMERATOR * _DENOMINATORS[-1])
-    if max(map(log_chance, x.T)) > log_rate - n_trials:
-        return None
-    precision = max(precision_of(column, steps[j], dtypes[j]) for column, j in zip(x.T, members, strict=True))
+    x, of_members = x[~np.isnan(x).any(axis=1)], [dtypes[j] for j in members]
+    log_sets = math.log(math.comb(len(steps), len(members))) + math.log(len(members))
+    evidence = max(map(log_chance, x.T))
     stated = []
     for i, total in enumerate(members):
         others = [j for j in members if j != total]
         ratios = [-coefficients[j] / coefficients[total] for j in others]
-        ordered, own_steps = np.column_stack([x[:, i], np.delete(x, i, axis=1)]), [steps[j] for j in (total, *others)]
+        at = [i, *(k for k in range(len(members)) if k != i)]
         for factors in _possible_factors(ratios):
             rule = Total(names[total], [names[j] for j in others], [float(factor) for factor in factors])
-            constant = _constant(residuals(rule, ordered), slack_of_total(rule, ordered, own_steps, precision))
-            if constant is not None:
+            for constant in _constants(x[:, i] - x[:, at[1:]] @ np.array(rule.factors)):
+                rule = Total(rule.total, rule.parts, rule.factors, float(constant))
+                n_broken = int(bind(rule, at, x, of_members).breaks(x).sum())
+                log_weight = sum(map(_log_weight, (*factors, constant)))
+                if n_broken > exceptions * len(x) or evidence > log_rate - log_sets + log_weight:
+                    continue
                 n_negative = sum(factor < 0 for factor in factors)
                 digits = math.prod(each.denominator for each in (*factors, constant))
                 sizes = math.prod(abs(factor.numerator) for factor in factors)
                 rank = n_negative, min(digits, _MANY_DIGITS), steps[total] if digits > _MANY_DIGITS else sizes, -i
-                stated.append((rank, Total(rule.total, rule.parts, rule.factors, float(constant))))
+                stated.append((rank, (rule, n_broken)))
                 break
+            else:
+                continue
+            break
     return min(stated, key=lambda each: each[0])[1] if stated else None
+
+
+def log_chance(x: FloatArray) -> float:
+    """Return ln of the probability that shuffling x, (n,), leaves it as it is."""
+    _, counts = np.unique(x, return_counts=True)
+    return float(gammaln(counts + 1.0).sum() - gammaln(len(x) + 1.0))
+
+
+def _log_weight(x: Fraction) -> float:
+    """Return ln of a probability of fractions; one of many digits counts as any float."""
+    p, q = max(abs(x.numerator), 1), x.denominator
+    return max(-math.log(2.0 * p * (p + 1.0) * q * (q + 1.0)), _LOG_FLOAT)
 
 
 def _possible_factors(ratios: Sequence[float]) -> Iterator[list[Fraction]]:
@@ -163,10 +201,7 @@ def _as_fraction(x: float) -> Fraction | None:
     return None
 
 
-def _constant(rest: FloatArray, slack: FloatArray) -> Fraction | None:
-    """Return the number that all residuals, (n,), are, up to the slack of their rows; a simple one if there is."""
+def _constants(rest: FloatArray) -> list[Fraction]:
+    """Return which number all residuals, (n,), may be: their median, rounded to a simple fraction, or as it is."""
     middle = Fraction(float(np.median(rest)))
-    for constant in (*(middle.limit_denominator(most) for most in _DENOMINATORS), middle):
-        if (np.abs(rest - float(constant)) <= slack).all():
-            return constant
-    return None
+    return list(dict.fromkeys((*(middle.limit_denominator(most) for most in _DENOMINATORS), middle)))

@@ -1,26 +1,23 @@
-"""Rules between columns, as equations of the cells of a row: what they determine, what is drawn, and which rows hold.
+"""Rules between columns, by the numbers of their cells: what is drawn, what follows, and which rows hold.
 
-A row has d cells, one for each of the user's columns, and one more for each *gap*, high - low >= 0 of an order. Each
-total, each function and each gap is an equation, which determines its last unknown cell where all others are known. So
-of the cells of the rules only some are drawn and scored, the *basis*. The others are computed from it at the end, and
-until then the network does not see them. What known cells determine only by several totals at once, which *imply*
-others, such as a - c = x - y of a = x + b and c = y + b, is drawn and then computed in its place.
+A row has d cells, one for each of the user's columns, and one more for each *difference*, high - low >= 0 of an order.
+Each total, each function and each difference is an equation, which gives its last unknown cell where all others are
+known. One loop over the cells, in an order of preference, says what is drawn: a cell that follows from known and drawn
+ones by a single equation is computed, and any other is drawn. What is known is reduced in the same way, so that the
+network never sees a number beside all that determines it:
 
-    known cells:  the first of what is known, in an order of preference, until the rest of it is determined;
-    drawn cells:  the first of all others, until everything is determined.
+    known cells:  the first of what is known, until the rest of it follows;
+    drawn cells:  the first of all others, until everything follows.
 
-Gaps are preferred, then parts, then totals and functions of others. What is drawn therefore obeys a <= b as a gap is
-never negative. Rules that drawn cells may break, such as an order that closes a circle or a total that leaves too
-little for its last part, are checked, and such rows are drawn again.
+Levels come first, then differences, then parts, then totals and functions. A drawn difference is never negative, so
+that low <= high holds. What only several rules together determine is drawn, and then checked as everything else is.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -29,11 +26,11 @@ from numpy.typing import NDArray
 from backwalk.errors import InvalidInput
 from backwalk.table.functions import FUNCTIONS
 from backwalk.table.maps import BoolArray, check_floats
-from backwalk.table.rules import Combinations, Computed, Order, Rule, Total
+from backwalk.table.rules import Computed, Determines, Order, Rule, Total
 from backwalk.table.schema import FloatArray
 
-_NONE = 1e-6  # of a factor: rules that were typed with eight digits may hold within 1e-7 of their size
-_MOST_SETS = 100  # of columns that are left out to find what totals imply
+IntArray = NDArray[np.intp]
+_MOST_SWEEPS = 20  # of ends through all rules; chains of more rules only narrow less
 OnGrid = Callable[[int, FloatArray], FloatArray]
 """Rounds computed values, (n,), of a column, by its number, to its grid."""
 
@@ -42,7 +39,8 @@ OnGrid = Callable[[int, FloatArray], FloatArray]
 class Equation:
     """An equation between cells, by their numbers: sum_j factors_j x_j = constant, or x_0 = f(x_1) of its columns.
 
-    `slack` is the most by which both sides may differ. A function whose result was rounded is not `is_invertible`.
+    Its sides may differ by `absolute` + `relative` times their size. A function whose result was rounded is not
+    `is_invertible`.
     """
 
     columns: tuple[int, ...]
@@ -50,10 +48,11 @@ class Equation:
     constant: float = 0.0
     function: str | None = None
     is_invertible: bool = True
-    slack: float = 0.0
+    absolute: float = 0.0
+    relative: float = 0.0
 
     def __post_init__(self) -> None:
-        check_floats({"constant": self.constant, "slack": self.slack})
+        check_floats({"constant": self.constant, "absolute": self.absolute, "relative": self.relative})
         check_floats({f"factor {i}": factor for i, factor in enumerate(self.factors)})
         is_complete = self.function in FUNCTIONS and len(self.columns) == 2
         if not (is_complete if self.function is not None else len(self.factors) == len(self.columns) > 0):
@@ -62,17 +61,26 @@ class Equation:
     def residual(self, cells: FloatArray) -> FloatArray:
         """Return by how much the sides differ in rows of cells, (n, D): (n,), NaN where a cell is unknown."""
         x = cells[:, list(self.columns)]
+        if self.function == "round":  # a half may have been rounded up or down
+            return np.asarray(x[:, 0] - x[:, 1])
         if self.function is not None:
-            return np.asarray(x[:, 0] - FUNCTIONS[self.function].of(x[:, 1]))
+            y = FUNCTIONS[self.function].of(x[:, 1])
+            return np.asarray(x[:, 0] - np.where(np.isnan(y) & ~np.isnan(x[:, 1]), np.inf, y))
         return np.asarray(x @ np.array(self.factors) - self.constant)
 
-    def scale(self, cells: FloatArray) -> float:
-        """Return the greatest size of a term in rows of cells, (n, D)."""
+    def size(self, cells: FloatArray) -> FloatArray:
+        """Return the size of what is compared in rows of cells, (n, D): (n,)."""
         x = np.abs(cells[:, list(self.columns)])
-        terms = x[:, 0] if self.function is not None else (x * np.abs(self.factors)).max(axis=1)
-        return float(np.nanmax(terms, initial=abs(self.constant)))
+        if self.function is not None:
+            return np.asarray(x[:, 0])
+        return np.asarray(x @ np.abs(self.factors) + abs(self.constant))
 
-    def determined(self, has: BoolArray) -> list[tuple[int, BoolArray]]:
+    def breaks(self, cells: FloatArray) -> BoolArray:
+        """Return which rows of cells, (n, D), break the equation: (n,). Missing values break none."""
+        with np.errstate(all="ignore"):
+            return np.asarray(np.abs(self.residual(cells)) > self.absolute + self.relative * self.size(cells))
+
+    def follows(self, has: BoolArray) -> list[tuple[int, BoolArray]]:
         """Return the cells that follow, each with the rows in which it does, where rows `has`, (n, D), some cells."""
         of = has[:, list(self.columns)]
         if self.function is not None:
@@ -89,12 +97,44 @@ class Equation:
             function = FUNCTIONS[self.function].of if column == y else self._inverse
             assert function is not None
             return function(cells[:, x if column == y else y])
-        place = self.columns.index(column)
-        total = np.full(len(cells), self.constant)
+        others = [(other, f) for other, f in zip(self.columns, self.factors, strict=True) if other != column]
+        total = self.constant - sum((f * cells[:, other] for other, f in others), np.zeros(len(cells)))
+        return np.asarray(total / self.factors[self.columns.index(column)])
+
+    def slopes(self, column: int, cells: FloatArray) -> Iterator[tuple[int, FloatArray | float]]:
+        """Yield the derivative of a computed cell by each of the others, in rows of cells, (n, D)."""
+        if self.function is not None:
+            y, x = self.columns
+            slope = np.exp(FUNCTIONS[self.function].log_slope(cells[:, x]))
+            yield (x, slope) if column == y else (y, 1.0 / slope)
+            return
+        own = self.factors[self.columns.index(column)]
         for other, factor in zip(self.columns, self.factors, strict=True):
             if other != column:
-                total -= factor * cells[:, other]
-        return total / self.factors[place]
+                yield other, -factor / own
+
+    def bounds(self, column: int, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the ends between which a cell lies, (n,) each, where all cells lie between `low` and `high`, (n, D).
+
+        Where a function is not monotone between its argument's ends, they are infinite.
+        """
+        if self.function is not None:
+            y, x = self.columns
+            other = x if column == y else y
+            if column == x and not self._inverse:
+                return np.full(len(low), -np.inf), np.full(len(low), np.inf)
+            ends = np.stack([self.compute(column, each) for each in (low, high)])
+            is_finite = np.isfinite(low[:, other]) & np.isfinite(high[:, other]) & ~np.isnan(ends).any(axis=0)
+            if self.function == "reciprocal":
+                is_finite &= low[:, other] * high[:, other] > 0.0
+            return np.where(is_finite, ends.min(axis=0), -np.inf), np.where(is_finite, ends.max(axis=0), np.inf)
+        own = self.factors[self.columns.index(column)]
+        least = largest = np.full(len(low), self.constant / own)
+        for other, factor in zip(self.columns, self.factors, strict=True):
+            if other != column:
+                ends = np.sort([-factor / own * low[:, other], -factor / own * high[:, other]], axis=0)
+                least, largest = least + ends[0], largest + ends[1]
+        return least, largest
 
     @property
     def _inverse(self) -> Callable[[FloatArray], FloatArray] | None:
@@ -102,163 +142,104 @@ class Equation:
         return FUNCTIONS[self.function].inverse if self.is_invertible else None
 
 
-def implied(equations: Sequence[Equation]) -> tuple[Equation, ...]:
-    """Return the totals that follow from some, in which no more cells could be left out: the circuits of their matroid.
-
-    Let A x = c be r independent totals of m cells. Each set of r - 1 columns of A has combinations y^T A that vanish
-    there; where y is unique but for its length, y^T A x = y^T c is a circuit. With more than 100 sets none is returned.
-
-    >>> from backwalk.table.rule_system import Equation, implied
-    >>> of_b = [Equation((0, 1, 2), (1.0, -1.0, -1.0)), Equation((3, 4, 2), (1.0, -1.0, -1.0))]
-    >>> [each.columns for each in implied(of_b)]
-    [(0, 1, 3, 4)]
-    """
-    totals = [each for each in equations if each.function is None]
-    columns = sorted({j for each in totals for j in each.columns})
-    a = np.zeros((len(totals), len(columns)))
-    for row, each in zip(a, totals, strict=True):
-        row[[columns.index(j) for j in each.columns]] = each.factors
-    size = np.abs(a).max(axis=1, keepdims=True, initial=0.0)
-    u, s, v = np.linalg.svd(a / size, full_matrices=False)
-    r = int((s > _NONE).sum())
-    if r < 2 or math.comb(len(columns), r - 1) > _MOST_SETS:
-        return ()
-    rows, constants = v[:r], (u[:, :r] / s[:r]).T @ (np.array([each.constant for each in totals]) / size[:, 0])
-    found = {frozenset(each.columns) for each in totals}
-    circuits = list[Equation]()
-    for at in combinations(range(len(columns)), r - 1):
-        left, kept, _ = np.linalg.svd(rows[:, at])
-        if kept[-1] < _NONE:
-            continue
-        factors = left[:, -1] @ rows
-        scale = factors[np.abs(factors).argmax()]
-        here = np.flatnonzero(np.abs(factors / scale) > _NONE)
-        cells = tuple(columns[j] for j in here)
-        if len(cells) > 1 and frozenset(cells) not in found:
-            found.add(frozenset(cells))
-            constant = float(left[:, -1] @ constants / scale)
-            circuits.append(Equation(cells, tuple((factors[here] / scale).tolist()), constant))
-    return tuple(circuits)
-
-
 @dataclass(frozen=True)
-class LevelPairs:
-    """The pairs of levels of two columns, by the columns' numbers, that do not occur, or that alone do.
+class Dependency:
+    """A column of levels that follows from others: its number and theirs are `columns`.
 
-    `pairs` are the places of the levels in the columns' `Block`s.
+    `combinations` are those that rows have, the numbers of the levels of each column, of which there are `n_levels`.
     """
 
-    columns: tuple[int, int]
-    pairs: tuple[tuple[int, int], ...]
-    are_excluded: bool = True
+    columns: tuple[int, ...]
+    n_levels: tuple[int, ...]
+    combinations: tuple[tuple[int, ...], ...]
 
-    def allowed(self, n_levels: tuple[int, int]) -> BoolArray:
-        """Return which pairs may occur, (L_1, L_2), of columns of `n_levels`."""
-        marked = np.zeros(n_levels, dtype=bool)
-        one, other = np.array(self.pairs, dtype=np.intp).reshape(-1, 2).T
-        marked[one, other] = True
-        return ~marked if self.are_excluded else marked
+    def excluded(self, levels: IntArray, i: int) -> BoolArray:
+        """Return which levels of column i break the rule, (n, L), beside those of all columns, (n, m).
 
-
-def closed_pairs(allowed: Mapping[tuple[int, int], BoolArray]) -> dict[int, dict[int, BoolArray]]:
-    """Return which pairs of levels of two columns may occur, (L_i, L_j), for each i and j that rules bind.
-
-    `allowed` are the pairs by the rules themselves. A pair that goes with no level of a third column is left out, so
-    that each of levels that are drawn one after the other finds one that goes with all before.
-    """
-    pairs = dict[int, dict[int, BoolArray]]()
-    for (i, j), mask in allowed.items():
-        mask = mask & pairs.get(i, {}).get(j, True)
-        pairs.setdefault(i, {})[j], pairs.setdefault(j, {})[i] = mask, mask.T
-    is_new = True
-    while is_new:
-        is_new = False
-        for middle in pairs:
-            for i, j in combinations(sorted(pairs[middle]), 2):
-                through = (pairs[i][middle].astype(np.float32) @ pairs[middle][j].astype(np.float32)) > 0.0
-                before = pairs[i].get(j)
-                after = through if before is None else before & through
-                if after.all() if before is None else (after == before).all():
-                    continue
-                pairs[i][j], pairs[j][i], is_new = after, after.T, True
-    return pairs
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Cells, in their order of preference, and the equations between them, whose columns are places among the cells."""
-
-    cells: tuple[int, ...]
-    equations: tuple[Equation, ...]
-
-    def basis(
-        self, known: BoolArray, asked: BoolArray, has_value: BoolArray, *, only_asked: bool
-    ) -> tuple[BoolArray, BoolArray]:
-        """Return the basis of the known cells and of those asked for, (n, m) each: see `RuleSystem.basis`."""
-        of_known, covered = self._choose(self.closure(known) & has_value, np.zeros_like(known))
-        of_asked, _ = self._choose(asked if only_asked else self.closure(covered | asked), covered)
-        return of_known, of_asked
-
-    def _choose(self, candidates: BoolArray, covered: BoolArray) -> tuple[BoolArray, BoolArray]:
-        """Return the candidates, (n, m), that do not follow from those before or are covered, and all then covered."""
-        chosen = np.zeros_like(candidates)
-        for j in range(len(self.cells)):
-            chosen[:, j] = candidates[:, j] & ~covered[:, j]
-            if chosen[:, j].any():
-                covered = covered.copy()
-                covered[:, j] |= chosen[:, j]
-                covered = self.closure(covered)
-        return chosen, covered
-
-    def closure(self, has: BoolArray) -> BoolArray:
-        """Return which cells, (n, m), follow from those that rows have, these among them."""
-        has, n, n_before = has.copy(), int(has.sum()), -1
-        while n > n_before:
-            for equation in self.equations:
-                for column, at in equation.determined(has):
-                    has[:, column] |= at
-            n, n_before = int(has.sum()), n
-        return has
-
-    def log_change(self, asked: BoolArray, scored: BoolArray, cells: FloatArray) -> FloatArray:
-        """Return ln |det| of the change from scored cells, (m,), to as many that are asked for: (n,), nats.
-
-        Each equation gives one of them from another: d scored / d asked.
+        An unknown level is -1. Column i counts as unknown.
         """
-        total, asked, scored = np.zeros(len(cells)), asked.copy(), scored.copy()
-        for equation in self.equations:
-            ends = [next((j for j in equation.columns if which[j]), None) for which in (asked, scored)]
-            if None in ends:
-                continue
-            new, old = (int(j) for j in ends if j is not None)
-            asked[new] = scored[old] = False
-            if equation.function is None:
-                factors = dict(zip(equation.columns, equation.factors, strict=True))
-                total += math.log(abs(factors[new] / factors[old]))
-            else:
-                log_slope = FUNCTIONS[equation.function].log_slope(cells[:, equation.columns[1]])
-                total += log_slope if old == equation.columns[0] else -log_slope
-        return total
+        excluded = np.zeros((len(levels), self.n_levels[i]), dtype=bool)
+        others = [j for j in range(len(self.columns)) if j != i and j > 0]
+        rows = np.flatnonzero((np.delete(levels, i, axis=1) >= 0).all(axis=1))
+        if not len(rows):
+            return excluded
+        order, keys = self._sorted(i)
+        wanted = self._keys(levels[rows], others)
+        first, last = np.searchsorted(keys, wanted), np.searchsorted(keys, wanted, side="right")
+        n_each = last - first
+        of_row = np.repeat(np.arange(len(rows)), n_each)
+        at = order[np.arange(n_each.sum()) - np.repeat(n_each.cumsum() - n_each, n_each) + np.repeat(first, n_each)]
+        if i == 0:
+            excluded[rows[n_each > 0]] = True
+            excluded[rows[of_row], self._array[at, 0]] = False
+        else:
+            differs = self._array[at, 0] != levels[rows[of_row], 0]
+            excluded[rows[of_row[differs]], self._array[at[differs], i]] = True
+        return excluded
+
+    def breaks(self, levels: IntArray) -> BoolArray:
+        """Return which rows break the rule by their levels, (n, m), of which unknown ones are -1: (n,)."""
+        is_known = (levels >= 0).all(axis=1)
+        order, keys = self._sorted(0)
+        wanted = self._keys(levels, range(1, len(self.columns)))
+        at = np.searchsorted(keys, wanted).clip(max=len(keys) - 1)
+        return np.asarray(is_known & (keys[at] == wanted) & (self._array[order[at], 0] != levels[:, 0]))
+
+    @cached_property
+    def _array(self) -> IntArray:
+        return np.array(self.combinations, dtype=np.intp).reshape(-1, len(self.columns))
+
+    def _sorted(self, i: int) -> tuple[IntArray, IntArray]:
+        """Return an order of the combinations, (c,), by the determining levels but i's, and the keys of these."""
+        if i not in self._orders:
+            keys = self._keys(self._array, [j for j in range(1, len(self.columns)) if j != i])
+            order = np.argsort(keys, kind="stable")
+            self._orders[i] = order, keys[order]
+        return self._orders[i]
+
+    @cached_property
+    def _orders(self) -> dict[int, tuple[IntArray, IntArray]]:
+        return {}
+
+    def _keys(self, levels: IntArray, of: Collection[int]) -> IntArray:
+        """Return a number for the levels of some columns in each row, (n, m)."""
+        keys = np.zeros(len(levels), dtype=np.intp)
+        for j in of:
+            keys = keys * self.n_levels[j] + levels[:, j]
+        return keys
 
 
-def _joined(equations: Sequence[Equation]) -> list[list[Equation]]:
-    """Return equations in groups that have no cells in common."""
-    groups: list[list[Equation]] = []
-    for equation in equations:
-        near = [group for group in groups if any(set(equation.columns) & set(each.columns) for each in group)]
-        groups = [*(group for group in groups if group not in near), [each for group in near for each in group]]
-        groups[-1].append(equation)
-    return groups
+@dataclass(frozen=True)
+class OrderOfLevels:
+    """An order low <= high of two columns whose levels have these values."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+
+    def excluded(self, levels: IntArray, i: int) -> BoolArray:
+        """Return which levels of column i break the order, (n, L), beside those of both columns, (n, 2)."""
+        low, high = np.array(self.low), np.array(self.high)
+        other = levels[:, 1 - i, None]
+        broken = low > high[other] if i == 0 else high < low[other]
+        is_excluded: BoolArray = broken & (other >= 0)
+        return is_excluded
 
 
-def _distinct(states: BoolArray) -> tuple[BoolArray, NDArray[np.intp]]:
-    """Return the distinct rows of states, (n, m), and the place of each row among them."""
-    packed = np.ascontiguousarray(np.packbits(states, axis=1))
-    codes: NDArray[Any] = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
-    if packed.shape[1] <= 8:  # integers are sorted faster
-        codes = np.column_stack([packed, np.zeros((len(packed), 8 - packed.shape[1]), np.uint8)]).view(np.uint64)[:, 0]
-    _, first, of_row = np.unique(codes, return_index=True, return_inverse=True)
-    return states[first], of_row
+@dataclass(frozen=True)
+class LevelRule:
+    """A rule between levels, by the numbers of their blocks: an unknown level is -1 in `excluded`."""
+
+    blocks: tuple[int, ...]
+    rule: Dependency | OrderOfLevels
+
+
+def ordered_pairs(orders: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the pairs of columns, low and high, that orders put in order directly or by others between."""
+    pairs, n_before = set(orders), -1
+    while len(pairs) != n_before:
+        n_before = len(pairs)
+        pairs |= {(a, d) for a, b in pairs for c, d in pairs if b == c}
+    return sorted(pairs)
 
 
 @dataclass(frozen=True)
@@ -266,83 +247,105 @@ class RuleSystem:
     """The rules between the `n_columns` columns of a table, by their numbers.
 
     - `relations`: the equations of totals and functions.
-    - `orders`: pairs (low, high). The first `n_gaps` of them have gaps: cell n_columns + i is that of order i.
-    - `level_pairs`: the combinations of levels.
+    - `orders`: pairs (low, high). The first `n_differences` of them have differences: cell n_columns + i is that of
+      order i.
+    - `dependencies`: the columns of levels that follow from others.
+    - `levels`: the columns of `relations` that have levels.
+    - `are_found`: whether the rules were found, and not declared.
+    - `left_out`: the numbers of rules that are left out, in the order of `stated`.
     """
 
     n_columns: int
     relations: tuple[Equation, ...] = ()
     orders: tuple[tuple[int, int], ...] = ()
-    n_gaps: int = 0
-    level_pairs: tuple[LevelPairs, ...] = ()
+    n_differences: int = 0
+    dependencies: tuple[Dependency, ...] = ()
+    levels: tuple[int, ...] = ()
+    are_found: bool = False
+    left_out: frozenset[int] = field(default=frozenset())
 
     def __post_init__(self) -> None:
-        columns = {j for equation in self.relations for j in equation.columns}
-        columns |= {j for pair in (*self.orders, *(each.columns for each in self.level_pairs)) for j in pair}
-        if not columns <= set(range(self.n_columns)) or not 0 <= self.n_gaps <= len(self.orders):
+        columns = {*self.levels, *(j for pair in self.orders for j in pair)}
+        columns.update(j for each in self.relations for j in each.columns)
+        columns.update(j for each in self.dependencies for j in each.columns)
+        if not columns <= set(range(self.n_columns)) or not 0 <= self.n_differences <= len(self.orders):
             raise InvalidInput(f"Rules should be between {self.n_columns} columns: fit the codec again.")
 
     @property
     def n_cells(self) -> int:
         """The number of cells of a row, D."""
-        return self.n_columns + self.n_gaps
+        return self.n_columns + self.n_differences
+
+    @property
+    def n_rules(self) -> int:
+        """The number of rules, R."""
+        return len(self.relations) + len(self.orders) + len(self.dependencies)
 
     @cached_property
-    def equations(self) -> tuple[Equation, ...]:
-        """All equations: the relations, and high - low - gap = 0 of each gap."""
-        gaps = (
-            Equation((high, low, self.n_columns + i), (1.0, -1.0, -1.0))
-            for i, (low, high) in enumerate(self.orders[: self.n_gaps])
+    def columns_of(self) -> tuple[tuple[int, ...], ...]:
+        """The cells between which each rule is, (R,), in the order of `stated`."""
+        orders = (
+            (low, high, *([self.n_columns + i] if i < self.n_differences else []))
+            for i, (low, high) in enumerate(self.orders)
         )
-        return (*self.relations, *gaps)
+        return (*(each.columns for each in self.relations), *orders, *(each.columns for each in self.dependencies))
+
+    @property
+    def orders_of_levels(self) -> frozenset[int]:
+        """The columns of orders without differences that are in no equation: such orders say which levels go together.
+
+        Where they are numbers, they are checked only.
+        """
+        columns = {j for pair in self.orders[self.n_differences :] for j in pair}
+        return frozenset(columns - set(self.preference))
 
     @cached_property
-    def implied(self) -> tuple[Equation, ...]:
-        """The totals that the relations imply."""
-        return tuple(each for group in _joined(self.relations) for each in implied(group))
+    def equations(self) -> dict[int, Equation]:
+        """The equations that hold, by the number of their rule: the relations, and high - low - difference = 0."""
+        of_orders = (
+            Equation((high, low, self.n_columns + i), (1.0, -1.0, -1.0))
+            for i, (low, high) in enumerate(self.orders[: self.n_differences])
+        )
+        return {i: each for i, each in enumerate((*self.relations, *of_orders)) if i not in self.left_out}
+
+    def without(self, rules: Collection[int]) -> RuleSystem:
+        """Return the system without some rules, by their numbers; its cells stay."""
+        return replace(self, left_out=self.left_out.union(rules))
 
     @cached_property
     def preference(self) -> tuple[int, ...]:
         """The cells of the equations, those first that are drawn rather than computed.
 
-        These are gaps, then parts, then totals and functions; of an order the lower one, which no sum makes too small.
+        These are levels, then differences, then parts, then totals and functions; of an order the lower one, which no
+        sum makes too small.
         """
-        results = {equation.columns[0] for equation in self.relations}
-        members = sorted({j for equation in self.equations for j in equation.columns})
-        height = dict.fromkeys(members, 0)
+        results = {each.columns[0] for each in self.relations}
+        members = {j for each in self.relations for j in each.columns} | set(range(self.n_columns, self.n_cells))
+        members |= {j for pair in self.orders[: self.n_differences] for j in pair}
+        height = dict.fromkeys(sorted(members), 0)
         for _ in self.orders:
             for low, high in self.orders:
                 if low in height and high in height:
                     height[high] = min(max(height[high], height[low] + 1), len(members))
-        return tuple(sorted(members, key=lambda j: (j < self.n_columns, j in results, height[j], j)))
+        return tuple(
+            sorted(height, key=lambda j: (j not in self.levels, j < self.n_columns, j in results, height[j], j))
+        )
 
     @cached_property
     def drawn(self) -> BoolArray:
         """Which cells are drawn where nothing is known, (D,)."""
-        every = np.ones((1, self.n_cells), dtype=bool)
-        drawn: BoolArray = self.basis(~every, every)[1][0]
+        asked = np.arange(self.n_cells)[None] < self.n_columns
+        drawn: BoolArray = self.basis(np.zeros_like(asked), asked)[1][0]
         return drawn
-
-    @cached_property
-    def draws_too_many(self) -> bool:
-        """Whether more cells are drawn than are free, as equations say what none of them says alone.
-
-        Such draws break a rule.
-        """
-        a = np.zeros((len(self.equations), self.n_cells))
-        for row, each in zip(a, self.equations, strict=True):
-            factors = np.array(each.factors) if each.function is None else np.array([1.0, -1.0])
-            row[list(each.columns)] = factors / np.abs(factors).max()
-        return int(self.drawn.sum()) > self.n_cells - (int(np.linalg.matrix_rank(a, tol=_NONE)) if len(a) else 0)
 
     def cells(self, values: FloatArray, on_grid: OnGrid) -> FloatArray:
         """Return the cells, (n, D), of rows, (n, d), with those filled that rules determine.
 
-        The gap of an order that a row breaks is NaN.
+        The difference of an order that a row breaks is NaN.
         """
-        cells = self.solve(np.column_stack([values, np.full((len(values), self.n_gaps), np.nan)]), on_grid)
-        gaps = cells[:, self.n_columns :]
-        gaps[gaps < 0.0] = np.nan
+        cells = self.solve(np.column_stack([values, np.full((len(values), self.n_differences), np.nan)]), on_grid)
+        differences = cells[:, self.n_columns :]
+        differences[differences < 0.0] = np.nan
         return cells
 
     def solve(self, cells: FloatArray, on_grid: OnGrid) -> FloatArray:
@@ -350,21 +353,12 @@ class RuleSystem:
         cells, is_new = cells.copy(), True
         while is_new and np.isnan(cells).any():
             is_new = False
-            for equation in (*self.equations, *self.implied):
-                for column, at in equation.determined(~np.isnan(cells)):
+            for equation in self.equations.values():
+                for column, at in equation.follows(~np.isnan(cells)):
                     if at.any():
                         cells[at, column] = on_grid(column, equation.compute(column, cells[at]))
                         is_new |= bool((~np.isnan(cells[at, column])).any())
         return cells
-
-    @cached_property
-    def stand_ins(self) -> frozenset[int]:
-        """The cells that never stand for anything, as they alone determine one that is preferred, and it them."""
-        found = set[int]()
-        for part in self.parts:
-            follows = part.closure(np.eye(len(part.cells), dtype=bool))
-            found |= {j for i, j in enumerate(part.cells) if (follows[i, :i] & follows[:i, i]).any()}
-        return frozenset(found)
 
     def basis(
         self, known: BoolArray, asked: BoolArray, *, has_value: BoolArray | None = None, only_asked: bool = False
@@ -376,65 +370,127 @@ class RuleSystem:
         """
         of_known, of_asked = known.copy(), asked & ~known
         has_value = np.ones_like(known) if has_value is None else has_value
-        for part in self.parts:
-            at = list(part.cells)
-            states = np.concatenate([known[:, at], asked[:, at], has_value[:, at]], axis=1)
-            patterns, of_row = _distinct(states)
-            of_patterns = np.split(patterns, 3, axis=1)
-            chosen = part.basis(of_patterns[0], of_patterns[1], of_patterns[2], only_asked=only_asked)
-            of_known[:, at], of_asked[:, at] = (each[of_row] for each in chosen)
+        for cells, equations in self._parts:
+            at = list(cells)
+            patterns, of_row = _distinct(np.concatenate([known[:, at], asked[:, at], has_value[:, at]], axis=1))
+            is_known, is_asked, has = np.split(patterns, 3, axis=1)
+            chosen, covered = _choose(equations, _closure(equations, is_known) & has, np.zeros_like(is_known))
+            drawn, _ = _choose(equations, is_asked if only_asked else _closure(equations, covered | is_asked), covered)
+            of_known[:, at], of_asked[:, at] = chosen[of_row], drawn[of_row]
         return of_known, of_asked
 
     @cached_property
-    def parts(self) -> tuple[_Part, ...]:
-        """The equations in parts that have no cells in common."""
-        parts = list[_Part]()
-        for equations in _joined(self.equations):
-            members = {j for each in equations for j in each.columns}
+    def alone(self) -> frozenset[int]:
+        """The cells of which none but the drawn ones ever stands for anything.
+
+        What is computed there determines a cell that is preferred to it, and follows from this.
+        """
+        found = set[int]()
+        for cells, equations in self._parts:
+            follows = _closure(equations, np.eye(len(cells), dtype=bool))
+            stand_ins = {i for i in range(len(cells)) if (follows[i, :i] & follows[:i, i]).any()}
+            if all(self.drawn[j] or i in stand_ins for i, j in enumerate(cells)):
+                found.update(cells)
+        return frozenset(found)
+
+    @cached_property
+    def _parts(self) -> tuple[tuple[tuple[int, ...], tuple[Equation, ...]], ...]:
+        """Cells that equations join, in their order of preference, and these, whose columns are places among them."""
+        groups: list[list[Equation]] = []
+        for equation in self.equations.values():
+            near = [group for group in groups if any(set(equation.columns) & set(each.columns) for each in group)]
+            groups = [*(group for group in groups if group not in near), [each for group in near for each in group]]
+            groups[-1].append(equation)
+        parts = []
+        for group in groups:
+            members = {j for each in group for j in each.columns}
             cells = tuple(j for j in self.preference if j in members)
-            at = (replace(each, columns=tuple(cells.index(j) for j in each.columns)) for each in equations)
-            parts.append(_Part(cells, tuple(at)))
+            parts.append((cells, tuple(replace(each, columns=tuple(map(cells.index, each.columns))) for each in group)))
         return tuple(parts)
 
-    def log_change(self, asked: BoolArray, scored: BoolArray, cells: FloatArray, continuous: BoolArray) -> FloatArray:
+    def log_change(
+        self, given: BoolArray, asked: BoolArray, scored: BoolArray, cells: FloatArray, continuous: BoolArray
+    ) -> FloatArray:
         """Return ln |det| of the change from the cells that columns are scored by to these columns: (n,), nats.
 
-        `asked`, (n, d), are the columns in question, `scored`, (n, D), the cells that stand for them, and `continuous`,
-        (D,), those with a density: a probability does not change.
+        `given` and `asked`, (n, d), are the columns that are known and in question, `scored`, (n, D), the cells that
+        stand for those in question, and `continuous`, (D,), those with a density: a probability does not change.
         """
-        total = np.zeros(len(cells))
-        asked = np.column_stack([asked, np.zeros((len(asked), self.n_gaps), dtype=bool)])
-        for part in self.parts:
-            at = list(part.cells)
-            patterns, of_row = _distinct(np.concatenate([asked[:, at], scored[:, at]], axis=1))
+        total, none = np.zeros(len(cells)), np.zeros((len(cells), self.n_differences), dtype=bool)
+        given, asked = (np.column_stack([mask, none]) for mask in (given, asked))
+        for of_part, equations in self._parts:
+            at = list(of_part)
+            patterns, of_row = _distinct(np.concatenate([asked[:, at], scored[:, at], given[:, at]], axis=1))
             for i, pattern in enumerate(patterns):
                 rows = np.flatnonzero(of_row == i)
-                of_asked, of_scored = np.split(pattern & np.tile(continuous[at], 2), 2)
-                total[rows] += part.log_change(of_asked & ~of_scored, of_scored & ~of_asked, cells[rows][:, at])
+                is_asked, is_scored, is_given = np.split(pattern, 3)
+                is_new, is_old = is_asked & ~is_scored & continuous[at], is_scored & ~is_asked & continuous[at]
+                k = min(int(is_new.sum()), int(is_old.sum()))
+                if k:
+                    new, old = np.flatnonzero(is_new)[:k], np.flatnonzero(is_old)[:k]
+                    slopes = _slopes(equations, is_scored | is_given, old, cells[rows][:, at])
+                    total[rows] -= np.linalg.slogdet(slopes[:, new])[1]
         return total
 
-    def is_broken(self, values: FloatArray) -> BoolArray:
-        """Return which relations and orders, in this order, rows, (n, d), break: (n, r). Missing values break none."""
-        with np.errstate(invalid="ignore"):
-            parts = [np.abs(each.residual(values)) > each.slack for each in self.relations]
-            parts += [values[:, low] > values[:, high] for low, high in self.orders]
-        return np.stack(parts, axis=1) if parts else np.zeros((len(values), 0), dtype=bool)
+    def breaks(self, values: FloatArray, levels: Callable[[int], IntArray]) -> BoolArray:
+        """Return which rules, in the order of `stated`, rows break, (n, d): (n, R). Missing values break none.
 
-    def put_in_order(self, values: FloatArray, known: BoolArray) -> FloatArray:
-        """Return rows, (n, d), whose broken orders hold, where an end that is not known is in no relation.
-
-        A higher value becomes the largest of its lower ones, or else a lower one the least of its higher ones.
+        `levels` returns the number of the level of each row in a column, (n,), -1 for a value that is none.
         """
-        values = values.copy()
-        bound = {j for each in self.relations for j in each.columns}
-        for ends, choose in ((self.orders, np.fmax), ([pair[::-1] for pair in reversed(self.orders)], np.fmin)):
-            for other, end in [each for each in ends if each[1] not in bound] * len(self.orders):  # chains in any order
-                at = ~known[:, end]
-                values[at, end] = choose(values[at, end], values[at, other])
-        return values
+        broken = np.zeros((len(values), self.n_rules), dtype=bool)
+        first_order, first_dependency = len(self.relations), len(self.relations) + len(self.orders)
+        for i in set(range(self.n_rules)) - self.left_out:
+            if i < first_order:
+                broken[:, i] = self.relations[i].breaks(values)
+            elif i < first_dependency:
+                low, high = self.orders[i - first_order]
+                broken[:, i] = values[:, low] > values[:, high]
+            else:
+                dependency = self.dependencies[i - first_dependency]
+                broken[:, i] = dependency.breaks(np.stack([levels(j) for j in dependency.columns], axis=1))
+        return broken
+
+    def narrowed(self, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return the ends of all cells, (n, D) each, that rules leave between `low` and `high`, and what contradicts.
+
+        This is the number of the first rule of each row that leaves a cell no value, -1 where there is none: (n,).
+        """
+        low, high, contradicts = low.copy(), high.copy(), np.full(len(low), -1)
+        orders = {len(self.relations) + i: pair for i, pair in enumerate(self.orders)}
+        for _ in range(_MOST_SWEEPS):
+            before = low.copy(), high.copy()
+            with np.errstate(invalid="ignore", over="ignore"):
+                for i, equation in self.equations.items():
+                    slack = equation.absolute + equation.relative * np.nan_to_num(equation.size(low), posinf=0.0)
+                    for j in equation.columns:
+                        least, largest = equation.bounds(j, low, high)
+                        self._cut(i, j, least - slack, largest + slack, low, high, contradicts)
+                for i, (a, b) in orders.items():
+                    if i not in self.left_out:
+                        self._cut(i, b, low[:, a], np.full(len(low), np.inf), low, high, contradicts)
+                        self._cut(i, a, np.full(len(low), -np.inf), high[:, b], low, high, contradicts)
+            if all(np.array_equal(*each) for each in zip(before, (low, high), strict=True)):
+                break
+        return low, high, contradicts
+
+    @staticmethod
+    def _cut(
+        rule: int,
+        j: int,
+        least: FloatArray,
+        largest: FloatArray,
+        low: FloatArray,
+        high: FloatArray,
+        contradicts: IntArray,
+    ) -> None:
+        """Cut the ends of cell j to those that a rule leaves, where it leaves some."""
+        is_empty = (least > high[:, j]) | (largest < low[:, j])
+        contradicts[is_empty & (contradicts < 0)] = rule
+        low[:, j] = np.where(is_empty, low[:, j], np.fmax(low[:, j], least))
+        high[:, j] = np.where(is_empty, high[:, j], np.fmin(high[:, j], largest))
 
     def stated(self, names: Sequence[str]) -> tuple[Rule, ...]:
-        """Return the rules of columns of these names: those of `is_broken` and then the combinations."""
+        """Return the rules of columns of these names: relations, orders, and dependencies."""
         rules: list[Rule] = []
         for each in self.relations:
             first, *others = (names[j] for j in each.columns)
@@ -445,23 +501,20 @@ class RuleSystem:
                 factors = [-factor / scale + 0.0 for factor in each.factors[1:]]
                 rules.append(Total(first, others, factors, each.constant / scale))
         rules += [Order(names[low], names[high]) for low, high in self.orders]
-        return (
-            *rules,
-            *(Combinations(names[one], names[other]) for one, other in (each.columns for each in self.level_pairs)),
-        )
-
-    @property
-    def columns_of_levels(self) -> set[int]:
-        """The numbers of the columns whose levels are bound to others."""
-        return {j for each in self.level_pairs for j in each.columns}
+        for dependency in self.dependencies:
+            of, *by = (names[j] for j in dependency.columns)
+            rules.append(Determines(of, by))
+        return tuple(rules)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rules as plain JSON values."""
         return {
             "relations": [asdict(each) | {"columns": list(each.columns)} for each in self.relations],
             "orders": [list(pair) for pair in self.orders],
-            "n_gaps": self.n_gaps,
-            "level_pairs": [asdict(each) for each in self.level_pairs],
+            "n_differences": self.n_differences,
+            "dependencies": [asdict(each) for each in self.dependencies],
+            "levels": list(self.levels),
+            "are_found": self.are_found,
         }
 
     @classmethod
@@ -472,11 +525,66 @@ class RuleSystem:
                 Equation(**each | {"columns": tuple(each["columns"]), "factors": tuple(each["factors"])})
                 for each in record["relations"]
             )
-            pairs = tuple(
-                LevelPairs(tuple(each["columns"]), tuple(map(tuple, each["pairs"])), bool(each["are_excluded"]))
-                for each in record["level_pairs"]
+            dependencies = tuple(
+                Dependency(
+                    tuple(each["columns"]),
+                    tuple(map(int, each["n_levels"])),
+                    tuple(tuple(map(int, levels)) for levels in each["combinations"]),
+                )
+                for each in record["dependencies"]
             )
             orders = tuple((int(low), int(high)) for low, high in record["orders"])
-            return cls(n_columns, relations, orders, int(record["n_gaps"]), pairs)
+            n_differences, levels = int(record["n_differences"]), tuple(map(int, record["levels"]))
+            are_found = bool(record["are_found"])
+            return cls(n_columns, relations, orders, n_differences, dependencies, levels, are_found)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("Rules should be those of a saved model, but got another record.") from error
+
+
+def _choose(equations: Sequence[Equation], candidates: BoolArray, covered: BoolArray) -> tuple[BoolArray, BoolArray]:
+    """Return the candidates, (n, m), that do not follow from those before or are covered, and all then covered."""
+    chosen = np.zeros_like(candidates)
+    for j in range(candidates.shape[1]):
+        chosen[:, j] = candidates[:, j] & ~covered[:, j]
+        if chosen[:, j].any():
+            covered = covered.copy()
+            covered[:, j] |= chosen[:, j]
+            covered = _closure(equations, covered)
+    return chosen, covered
+
+
+def _closure(equations: Sequence[Equation], has: BoolArray) -> BoolArray:
+    """Return which cells, (n, m), follow from those that rows have, these among them."""
+    has, n, n_before = has.copy(), int(has.sum()), -1
+    while n > n_before:
+        for equation in equations:
+            for column, at in equation.follows(has):
+                has[:, column] |= at
+        n, n_before = int(has.sum()), n
+    return has
+
+
+def _slopes(equations: Sequence[Equation], known: BoolArray, by: IntArray, cells: FloatArray) -> FloatArray:
+    """Return the derivatives of cells, (n, m), by some of those that are known, (m,), all others fixed: (n, m, b)."""
+    slopes, has = np.zeros((*cells.shape, len(by))), known[None].copy()
+    slopes[:, by, np.arange(len(by))] = 1.0
+    n_before = -1
+    while has.sum() > n_before:
+        n_before = int(has.sum())
+        for equation in equations:
+            for column, at in equation.follows(has):
+                if at[0] and not has[0, column]:
+                    for other, slope in equation.slopes(column, cells):
+                        slopes[:, column] += np.reshape(slope, (-1, 1)) * slopes[:, other]
+                    has[0, column] = True
+    return slopes
+
+
+def _distinct(states: BoolArray) -> tuple[BoolArray, IntArray]:
+    """Return the distinct rows of states, (n, m), and the place of each row among them."""
+    packed = np.ascontiguousarray(np.packbits(states, axis=1))
+    codes: NDArray[Any] = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
+    if packed.shape[1] <= 8:  # integers are sorted faster
+        codes = np.column_stack([packed, np.zeros((len(packed), 8 - packed.shape[1]), np.uint8)]).view(np.uint64)[:, 0]
+    _, first, of_row = np.unique(codes, return_index=True, return_inverse=True)
+    return states[first], of_row

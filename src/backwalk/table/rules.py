@@ -3,7 +3,7 @@
     low <= high                     `Order`
     total = part + 2 * part - 3     `Total`
     column = log(other)             `Computed`
-    one ~ other                     `Combinations`: only some pairs of their levels occur
+    city, street -> postcode        `Determines`: a column of levels follows from up to three others
 
 `str` of a rule is its text, and `parse_rule` reads it. In a text, names that are not letters, digits, dots and
 underscores alone stand between backticks. `rule_system.py` applies rules to rows, and `find_rules.py` finds them.
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,8 +23,9 @@ from backwalk.table.functions import FUNCTIONS
 from backwalk.table.schema import shown
 
 _PLAIN = re.compile(r"[A-Za-z_][\w.]*")
-_TOKEN = re.compile(r"\s*(?:`([^`]+)`|([A-Za-z_][\w.]*)|(\d+\.?\d*(?:[eE][-+]?\d+)?)|(<=|[-+*()=~]))")
-_FORMS = "'low <= high', 'total = part + part', 'column = log(other)' or 'one ~ other'"
+_TOKEN = re.compile(r"\s*(?:`([^`]+)`|([A-Za-z_][\w.]*)|(\d+\.?\d*(?:[eE][-+]?\d+)?)|(<=|->|[-+*()=,]))")
+_FORMS = "'low <= high', 'total = part + part', 'column = log(other)' or 'one, other -> third'"
+_MOST_BY = 3  # columns that determine another
 
 
 @dataclass(frozen=True)
@@ -204,53 +205,59 @@ class Computed:
 
 
 @dataclass(frozen=True)
-class Combinations:
-    """A rule between two columns with levels: only some pairs of their levels occur.
+class Determines:
+    """A rule between columns with levels: those of one to three columns determine that of another.
 
-    Its text is "one ~ other".
+    Its text is such as "city, street -> postcode". A combination that some fitted row has comes with the level of that
+    row; other combinations come with any.
 
     Parameters
     ----------
-    one : str
-        Name of a column with levels.
-    other : str
-        Name of another one.
-    excluded : sequence of pairs, default=None
-        The pairs that do not occur, in the columns' labels or numbers; None is all that no fitted row has.
+    of : str
+        Name of the column that follows from the others.
+    by : str or sequence of str
+        Names of the columns that determine it: one, two or three.
 
     See Also
     --------
     backwalk.Diffusion : Its parameter `rules`.
-    Order : An order of two numbers.
+    Computed : A number that is a function of another.
 
     Examples
     --------
     >>> import pyarrow as pa
     >>> from backwalk import Diffusion
-    >>> from backwalk.table import Combinations
-    >>> species, island = ["Adelie", "Adelie", "Gentoo"] * 70, ["Dream", "Torgersen", "Biscoe"] * 70
-    >>> table = pa.table({"species": species, "island": island})
-    >>> rule = Combinations("species", "island")
+    >>> from backwalk.table import Determines
+    >>> city, country = ["Bonn", "Kiel", "Lyon"] * 70, ["DE", "DE", "FR"] * 70
+    >>> table = pa.table({"city": city, "country": country})
+    >>> rule = Determines("country", by="city")
     >>> drawn = Diffusion(max_steps=20, rules=[rule], random_state=0).fit(table).sample(50, random_state=1).to_pylist()
-    >>> {row["island"] for row in drawn if row["species"] == "Gentoo"}
-    {'Biscoe'}
+    >>> {row["city"] for row in drawn if row["country"] == "FR"}
+    {'Lyon'}
     """
 
-    one: str
-    other: str
-    excluded: Sequence[tuple[object, object]] | None = field(default=None, repr=False)
+    of: str
+    by: Sequence[str] | str
+
+    def __post_init__(self) -> None:
+        by = (self.by,) if isinstance(self.by, str) else tuple(self.by)
+        if not 1 <= len(by) <= _MOST_BY:
+            raise InvalidInput(
+                f"by of Determines should be the names of one to {_MOST_BY} columns, but got {shown(self.by)}."
+            )
+        object.__setattr__(self, "by", by)
 
     @property
     def columns(self) -> tuple[str, ...]:
         """The names of the columns."""
-        return self.one, self.other
+        return self.of, *self.by
 
     def __str__(self) -> str:
         """Return the rule's text."""
-        return f"{_quoted(self.one)} ~ {_quoted(self.other)}"
+        return f"{', '.join(map(_quoted, self.by))} -> {_quoted(self.of)}"
 
 
-Rule = Order | Total | Computed | Combinations
+Rule = Order | Total | Computed | Determines
 
 
 def parse_rule(text: str) -> Rule:
@@ -263,11 +270,13 @@ def parse_rule(text: str) -> Rule:
     tokens = _tokens(text)
     names = [value for kind, value in tokens if kind == "name"]
     signs = [value for kind, value in tokens if kind == "sign"]
-    is_pair = len(tokens) == 3 and len(names) == 2
-    if is_pair and signs == ["<="]:
+    if len(tokens) == 3 and len(names) == 2 and signs == ["<="]:
         return Order(names[0], names[1])
-    if is_pair and signs == ["~"]:
-        return Combinations(names[0], names[1])
+    if "->" in signs:
+        kinds = [kind for kind, _ in tokens]
+        if kinds != ["name", *["sign", "name"] * len(signs)] or signs[:-1] != [","] * (len(signs) - 1):
+            raise _no_rule(text)
+        return Determines(names[-1], names[:-1])
     if len(tokens) > 2 and tokens[0][0] == "name" and tokens[1] == ("sign", "="):
         if tokens[3:4] == [("sign", "(")] and signs == ["=", "(", ")"] and len(names) == 3 and len(tokens) == 6:
             return Computed(names[0], f"{names[1]}({names[2]})")

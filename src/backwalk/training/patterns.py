@@ -283,9 +283,7 @@ class Patterns:
     @cached_property
     def _without_computed(self) -> frozenset[int]:
         """The cells beside which no network needs to see what rules compute: it stands for nothing."""
-        parts = () if self.rules is None else self.rules.parts
-        stand_ins = frozenset() if self.rules is None else self.rules.stand_ins
-        return frozenset(j for part in parts for j in part.cells if self._computed & set(part.cells) <= stand_ins)
+        return frozenset() if self.rules is None else self.rules.alone
 
     @cached_property
     def _has_levels(self) -> np.ndarray:

@@ -1,0 +1,119 @@
+"""Find columns of levels that follow from one, two or three others: each combination of theirs has one level.
+
+A dependency is no accident: if one of the determining columns were shuffled among the rows that agree in the others,
+all rows of a combination would have the same level with the probability prod (share of the level)^(n - 1), where n
+rows have the combination, and the share is that among the rows that agree in the others. For each determining column
+this has to be below the false-alarm rate, divided by the number of candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backwalk.streams import Stream
+from backwalk.table.frame import Table
+from backwalk.table.rules import Determines
+
+IntArray = NDArray[np.intp]
+_ROWS_LOOKED_AT = 500  # for candidates, which all rows have to confirm
+_MOST_SETS = 2_100  # of determining columns: pairs of up to 65 columns, and triples of up to 24
+
+
+def find_dependencies(
+    table: Table, columns: Sequence[int], log_rate: float, exceptions: float = 0.0
+) -> list[tuple[Determines, int]]:
+    """Return the dependencies of columns of levels, of which a table without any has one with exp(log_rate).
+
+    Each comes with the number of rows that break it, at most a share `exceptions` of all. Those that follow from others
+    are left out.
+    """
+    codes = np.stack([_codes(table.values[:, j]) for j in columns], axis=1) if columns else np.empty((0, 0), np.intp)
+    some = codes[Stream(0).child("dependencies").permutation(len(codes))[:_ROWS_LOOKED_AT]]
+    names, d = [table.schema.names[j] for j in columns], codes.shape[1]
+    found = list[tuple[tuple[int, ...], int, int]]()  # by, of, broken rows
+    determined, stands_for = set[int](), dict[int, int]()
+
+    def holds(by: tuple[int, ...], of: int, log_chance: float) -> int | None:
+        """Return how many rows break a candidate, or None where it is none."""
+        if _exceptions(some, by, of) > max(exceptions, 0.0) * len(some) + 3.0 * math.sqrt(exceptions * len(some)):
+            return None
+        n_broken = _exceptions(codes, by, of)
+        is_found = n_broken <= exceptions * len(codes) and all(_log_chance(codes, by, a, of) < log_chance for a in by)
+        return n_broken if is_found else None
+
+    log_chance = log_rate - math.log(max(d * (d - 1), 1))
+    single = {(i, j): n for i in range(d) for j in range(d) if i != j and (n := holds((i,), j, log_chance)) is not None}
+    for i, j in single:
+        if i < j and (j, i) in single and j not in stands_for and i not in stands_for:
+            stands_for[j] = i
+            found.append(((i,), j, single[i, j]))
+    firsts = [j for j in range(d) if j not in stands_for]
+    for i, j in single:
+        if i in firsts and j in firsts and not any((i, k) in single and (k, j) in single for k in firsts):
+            found.append(((i,), j, single[i, j]))
+            determined.add(j)
+    for size in (2, 3):
+        if math.comb(len(firsts), size) > _MOST_SETS:
+            break
+        log_chance = log_rate - math.log(max(math.comb(len(firsts), size) * len(firsts), 1))
+        bound = {frozenset((*by, of)) for by, of, _ in found}
+        for by in combinations(firsts, size):
+            if any(pair in single for a, b in combinations(by, 2) for pair in ((a, b), (b, a))):
+                continue
+            for of in firsts:
+                members = frozenset((*by, of))
+                if of in by or of in determined or any(each <= members for each in bound if of in each):
+                    continue
+                n_broken = holds(by, of, log_chance)
+                if n_broken is not None and members not in bound:
+                    bound.add(members)
+                    found.append((by, of, n_broken))
+    return [(Determines(names[of], [names[i] for i in by]), n) for by, of, n in found]
+
+
+def _codes(x: NDArray[np.float64]) -> IntArray:
+    """Return the number of each row's value among the column's, (n,), -1 where it is missing."""
+    is_observed, codes = ~np.isnan(x), np.full(len(x), -1, dtype=np.intp)
+    codes[is_observed] = np.unique(x[is_observed], return_inverse=True)[1]
+    return codes
+
+
+def _groups(codes: IntArray, columns: Sequence[int]) -> IntArray:
+    """Return the number of the combination of each row, (n,), in some columns."""
+    groups = np.zeros(len(codes), dtype=np.intp)
+    for j in columns:
+        groups = np.unique(groups * (codes[:, j].max(initial=0) + 2) + codes[:, j], return_inverse=True)[1]
+    return groups
+
+
+def _counts(codes: IntArray, by: Sequence[int], of: int) -> tuple[IntArray, IntArray, IntArray, IntArray]:
+    """Return, of rows without gaps there, each combination with a level, (c,): its group, level, rows, and a row."""
+    rows = np.flatnonzero((codes[:, [*by, of]] >= 0).all(axis=1))
+    groups, levels = _groups(codes[rows], by), codes[rows, of]
+    _, first, n = np.unique(groups * (levels.max(initial=0) + 1) + levels, return_index=True, return_counts=True)
+    return groups[first], levels[first], n, rows[first]
+
+
+def _exceptions(codes: IntArray, by: Sequence[int], of: int) -> int:
+    """Return how many rows do not have the most frequent level of their combination."""
+    groups, _, n, _ = _counts(codes, by, of)
+    most = np.zeros(int(groups.max(initial=-1)) + 1, dtype=np.intp)
+    np.maximum.at(most, groups, n)
+    return int(n.sum() - most.sum())
+
+
+def _log_chance(codes: IntArray, by: Sequence[int], shuffled: int, of: int) -> float:
+    """Return ln of the probability of a dependency if a determining column were shuffled: see the module."""
+    others = [j for j in by if j != shuffled]
+    complete = codes[(codes[:, [*by, of]] >= 0).all(axis=1)]
+    _, _, n, rows = _counts(complete, by, of)
+    of_others, own = _groups(complete, others), complete[:, of]
+    keys = of_others * (own.max(initial=0) + 1) + own
+    distinct, n_level = np.unique(keys, return_counts=True)
+    share = n_level[np.searchsorted(distinct, keys[rows])] / np.bincount(of_others)[of_others[rows]]
+    return float((n - 1) @ np.log(share))
