@@ -1,0 +1,46 @@
+// The variational bound L on E[-ln p_theta(x_0)], term by term, in nats for each point. Ho et al. 2020, Eq. 5.
+//
+//   L_N     = KL(q(x_N | x_0) || N(0, I))                          what the chain forgets to lose
+//   L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t))   one for each t = 2..N
+//   L_0     = -ln N(x_0; x_0_hat(x_1), sigma_1^2 I)                 the decoder
+
+const LOG_2_PI = Math.log(2 * Math.PI);
+
+// L_N at x_0: (1/2)(alpha_bar_N |x_0|^2 - d alpha_bar_N - d ln(1 - alpha_bar_N)), of each point.
+export function priorTerm(x0, schedule) {
+  const ab = schedule.alphaBar[schedule.n], noise = schedule.noise[schedule.n];
+  return Float64Array.from({ length: x0.length / 2 }, (_, i) => 0.5 * ab * (x0[2 * i] ** 2 + x0[2 * i + 1] ** 2) - ab - Math.log(noise));
+}
+
+// L_{t-1} for t >= 2, of squared errors |x_0 - x_0_hat|^2: (d/2)(r - 1 - ln r) + w^2 error / (2 sigma^2) with
+// r = beta_tilde / sigma^2 and w the factor of x_0 in mu_tilde.
+export function transitionTerm(squaredError, t, schedule, sigmaSq) {
+  const ratio = schedule.betaTilde[t] / sigmaSq, weight = schedule.x0Weight[t] ** 2 / (2 * sigmaSq);
+  return ratio - 1 - Math.log(ratio) + weight * squaredError;
+}
+
+// L_0 of a squared error: the Gaussian density of the decoder.
+export function reconstructionTerm(squaredError, sigmaSq) {
+  return LOG_2_PI + Math.log(sigmaSq) + squaredError / (2 * sigmaSq);
+}
+
+// The means of all terms over points x_0, and their standard error: {prior, terms: L_0..L_{N-1}, total, error}.
+// `eps(t)` draws the noise at t; `decoder` is sigma_1^2, by default the mean squared error at t = 1 (the best one).
+export function variationalBound(denoise, x0, schedule, sigmaSq, eps, decoder = null) {
+  const n = x0.length / 2, ofPoint = priorTerm(x0, schedule), terms = new Float64Array(schedule.n);
+  const prior = ofPoint.reduce((sum, value) => sum + value, 0) / n;
+  for (let t = 1; t <= schedule.n; t += 1) {
+    const a = Math.sqrt(schedule.alphaBar[t]), b = Math.sqrt(schedule.noise[t]), e = eps(t);
+    const estimate = denoise(x0.map((value, i) => a * value + b * e[i]), schedule.logSnr[t]);
+    const errors = Float64Array.from({ length: n }, (_, i) => (x0[2 * i] - estimate[2 * i]) ** 2 + (x0[2 * i + 1] - estimate[2 * i + 1]) ** 2);
+    const variance = t > 1 ? sigmaSq[t] : decoder ?? errors.reduce((sum, value) => sum + value, 0) / (2 * n);
+    errors.forEach((error, i) => {
+      const term = t > 1 ? transitionTerm(error, t, schedule, variance) : reconstructionTerm(error, variance);
+      ofPoint[i] += term;
+      terms[t - 1] += term / n;
+    });
+  }
+  const total = ofPoint.reduce((sum, value) => sum + value, 0) / n;
+  const spread = ofPoint.reduce((sum, value) => sum + (value - total) ** 2, 0) / Math.max(n - 1, 1);
+  return { prior, terms, total, error: Math.sqrt(spread / n) };
+}
