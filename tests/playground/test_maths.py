@@ -125,7 +125,7 @@ def test_steps_of_both_chains_are_those_of_the_library(maths):
 def test_the_exact_denoiser_of_a_mixture_is_that_of_the_library(maths):
     rng = np.random.default_rng(3)
     centres, x_t, log_snr = rng.normal(size=(50, 2)), rng.normal(size=(N_CASES, 2)), rng.uniform(-8.0, 8.0, N_CASES)
-    for variance in (0.0, 0.01, 0.3):
+    for variance in ([0.0, 0.0], [0.01, 0.01], [0.3, 0.02]):
         found = maths(
             """const d = exact.mixtureDenoiser(given.centres, given.variance);
             return given.levels.map((level, i) => d.withTrace(given.xt.slice(2 * i, 2 * i + 2), level));""",
@@ -134,9 +134,8 @@ def test_the_exact_denoiser_of_a_mixture_is_that_of_the_library(maths):
             xt=x_t.ravel().tolist(),
             levels=log_snr.tolist(),
         )
-        theirs = GaussianMixtureDenoiser(
-            torch.ones(50), torch.from_numpy(centres), variance * torch.eye(2).double().expand(50, 2, 2)
-        )
+        covariances = torch.diag(torch.tensor(variance, dtype=torch.float64)).expand(50, 2, 2)
+        theirs = GaussianMixtureDenoiser(torch.ones(50), torch.from_numpy(centres), covariances)
         for ours, x, level in zip(found, torch.from_numpy(x_t), log_snr.tolist(), strict=True):
             level = torch.tensor(level, dtype=torch.float64)
             np.testing.assert_allclose(ours["x0Hat"], theirs(x[None], level)[0].numpy(), rtol=1e-10, atol=1e-10)
@@ -255,7 +254,7 @@ def test_path_and_log_density_of_the_ode_are_those_of_the_library(maths):
     centres, x = rng.normal(size=(12, 2)), rng.normal(size=(N_CASES, 2))
     centres = (centres - centres.mean(axis=0)) / centres.std(axis=0)  # so that x_N is nearly N(0, I)
     found = maths(
-        """const d = exact.mixtureDenoiser(given.centres, 0.02);
+        """const d = exact.mixtureDenoiser(given.centres, [0.02, 0.02]);
         return { path: ode.integrate(d, given.x, 20, 0.01, 32), density: ode.logDensity(d, given.x, 1e-3, 20, 32),
                  fine: ode.logDensity(d, given.x, 1e-3, 80, 100), exact: d.logDensity(given.x, Infinity) };""",
         centres=centres.ravel().tolist(),
@@ -278,7 +277,7 @@ def test_every_term_of_the_bound_is_that_of_the_library(maths, variance):
     centres, x_0, eps = rng.normal(size=(12, 2)), rng.normal(size=(30, 2)), rng.normal(size=(1, 2))
     schedule = NoiseSchedule.linear(40, beta_max=0.2)
     found = maths(
-        """const s = schedule.linear(40, 1e-3, 0.2), d = exact.mixtureDenoiser(given.centres, 0.02);
+        """const s = schedule.linear(40, 1e-3, 0.2), d = exact.mixtureDenoiser(given.centres, [0.02, 0.02]);
         const same = Float64Array.from({ length: given.x0.length }, (_, i) => given.eps[i % 2]);
         return bound.variationalBound(d.at, given.x0, s, s[given.variance], () => same, 0.01);""",
         centres=centres.ravel().tolist(),
@@ -295,7 +294,9 @@ def test_every_term_of_the_bound_is_that_of_the_library(maths, variance):
     )
     assert found["total"] == pytest.approx(terms.total, rel=1e-9)
     assert found["error"] == pytest.approx(terms.total_standard_error, rel=1e-9)
-    assert found["prior"] + sum(found["terms"]) == pytest.approx(found["total"], rel=1e-12)
+    assert found["prior"] + sum(term["value"] for term in found["terms"]) == pytest.approx(found["total"], rel=1e-12)
+    for term in found["terms"][1:]:
+        assert term["value"] == pytest.approx(float(terms.transitions[term["t"]]), rel=1e-9)
 
 
 def test_random_numbers_repeat_and_are_normal(maths):

@@ -24,23 +24,27 @@ export function reconstructionTerm(squaredError, sigmaSq) {
   return LOG_2_PI + Math.log(sigmaSq) + squaredError / (2 * sigmaSq);
 }
 
-// The means of all terms over points x_0, and their standard error: {prior, terms: L_0..L_{N-1}, total, error}.
-// `eps(t)` draws the noise at t; `decoder` is sigma_1^2, by default the mean squared error at t = 1 (the best one).
+// The means of all terms over points x_0 with their standard errors: {prior, terms: [{t, value, error}] for L_{t-1}, the
+// first of them L_0 at t = 1, perPoint, total, error}. `eps(t)` draws the noise at t; `decoder` is sigma_1^2, by default
+// the mean squared error of a coordinate at t = 1, which is the best one.
 export function variationalBound(denoise, x0, schedule, sigmaSq, eps, decoder = null) {
-  const n = x0.length / 2, ofPoint = priorTerm(x0, schedule), terms = new Float64Array(schedule.n);
-  const prior = ofPoint.reduce((sum, value) => sum + value, 0) / n;
+  const n = x0.length / 2, prior = priorTerm(x0, schedule), perPoint = Float64Array.from(prior), terms = [];
   for (let t = 1; t <= schedule.n; t += 1) {
     const a = Math.sqrt(schedule.alphaBar[t]), b = Math.sqrt(schedule.noise[t]), e = eps(t);
     const estimate = denoise(x0.map((value, i) => a * value + b * e[i]), schedule.logSnr[t]);
     const errors = Float64Array.from({ length: n }, (_, i) => (x0[2 * i] - estimate[2 * i]) ** 2 + (x0[2 * i + 1] - estimate[2 * i + 1]) ** 2);
-    const variance = t > 1 ? sigmaSq[t] : decoder ?? errors.reduce((sum, value) => sum + value, 0) / (2 * n);
-    errors.forEach((error, i) => {
-      const term = t > 1 ? transitionTerm(error, t, schedule, variance) : reconstructionTerm(error, variance);
-      ofPoint[i] += term;
-      terms[t - 1] += term / n;
-    });
+    const variance = t > 1 ? sigmaSq[t] : decoder ?? meanOf(errors).value / 2;
+    const term = errors.map((error) => (t > 1 ? transitionTerm(error, t, schedule, variance) : reconstructionTerm(error, variance)));
+    term.forEach((value, i) => { perPoint[i] += value; });
+    terms.push({ t, ...meanOf(term) });
   }
-  const total = ofPoint.reduce((sum, value) => sum + value, 0) / n;
-  const spread = ofPoint.reduce((sum, value) => sum + (value - total) ** 2, 0) / Math.max(n - 1, 1);
-  return { prior, terms, total, error: Math.sqrt(spread / n) };
+  const { value: total, error } = meanOf(perPoint);
+  return { prior: meanOf(prior).value, terms, perPoint, total, error };
+}
+
+// A mean and its standard error.
+export function meanOf(values) {
+  const n = values.length, value = values.reduce((sum, each) => sum + each, 0) / n;
+  const spread = values.reduce((sum, each) => sum + (each - value) ** 2, 0) / Math.max(n - 1, 1);
+  return { value, error: Math.sqrt(spread / n) };
 }

@@ -1,24 +1,34 @@
 // Denoisers that are known exactly: E[x_0 | x_t] where the data are a finite set of points, or a mixture of Gaussians.
 //
-// Both are averages with weights softmax(ln w_i + ln N(x_t; a m_i, v)). Of a finite set the answer is what a network
-// that remembers every point would learn; of a mixture it is what the best of all networks learns from endless data.
+// Both are averages over centres m with weights softmax(ln N(x_t; a m, V)), V = a^2 variance + b^2 along each axis. Of a
+// finite set (variance 0) the answer is what a network that remembers every point would learn; of a mixture it is what
+// the best of all networks learns from endless data.
 
-// E[x_0 | x_t] of a mixture of round Gaussians: centres (flat pairs), one variance for all, weights 1 / k.
-// With variance 0 it is the finite set itself. Returns estimates, and where asked the trace of d x_0_hat / d x_t.
-export function mixtureDenoiser(centres, variance = 0) {
+const shares = (logSnr) => [1 / (1 + Math.exp(-logSnr)), 1 / (1 + Math.exp(logSnr))];
+
+// Centres are flat pairs of equal weight, with one variance along x and one along y.
+export function mixtureDenoiser(centres, variance = [0, 0]) {
   const k = centres.length / 2, logWeights = new Float64Array(k);
 
+  // ln N(x_t; a m, V) of each centre but for what they share, into `logWeights`; returns the greatest.
+  function weigh(x, y, a, [u, v]) {
+    let most = -Infinity;
+    for (let j = 0; j < k; j += 1) {
+      const dx = x - a * centres[2 * j], dy = y - a * centres[2 * j + 1], log = -0.5 * ((dx * dx) / u + (dy * dy) / v);
+      logWeights[j] = log;
+      if (log > most) most = log;
+    }
+    return most;
+  }
+
+  // x_0_hat of points at a log-SNR, and where asked the trace of d x_0_hat / d x_t of each.
   function at(xt, logSnr, traces = null) {
-    const alphaBar = 1 / (1 + Math.exp(-logSnr)), noise = 1 / (1 + Math.exp(logSnr)), a = Math.sqrt(alphaBar);
-    const total = alphaBar * variance + noise, toCentre = noise / total; // x_0_hat = toCentre m + (a variance / total) x_t
-    const kept = (a * variance) / total, result = new Float64Array(xt.length);
+    const [alphaBar, noise] = shares(logSnr), a = Math.sqrt(alphaBar), total = variance.map((v) => alphaBar * v + noise);
+    // Along an axis x_0_hat = toCentre E[m] + kept x_t, and d E[m] / d x_t = (a / V) Var(m).
+    const toCentre = total.map((v) => noise / v), kept = total.map((v, i) => (a * variance[i]) / v), result = new Float64Array(xt.length);
     for (let i = 0; i < xt.length; i += 2) {
-      let most = -Infinity, sum = 0, x = 0, y = 0, square = 0;
-      for (let j = 0; j < k; j += 1) {
-        const dx = xt[i] - a * centres[2 * j], dy = xt[i + 1] - a * centres[2 * j + 1], log = -(dx * dx + dy * dy) / (2 * total);
-        logWeights[j] = log;
-        if (log > most) most = log;
-      }
+      const most = weigh(xt[i], xt[i + 1], a, total);
+      let sum = 0, x = 0, y = 0, xx = 0, yy = 0;
       for (let j = 0; j < k; j += 1) {
         const log = logWeights[j] - most;
         if (log < -40) continue;
@@ -26,39 +36,36 @@ export function mixtureDenoiser(centres, variance = 0) {
         sum += w;
         x += w * u;
         y += w * v;
-        square += w * (u * u + v * v);
+        xx += w * u * u;
+        yy += w * v * v;
       }
       x /= sum;
       y /= sum;
-      result[i] = toCentre * x + kept * xt[i];
-      result[i + 1] = toCentre * y + kept * xt[i + 1];
-      // d E[m] / d x_t = (a / total) Cov(m), so the trace is that of its covariance.
-      if (traces) traces[i / 2] = toCentre * (a / total) * (square / sum - x * x - y * y) + 2 * kept;
+      result[i] = toCentre[0] * x + kept[0] * xt[i];
+      result[i + 1] = toCentre[1] * y + kept[1] * xt[i + 1];
+      if (traces) {
+        traces[i / 2] = toCentre[0] * (a / total[0]) * (xx / sum - x * x) + toCentre[1] * (a / total[1]) * (yy / sum - y * y) + kept[0] + kept[1];
+      }
     }
     return result;
   }
 
-  // ln q(x_t): the log-density of the noisy data, in nats.
-  function logDensity(xt, logSnr) {
-    const alphaBar = 1 / (1 + Math.exp(-logSnr)), noise = 1 / (1 + Math.exp(logSnr)), a = Math.sqrt(alphaBar), total = alphaBar * variance + noise;
-    return Float64Array.from({ length: xt.length / 2 }, (_, i) => {
-      let most = -Infinity, sum = 0;
-      for (let j = 0; j < k; j += 1) {
-        const dx = xt[2 * i] - a * centres[2 * j], dy = xt[2 * i + 1] - a * centres[2 * j + 1];
-        logWeights[j] = -(dx * dx + dy * dy) / (2 * total);
-        if (logWeights[j] > most) most = logWeights[j];
-      }
-      for (let j = 0; j < k; j += 1) sum += Math.exp(logWeights[j] - most);
-      return most + Math.log(sum / k) - Math.log(2 * Math.PI * total);
-    });
-  }
-
   return {
     at,
-    logDensity,
     withTrace(xt, logSnr) {
       const trace = new Float64Array(xt.length / 2);
       return { x0Hat: at(xt, logSnr, trace), trace };
+    },
+    // ln q(x_t): the log-density of the noisy data, in nats; at log-SNR Infinity that of the data.
+    logDensity(xt, logSnr) {
+      const [alphaBar, noise] = shares(logSnr), a = Math.sqrt(alphaBar), total = variance.map((v) => alphaBar * v + noise);
+      const scale = Math.log(2 * Math.PI * Math.sqrt(total[0] * total[1]) * k);
+      return Float64Array.from({ length: xt.length / 2 }, (_, i) => {
+        const most = weigh(xt[2 * i], xt[2 * i + 1], a, total);
+        let sum = 0;
+        for (let j = 0; j < k; j += 1) sum += Math.exp(logWeights[j] - most);
+        return most + Math.log(sum) - scale;
+      });
     },
   };
 }

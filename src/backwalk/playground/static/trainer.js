@@ -1,0 +1,93 @@
+// Training, a step at a time: rows, noise levels and noise are drawn, the loss is differentiated, and Adam moves.
+import { Adam, Average } from "./maths/adam.js";
+import { stream } from "./maths/random.js";
+
+const HELD_OUT = 0.1, MOST_HELD_OUT = 1000, HELD_EVERY = 50;
+const CENTRE = -1.6, WIDTH = 1.5, UNIFORM = 0.15; // of ln s for the better network (Karras et al. 2022), and the share of even levels
+const LEAST_LEVEL = 0.01, GREATEST_LEVEL = 50;
+
+export class Trainer {
+  constructor(model) {
+    this.model = model;
+    const n = model.data.n, held = Math.min(MOST_HELD_OUT, Math.max(2, Math.round(HELD_OUT * n)));
+    this.train = model.z.subarray(0, 2 * (n - held));
+    this.held = model.z.subarray(2 * (n - held));
+    this.restart();
+  }
+
+  // From the same first weights, with the same draws.
+  restart() {
+    const { network, settings } = this.model, { parameters } = network;
+    network.start(stream(settings.seed ?? 0, "weights"));
+    this.adam = new Adam(parameters.length);
+    this.average = new Average(parameters.length);
+    this.current = null; // the weights that training goes on from, while the model has their average
+    this.random = stream(settings.seed ?? 0, "training");
+    this.loss = [];
+    this.heldOut = [];
+    this.model.steps = 0;
+    const random = stream(0, "held out");
+    this.heldEps = random.normals(this.held.length);
+    this.heldLevels = Float64Array.from({ length: this.held.length / 2 }, (_, i) => this.levelAt((i + 0.5) / (this.held.length / 2), random));
+  }
+
+  // A log-SNR for a uniform number: a step t of the chain, or the better network's own spread of levels.
+  levelAt(u, random) {
+    const { schedule, settings } = this.model;
+    if (settings.predicts !== "F") return schedule.logSnr[1 + Math.floor(u * schedule.n)];
+    const low = Math.log(LEAST_LEVEL), high = Math.log(GREATEST_LEVEL);
+    const level = u < UNIFORM ? low + ((high - low) * u) / UNIFORM : Math.min(high, Math.max(low, CENTRE + WIDTH * random.normals(1)[0]));
+    return -2 * level;
+  }
+
+  // The weights that training moves, in place of their average.
+  resume() {
+    if (this.current) this.model.network.parameters.set(this.current);
+    this.current = null;
+  }
+
+  step() {
+    this.resume();
+    const { model, random, train } = this, { batch, rate, predicts } = model.settings, n = train.length / 2, x0 = new Float64Array(2 * batch), levels = new Float64Array(batch), shift = random.uniform();
+    for (let i = 0; i < batch; i += 1) {
+      const row = random.below(n);
+      x0[2 * i] = train[2 * row];
+      x0[2 * i + 1] = train[2 * row + 1];
+      // Levels are spread evenly over a batch of the better network; the course draws t for each row.
+      levels[i] = this.levelAt(predicts === "F" ? (i + shift) / batch : random.uniform(), random);
+    }
+    const loss = model.denoiser.lossAndGradient(x0, random.normals(2 * batch), levels);
+    if (!Number.isFinite(loss)) throw new Error(`The loss should be a number, but is none after ${model.steps} steps: take a lower learning rate, and reset.`);
+    this.adam.step(model.network.parameters, model.network.gradient, rate);
+    this.average.add(model.network.parameters);
+    model.steps += 1;
+    this.loss.push([model.steps, loss]);
+    return loss;
+  }
+
+  // The better network is judged and drawn from by the mean of its recent weights; the course's by the newest.
+  settle() {
+    if (this.model.settings.predicts !== "F" || this.current || !this.model.steps) return;
+    this.current = Float32Array.from(this.model.network.parameters);
+    this.model.network.parameters.set(this.average.weights);
+  }
+
+  // The loss of the rows that are not trained on, at fixed levels and noise.
+  measure() {
+    this.settle();
+    const { held, model } = this, rows = Math.min(held.length / 2, model.network.rows);
+    let sum = 0, n = 0;
+    for (let first = 0; first + rows <= held.length / 2; first += rows) {
+      const of = (array, width) => array.subarray(width * first, width * (first + rows));
+      sum += model.denoiser.lossAndGradient(of(held, 2), of(this.heldEps, 2), of(this.heldLevels, 1)) * rows;
+      n += rows;
+    }
+    const loss = sum / n;
+    this.heldOut.push([model.steps, loss]);
+    return loss;
+  }
+
+  get isTimeToMeasure() {
+    return this.model.steps % HELD_EVERY === 0;
+  }
+}
