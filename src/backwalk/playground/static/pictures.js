@@ -9,7 +9,7 @@ const N_COMPARED = 1000; // rows on which what is learned is compared with what 
 const within = (value, low, high) => Math.round(65535 * Math.min(1, Math.max(0, (value - low) / (high - low))));
 
 // Points as 16-bit places within the picture.
-function placesOf(points, [left, right, bottom, top], into, offset) {
+export function placesOf(points, [left, right, bottom, top], into, offset) {
   for (let i = 0; i < points.length; i += 2) {
     into[offset + i] = within(points[i], left, right);
     into[offset + i + 1] = within(points[i + 1], bottom, top);

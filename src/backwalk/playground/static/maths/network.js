@@ -117,6 +117,24 @@ class Network {
     this.backward();
   }
 
+  // Weights of all layers as one list, (in, out) and bias layer by layer, in the form of `parameters`, and back.
+  filled(weights) {
+    let at = 0;
+    const all = new Float32Array(this.parameters.length), take = (n) => weights.subarray(at, (at += n));
+    let start = 0;
+    for (const { asked: [n, m], n: rows, m: wide } of this.layers) {
+      const own = take(n * m);
+      for (let k = 0; k < n * m; k += 1) all[start + Math.floor(k / m) * wide + (k % m)] = own[k];
+      all.set(take(m), start + rows * wide);
+      start += (rows + 1) * wide;
+    }
+    return all;
+  }
+
+  packed() {
+    return Float32Array.from(this.layers.flatMap((_, i) => { const { weight, bias } = this.weightsOf(i); return [...weight, ...bias]; }));
+  }
+
   // Weights and biases of a layer without what fills them up: arrays (in, out) and (out), row by row.
   weightsOf(i) {
     const { asked: [n, m], weight, bias, m: wide } = this.layers[i];

@@ -1,0 +1,112 @@
+// Small charts in SVG. Each is an image with a name; the numbers stand in a table beside it.
+import { number, svg } from "./dom.js";
+
+const USUAL_WIDTH = 460;
+const LEFT = 46;
+
+export function niceTicks(low, high, about = 4) {
+  const span = high - low || 1, raw = span / about, power = 10 ** Math.floor(Math.log10(raw));
+  const step = [1, 2, 5, 10].map((k) => k * power).find((size) => size >= raw);
+  const ticks = [];
+  for (let value = Math.ceil(low / step) * step; value <= high + 1e-9 * span; value += step) ticks.push(Number(value.toPrecision(12)));
+  return ticks;
+}
+
+// As few digits as tell the ticks apart.
+function texts(ticks) {
+  const of = (digits) => ticks.map((tick) => number(tick, digits));
+  return of([3, 4, 5, 6, 7].find((digits) => new Set(of(digits)).size === ticks.length) ?? 8);
+}
+
+// `xTicks` are [place, text] pairs, where the axis has its own.
+function frame(label, height, [x0, x1], [y0, y1], xName, yName, xTicks = null, width = USUAL_WIDTH) {
+  const right = width - 20, top = 20, bottom = height - 34;
+  const x = (value) => LEFT + ((value - x0) / (x1 - x0 || 1)) * (right - LEFT);
+  const y = (value) => bottom - ((value - y0) / (y1 - y0 || 1)) * (bottom - top);
+  const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label });
+  const rows = niceTicks(y0, y1), rowTexts = texts(rows), plain = niceTicks(x0, x1, width / 90), plainTexts = texts(plain);
+  const columns = xTicks ?? plain.map((tick, i) => [tick, plainTexts[i]]);
+  rows.forEach((tick, i) => {
+    root.append(svg("line", { x1: LEFT, x2: right, y1: y(tick), y2: y(tick), class: "grid" }),
+      svg("text", { x: LEFT - 6, y: y(tick) + 4, class: "tick end" }, rowTexts[i]));
+  });
+  for (const [tick, text] of columns) root.append(svg("text", { x: x(tick), y: bottom + 16, class: "tick middle" }, text));
+  root.append(svg("text", { x: (LEFT + right) / 2, y: height - 4, class: "axis middle" }, xName),
+    svg("text", { x: 4, y: 11, class: "axis" }, yName));
+  return { root, x, y, bottom, top, right };
+}
+
+function extent(values) {
+  const finite = values.filter(Number.isFinite);
+  return finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 1];
+}
+
+// Lines: series is a list of {name, class, points: [[x, y]...], dots}.
+export function lineChart(label, series, xName, yName, { height = 220, low = null, xTicks = null, width = USUAL_WIDTH } = {}) {
+  const all = series.flatMap((line) => line.points);
+  const [x0, x1] = extent(all.map((point) => point[0]));
+  const sorted = all.map((point) => point[1]).filter(Number.isFinite).sort((a, b) => a - b);
+  const y0 = low ?? sorted[0] ?? 0, y1 = sorted[Math.floor((low === null ? 0.985 : 1) * (sorted.length - 1))] ?? 1, room = 0.06 * (y1 - y0 || 1);
+  const { root, x, y, right } = frame(label, height, [x0, x1], [y0 - (low === null ? room : 0), y1 + room], xName, yName, xTicks, width);
+  const top = y(y1 + room);
+  series.forEach((line, i) => {
+    const points = line.points.filter((point) => Number.isFinite(point[1]));
+    const path = points.map((point) => `${x(point[0]).toFixed(1)},${Math.max(top, y(point[1])).toFixed(1)}`).join(" ");
+    if (line.dots) root.append(...points.map((point) => svg("circle", { cx: x(point[0]), cy: y(point[1]), r: 3, class: `dot ${line.class}` })));
+    root.append(svg("polyline", { points: path, class: `line ${line.class}` }),
+      svg("text", { x: right, y: 12 + 15 * i, class: `name end ${line.class}` }, line.name));
+  });
+  return root;
+}
+
+// One bar a step. `terms` are {t, value, error}.
+export function barChart(label, terms, xName, yName, { height = 220, lit = null } = {}) {
+  const values = terms.map((term) => term.value), top = Math.max(...values, 0), low = Math.min(...values, 0);
+  const first = terms[0].t, last = terms[terms.length - 1].t;
+  const { root, x, y } = frame(label, height, [first - 0.5, last + 0.5], [low, top * 1.05 || 1], xName, yName);
+  const width = Math.max(0.8, (x(1) - x(0)) * 0.84);
+  const shownLast = terms.filter((term) => term.t === lit);
+  for (const { t, value } of [...terms.filter((term) => term.t !== lit), ...shownLast]) {
+    const wide = t === lit ? Math.max(3, width) : width;
+    const bar = svg("rect", { x: x(t) - wide / 2, width: wide, y: Math.min(y(0), y(value)), height: Math.max(0.5, Math.abs(y(value) - y(0))),
+      class: t === lit ? "bar lit" : "bar" });
+    bar.append(svg("title", {}, `t = ${t}: ${number(value, 4)} nats`));
+    root.append(bar);
+  }
+  return root;
+}
+
+// Horizontal bars of shares, for the levels of a column.
+export function shareBars(label, shares) {
+  const step = 26, height = step * shares.length + 6, top = Math.max(...shares.map((share) => share.value), 1e-9);
+  const root = svg("svg", { viewBox: `0 0 ${USUAL_WIDTH} ${height}`, class: "chart", role: "img", "aria-label": label });
+  shares.forEach(({ name, value }, i) => {
+    const text = name.length > 18 ? `${name.slice(0, 17)}…` : name;
+    root.append(svg("text", { x: 130, y: step * i + 18, class: "tick end" }, text),
+      svg("rect", { x: 138, y: step * i + 5, width: Math.max(1, (value / top) * 240), height: 17, class: "bar" }),
+      svg("text", { x: 144 + (value / top) * 240, y: step * i + 18, class: "tick" }, `${number(100 * value, 3)} %`));
+  });
+  return root;
+}
+
+// Figures with errors on one scale: {name, value, error, class}.
+export function ladder(label, figures, unit) {
+  const finite = figures.filter((figure) => Number.isFinite(figure.value));
+  const [low, high] = extent(finite.flatMap(({ value, error }) => [value - 2 * (error || 0), value + 2 * (error || 0)]));
+  const room = 0.12 * (high - low || 1), step = 34, height = step * finite.length + 44;
+  const x = (value) => 150 + ((value - low + room) / (high - low + 2 * room)) * (USUAL_WIDTH - 165);
+  const root = svg("svg", { viewBox: `0 0 ${USUAL_WIDTH} ${height}`, class: "chart", role: "img", "aria-label": label });
+  for (const tick of niceTicks(low - room, high + room, 4)) {
+    if (x(tick) < 150) continue;
+    root.append(svg("line", { x1: x(tick), x2: x(tick), y1: 4, y2: height - 38, class: "grid" }),
+      svg("text", { x: x(tick), y: height - 22, class: "tick middle" }, number(tick, 4)));
+  }
+  finite.forEach(({ name, value, error }, i) => {
+    const y = step * i + 22;
+    root.append(svg("text", { x: 140, y: y + 4, class: "tick end" }, name),
+      svg("line", { x1: x(value - 2 * (error || 0)), x2: x(value + 2 * (error || 0)), y1: y, y2: y, class: "whisker" }),
+      svg("circle", { cx: x(value), cy: y, r: 5, class: "dot" }));
+  });
+  root.append(svg("text", { x: USUAL_WIDTH - 12, y: height - 4, class: "axis end" }, unit));
+  return root;
+}

@@ -1,0 +1,241 @@
+// The page: picture, slider, tabs, and what happens when the state changes.
+import { byId, el, fixed, number, reducedMotion, say, tableOf } from "./dom.js";
+import { boundPanel } from "./panel_bound.js";
+import { codePanel, copy } from "./panel_code.js";
+import { comparePanel } from "./panel_compare.js";
+import { fieldPanel } from "./panel_field.js";
+import { light, particlePanel, pickAt } from "./panel_particle.js";
+import { dataPanel } from "./panel_data.js";
+import { trainFromLink, trainPanel } from "./panel_train.js";
+import { watchPanel } from "./panel_watch.js";
+import { frameTimes, pause, play, player, redraw, resetFrameTimes, showPosition, singleStep, startPlayer } from "./player.js";
+import { drawChain, onChain, openModel, session, startSession, tell, untell, usualCaption } from "./session.js";
+import { Refused } from "./source.js";
+import { change, followHistory, link, onChange, readFragment, state, writeFragment } from "./state.js";
+import { goTo, showTour } from "./tour.js";
+
+const PANELS = [watchPanel, dataPanel, trainPanel, particlePanel, fieldPanel, boundPanel, comparePanel, codePanel];
+const SIDES = ["forward", "backward", "both", "estimate"];
+const REDRAWS_CHAIN = ["n", "seed", "solver", "evaluations", "variance", "eta", "columns"];
+let open = null;
+
+function visibleStages() {
+  return session.stages.filter((stage) => !stage.root.hidden);
+}
+
+function reading() {
+  const parts = visibleStages().map((stage) => {
+    const { chain } = stage;
+    if (!chain || stage.snapshot) return "";
+    const i = chain.index(state.p);
+    return `t = ${number(chain.t[i], 4)} · ${fixed(100 * chain.alphaBar[i], 1)} % signal · log-SNR ${fixed(chain.logSnr[i], 2)}`;
+  });
+  return parts.length > 1 ? parts.map((text, i) => `${"AB"[i]}: ${text}`).join("\n") : parts[0] || "";
+}
+
+function drawAll() {
+  for (const stage of visibleStages()) {
+    stage.draw(state.p, state.side, { trails: state.trails && state.tab !== "field", row: state.tab === "particle" ? state.row : null });
+  }
+  const text = reading();
+  byId("reading").textContent = text;
+  byId("level").setAttribute("aria-valuetext", text);
+  if (!player.playing) showNumbers();
+  const label = { forward: "Rows with noise added", backward: "Generated rows on their way from noise to data", both: "Rows with noise added, and generated rows", estimate: "Estimates of the clean rows" }[state.side];
+  for (const stage of visibleStages()) stage.view.setAttribute("aria-label", `${label}: ${text}`);
+}
+
+// The numbers behind the picture, for people who do not see it.
+function showNumbers() {
+  const box = byId("numbers"), { chain } = session;
+  if (!box.open || !chain) return;
+  const i = chain.index(state.p), axes = chain.header.axes.map((axis) => axis.name);
+  const pair = (name, row) => chain.at(name, i, row).map((value) => fixed(value)).join(", ");
+  const rows = Array.from({ length: Math.min(12, chain.size("forward"), chain.n) }, (_, row) => [String(chain.rowOf(row)), pair("forward", row), pair("backward", row), pair("estimate", row)]);
+  byId("numbers-table").replaceChildren(
+    el("p", { class: "hint" }, `State ${reading()}. Each cell holds ${axes.join(", ")}, standardised.`),
+    tableOf("Twelve particles of the picture", ["row", "forward", "backward", "x̂₀"], rows),
+  );
+}
+
+function showFrameTimes() {
+  const box = byId("frames");
+  if (!box.open) return;
+  const { n, mean_ms: mean, p95_ms: p95, draw_ms: drawn, frames_per_second: rate } = frameTimes();
+  byId("frames-text").textContent = n < 2 ? "Press Play: frames are measured while the picture moves."
+    : `${fixed(rate, 1)} frames per second over the last ${n} frames; mean ${fixed(mean, 1)} ms, 95 % within ${fixed(p95, 1)} ms; drawing takes ${fixed(drawn, 2)} ms of ${session.chain.n.toLocaleString("en")} points.`;
+  setTimeout(showFrameTimes, 500);
+}
+
+function tabButton(name) {
+  return byId(`tab-${name}`);
+}
+
+function buildTabs() {
+  const list = byId("tabs"), panels = byId("panels");
+  for (const panel of PANELS) {
+    const tab = el("button", { type: "button", role: "tab", id: `tab-${panel.name}`, "aria-controls": `panel-${panel.name}`, "aria-selected": "false", tabindex: "-1" }, panel.title);
+    tab.addEventListener("click", () => change({ tab: panel.name }));
+    list.append(tab);
+    panel.root = el("section", { role: "tabpanel", id: `panel-${panel.name}`, "aria-labelledby": `tab-${panel.name}`, hidden: true });
+    panels.append(panel.root);
+    panel.build(panel.root);
+  }
+  list.addEventListener("keydown", (event) => {
+    const now = PANELS.findIndex((panel) => panel.name === state.tab), last = PANELS.length - 1;
+    const next = { ArrowRight: now === last ? 0 : now + 1, ArrowLeft: now === 0 ? last : now - 1, Home: 0, End: last }[event.key];
+    if (next === undefined) return;
+    event.preventDefault();
+    change({ tab: PANELS[next].name });
+    tabButton(PANELS[next].name).focus();
+  });
+}
+
+function showTab() {
+  const next = PANELS.find((panel) => panel.name === state.tab) || PANELS[0];
+  if (open === next) return;
+  const isSwitch = open !== null;
+  if (open) {
+    open.root.hidden = true;
+    tabButton(open.name).setAttribute("aria-selected", "false");
+    tabButton(open.name).tabIndex = -1;
+    open.hide?.();
+  }
+  open = next;
+  open.root.hidden = false;
+  tabButton(open.name).setAttribute("aria-selected", "true");
+  tabButton(open.name).tabIndex = 0;
+  if (isSwitch) untell();
+  open.show?.();
+}
+
+// How much of the window the picture covers above the text; nothing where it stands beside it.
+function measurePicture() {
+  const isAbove = getComputedStyle(document.querySelector("main")).gridTemplateColumns.split(" ").length === 1;
+  const isThere = isAbove && getComputedStyle(byId("picture")).position === "sticky";
+  document.documentElement.style.setProperty("--above", `${isThere ? byId("picture").offsetHeight : 0}px`);
+}
+
+function showSide() {
+  for (const name of SIDES) byId(`side-${name}`).checked = state.side === name;
+}
+
+function listenToPicture(stage) {
+  const place = (event) => {
+    const box = stage.view.getBoundingClientRect();
+    return [event.clientX - box.left, event.clientY - box.top];
+  };
+  stage.view.addEventListener("click", (event) => {
+    if (stage !== session.stages[0] || !stage.chain || stage.snapshot || state.tab === "compare") return;
+    pickAt(stage, place(event));
+  });
+  stage.view.addEventListener("pointermove", (event) => {
+    if (!stage.marks.length) return;
+    const symbol = stage.markAt(...place(event));
+    if (symbol !== stage.lit) light(symbol);
+  });
+  stage.view.addEventListener("pointerleave", () => stage.lit && light(null));
+}
+
+function listenToKeys() {
+  document.addEventListener("keydown", (event) => {
+    if (event.target !== document.body || event.ctrlKey || event.metaKey || event.altKey) return;
+    const act = { " ": () => (player.playing ? pause() : play()), ArrowLeft: () => singleStep(-1), ArrowRight: () => singleStep(1) }[event.key];
+    if (!act) return;
+    event.preventDefault();
+    act();
+  });
+}
+
+function react(changed) {
+  if (changed.has("tab")) showTab();
+  if (changed.has("side")) {
+    showSide();
+    if (state.tab !== "compare" && !session.stages[0].snapshot) session.stages[0].caption.textContent = usualCaption();
+  }
+  if (changed.has("tour")) showTour();
+  if (REDRAWS_CHAIN.some((name) => changed.has(name))) drawChain();
+  if (changed.has("p") && !player.playing) showPosition();
+  if (changed.has("side") || changed.has("trails") || changed.has("row") || changed.has("p")) redraw();
+  open?.update?.(changed);
+}
+
+// A link whose model was trained in another page: it can be trained again here.
+function offerTraining() {
+  const button = el("button", { type: "button", onclick: async () => {
+    untell();
+    change({ tab: "train" });
+    try {
+      await trainFromLink();
+    } catch (error) {
+      tell(error);
+    }
+  } }, "Train it here");
+  tell(new Refused("The link's model was trained in another page. Its rows and settings are in the link."), button);
+}
+
+async function openFromLink() {
+  const asked = state.model;
+  try {
+    await openModel(asked);
+  } catch (error) {
+    if (!(error instanceof Refused) || asked === "") throw error;
+    await openModel("");
+    if (state.data && state.fit) offerTraining();
+    else tell(new Refused("The link's model was trained on a file in another page: choose the file again under Data."));
+  }
+}
+
+async function start() {
+  Object.assign(state, readFragment());
+  await startSession();
+  const [first, second] = session.stages;
+  second.root.hidden = true;
+  byId("stages").append(first.root, second.root);
+  session.stages.forEach(listenToPicture);
+  player.draw = drawAll;
+  player.states = () => Math.max(2, ...visibleStages().map((stage) => stage.chain?.k || 2));
+  onChange(react);
+  onChain(showPosition);
+  buildTabs();
+  for (const name of SIDES) byId(`side-${name}`).addEventListener("change", () => change({ side: name }));
+  showSide();
+  showTour();
+  byId("numbers").addEventListener("toggle", showNumbers);
+  byId("frames").addEventListener("toggle", () => {
+    resetFrameTimes();
+    showFrameTimes();
+  });
+  byId("start-tour").addEventListener("click", () => goTo(1));
+  byId("share").addEventListener("click", () => {
+    writeFragment();
+    copy(link(), "The link");
+  });
+  byId("problem-close").addEventListener("click", untell);
+  document.addEventListener("click", (event) => {
+    const { tab, action } = event.target.closest?.("[data-tab], [data-action]")?.dataset || {};
+    if (tab) change({ tab });
+    if (action === "tour") goTo(1);
+  });
+  listenToKeys();
+  document.querySelector(".skip").addEventListener("click", (event) => { // the fragment holds the state
+    event.preventDefault();
+    tabButton(open.name).focus();
+  });
+  new ResizeObserver(redraw).observe(byId("stages"));
+  new ResizeObserver(measurePicture).observe(byId("picture"));
+  window.addEventListener("resize", measurePicture);
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
+  window.addEventListener("pagehide", writeFragment);
+  const wasAsked = location.hash.includes("p=") || state.tour > 0;
+  await openFromLink();
+  showTab();
+  showPosition();
+  if (!wasAsked) change({ p: reducedMotion() ? 0.35 : 1 });
+  startPlayer(!wasAsked);
+  followHistory((model) => openModel(model).then(showPosition, tell));
+  document.body.classList.add("ready");
+  say("The page is ready.");
+}
+
+start().catch(tell);

@@ -1,0 +1,104 @@
+// The variational bound, a bar per step, and the ladder of figures.
+import { barChart, ladder } from "./charts.js";
+import { add, el, fixed, number, tableOf, withError } from "./dom.js";
+import { boundRule, formula, prose } from "./formulas.js";
+import { attempt, nowAt, onModel, session } from "./session.js";
+import { theBound } from "./source.js";
+import { state } from "./state.js";
+
+const NAMES = { entropy: "entropy (the least)", ode: "−log p by the ODE", bound: "bound L of the chain" };
+const parts = {};
+let answer = null;
+let askedFor = null;
+
+function showBars() {
+  if (!answer) return;
+  const { t } = nowAt();
+  const lit = answer.terms.reduce((best, term) => (Math.abs(term.t - t) < Math.abs(best.t - t) ? term : best));
+  if (parts.lit === lit.t) return;
+  parts.lit = lit.t;
+  parts.bars.replaceChildren(barChart("The bound's terms against the step t, in nats", answer.terms, "step t", "nats", { lit: lit.t }));
+  parts.reading.textContent = `Step t = ${lit.t} costs ${number(lit.value, 3)} ± ${number(lit.error, 2)} nats.`;
+}
+
+// A table of all terms, made when it is opened.
+function showNumbers() {
+  if (!parts.all.open || !answer) return;
+  parts.numbers.replaceChildren(tableOf("The bound's terms", ["step t", "nats per row"], answer.terms.map(({ t, value, error }) => [String(t), `${number(value, 3)} ± ${number(error, 2)}`])));
+}
+
+function showAll() {
+  showNumbers();
+  parts.lit = null;
+  showBars();
+  const sum = answer.terms.reduce((total, term) => total + term.value, 0), isPaired = answer.pairing !== null;
+  parts.ladder.replaceChildren(
+    ladder("Entropy, ODE and bound with two standard errors, in nats per row", answer.ladder.map((rung) => ({ ...rung, name: NAMES[rung.name] || rung.name })), "nats per row"),
+    tableOf("The ladder of figures", ["figure", "nats per row"], answer.ladder.map((rung) => [NAMES[rung.name] || rung.name, withError(rung.value, rung.error)])),
+  );
+  parts.parts.replaceChildren(tableOf("Parts of the bound", ["part", "nats per row"], [
+    ["L_N, how far x_N is from noise", fixed(answer.prior, 4)],
+    [`the ${answer.terms.length} bars together`, fixed(sum, 4)],
+    ["L_0, −log p(x_0 | x_1) of the last step", fixed(answer.reconstruction, 4)],
+    [`their sum, L of these ${answer.n} rows`, fixed(answer.bound, 4)],
+    ...(isPaired ? [["the entropy less −log p of these rows", fixed(answer.pairing, 4)], ["L, as in the ladder", fixed(answer.bound + answer.pairing, 4)]] : []),
+  ].map(([text, value]) => [prose(text), value])),
+  el("p", { class: "hint" }, prose(`Of L_N at least ${number(answer.prior_mismatch, 3)} nats are lost to the prior mismatch. `
+    + "L_0 may be negative, and L as well: it is −log of a density, not of a probability. Where x_1 tells x_0 to within much less than one unit, the density there is far above 1.")),
+  ...(isPaired ? [el("p", { class: "hint" }, "The data's density is known here. So the ladder corrects the mean over a few rows: it takes their own −log p out, and puts its exact mean, the entropy, in.")] : []));
+}
+
+async function load() {
+  if (!session.card) return;
+  const key = `${session.card.id} ${state.seed}`;
+  if (askedFor === key && answer) {
+    showBars();
+    return;
+  }
+  askedFor = key;
+  answer = null;
+  parts.reading.textContent = "Computing the bound of 500 rows, which takes a few seconds.";
+  parts.root.classList.add("waiting");
+  const got = await attempt(null, () => theBound(session.card.id, { n: 500, seed: state.seed }));
+  if (askedFor !== key) return;
+  parts.root.classList.remove("waiting");
+  if (!got) {
+    askedFor = null;
+    return;
+  }
+  answer = got;
+  showAll();
+}
+
+export const boundPanel = {
+  name: "bound",
+  title: "Bound",
+  build(root) {
+    parts.root = root;
+    parts.bars = el("div", { class: "chart-box", id: "bound-bars" });
+    parts.reading = el("p", { class: "hint" });
+    parts.numbers = el("div", {});
+    parts.all = el("details", { ontoggle: showNumbers }, el("summary", {}, "The bars as numbers"), parts.numbers);
+    parts.ladder = el("div", { id: "bound-ladder" });
+    parts.parts = el("div", {});
+    add(root,
+      el("p", { class: "lead" }, "How good is the model, in nats? The bound L is never below the entropy on average, and each step of the chain adds its part."),
+      formula("The bound", boundRule()),
+      el("p", { class: "hint" }, prose("Why it is a bound: p_θ(x_0) is a mean over all paths from x_N to x_0, and −log of a mean is at most the mean of −log (Jensen's inequality). L is that mean, over the paths of the forward chain.")), parts.bars, parts.reading, parts.all, el("h2", {}, "The ladder of figures"),
+      el("p", { class: "soft" }, "No model can be below the entropy in expectation. The ODE and the chain are two models of one network, so each has its own figure. Whiskers are two standard errors."),
+      parts.ladder, el("h2", {}, "The parts"), parts.parts,
+    );
+    onModel(() => {
+      answer = askedFor = null;
+      if (state.tab === "bound") load();
+    });
+  },
+  show() {
+    load();
+  },
+  hide() {},
+  update(changed) {
+    if (changed.has("seed")) load();
+    else if (changed.has("p")) showBars();
+  },
+};

@@ -1,0 +1,259 @@
+// Two settings side by side under one seed, and how good their rows are.
+import { lineChart } from "./charts.js";
+import { add, count, el, field, fixed, number, option, refill, say, tableOf } from "./dom.js";
+import { prose } from "./formulas.js";
+import { redraw } from "./player.js";
+import { samplerControls } from "./panel_watch.js";
+import { attempt, chainBody, fetchChain, modelChoices, modelId, onModel, session, usualCaption } from "./session.js";
+import { catalogue, theCard, theLogP, theQuality } from "./source.js";
+import { asked, change, state } from "./state.js";
+
+const EVALUATIONS = [5, 10, 20, 50]; // of the curve
+const FIGURES = [
+  { name: "distance", title: "sliced distance", show: (value, error) => `${fixed(value)} ± ${fixed(error)}` },
+  { name: "logP", title: "−log p, nats", show: (value, error) => `${fixed(value)} ± ${fixed(error)}` },
+];
+const parts = { sides: [] };
+let pair = [];
+let turn = 0;
+let asking = new AbortController();
+
+// Each side as text in the state: model, solver, evaluations, variance, eta.
+export function sideText({ model = "", solver = "", evaluations = 0, variance = "", eta = 0 }) {
+  return [model, solver, evaluations || "", variance, eta || ""].join(",");
+}
+
+function sideOf(text) {
+  const [model, solver, evaluations, variance, eta] = text.split(",");
+  return { model: model || "", solver: solver || "", evaluations: Number(evaluations) || 0, variance: variance || "", eta: Number(eta) || 0 };
+}
+
+const PAIRS = {
+  "The course’s network and a better one": [{ model: "course" }, { model: "better" }],
+  "The notebook’s chain": [{ model: "notebook", evaluations: 100, variance: "beta", solver: "ancestral" }, { model: "better" }],
+  "Ancestral and DDIM": [{ solver: "ancestral", evaluations: 20 }, { solver: "ddim", evaluations: 20 }],
+  "5 and 100 steps": [{ solver: "ddim", evaluations: 5 }, { solver: "ddim", evaluations: 100 }],
+  "10 and 100 steps": [{ solver: "ancestral", evaluations: 10 }, { solver: "ancestral", evaluations: 100 }],
+  "σ² = β and β̃": [{ solver: "ancestral", evaluations: 20, variance: "beta" }, { solver: "ancestral", evaluations: 20, variance: "beta_tilde" }],
+};
+
+function pairText(name) {
+  return PAIRS[name].map((side) => sideText({ model: state.model, ...side })).join("~");
+}
+
+function chosen() {
+  return (state.pair || pairText("Ancestral and DDIM")).split("~").slice(0, 2).map(sideOf);
+}
+
+function settingsOf(side) {
+  return { sampler: side.solver || null, n_evaluations: side.evaluations || null, reverse_variance: side.variance || null, eta: side.eta || null };
+}
+
+// Both pictures show the same range of the data's units, where the two chains' own limits differ.
+function showOneScale() {
+  const axes = pair.map(({ chain }) => chain.header.axes), isKnown = axes.flat().every(({ ends }) => ends);
+  const isSame = (k) => axes[0][k].name === axes[1][k].name;
+  const isOne = isKnown && isSame(0) && isSame(1) && String(axes[0].map((axis) => axis.ends)) !== String(axes[1].map((axis) => axis.ends));
+  const frame = isOne ? [0, 1].map((k) => [Math.min(...axes.map((each) => each[k].ends[0])), Math.max(...axes.map((each) => each[k].ends[1]))]) : null;
+  for (const stage of session.stages) stage.frame = frame;
+}
+
+async function load() {
+  if (state.tab !== "compare" || !session.card) return;
+  const now = (turn += 1), sides = chosen();
+  asking.abort();
+  asking = new AbortController();
+  document.body.classList.add("waiting");
+  session.stages.forEach((stage, i) => { stage.caption.textContent = `${"AB"[i]}: drawing the chain`; });
+  const got = await attempt(null, () => Promise.all(sides.map(async (side) => {
+    const body = chainBody(settingsOf(side));
+    const [chain, card] = await Promise.all([fetchChain(side.model, body), theCard(modelId(side.model))]);
+    return { chain, card };
+  })));
+  if (now !== turn) return;
+  document.body.classList.remove("waiting");
+  if (!got || state.tab !== "compare") return;
+  pair = got;
+  session.stages.forEach((stage, i) => { stage.chain = pair[i].chain; });
+  showOneScale();
+  session.pair = pair;
+  parts.table.replaceChildren(tableOf("The two settings in numbers", ["setting", "A", "B"], [
+    ["model", ...pair.map(({ card }) => card.title)],
+    ["sampler", ...pair.map(({ chain }) => chain.header.sampler.words)],
+    ["evaluations per row", ...pair.map(({ chain }) => String(chain.header.sampler.n_evaluations))],
+    ["steps N", ...pair.map(({ card }) => count(card.schedule.n_steps))],
+    ["ᾱ_N, the signal left at the end", ...pair.map(({ card }) => number(card.schedule.alpha_bar[card.schedule.n_steps], 4))],
+    ["prior mismatch, nats", ...pair.map(({ card }) => number(card.prior_mismatch, 3))],
+  ].map(([text, ...cells]) => [prose(text), ...cells]), { class: "compare" }));
+  showQuality([{}, {}]);
+  showCurveOf();
+  redraw();
+  say("Both chains are drawn.");
+  loadQuality(now, sides);
+}
+
+function captionOf(i, figures) {
+  const { card, chain } = pair[i], { distance, logP } = figures;
+  const good = [distance && `distance ${fixed(distance.value)}, ${fixed(distance.value / distance.null, 2)} times real rows’`, logP && `−log p ${fixed(logP.value)}`].filter(Boolean);
+  return [`${"AB"[i]}: `, el("span", { class: "title" }, `${card.title}; `), chain.header.sampler.words.split(";")[0], good.length > 0 && el("span", { class: "quality" }, good.join(" · "))];
+}
+
+// What is known of both sides: {c2st, distance, logP} each, with the same of other real rows.
+function showQuality(known) {
+  session.stages.forEach((stage, i) => refill(stage.caption, captionOf(i, known[i])));
+  const cell = (i, { name, show }) => (known[i][name] ? show(known[i][name].value, known[i][name].error) : known[i].problem ? "–" : "…");
+  const null_ = ({ name, show }) => {
+    const found = known.find((side) => side[name]?.null !== undefined && side[name].null !== null)?.[name];
+    return found ? show(found.null, found.null_error) : "–";
+  };
+  const rows = FIGURES.map((figure) => [figure.title, cell(0, figure), cell(1, figure), null_(figure)]);
+  const problem = known.find((side) => side.problem)?.problem, origin = known.find((side) => side.origin)?.origin;
+  refill(parts.quality,
+    tableOf("How good the rows of both are", ["figure", "A", "B", "real rows"], rows, { class: "quality" }),
+    el("p", { class: "hint" }, problem || (origin ? `Mean ± standard error; 4 sets of ${count(origin.n_rows)} rows, beside ${origin.rows}. ` : "Computing the figures, which takes some seconds. "),
+      "Sliced distance: how far rows have to be moved to match real ones, in standard deviations. "
+      + "−log p by the ODE, of new rows: the network's figure, whatever the sampler. Less is better in both; no rows beat the last column but by chance."));
+}
+
+// -log p of a model's network; its null is the entropy, where that is known.
+function logPOf({ ladder }) {
+  const ode = ladder.find((rung) => rung.name === "ode"), entropy = ladder.find((rung) => rung.name === "entropy");
+  return { value: ode.value, error: ode.error, null: entropy?.value, null_error: entropy?.error };
+}
+
+async function loadQuality(now, sides) {
+  const known = [{}, {}], { signal } = asking;
+  const tellAs = (i, got) => {
+    if (now !== turn) return;
+    Object.assign(known[i], got);
+    showQuality(known);
+  };
+  const asks = sides.flatMap((side, i) => [
+    () => theQuality(modelId(side.model), asked({ ...settingsOf(side), seed: state.seed }), signal).then(({ figures, ...origin }) => tellAs(i, { ...figures, origin })),
+    () => theLogP(modelId(side.model), { n: 500, seed: state.seed }, signal).then((answer) => tellAs(i, { logP: logPOf(answer) })),
+  ]);
+  for (const [k, ask] of asks.entries()) {
+    try {
+      await ask();
+    } catch (error) {
+      if (error.name === "AbortError") return;
+      tellAs(k >> 1, { problem: error.message });
+    }
+  }
+  if (now === turn) say("The figures of both are computed.");
+}
+
+// The curve of model A: the distance against the evaluations, of every sampler.
+function curveKey() {
+  return `${modelId(chosen()[0].model)} ${state.seed}`;
+}
+
+function showCurveOf() {
+  if (parts.curve.dataset.of === curveKey()) return;
+  parts.curve.replaceChildren();
+  parts.curve.dataset.of = "";
+}
+
+async function drawCurve() {
+  const now = turn, model = modelId(chosen()[0].model), { signal } = asking;
+  const { samplers } = catalogue, { n_steps: most } = pair[0].card.schedule, lines = samplers.map(({ label }) => ({ label, points: [] }));
+  let none = null;
+  parts.curve.dataset.of = curveKey();
+  const show = (isWhole) => {
+    const near = lines.filter((line) => line.points.length), ticks = EVALUATIONS.map((k) => [Math.log2(k), String(k)]);
+    const series = near.map((line) => ({ name: line.label, class: `curve-${lines.indexOf(line)}`, points: line.points.map(({ k, value }) => [Math.log2(k), value]), dots: true }));
+    if (none !== null) series.push({ name: "other real rows", class: "null", points: [[Math.log2(EVALUATIONS[0]), none], [Math.log2(EVALUATIONS[3]), none]] });
+    const text = ({ points }, k) => points.filter((point) => point.k === k).map((point) => `${fixed(point.value)} ± ${fixed(point.error)}`)[0] ?? "–";
+    refill(parts.curve,
+      lineChart("Sliced distance against the evaluations of a row, a line per sampler", series, "evaluations per row", "sliced distance", { height: 250, low: 0, xTicks: ticks }),
+      el("p", { class: "hint" }, isWhole ? `Rows of ${pair[0].card.title}. Below the line of other real rows nothing can be gained.` : "Drawing 4,000 rows for each place."),
+      el("details", {}, el("summary", {}, "The curve as numbers"), tableOf("Sliced distance by sampler and evaluations", ["sampler", ...EVALUATIONS.map(String)], near.map((line) => [line.label, ...EVALUATIONS.map((k) => text(line, k))]))));
+  };
+  for (const [s, { name }] of samplers.entries()) {
+    for (const k of EVALUATIONS.filter((each) => each <= most)) {
+      try {
+        const { figures: { distance } } = await theQuality(model, { sampler: name, n_evaluations: k, seed: state.seed }, signal);
+        none = distance.null;
+        lines[s].points.push({ k, ...distance });
+      } catch (error) {
+        if (error.name === "AbortError") return;
+        throw error;
+      }
+      if (now !== turn) return;
+      show(false);
+    }
+  }
+  show(true);
+  say("The curve is drawn.");
+}
+
+async function fillModels() {
+  const models = await attempt(null, modelChoices) || [];
+  for (const side of parts.sides) side.model.replaceChildren(...models.map(({ value, title }) => option(value || catalogue.start.model, title)));
+  show();
+}
+
+function show() {
+  chosen().forEach((values, i) => {
+    parts.sides[i].model.value = values.model || catalogue.start.model;
+    parts.sides[i].sampler.show();
+  });
+}
+
+function changeSide(i, values) {
+  const sides = chosen();
+  sides[i] = { ...sides[i], ...values };
+  change({ pair: sides.map(sideText).join("~") });
+}
+
+function controls(i) {
+  const model = el("select", {});
+  model.addEventListener("change", () => changeSide(i, { model: model.value }));
+  const sampler = samplerControls((values) => changeSide(i, values), () => chosen()[i]);
+  parts.sides[i] = { model, sampler };
+  return el("fieldset", {}, el("legend", {}, "AB"[i]), field("Model", model), el("div", { class: "row" }, sampler.parts));
+}
+
+export const comparePanel = {
+  name: "compare",
+  title: "Compare",
+  build(root) {
+    parts.table = el("div", { id: "compare-table" });
+    parts.quality = el("div", { id: "compare-quality" });
+    parts.curve = el("div", { id: "compare-curve" });
+    parts.draw = el("button", { type: "button", id: "draw-curve", onclick: () => attempt(parts.draw, drawCurve) }, "Draw the curve");
+    add(root,
+      el("p", { class: "lead" }, "Two settings under one seed: both chains start from the same noise, so that only the settings differ."),
+      el("div", { class: "chips", role: "group", "aria-label": "Comparisons to start from" },
+        Object.keys(PAIRS).map((name) => el("button", { type: "button", onclick: () => change({ pair: pairText(name) }) }, name))),
+      parts.quality, controls(0), controls(1), el("h2", {}, "How many evaluations are enough?"),
+      el("p", { class: "row" }, parts.draw, el("span", { class: "hint" }, "The distance of every sampler's rows against its evaluations, for model A. It takes about half a minute.")),
+      parts.curve, el("h2", {}, "The settings"), parts.table,
+    );
+    onModel(() => state.tab === "compare" && load());
+  },
+  show() {
+    session.stages[1].root.hidden = false;
+    document.body.classList.add("comparing");
+    fillModels();
+    load();
+  },
+  hide() {
+    turn += 1;
+    asking.abort();
+    document.body.classList.remove("comparing", "waiting");
+    const [first, second] = session.stages;
+    second.root.hidden = true;
+    first.frame = second.frame = null;
+    first.chain = session.chain;
+    first.caption.textContent = usualCaption();
+    session.pair = null;
+    redraw();
+  },
+  update(changed) {
+    if (changed.has("pair") || changed.has("seed") || changed.has("n")) {
+      show();
+      load();
+    }
+  },
+};

@@ -1,0 +1,202 @@
+// The rows to learn: a known density, a drawing, or two columns of a text file, which never leaves this machine.
+import { Board } from "./draw_board.js";
+import { add, count, el, field, option, say } from "./dom.js";
+import { color } from "./paint.js";
+import { attempt, session, tell, untell } from "./session.js";
+import { Refused, ask, catalogue } from "./source.js";
+import { change, state } from "./state.js";
+
+const MOST_BYTES = 50_000_000; // of a file: a browser reads so many in seconds
+const parts = {};
+const hearers = [];
+let asked = 0;
+
+// Hears of new rows to train on, `session.data`, which is null while they are made.
+export function onRows(hear) {
+  hearers.push(hear);
+}
+
+function thumbnail(points) {
+  const canvas = el("canvas", { class: "thumbnail", width: 96, height: 96, "aria-hidden": "true" });
+  const paint = () => {
+    const pen = canvas.getContext("2d");
+    pen.clearRect(0, 0, 96, 96);
+    pen.fillStyle = color("--forward");
+    for (const [x, y] of points) pen.fillRect(8 + 80 * x - 1, 88 - 80 * y - 1, 2.4, 2.4);
+  };
+  paint();
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
+  return canvas;
+}
+
+function gallery() {
+  const radios = catalogue.densities.map(({ name, label, description, points }, i) => {
+    const radio = el("input", { type: "radio", name: "density", id: `density-${name}`, value: name });
+    radio.checked = i === 0;
+    radio.addEventListener("change", () => takeDensity());
+    return el("label", { class: "density", for: `density-${name}`, title: description }, radio, thumbnail(points), el("span", {}, label));
+  });
+  return el("div", { class: "gallery", role: "radiogroup", "aria-label": "Known densities" }, radios);
+}
+
+// How many rows: a whole number within the limits, or a sentence that says so.
+function sizes() {
+  const n = Math.round(Number(parts.n.value)), most = catalogue.limits.rows;
+  if (!(n >= 20 && n <= most)) throw new Refused(`Rows should be a number from 20 to ${count(most)}, but got ${parts.n.value || "nothing"}: choose another.`);
+  return `${n}:${Math.max(0, Math.round(Number(parts.seed.value) || 0))}`;
+}
+
+function takeDensity() {
+  const chosen = parts.root.querySelector("input[name=density]:checked").value;
+  return attempt(null, async () => take(`density:${chosen}:${sizes()}`));
+}
+
+function takeDrawing() {
+  if (!parts.board.points.length) return undefined;
+  return attempt(parts.use, async () => take(`points:${parts.board.text}:${sizes()}`));
+}
+
+// The rows of a recipe, as it stands in the link.
+export function rowsOf(recipe) {
+  const [kind, what, n, seed] = recipe.split(":"), size = { n: Number(n) || 5000, seed: Number(seed) || 0 };
+  if (kind === "density") return ask("rows", { kind, name: what, ...size });
+  const board = new Board();
+  board.text = what;
+  return ask("rows", { kind, points: board.points, ...size });
+}
+
+// Rows that are asked for replace those before at once, so that nobody trains on the old ones.
+async function get(work) {
+  const turn = (asked += 1);
+  session.data = null;
+  if (turn > 1) untell();
+  parts.summary.textContent = "Making the rows.";
+  for (const hear of hearers) hear();
+  const data = await attempt(null, work);
+  if (turn !== asked) return;
+  parts.summary.textContent = "";
+  if (data) use(data);
+}
+
+async function take(recipe) {
+  change({ data: recipe });
+  await get(() => rowsOf(recipe));
+}
+
+function use(data) {
+  session.data = data;
+  parts.summary.textContent = [`${data.title}: ${count(data.n)} rows, standardised before training: each column gets mean 0 and standard deviation 1.`, ...data.notes].join(" ");
+  preview(data.points);
+  say(`${count(data.n)} rows are ready to train on.`);
+  for (const hear of hearers) hear();
+}
+
+function preview(points) {
+  const pen = parts.preview.getContext("2d"), size = parts.preview.width, ranges = [0, 1].map((k) => {
+    const values = points.filter((_, i) => i % 2 === k);
+    return [Math.min(...values), Math.max(...values)];
+  });
+  const place = (value, [low, high]) => 12 + ((value - low) / (high - low || 1)) * (size - 24);
+  parts.preview.hidden = false;
+  pen.clearRect(0, 0, size, size);
+  pen.fillStyle = color("--forward");
+  pen.globalAlpha = 0.6;
+  for (let i = 0; i < points.length; i += 2) pen.fillRect(place(points[i], ranges[0]) - 1, size - place(points[i + 1], ranges[1]) - 1, 2.5, 2.5);
+  pen.globalAlpha = 1;
+}
+
+async function takeFile(file) {
+  parts.file.value = "";
+  untell();
+  if (file.size > MOST_BYTES) {
+    tell(new Refused(`A file should have at most ${count(MOST_BYTES)} bytes here, but ${file.name} has ${count(file.size)}: give fewer rows, or use backwalk fit.`));
+    return;
+  }
+  say(`Reading ${file.name}.`);
+  const found = await attempt(null, async () => ask("file", { name: file.name, text: await file.text() }));
+  if (!found) return; // the rows before stay
+  const [first, second] = [0, 1].map((k) => el("select", {}, found.columns.map((name, j) => option(name, name, j === k))));
+  const choose = () => {
+    change({ data: "" });
+    return get(() => ask("columns", { first: first.value, second: second.value }));
+  };
+  for (const select of [first, second]) select.addEventListener("change", choose);
+  parts.columns.replaceChildren(el("p", { class: "hint" }, `${found.file}: ${count(found.n)} rows, ${found.columns.length} columns of numbers. It stays on this machine.`),
+    el("div", { class: "row" }, field("Column across", first), field("Column up", second)));
+  await choose();
+}
+
+function show(way) {
+  for (const [name, node] of Object.entries(parts.ways)) node.hidden = name !== way;
+  parts.size.hidden = way === "file";
+  parts.root.querySelector(`#way-${way}`).checked = true;
+}
+
+export const dataPanel = {
+  name: "data",
+  title: "Data",
+  build(root) {
+    parts.root = root;
+    parts.n = el("input", { type: "number", id: "n-rows", min: "20", max: String(catalogue.limits.rows), step: "1", value: "5000", inputmode: "numeric" });
+    parts.seed = el("input", { type: "number", id: "data-seed", min: "0", step: "1", value: "0", inputmode: "numeric" });
+    parts.board = new Board();
+    parts.board.canvas.addEventListener("drawn", () => { parts.use.disabled = parts.board.points.length < 2; });
+    parts.use = el("button", { type: "button", disabled: true, onclick: takeDrawing }, "Use this drawing");
+    parts.file = el("input", { type: "file", id: "file", accept: ".csv,.tsv,.txt,text/csv" });
+    parts.file.addEventListener("change", () => parts.file.files[0] && takeFile(parts.file.files[0]));
+    parts.columns = el("div", { id: "file-columns" });
+    parts.ways = {
+      density: gallery(),
+      draw: el("div", {}, parts.board.canvas, el("p", { class: "row" }, parts.use, el("button", { type: "button", onclick: () => parts.board.clear() }, "Clear"))),
+      file: el("div", {}, el("div", { class: "drop" }, field("A text file with a table", parts.file, "CSV, at most 10,000 rows are taken; or drop it anywhere on the page")), parts.columns),
+    };
+    const radios = [["density", "A known density"], ["draw", "Draw one"], ["file", "A file"]].map(([value, text]) => {
+      const radio = el("input", { type: "radio", name: "data-way", id: `way-${value}`, value });
+      radio.addEventListener("change", () => show(value));
+      return el("label", { class: "segment", for: `way-${value}` }, radio, el("span", {}, text));
+    });
+    parts.summary = el("p", { class: "figure-line", id: "data-summary" });
+    parts.preview = el("canvas", { class: "preview", width: 220, height: 220, role: "img", "aria-label": "The rows to train on", hidden: true });
+    parts.size = el("div", { class: "row" }, field("Rows", parts.n), field("Seed of the rows", parts.seed));
+    for (const control of [parts.n, parts.seed]) control.addEventListener("change", () => (parts.ways.draw.hidden ? takeDensity() : takeDrawing()));
+    add(root,
+      el("p", { class: "lead" }, "What should the network learn? Choose rows here, then train on them."),
+      el("div", { class: "segments", role: "radiogroup", "aria-label": "Where the rows come from" }, radios), Object.values(parts.ways), parts.size,
+      el("div", { class: "data-line" }, parts.preview, parts.summary), el("p", { class: "row" }, el("button", { type: "button", class: "primary", "data-tab": "train" }, "Train on these rows")),
+      el("p", { class: "hint" }, "Of a known density, and of a drawing, rows can be drawn for ever, and the best of all networks is known. Of a file the exact denoiser is the one that remembers every row: a network cannot follow it, and that is what makes its rows new."),
+    );
+    show("density");
+    document.addEventListener("dragover", (event) => {
+      if (!event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      document.body.classList.add("dropping");
+    });
+    document.addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dropping"));
+    document.addEventListener("drop", (event) => {
+      document.body.classList.remove("dropping");
+      if (!event.dataTransfer?.files.length) return;
+      event.preventDefault();
+      change({ tab: "data" });
+      show("file");
+      takeFile(event.dataTransfer.files[0]);
+    });
+  },
+  show: () => attempt(null, firstRows),
+  hide() {},
+};
+
+// The rows are there when they are first needed: those of the link, or two moons.
+export async function firstRows() {
+  if (session.data || asked) return;
+  const [kind, what, n, seed] = state.data.split(":");
+  if (kind === "points") {
+    parts.board.text = what;
+    parts.use.disabled = false;
+    show("draw");
+  } else if (kind === "density") {
+    const radio = document.getElementById(`density-${what}`);
+    if (radio) radio.checked = true;
+  }
+  if (n) [parts.n.value, parts.seed.value] = [n, seed];
+  await take(state.data || `density:${catalogue.densities[0].name}:5000:0`);
+}

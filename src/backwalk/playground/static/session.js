@@ -1,0 +1,140 @@
+// What is loaded: the catalogue, one model and its chain. Panels hear of each change.
+import { byId, refill, say, withCode } from "./dom.js";
+import { redraw } from "./player.js";
+import { Refused, addOwnModels, catalogue, stored, theCard, theChain, theModels } from "./source.js";
+import { Chain, Stage } from "./stage.js";
+import { change, drawing, state } from "./state.js";
+
+export const session = { catalogue, card: null, chain: null, data: null, stages: [], hidden: false };
+const NO_CHAIN = "All columns of this model have levels, so its rows are drawn at once, without a chain. See Rows.";
+const hearers = { model: [], chain: [] };
+let asking = null;
+
+export function onModel(hear) {
+  hearers.model.push(hear);
+}
+
+export function onChain(hear) {
+  hearers.chain.push(hear);
+}
+
+export async function startSession() {
+  await addOwnModels();
+  session.stages = [new Stage("Points of the chain"), new Stage("Points of the second chain")];
+}
+
+// The page's models as choices: {value: its name in the state, title}.
+export async function modelChoices() {
+  const { start } = session.catalogue;
+  return (await theModels()).map(({ model, title }) => ({ value: model === start.model ? "" : model === start.notebook ? "notebook" : model, title }));
+}
+
+export function modelId(name) {
+  const { start } = session.catalogue;
+  if (name === "") return start.model;
+  return name === "notebook" ? start.notebook : name;
+}
+
+// Opens a model by its name in the state ("" is the one that ships with the page).
+export async function openModel(name) {
+  const id = modelId(name);
+  session.card = { ...(await theCard(id)), id };
+  change({ model: name });
+  byId("model-name").textContent = session.card.title;
+  session.chain = session.stages[0].chain = null; // nobody reads the other model's points meanwhile
+  redraw();
+  for (const hear of hearers.model) hear();
+  await drawChain();
+}
+
+export function chainBody(more = {}) {
+  return drawing({ n: stored && session.card?.id === "python" ? 1500 : state.n, ...more });
+}
+
+export async function fetchChain(name, body, signal) {
+  return new Chain(await theChain(modelId(name), body, signal));
+}
+
+export function drawChain() {
+  session.drawn = drawNow();
+  return session.drawn;
+}
+
+async function drawNow() {
+  if (!session.card) return; // it is drawn once the model is there
+  if (asking) asking.abort();
+  asking = new AbortController();
+  const { signal } = asking;
+  if (!session.card.has_chain) {
+    showNoChain();
+    return;
+  }
+  document.body.classList.add("waiting");
+  const slow = setTimeout(() => { session.stages[0].caption.textContent = "Drawing the chain."; }, 400);
+  try {
+    session.chain = await fetchChain(state.model, chainBody(), signal);
+    const [stage] = session.stages;
+    stage.chain = session.chain;
+    stage.snapshot = null;
+    stage.caption.textContent = usualCaption();
+    for (const hear of hearers.chain) hear();
+    redraw();
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    tell(error);
+  } finally {
+    clearTimeout(slow);
+    if (!signal.aborted) document.body.classList.remove("waiting");
+  }
+}
+
+// All columns have levels: their rows are drawn at once.
+function showNoChain() {
+  const [stage] = session.stages;
+  session.chain = stage.chain = stage.snapshot = null;
+  stage.caption.textContent = usualCaption();
+  redraw();
+}
+
+// What stands under the picture where no panel says more.
+export function usualCaption() {
+  if (session.card?.has_chain === false) return NO_CHAIN;
+  const isOwn = session.chain?.header.forward_from === "model" && ["forward", "both"].includes(state.side);
+  return isOwn ? "The forward chain starts from rows of the model, as its data are not here." : "";
+}
+
+// Shows an error where people look, and to screen readers. Mistakes of ours go to the console as well.
+export function tell(error, remedy = null) {
+  const box = byId("problem");
+  refill(box.querySelector("p"), withCode(error.message));
+  byId("remedy").replaceChildren(...(remedy ? [remedy] : []));
+  box.hidden = false;
+  say(error.message);
+  if (!(error instanceof Refused)) console.error(error);
+}
+
+export function untell() {
+  byId("problem").hidden = true;
+}
+
+// Runs work that may be refused; the button is disabled meanwhile.
+export async function attempt(button, work) {
+  if (button) {
+    untell();
+    button.disabled = true;
+  }
+  try {
+    return await work();
+  } catch (error) {
+    tell(error);
+    return undefined;
+  } finally {
+    if (button) button.disabled = false;
+  }
+}
+
+// The state of the chain that the slider stands at.
+export function nowAt() {
+  const { chain } = session, i = chain ? chain.index(state.p) : 0;
+  return { i, t: chain ? chain.t[i] : 0 };
+}

@@ -1,0 +1,162 @@
+// Where the numbers come from: a worker beside the page, or, for a model from Python, the answers that the page holds.
+import { DENSITIES, MOST_ROWS } from "./data.js";
+import { byId } from "./dom.js";
+
+const held = (id) => (byId(id) ? JSON.parse(byId(id).textContent) : null);
+
+// {card, chain, particles, fields, density, bound, schedule, code} of a model from Python, or null.
+export const stored = held("stored");
+const PYTHON = "python";
+const isStored = (model) => model === PYTHON;
+
+export class Refused extends Error {}
+
+const worker = new Worker(window.backwalkWorker);
+const waiting = new Map();
+const listeners = [];
+let turns = 0;
+
+worker.onmessage = ({ data }) => {
+  if (data.event) {
+    for (const listen of listeners) listen(data);
+    return;
+  }
+  const { resolve, reject } = waiting.get(data.turn);
+  waiting.delete(data.turn);
+  if (data.problem === undefined) resolve(data.answer);
+  else reject(data.isOurs ? new Error(data.problem) : new Refused(data.problem));
+};
+worker.onerror = (event) => {
+  for (const { reject } of waiting.values()) reject(new Error(`The page's mathematics stopped: ${event.message || "open the page again."}`));
+  waiting.clear();
+};
+
+// Asks the worker; `signal` gives the answer up.
+export function ask(what, body = {}, signal = undefined) {
+  turns += 1;
+  const turn = turns;
+  return new Promise((resolve, reject) => {
+    waiting.set(turn, { resolve, reject });
+    signal?.addEventListener("abort", () => reject(new DOMException("given up", "AbortError")));
+    worker.postMessage({ turn, ask: what, body });
+  });
+}
+
+// Hears of training: {event: "progress" | "rests" | "reset" | "failed", ...}.
+export function onTraining(listen) {
+  listeners.push(listen);
+}
+
+const kept = new Map(); // recent answers, so that going back and forth asks nothing twice
+const MOST_KEPT = 40;
+
+// Answers about a model that trains change; `version` counts its steps.
+async function once(what, body, signal) {
+  const key = `${what} ${JSON.stringify(body)} ${versions.get(body.model) ?? 0}`;
+  if (kept.has(key)) return kept.get(key);
+  const answer = await ask(what, body, signal);
+  kept.set(key, answer);
+  if (kept.size > MOST_KEPT) kept.delete(kept.keys().next().value);
+  return answer;
+}
+
+const versions = new Map();
+
+export function noteVersion(model, version) {
+  versions.set(model, version);
+}
+
+export function bytesOf(base64) {
+  return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer;
+}
+
+// The packed form of Python's arrays: the length of a header, the header as JSON, and the arrays.
+const VIEWS = { u2: Uint16Array, f4: Float32Array, f8: Float64Array };
+
+function unpacked(base64) {
+  const buffer = bytesOf(base64), length = new DataView(buffer).getUint32(0, true);
+  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length))), start = Math.ceil((4 + length) / 8) * 8, result = { header };
+  for (const { name, dtype, shape, offset } of header.arrays) {
+    result[name] = new VIEWS[dtype](buffer, start + offset, shape.reduce((product, k) => product * k, 1));
+    result[name].shape = shape;
+  }
+  return result;
+}
+
+// The page's own models, whose weights it holds; the first is shown when the page opens.
+export async function addOwnModels() {
+  for (const { weights, ...model } of held("models")) await ask("add", { ...model, weights: new Float32Array(bytesOf(weights)) });
+}
+
+export const catalogue = {
+  start: { model: stored ? PYTHON : "better", notebook: "notebook" },
+  samplers: [{ name: "ancestral", label: "ancestral" }, { name: "ddim", label: "DDIM" }],
+  reverse_variances: [{ name: "beta_tilde", label: "β̃, the posterior's" }, { name: "beta", label: "β" }],
+  densities: Object.entries(DENSITIES).map(([name, { label, description, centres }]) => ({ name, label, description, points: thinned(centres()) })),
+  limits: { rows: MOST_ROWS },
+};
+
+// Centres as pairs in the unit square, for a small picture.
+function thinned(centres) {
+  const pairs = Array.from({ length: centres.length / 2 }, (_, i) => [centres[2 * i], centres[2 * i + 1]]).filter((_, i, all) => i % Math.ceil(all.length / 120) === 0);
+  const low = Math.min(...pairs.flat()), high = Math.max(...pairs.flat());
+  return pairs.map((pair) => pair.map((value) => (value - low) / (high - low)));
+}
+
+export async function theCard(model) {
+  return isStored(model) ? { ...stored.card, model: PYTHON } : ask("card", { model });
+}
+
+export async function theModels() {
+  const own = await ask("models");
+  return stored ? [{ model: PYTHON, title: stored.card.title }, ...own] : own;
+}
+
+export async function theChain(model, body, signal) {
+  if (isStored(model)) return unpacked(stored.chain);
+  const chain = await ask("chain", { model, ...body }, signal);
+  for (const name of ["forward", "backward", "x_0_hat"]) chain[name] = Object.assign(chain[name].data, { shape: chain[name].shape });
+  return chain;
+}
+
+// The rows whose arithmetic is there, or null where any row can be asked for.
+export function heldRows(model) {
+  return isStored(model) ? Object.keys(stored.particles).map(Number) : null;
+}
+
+export async function theParticle(model, body) {
+  return isStored(model) ? stored.particles[String(body.row)] : once("particle", { model, ...body });
+}
+
+export async function theField(model, body) {
+  if (!isStored(model)) return once("field", { model, ...body });
+  const same = stored.fields.filter((item) => item.what === body.what);
+  return same.length ? unpacked(same.reduce((best, item) => (Math.abs(item.t - body.t) < Math.abs(best.t - body.t) ? item : best)).packed) : null;
+}
+
+export async function theDensity(model, body) {
+  if (isStored(model)) return stored.density ? unpacked(stored.density) : null;
+  return once("density", { model, ...body });
+}
+
+export async function theBound(model, body) {
+  return isStored(model) ? stored.bound : once("bound", { model, ...body });
+}
+
+// A model's schedule, or that of some settings.
+export async function theSchedule(model, settings = null) {
+  return isStored(model) && !settings ? stored.schedule : ask("schedule", { model, settings });
+}
+
+export async function theLogP(model, body, signal) {
+  return isStored(model) ? { ladder: stored.bound?.ladder ?? [], rows: stored.bound?.rows } : once("logP", { model, ...body }, signal);
+}
+
+export async function theQuality(model, body, signal) {
+  if (isStored(model)) throw new Refused("Distances of a model from Python are in its report: model.report().");
+  return once("quality", { model, ...body }, signal);
+}
+
+export async function theCode(model, draw) {
+  return isStored(model) ? stored.code : ask("code", { model, draw });
+}

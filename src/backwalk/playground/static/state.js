@@ -1,0 +1,108 @@
+// The state of the page. All of it lies in the URL's fragment, so that a link shows the same picture.
+
+const USUAL = {
+  tab: "watch", side: "backward", p: 0.35, n: 2000, seed: 0, trails: true, row: 0, model: "",
+  solver: "", evaluations: 0, variance: "", eta: 0, columns: "", field: "score", view: "field", tour: 0,
+  pair: "", data: "", fit: "", fitSeed: 0,
+};
+
+export const state = { ...USUAL };
+const listeners = [];
+
+export function onChange(listen) {
+  listeners.push(listen);
+}
+
+export function fragment() {
+  const parts = new URLSearchParams();
+  for (const [name, usual] of Object.entries(USUAL)) {
+    if (state[name] === usual) continue;
+    parts.set(name, name === "p" ? state.p.toFixed(4) : String(state[name]));
+  }
+  return parts.toString();
+}
+
+export function readFragment() {
+  const parts = new URLSearchParams(location.hash.slice(1));
+  const read = { ...USUAL };
+  for (const [name, usual] of Object.entries(USUAL)) {
+    if (!parts.has(name)) continue;
+    const text = parts.get(name);
+    if (typeof usual === "number") read[name] = Number.isFinite(Number(text)) ? Number(text) : usual;
+    else read[name] = typeof usual === "boolean" ? text === "true" : text;
+  }
+  read.p = Math.min(1, Math.max(0, read.p));
+  read.n = Math.min(10_000, Math.max(1, Math.round(read.n)));
+  read.row = Math.max(0, Math.round(read.row));
+  return read;
+}
+
+let writing = null;
+let goesBack = false;
+const OURS = { isOurs: true }; // the mark of entries of the browser's history that the page has made
+
+// The fragment follows the state soon; browsers limit how often it may change.
+export function remember() {
+  clearTimeout(writing);
+  writing = setTimeout(writeFragment, 250);
+}
+
+export function writeFragment() {
+  clearTimeout(writing);
+  const text = fragment();
+  if (text !== location.hash.slice(1)) history.replaceState(OURS, "", addressOf(text));
+}
+
+function addressOf(text) {
+  return text ? `#${text}` : location.pathname + location.search;
+}
+
+// Back and Forward lead through panels. \`open\` opens another model; links that are typed in load the page anew.
+export function followHistory(open) {
+  history.replaceState(OURS, "");
+  window.addEventListener("popstate", async (event) => {
+    if (!event.state?.isOurs) {
+      location.reload();
+      return;
+    }
+    const { model, ...values } = readFragment();
+    goesBack = true;
+    if (model !== state.model) await open(model);
+    change(values);
+    goesBack = false;
+  });
+}
+
+// Sets some names, tells the listeners which, and writes the fragment.
+export function change(values) {
+  const changed = new Set(Object.keys(values).filter((name) => state[name] !== values[name]));
+  if (!changed.size) return;
+  const isPanel = changed.has("tab") && !goesBack && history.state?.isOurs;
+  if (isPanel) writeFragment(); // of the panel that is left
+  Object.assign(state, values);
+  if (isPanel) history.pushState(OURS, "", addressOf(fragment()));
+  for (const listen of listeners) listen(changed);
+  if (changed.size > 1 || !changed.has("p")) remember(); // the player says when it rests
+}
+
+export function link() {
+  return location.origin + location.pathname + (fragment() ? `#${fragment()}` : "");
+}
+
+// What a question needs to draw as the page does.
+export function drawing(more = {}) {
+  return asked({
+    seed: state.seed,
+    sampler: state.solver || null,
+    n_evaluations: state.evaluations || null,
+    eta: state.eta || null,
+    reverse_variance: state.variance || null,
+    columns: state.columns ? state.columns.split(",").map(Number) : null,
+    ...more,
+  });
+}
+
+// A question without what is left to the model.
+export function asked(values) {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== null && value !== undefined));
+}
