@@ -4,6 +4,7 @@ import { stream } from "./maths/random.js";
 
 const HELD_OUT = 0.1, MOST_HELD_OUT = 1000, HELD_EVERY = 50;
 const CENTRE = -1.6, WIDTH = 1.5, UNIFORM = 0.15; // of ln s for the better network (Karras et al. 2022), and the share of even levels
+const GOLDEN = 0.6180339887498949; // multiples of it, less their whole part, are spread evenly
 const LEAST_LEVEL = 0.01, GREATEST_LEVEL = 50;
 
 export class Trainer {
@@ -28,7 +29,7 @@ export class Trainer {
     this.model.steps = 0;
     const random = stream(0, "held out");
     this.heldEps = random.normals(this.held.length);
-    this.heldLevels = Float64Array.from({ length: this.held.length / 2 }, (_, i) => this.levelAt((i + 0.5) / (this.held.length / 2), random));
+    this.heldLevels = Float64Array.from({ length: this.held.length / 2 }, (_, i) => this.levelAt((0.5 + i * GOLDEN) % 1, random));
   }
 
   // A log-SNR for a uniform number: a step t of the chain, or the better network's own spread of levels.
@@ -75,14 +76,12 @@ export class Trainer {
   // The loss of the rows that are not trained on, at fixed levels and noise.
   measure() {
     this.settle();
-    const { held, model } = this, rows = Math.min(held.length / 2, model.network.rows);
-    let sum = 0, n = 0;
-    for (let first = 0; first + rows <= held.length / 2; first += rows) {
-      const of = (array, width) => array.subarray(width * first, width * (first + rows));
-      sum += model.denoiser.lossAndGradient(of(held, 2), of(this.heldEps, 2), of(this.heldLevels, 1)) * rows;
-      n += rows;
+    const { held, model } = this, n = held.length / 2;
+    let loss = 0;
+    for (let first = 0; first < n; first += model.network.rows) {
+      const last = Math.min(n, first + model.network.rows), of = (array, width) => array.subarray(width * first, width * last);
+      loss += (model.denoiser.lossAndGradient(of(held, 2), of(this.heldEps, 2), of(this.heldLevels, 1)) * (last - first)) / n;
     }
-    const loss = sum / n;
     this.heldOut.push([model.steps, loss]);
     return loss;
   }
