@@ -1,0 +1,294 @@
+"""What the page shows of a model from Python: its chain, single steps, fields, density and bound, computed once.
+
+The page computes its own models itself. A model from Python may have any network, schedule, solver and columns, so its
+answers are stored in the page: those of two of its columns, under its own sampler.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from backwalk.diffusion import eps_from_x_0, score_from_x_0
+from backwalk.errors import InvalidInput
+from backwalk.formatting import as_json
+from backwalk.model import (
+    DiffusionModel,
+    bound,
+    denoise,
+    log_density,
+    mismatch_warning,
+    row_steps,
+    sample_rows,
+    visited_times,
+    walk,
+)
+from backwalk.playground.plane import Packed, Plane, choose_plane, row_record
+from backwalk.sampling import Sampler, choose_sampler, tile_of
+from backwalk.streams import Stream
+
+Array = NDArray[np.float64]
+N_POINTS, N_PARTICLES, N_LEVELS, N_BOUND = 1500, 12, 8, 500
+_MOST_FRAMES, _MOST_EVALUATIONS = 121, 50  # of the picture, and of a single row's steps
+_FIELD, _DENSITY = 22, 40  # points of a grid's side
+_MOST_STEPS_DRAWN = 300  # of the schedule
+_SEED = 0
+
+
+def answers_of(
+    model: DiffusionModel,
+    rows: Array | None = None,
+    *,
+    columns: Sequence[str | int] | None = None,
+    title: str = "Your model",
+) -> dict[str, Any]:
+    """Return the stored answers for the page, as JSON values.
+
+    `rows`, (n, d), are data from which the forward chain starts; without any it starts from rows of the model.
+    Raises InvalidInput for a model without numbers, and for columns that are no two numbers.
+    """
+    if not len(model.codec.numbers):
+        raise InvalidInput(
+            "The page shows a chain of numbers, but all columns of the model have levels: sample() draws them at once."
+        )
+    if columns is not None and len(columns) != 2:
+        raise InvalidInput(f"columns should be two names, but got {list(columns)!r}: the page shows a plane.")
+    data = sample_rows(model, 0, N_POINTS, stream=Stream(_SEED).child("own")) if rows is None else rows[:N_POINTS]
+    chosen = None if columns is None else (columns[0], columns[1])
+    plane = choose_plane(model, chosen, model.codec.encode(data, stream=Stream(_SEED).child("cells")))
+    paper = choose_sampler(
+        model.sampler, model.schedule, "ancestral", min(_MOST_EVALUATIONS, model.schedule.n_steps), 0.0
+    )
+    times = visited_times(model, paper)
+    levels = sorted({times[round(i)] for i in np.linspace(0, len(times) - 1, min(N_LEVELS, len(times)))})
+    is_plane = len(model.codec.varying) == 2 and not model.codec.blocks and not plane.is_single
+    answers = {
+        "card": _card(model, title),
+        "chain": _chain(model, plane, data, "model" if rows is None else "data").to_base64(),
+        "particles": {str(row): _particle(model, plane, row, paper) for row in range(N_PARTICLES)},
+        "fields": [
+            {"t": t, "what": what, "packed": _field(model, plane, t, what).to_base64()}
+            for t in levels
+            for what in ("score", "x_0_hat", "eps")
+        ],
+        "density": _density(model, plane).to_base64() if is_plane else None,
+        "bound": _bound(model, data[:N_BOUND], "rows of the model" if rows is None else "rows of the data"),
+        "schedule": _schedule(model),
+        "code": {"python": _code(model), "note": ""},
+    }
+    return as_json(answers)  # type: ignore[no-any-return]
+
+
+def _card(model: DiffusionModel, title: str) -> dict[str, Any]:
+    schedule, schema = model.schedule, model.schema
+    return {
+        "title": title,
+        "columns": [{"name": name} for name in schema.names],
+        "schedule": {"n_steps": schedule.n_steps, "alpha_bar": schedule.alpha_bar},
+        "prior_mismatch": model.prior_mismatch,
+        "warning": mismatch_warning(model.prior_mismatch, schedule),
+        "sampler": {"words": model.sampler.describe(schedule)},
+        "n_parameters": model.card.get("n_parameters"),
+        "words": repr(model).splitlines(),
+        "drawable": [schema.names[j] for j in model.codec.plottable],
+        "has_chain": True,
+        "has_exact": False,
+    }
+
+
+def _chain(model: DiffusionModel, plane: Plane, data: Array, origin: str) -> Packed:
+    """Return the model's own chain: forward from data, backward from noise, and x_0_hat, at the same noise levels.
+
+    Frames run from x_0 to x_N. Forward rows keep their noise from frame to frame, so that paths are smooth. Rows at an
+    atom of a column of the plane are left out; `rows` then has the numbers of the others.
+    """
+    sampler, stream = model.sampler, Stream(_SEED)
+    times = [0, *visited_times(model, sampler)]
+    kept = sorted({round(i) for i in np.linspace(0, len(times) - 1, min(_MOST_FRAMES, len(times)))})
+    x_t, x_0_hat, place = dict[int, Array](), dict[int, Array](), len(times) - 1
+    applies = np.ones(N_POINTS, dtype=bool)
+    for state in walk(model, 0, N_POINTS, stream=stream.child("sample"), sampler=sampler):
+        if state.x_0_hat is not None:
+            x_0_hat[place + 1] = plane.points(state.x_0_hat.cpu().numpy())
+        x_t[place] = plane.points(state.x_t.cpu().numpy())
+        if place == 0:
+            applies = plane.applies(state.x_t.cpu().numpy())
+        place -= 1
+    if not applies.any():
+        raise InvalidInput("The two columns should be numbers that vary, but all rows repeat a value: choose others.")
+    x_0_hat[0] = x_t[0]
+    backward, estimate = (np.stack([points[i][applies] for i in kept]) for points in (x_t, x_0_hat))
+    x_0 = plane.points(model.codec.encode(data, stream=stream.child("cells")))
+    x_0 = x_0[~np.isnan(x_0).any(axis=1)]
+    eps = stream.child("forward").normal(0, len(x_0), 2).numpy()
+    log_snr = np.array([math.inf, *model.schedule.log_snr[[times[i] for i in kept[1:]]].tolist()])
+    alpha_bar, noise = (torch.sigmoid(sign * torch.from_numpy(log_snr)).numpy() for sign in (1, -1))
+    forward = np.sqrt(alpha_bar)[:, None, None] * x_0 + np.sqrt(noise)[:, None, None] * eps
+    frames = {"forward": forward, "backward": backward, "x_0_hat": estimate}
+    if plane.is_single:
+        for points in frames.values():
+            points[..., 1] = stream.child("spread").uniform(0, points.shape[1], 1).numpy()[:, 0]
+    header = {**plane.record(), "n": N_POINTS, "sampler": _sampler_record(model, sampler), "forward_from": origin}
+    if not applies.all():
+        header["rows"] = np.flatnonzero(applies).tolist()
+    numbers = {
+        "t": np.array([float(times[i]) for i in kept]),
+        "log_snr": np.where(np.isinf(log_snr), np.sign(log_snr) * 1e9, log_snr),
+        "alpha_bar": alpha_bar,
+    }
+    return Packed(
+        header,
+        {name: (array, "f8") for name, array in numbers.items()}
+        | {name: (plane.coordinates(points), "u2") for name, points in frames.items()},
+    )
+
+
+def _particle(model: DiffusionModel, plane: Plane, row: int, sampler: Sampler) -> dict[str, Any]:
+    """Return the steps of one row by the paper's sampler, with every number of the formulas."""
+    tile = tile_of(row, model.denoiser.device)
+    states = list(walk(model, *tile, stream=Stream(_SEED).child("sample"), sampler=sampler))
+
+    def shown(vector: Tensor) -> list[float]:
+        return vector.double()[plane.places].tolist()
+
+    steps = []
+    for step in row_steps(model, states, row - tile[0], sampler=sampler):
+        schedule, at = step.schedule, step.place
+        steps.append(
+            {
+                "t": step.t,
+                "t_next": step.t_next,
+                "x_t": shown(step.x_t),
+                "eps_theta": shown(step.eps_theta),
+                "x_0_hat": shown(step.x_0_hat),
+                "mu_theta": shown(step.mean),
+                "noise": shown(step.noise),
+                "x_next": shown(step.x_next),
+                "sigma_t": step.sigma,
+                "a": math.sqrt(float(schedule.alpha_bar[at])),
+                "b": math.sqrt(float(schedule.one_minus_alpha_bar[at])),
+                "a_next": math.sqrt(float(schedule.alpha_bar[at - 1])),
+                "alpha": float(schedule.alpha[at]),
+                "beta": float(schedule.beta[at]),
+                "beta_tilde": float(schedule.beta_tilde[at]),
+                "denoising_error": float(model.denoising_error[step.t]),
+                "weights": dict(zip(("x_t", "x_0_hat"), step.weights, strict=True)),
+                "past": [],
+                "in_user_units": {
+                    "x_t": row_record(model, step.x_t.double().numpy()),
+                    "x_0_hat": row_record(model, step.x_0_hat.double().numpy()),
+                },
+            }
+        )
+    return {
+        **plane.record(),
+        "row": row,
+        "sampler": _sampler_record(model, sampler),
+        "reverse_variance": model.reverse_variance,
+        "steps": steps,
+    }
+
+
+def _sampler_record(model: DiffusionModel, sampler: Sampler) -> dict[str, Any]:
+    return {
+        "solver": sampler.solver,
+        "n_evaluations": len(visited_times(model, sampler)),
+        "eta": sampler.eta,
+        "words": sampler.describe(model.schedule),
+    }
+
+
+def _field(model: DiffusionModel, plane: Plane, t: int, what: str) -> Packed:
+    """Return the learned score, x_0_hat or eps_theta on a grid of the plane.
+
+    The other columns are absent where the model takes conditions, and at their mean elsewhere.
+    """
+    x, y, points = plane.grid(_FIELD)
+    z, log_snr, k = plane.rows(points), float(model.schedule.log_snr[t]), model.codec.n_encoded
+    level = torch.tensor(log_snr, dtype=torch.float64)
+    is_absent = k > 2 and model.conditions == "any"
+    levels = level.float()
+    if is_absent or plane.blocks:
+        levels = torch.full((len(z), k), -math.inf if is_absent else log_snr)
+        levels[:, plane.places] = log_snr
+        for block in plane.blocks:
+            levels[:, block.coordinates] = math.inf
+    learned = plane.points(denoise(model, torch.from_numpy(z).float(), levels).double().cpu().numpy())
+    if what != "x_0_hat":
+        to_field = score_from_x_0 if what == "score" else eps_from_x_0
+        learned = np.asarray(to_field(torch.from_numpy(points), torch.from_numpy(learned), level).numpy())
+    header = {
+        **plane.record(),
+        "what": what,
+        "others": "none" if k == 2 else "absent" if is_absent else "mean",
+    }
+    return Packed(header, {"x": (x, "f8"), "y": (y, "f8"), "learned": (learned.reshape(_FIELD, _FIELD, 2), "f4")})
+
+
+def _density(model: DiffusionModel, plane: Plane) -> Packed:
+    """Return the log-density on a grid of the plane, by the ODE, in nats of the user's units."""
+    x, y, points = plane.grid(_DENSITY)
+    log_p = log_density(model, model.codec.decode(plane.rows(points))).log_prob.numpy()
+    log_p = np.nan_to_num(log_p, nan=-1e30, neginf=-1e30, posinf=1e30).reshape(_DENSITY, _DENSITY)
+    return Packed(plane.record(), {"x": (x, "f8"), "y": (y, "f8"), "log_p": (log_p, "f4")})
+
+
+def _bound(model: DiffusionModel, values: Array, origin: str) -> dict[str, Any]:
+    """Return the bound term by term, and -ln p by the ODE of the same rows, which have no gaps."""
+    values = values[~np.isnan(values).any(axis=1)]
+    terms = bound(model, values, stream=Stream(_SEED).child("bound"))
+    ode = -log_density(model, values).log_prob.numpy()
+    return {
+        "n": len(values),
+        "rows": origin,
+        "terms": [
+            {"t": t, "value": float(terms.transitions[t]), "error": float(terms.transitions_standard_error[t])}
+            for t in range(2, model.schedule.n_steps + 1)
+        ],
+        "prior": terms.prior,
+        "prior_mismatch": model.prior_mismatch,
+        "reconstruction": terms.reconstruction,
+        "bound": terms.total,
+        "pairing": None,
+        "ladder": [{"name": "ode", **_mean(ode)}, {"name": "bound", **_mean(terms.per_row.numpy())}],
+    }
+
+
+def _mean(nats: Array) -> Mapping[str, float]:
+    return {"value": float(nats.mean()), "error": float(nats.std(ddof=1) / math.sqrt(len(nats)))}
+
+
+def _schedule(model: DiffusionModel) -> dict[str, Any]:
+    """Return beta_t, alpha_bar_t and the SNR, thinned to a few hundred steps."""
+    schedule = model.schedule
+    t = np.unique(np.linspace(1, schedule.n_steps, min(schedule.n_steps, _MOST_STEPS_DRAWN)).round().astype(int))
+    log_snr = schedule.log_snr[t].numpy()
+    return {
+        "name": f"{schedule.n_steps:,} steps.",
+        "t": t,
+        "beta": schedule.beta[t].numpy(),
+        "alpha_bar": schedule.alpha_bar[t].numpy(),
+        "log10_snr": np.where(np.isfinite(log_snr), log_snr, np.nan) / math.log(10.0),
+        "alpha_bar_N": float(schedule.alpha_bar[-1]),
+        "signal_N": math.sqrt(float(schedule.alpha_bar[-1])),
+    }
+
+
+def _code(model: DiffusionModel) -> str:
+    sampler = model.sampler
+    return "\n".join(
+        [
+            "from backwalk import Diffusion, Sampler",
+            "",
+            'model = Diffusion.load("model.backwalk")',
+            f"sampler = Sampler({sampler.solver!r}, n_evaluations={len(visited_times(model, sampler))})",
+            f"rows = model.sample({N_POINTS}, sampler=sampler, random_state={_SEED})",
+            "print(model.bound(X), model.score_samples(X).mean())",
+        ]
+    )
