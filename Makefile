@@ -32,7 +32,7 @@ trust: $(STAMP)
 # The page in Chromium, which has to be there (BACKWALK_CHROMIUM names one in an unusual place). Without it all is skipped,
 # but for CI=true, where that is a failure. One worker: a browser, its server and a training fit fill two cores.
 test-web: $(WEB_STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser $(or $(ARGS),tests/browser)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser $(or $(ARGS),tests/playground)
 
 # Files larger than memory, and samples by Ray and Dask with a killed worker; minutes. A missing Ray or Dask is a failure where
 # CI=true. One test at a time, as each starts processes that fill two cores.

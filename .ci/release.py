@@ -2,7 +2,7 @@
 
 The tracked files are copied and built twice, and both builds have to be equal, byte for byte. twine,
 check-wheel-contents and validate-pyproject check the archives. The wheel is installed in an empty environment with what
-it needs, where README's first code, `backwalk demo` and `backwalk web --export` run, and mypy and pyright read a user's
+it needs, where README's first code, `backwalk demo` and `backwalk playground` run, and mypy and pyright read a user's
 program. pyright knows the types of all public names. The archives are left in out/release.
 
     python .ci/release.py [--python python3.12]
@@ -91,13 +91,13 @@ def main() -> None:
         run("twine", tools / "twine", "check", "--strict", *one)
         run("check-wheel-contents", tools / "check-wheel-contents", wheel)
 
-        user = make_environment(python, here / "user", f"{wheel}[web]")
+        user = make_environment(python, here / "user", f"{wheel}")
         work = here / "work"
         work.mkdir()
         run("pip check", user / "python", "-m", "pip", "check")
         run("README's first code", user / "python", "-c", first_code, cwd=work)
         run("backwalk demo", user / "backwalk", "demo", cwd=work)
-        run("backwalk web --export", user / "backwalk", "web", "--export", "page.html", cwd=work)
+        run("backwalk playground", user / "backwalk", "playground", "-o", "page.html", cwd=work)
         run("mypy", tools / "mypy", "--strict", "--python-executable", user / "python", PROGRAM, cwd=work)
         run("pyright", tools / "pyright", "--pythonpath", user / "python", PROGRAM, cwd=work)
         run("that program", user / "python", PROGRAM, cwd=work)

@@ -34,9 +34,6 @@ SMOKE = (  # where the dependencies are used: tables, files, models, optimisers,
     "tests/report",
     "tests/cli/test_sample.py",
     "tests/cli/test_tables.py",
-    "tests/web/test_app.py",
-    "tests/web/test_security.py",
-    "tests/web/test_serve.py",
     "tests/test_public_names.py",
     "tests/reference",
 )
@@ -46,7 +43,7 @@ def requirements(project: dict[str, object]) -> list[str]:
     """Return the requirements of the package, its optional parts and the tests, as pyproject.toml has them."""
     extras: dict[str, list[str]] = project["optional-dependencies"]  # type: ignore[assignment]
     tests = [line for line in extras["test"] if name_of(line) in RUNNERS]
-    parts = [line for name in ("pandas", "polars", "web") for line in extras[name]]
+    parts = [line for name in ("pandas", "polars") for line in extras[name]]
     return [*project["dependencies"], *parts, *tests]  # type: ignore[misc]
 
 

@@ -15,7 +15,7 @@ from backwalk.cli import cli, console
 from backwalk.table import as_table, write_table
 
 QUICK = ["--max-steps", "5"]
-COMMANDS = ("demo", "split", "fit", "sample", "score", "impute", "report", "info", "web", "course")
+COMMANDS = ("demo", "split", "fit", "sample", "score", "impute", "report", "info", "playground", "course")
 
 
 def test_help_is_there_for_every_command(run):

@@ -18,12 +18,12 @@ from backwalk.cli.fit import fit
 from backwalk.cli.impute import impute
 from backwalk.cli.info import info
 from backwalk.cli.options import verbosity_options
+from backwalk.cli.playground import playground, web
 from backwalk.cli.report import report
 from backwalk.cli.sample import sample
 from backwalk.cli.score import score
 from backwalk.cli.split import split
 from backwalk.cli.stops import Stopped, signals_raised
-from backwalk.cli.web import web
 from backwalk.errors import BackwalkError, IncompatibleArguments
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "auto_envvar_prefix": "BACKWALK", "max_content_width": 100}
@@ -41,7 +41,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, split, fit, sample, score, impute, report, info, web, course):
+for _command in (demo, split, fit, sample, score, impute, report, info, playground, course, web):
     cli.add_command(_command)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +24,7 @@ from backwalk.model import (
     warn_of_far,
     warn_of_unseen,
 )
+from backwalk.playground import Page, answers_of, in_notebook
 from backwalk.sampling import Sampler, SolverName, choose_sampler
 from backwalk.streams import RandomState, as_stream
 
@@ -298,33 +298,42 @@ class Draws(Fitted[RowsT]):
         frames = [state.rows[:, list(columns)] for state in shown]
         return figures.plot_chain(frames, captions=[f"t = {state.t:,}" for state in shown])
 
-    def show(self, *, port: int | None = None, browser: bool = True) -> None:
-        """Open the page of this model, and serve it until Ctrl-C, or until a notebook's cell is stopped.
+    def show(self, X: Any = None, *, columns: Sequence[str | int] | None = None) -> Page:
+        """Show the model in the playground, a page on which noise becomes data.
 
-        Networks and schedules of your own appear as well. It needs `pip install "backwalk[web]"`.
+        The page holds the chain, single steps, the field and the bound of two columns, and needs no server. A notebook
+        shows it inline; elsewhere it opens in the browser. Networks, schedules and solvers of your own appear as well.
 
         Parameters
         ----------
-        port : int, default=None
-            A port of 127.0.0.1; by default 8000, or the next one that is free.
-        browser : bool, default=True
-            Whether to open a browser; the address is printed either way.
+        X : array or table, (n, d), optional
+            Data from which the forward chain starts; by default rows of the model.
+        columns : sequence of two names or numbers, optional
+            The columns that are shown: by default the first two that are numbers.
+
+        Returns
+        -------
+        Page
+            The page; `save(path)` writes it to a file.
 
         Raises
         ------
-        ImportError
-            The extra `web` is not installed.
+        InvalidInput
+            If all columns have levels, or `columns` are no two numbers.
 
         Examples
         --------
         >>> import numpy as np
         >>> from backwalk import Diffusion
         >>> X = np.random.default_rng(0).normal(size=(200, 2))
-        >>> Diffusion(max_steps=20, random_state=0).fit(X).show()  # doctest: +SKIP
+        >>> Diffusion(max_steps=20, random_state=0).fit(X).show(X)  # doctest: +SKIP
         """
         check_is_fitted(self)
-        serve = importlib.import_module("backwalk.web.serve")  # by name, as the page stands on the estimator
-        serve.show(self, port=port, browser=browser)
+        rows = None if X is None else self._matched(X).values
+        page = Page(answers_of(self.model_, rows, columns=columns))
+        if not in_notebook():
+            page.open()
+        return page
 
     def to_latent(self, X: Any) -> NDArray[np.float64]:
         """Return the latents of rows: the noise that the probability-flow ODE maps to each row.

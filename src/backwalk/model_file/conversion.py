@@ -234,7 +234,7 @@ def _code_of(parameter: str, module: OwnNetwork, given: nn.Module | None) -> nn.
         raise ModelFileError(
             f"it holds the weights of a user's network, {module.name}, but not its code: load it in Python by "
             f"Diffusion.load(path, {parameter}={module.name}(...))"
-            + (", or look at it by `backwalk web --network MODULE:NAME`." if parameter == "denoiser" else ".")
+            + (", or look at it by `backwalk playground --network MODULE:NAME`." if parameter == "denoiser" else ".")
         )
     return given
 
