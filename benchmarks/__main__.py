@@ -25,7 +25,6 @@ from benchmarks import (
     suite,
     time_to_quality,
     turns,
-    web,
 )
 from benchmarks.record import Store
 
@@ -44,7 +43,6 @@ PARTS: dict[str, ModuleType] = {
     "inference": inference,
     "hard_posteriors": hard_posteriors,
     "rubin": rubin,
-    "web": web,
 }
 HERE = Path(__file__).parent
 OUT = HERE.parent / "out"

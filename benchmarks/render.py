@@ -24,7 +24,6 @@ from benchmarks import (
     suite,
     time_to_quality,
     turns,
-    web,
 )
 from benchmarks.draws import Results
 from benchmarks.methods import NotebookAsWritten
@@ -46,7 +45,6 @@ SECTIONS = (
     growth,
     large_table,
     larger_than_memory,
-    web,
 )
 
 

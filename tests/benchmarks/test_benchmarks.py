@@ -20,7 +20,7 @@ from backwalk.datasets import two_moons
 from backwalk.diffusion import NoiseSchedule, beta_variance, mu_from_eps
 from backwalk.streams import Stream
 from benchmarks import __main__ as command
-from benchmarks import compare, render, sampling, suite, tables, time_to_quality, turns, web
+from benchmarks import compare, render, sampling, suite, tables, time_to_quality, turns
 from benchmarks.densities import CASES, MOONS_ON_A_GRID
 from benchmarks.draws import choices, over
 from benchmarks.edm import Edm, Setting
@@ -654,20 +654,3 @@ def test_the_page_is_what_the_results_give(tmp_path):
 def test_processors_of_one_name_are_told_apart(cpuinfo, name):
     """Found by measuring: two generations, of which one multiplies bfloat16 twice as fast, were "AMD EPYC" both."""
     assert cpu_name(cpuinfo) == name
-
-
-def test_times_of_the_page_are_medians_of_what_was_measured():
-    results = [
-        {"key": {"what": "moves", "seed": seed}, "address": 0.5, "ready": 1.5, "moving": moving}
-        for seed, moving in enumerate((2.0, 1.75, 4.0))
-    ]
-    never = {"key": {"what": "sharp", "seed": 0}, "sharp": None, "settled": 2.0, "fitted": 9.0, "drawn": 9.5}
-    told = web.told([*results, never], Path())
-    assert "| 2.00 s | 1.75 to 4.00 | 3 |" in " ".join(told.split()).replace("| | ", "| ")
-    assert "Train" in told
-    assert "other real rows**" not in told, "a fit that never was sharp has no time"
-
-
-def test_points_of_the_page_span_its_limits():
-    points = web._points([-1.0, 3.0, 0.0, 2.0], [0, 0, 65535, 65535])
-    np.testing.assert_allclose(points, [[-1.0, 0.0], [3.0, 2.0]])

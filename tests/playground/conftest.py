@@ -12,7 +12,15 @@ STATIC = Path(backwalk.playground.__file__).parent / "static"
 HOME = "http://playground.example"
 _COMMANDS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 # Nothing is asked for on the network, and no sandbox is needed where the only page is our own (root has none).
-_SWITCHES = ("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync")
+_SWITCHES = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -66,10 +74,10 @@ def maths(chromium):
         return page.evaluate(
             f"""async (given) => {{
                 const [{modules}] = await Promise.all([{loads}]);
+                const entries = (value) => Object.entries(value).map(([name, each]) => [name, plain(each)]);
                 const plain = (value) => ArrayBuffer.isView(value) ? Array.from(value)
                     : Array.isArray(value) ? value.map(plain)
-                    : value && typeof value === "object" ? Object.fromEntries(Object.entries(value).map(([k, v]) => [k, plain(v)]))
-                    : value;
+                    : value && typeof value === "object" ? Object.fromEntries(entries(value)) : value;
                 return plain(await (async () => {{ {body} }})());
             }}""",
             given,
@@ -77,3 +85,66 @@ def maths(chromium):
 
     yield run
     page.close()
+
+
+class Tab:
+    """The page in a tab: what a person does and reads there. It waits for states of the page, never for times."""
+
+    def __init__(self, context, file, faults):
+        self.page, self.file = context.new_page(), file
+        self.page.on("console", lambda said: said.type in ("error", "warning") and faults.append(said.text))
+        self.page.on("pageerror", lambda error: faults.append(str(error)))
+        self.page.on("request", self._asked)
+        self.faults = faults
+
+    def _asked(self, request):
+        if not request.url.startswith(("file:", "blob:", "data:")):
+            self.faults.append(f"request: {request.url}")
+
+    def open(self, fragment=""):
+        """Open the page with a state, and wait until its chain is there."""
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.file.as_uri()}#{fragment}" if fragment else self.file.as_uri())
+        return self.settle()
+
+    def settle(self):
+        """Wait until the page waits for nothing."""
+        self.page.wait_for_selector("body.ready:not(.waiting)")
+        self.page.wait_for_selector("[role=tabpanel]:not([hidden]):not(.waiting)")
+        return self
+
+    def tell(self, selector):
+        return self.page.locator(selector).inner_text()
+
+    def goto(self, name):
+        self.page.click(f"#tab-{name}")
+        return self.settle()
+
+
+@pytest.fixture(scope="session")
+def page_file(tmp_path_factory):
+    file = tmp_path_factory.mktemp("playground") / "playground.html"
+    backwalk.playground.write_page(file)
+    return file
+
+
+@pytest.fixture
+def opened(chromium):
+    """Open a file in a tab of its own; errors in its console and requests fail the test."""
+    contexts, faults = [], []
+
+    def new(file, **options):
+        context = chromium.new_context(**{"viewport": {"width": 1280, "height": 900}, "offline": True, **options})
+        context.set_default_timeout(300_000)  # of hangs alone
+        contexts.append(context)
+        return Tab(context, file, faults)
+
+    yield new
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+@pytest.fixture
+def tab(opened, page_file):
+    return opened(page_file)

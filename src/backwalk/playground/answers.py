@@ -26,7 +26,6 @@ from backwalk.model import (
     mismatch_warning,
     row_steps,
     sample_rows,
-    visited_times,
     walk,
 )
 from backwalk.playground.plane import Packed, Plane, choose_plane, row_record
@@ -65,7 +64,7 @@ def answers_of(
     paper = choose_sampler(
         model.sampler, model.schedule, "ancestral", min(_MOST_EVALUATIONS, model.schedule.n_steps), 0.0
     )
-    times = visited_times(model, paper)
+    times = paper.times(model.schedule)
     levels = sorted({times[round(i)] for i in np.linspace(0, len(times) - 1, min(N_LEVELS, len(times)))})
     is_plane = len(model.codec.varying) == 2 and not model.codec.blocks and not plane.is_single
     answers = {
@@ -109,7 +108,7 @@ def _chain(model: DiffusionModel, plane: Plane, data: Array, origin: str) -> Pac
     atom of a column of the plane are left out; `rows` then has the numbers of the others.
     """
     sampler, stream = model.sampler, Stream(_SEED)
-    times = [0, *visited_times(model, sampler)]
+    times = [0, *sampler.times(model.schedule)]
     kept = sorted({round(i) for i in np.linspace(0, len(times) - 1, min(_MOST_FRAMES, len(times)))})
     x_t, x_0_hat, place = dict[int, Array](), dict[int, Array](), len(times) - 1
     applies = np.ones(N_POINTS, dtype=bool)
@@ -197,8 +196,8 @@ def _particle(model: DiffusionModel, plane: Plane, row: int, sampler: Sampler) -
 
 def _sampler_record(model: DiffusionModel, sampler: Sampler) -> dict[str, Any]:
     return {
-        "solver": sampler.solver,
-        "n_evaluations": len(visited_times(model, sampler)),
+        "solver": sampler.solver_class.name,
+        "n_evaluations": len(sampler.times(model.schedule)),
         "eta": sampler.eta,
         "words": sampler.describe(model.schedule),
     }
@@ -287,7 +286,7 @@ def _code(model: DiffusionModel) -> str:
             "from backwalk import Diffusion, Sampler",
             "",
             'model = Diffusion.load("model.backwalk")',
-            f"sampler = Sampler({sampler.solver!r}, n_evaluations={len(visited_times(model, sampler))})",
+            f"sampler = Sampler({sampler.solver_class.name!r}, n_evaluations={len(sampler.times(model.schedule))})",
             f"rows = model.sample({N_POINTS}, sampler=sampler, random_state={_SEED})",
             "print(model.bound(X), model.score_samples(X).mean())",
         ]

@@ -25,7 +25,9 @@ STATIC = _FOLDER / "static"
 _STYLE = '<link rel="stylesheet" href="style.css">'
 _SCRIPT = '<script type="module" src="main.js"></script>'
 _TITLE = "<title>backwalk playground: watch noise become data</title>"
-_IMPORT = re.compile(r'^import (?:\* as (?P<whole>\w+)|(?P<some>\{[^}]*\})) from "\./(?P<path>[\w/]+)\.js";$', re.MULTILINE)
+_IMPORT = re.compile(
+    r'^import (?:\* as (?P<whole>\w+)|(?P<some>\{[^}]*\})) from "\./(?P<path>[\w/]+)\.js";$', re.MULTILINE
+)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:const|let|class|function\*?) (\w+))", re.MULTILINE)
 _WORKER = "window.backwalkWorker = URL.createObjectURL(new Blob([{text}], {{ type: 'text/javascript' }}));\n"
 
@@ -67,7 +69,9 @@ def joined(start: str) -> str:
         imported = {found[0]: _resolved(path, found["path"]) for found in _IMPORT.finditer(text)}
         for other in imported.values():
             add(other)
-        body = _IMPORT.sub(lambda found: f"const {found['whole'] or found['some']} = {_name(imported[found[0]])};", text)
+        body = _IMPORT.sub(
+            lambda found: f"const {found['whole'] or found['some']} = {_name(imported[found[0]])};", text
+        )
         exports = ", ".join(_EXPORT.findall(text))
         done[path] = f"const {_name(path)} = (() => {{\n{_EXPORT.sub('', body)}\nreturn {{ {exports} }};\n}})();\n"
 

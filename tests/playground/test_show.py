@@ -1,0 +1,119 @@
+"""`model.show()` and `backwalk playground`: any model opens, plays and can be read."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner
+
+from backwalk import Diffusion, InvalidInput, NoiseSchedule
+from backwalk.cli import cli
+from backwalk.cli.console import Console
+from backwalk.playground import Page, answers_of, page_of
+
+X = np.random.default_rng(0).normal(size=(300, 2)) * [1.0, 3.0] + [0.0, 5.0]
+QUICK = {"max_steps": 20, "random_state": 0, "verbose": False}
+
+
+class OwnNetwork(torch.nn.Module):
+    def __init__(self, d=2):
+        super().__init__()
+        self.layers = torch.nn.Sequential(torch.nn.Linear(d + 1, 16), torch.nn.SiLU(), torch.nn.Linear(16, d))
+
+    def forward(self, x, level):
+        return self.layers(torch.cat([x, level.reshape(-1, 1).expand(len(x), 1)], dim=1))
+
+
+def table():
+    rng = np.random.default_rng(1)
+    length = rng.normal(40.0, 5.0, 300)
+    return pd.DataFrame(
+        {
+            "species": rng.choice(["Adelie", "Gentoo"], 300),
+            "length": length,
+            "mass": 100.0 * length + rng.normal(0.0, 200.0, 300),
+            "depth": rng.normal(17.0, 2.0, 300),
+        }
+    )
+
+
+MODELS = {
+    "default": lambda: (Diffusion(**QUICK).fit(X), X, None),
+    "notebook": lambda: (Diffusion.ddpm(n_epochs=2, random_state=0, verbose=False).fit(X), X, None),
+    "own network": lambda: (Diffusion(denoiser=OwnNetwork(), **QUICK).fit(X), None, None),
+    "own schedule": lambda: (Diffusion(schedule=NoiseSchedule.cosine(60), **QUICK).fit(X), X, None),
+    "table": lambda: (Diffusion(**QUICK).fit(table()), None, ["depth", "mass"]),
+}
+
+
+@pytest.mark.filterwarnings("ignore::backwalk.errors.PriorMismatchWarning")
+@pytest.mark.parametrize("name", MODELS)
+def test_any_model_opens_and_plays(name, opened, tmp_path):
+    model, rows, columns = MODELS[name]()
+    values = None if rows is None else np.asarray(rows, dtype=float)
+    file = tmp_path / "model.html"
+    Page(answers_of(model.model_, values, columns=columns, title=name)).save(file)
+    tab = opened(file).open()
+    assert tab.tell("#model-name") == name
+    for panel in ("particle", "field", "bound", "code"):
+        tab.goto(panel)
+    tab.goto("watch")
+    tab.page.select_option("#model", "course")  # the page's own models are there too
+    tab.settle()
+    assert "course" in tab.tell("#model-name")
+
+
+def test_the_answers_are_the_models():
+    model = Diffusion(**QUICK).fit(X)
+    answers = answers_of(model.model_, X)
+    terms = answers["bound"]
+    assert sum(term["value"] for term in terms["terms"]) + terms["prior"] + terms["reconstruction"] == pytest.approx(
+        terms["bound"], rel=1e-9
+    )
+    step = answers["particles"]["3"]["steps"][10]
+    point, eps = np.array(step["x_t"]), np.array(step["eps_theta"])
+    np.testing.assert_allclose((point - step["b"] * eps) / step["a"], step["x_0_hat"], atol=1e-6)
+    np.testing.assert_allclose(
+        np.array(step["mu_theta"]) + step["sigma_t"] * np.array(step["noise"]), step["x_next"], atol=1e-6
+    )
+    json.dumps(answers, allow_nan=False)
+
+
+def test_columns_that_cannot_be_shown_are_refused():
+    model = Diffusion(**QUICK).fit(table())
+    with pytest.raises(InvalidInput, match="columns should be two"):
+        answers_of(model.model_, columns=["species", "mass"])
+    with pytest.raises(InvalidInput, match="two names"):
+        answers_of(model.model_, columns=["mass"])
+
+
+def test_the_page_is_small_and_names_nothing_outside():
+    page = page_of()
+    assert len(page.encode()) < 1_000_000
+    assert "http:" not in page.replace("http://www.w3.org/", "")
+    assert "https:" not in page
+    assert "import(" not in page
+
+
+def test_a_notebook_shows_the_page_in_a_frame():
+    frame = Page()._repr_html_()
+    assert frame.startswith("<iframe srcdoc=")
+    assert "<script" not in frame  # escaped
+
+
+def test_the_command_writes_a_file_and_keeps_one_that_is_there(tmp_path):
+    file, runner = tmp_path / "page.html", CliRunner()
+    arguments = ["playground", "-o", str(file)]
+    assert runner.invoke(cli, arguments, obj=Console(())).exit_code == 0
+    assert file.read_text(encoding="utf-8").startswith("<!doctype html>")
+    again = runner.invoke(cli, arguments, obj=Console(()))
+    assert isinstance(again.exception, InvalidInput)
+    assert runner.invoke(cli, [*arguments, "--force"], obj=Console(())).exit_code == 0
+
+
+def test_the_old_command_says_what_to_call():
+    result = CliRunner().invoke(cli, ["web", "model.backwalk", "--port", "1"], obj=Console(()))
+    assert result.exit_code == 1
+    assert "backwalk playground" in result.output
