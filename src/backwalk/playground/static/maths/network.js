@@ -57,7 +57,7 @@ class Network {
   // The gradients by weight and bias, given x and that by out.
   collect({ weightGradient, biasGradient, n, m }, x, byOut) {
     this.matrices.addProduct(weightGradient, transpose(x, this.turned, this.rows, n), byOut, n, this.rows, m);
-    for (let i = 0; i < byOut.length; i += 1) biasGradient[i % m] += byOut[i];
+    for (let i = 0; i < byOut.length; i += m) for (let j = 0; j < m; j += 1) biasGradient[j] += byOut[i + j];
   }
 
   // byIn = byOut W^T.
@@ -192,7 +192,7 @@ export class Textbook extends Network {
   tangent(axis) {
     const { weight, m } = this.layers[0];
     let t = this.byUnits[0];
-    for (let k = 0; k < t.length; k += 1) t[k] = weight[axis * m + (k % m)];
+    for (let k = 0; k < t.length; k += m) t.set(weight.subarray(axis * m, (axis + 1) * m), k);
     for (let i = 0; i < this.units.length; i += 1) {
       const units = this.units[i], isLast = i === this.units.length - 1;
       for (let k = 0; k < units.length; k += 1) t[k] *= 1 - units[k] * units[k];
@@ -244,7 +244,7 @@ export class Residual extends Network {
       const inner = this.affine(layers[i], this.silu(i - 1, h), this.units[i]);
       this.silu(i, inner);
       const { bias, weight, n, m } = layers[i + 1];
-      for (let k = 0; k < h.length; k += 1) h[k] += bias[k % m];
+      for (let k = 0; k < h.length; k += m) for (let j = 0; j < m; j += 1) h[k + j] += bias[j];
       this.matrices.addProduct(h, this.units[i], weight, this.rows, n, m);
     }
     return this.affine(layers[last], this.silu(last - 1, h), this.out);
@@ -268,7 +268,7 @@ export class Residual extends Network {
 
   tangent(axis) {
     const { layers, slopes } = this, last = layers.length - 1, { weight, m } = layers[0], t = this.byH;
-    for (let k = 0; k < t.length; k += 1) t[k] = weight[axis * m + (k % m)];
+    for (let k = 0; k < t.length; k += m) t.set(weight.subarray(axis * m, (axis + 1) * m), k);
     const times = (by, out) => {
       for (let k = 0; k < t.length; k += 1) out[k] = t[k] * by[k];
       return out;
