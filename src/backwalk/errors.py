@@ -11,7 +11,9 @@ BackwalkError
 └── SamplingDiverged (RuntimeError) rows, latents or scores are not finite
 
 UserWarning
+├── ColumnsSetAsideWarning          columns of identifiers or free text are left out of a fit
 ├── DegenerateRowsWarning           rows that lie in fewer dimensions, repeat each other, or are very few
+├── DoubtfulCellsWarning            cells that are likely mistakes
 ├── FewEffectiveDrawsWarning        weighted draws that are worth few equally weighted ones
 ├── ImpossibleRowsWarning           rows that the model cannot make are left out of a score
 ├── PriorMismatchWarning            the chain ends before the data are noise

@@ -1,6 +1,7 @@
 """Samples under conditions: given cells, ranges and sets."""
 
 import copy
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -154,3 +155,25 @@ def test_numbers_that_are_none_are_told_in_tables_with_levels_too(penguins, give
     broken.model_ = replace(penguins.model_, denoiser=WithoutNumbers(penguins.model_.denoiser))
     with pytest.raises(SamplingDiverged, match=r"row 0 .* learning_rate"):
         broken.sample(3, given=given, random_state=0)
+
+
+class WithoutNumbersAt(WithoutNumbers):
+    """A denoiser whose estimates are NaN in rows with one value of a coordinate."""
+
+    coordinate, value = 3, math.nan
+
+    def __call__(self, x_t, log_snr):
+        x_0_hat = self.denoiser(x_t, log_snr)
+        return torch.where((x_t[:, self.coordinate] == self.value)[:, None], torch.nan, x_0_hat)
+
+
+def test_a_row_that_diverges_is_named_by_its_number_in_the_sample(penguins):
+    x, model = np.full(600, 0.25), penguins.model_
+    x[500] = 0.5
+    denoiser = WithoutNumbersAt(model.denoiser)
+    denoiser.coordinate = int(model.codec.numbers[0])
+    denoiser.value = float(np.float32(model.codec.encode(np.array([[0.0, 0.5, 0.0, 0.0]]))[0, denoiser.coordinate]))
+    broken = copy.copy(penguins)
+    broken.model_ = replace(model, denoiser=denoiser)
+    with pytest.raises(SamplingDiverged, match=r"row 500 \(rows count from 0\)"):
+        broken.sample(600, given={"x": x.tolist()}, random_state=0)

@@ -1,17 +1,17 @@
 """Conditionals and marginals of a denoiser, which are denoisers again.
 
-The coordinates of a row are divided into known, absent and free ones. The free coordinates of x_t, together with the
-known values, have the posterior mean
+The coordinates of a row are divided into given, absent and free ones. The free coordinates of x_t, together with the
+given values, have the posterior mean
 
-    E[x_0,free | x_t,free, x_0,known],
+    E[x_0,free | x_t,free, x_0,given],
 
-which the denoiser of whole rows returns with the known coordinates at log-SNR +inf and the absent ones at -inf.
+which the denoiser of whole rows returns with the given coordinates at log-SNR +inf and the absent ones at -inf.
 `ConditionalDenoiser` is this function of the free coordinates alone. It is an ordinary `Denoiser`, so samplers, the
-probability-flow ODE and the bound work on p(free | known) as they do on p(x). Without known coordinates it is the
+probability-flow ODE and the bound work on p(free | given) as they do on p(x). Without given coordinates it is the
 denoiser of a marginal, p(free).
 
 `log_snr_by_coordinate` gives the log-SNRs of such a pattern, for a single evaluation of the denoiser itself: at an
-absent coordinate x_0_hat is then the regression E[x_0 | known].
+absent coordinate x_0_hat is then the regression E[x_0 | given].
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ from backwalk.diffusion.parameterization import WrappedDenoiser
 from backwalk.diffusion.schedule import scales
 
 
-def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None = None) -> Tensor:
-    """Return a log-SNR for each coordinate, by which of them are known and absent.
+def log_snr_by_coordinate(log_snr: Tensor, given: Tensor, absent: Tensor | None = None) -> Tensor:
+    """Return a log-SNR for each coordinate, by which of them are given and absent.
 
     Parameters
     ----------
     log_snr : Tensor of shape (), (n,) or (n, d)
         The log-SNR of the free coordinates.
-    known : Tensor of bool of shape (d,) or (n, d)
-        The known coordinates, of all rows or of each.
+    given : Tensor of bool of shape (d,) or (n, d)
+        The given coordinates, of all rows or of each.
     absent : Tensor of bool of shape (d,) or (n, d), optional
         The absent coordinates. None are by default.
 
     Returns
     -------
     Tensor of shape (n, d)
-        +inf at known coordinates, -inf at absent ones, `log_snr` at the others. n is 1 where nothing depends on the
+        +inf at given coordinates, -inf at absent ones, `log_snr` at the others. n is 1 where nothing depends on the
         row.
 
     See Also
@@ -57,9 +57,9 @@ def log_snr_by_coordinate(log_snr: Tensor, known: Tensor, absent: Tensor | None 
     >>> log_snr_by_coordinate(torch.tensor(0.5), torch.tensor([True, False, False]), torch.tensor([False, False, True]))
     tensor([[   inf, 0.5000,   -inf]])
     """
-    levels = log_snr if log_snr.ndim == 2 else log_snr.reshape(-1, 1)
-    levels = torch.where(known, math.inf, levels)
-    return levels if absent is None else torch.where(absent, -math.inf, levels)
+    of_free = log_snr if log_snr.ndim == 2 else log_snr.reshape(-1, 1)
+    log_snrs = torch.where(given, math.inf, of_free)
+    return log_snrs if absent is None else torch.where(absent, -math.inf, log_snrs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,18 +67,18 @@ class ConditionalDenoiser(WrappedDenoiser):
     """The denoiser of some coordinates of rows, given their other ones.
 
     It is sampled and scored as any denoiser, and so gives draws and log-densities of a conditional or a marginal. Each
-    row may have other coordinates known or absent.
+    row may have other coordinates given or absent.
 
     Parameters
     ----------
     denoiser : Denoiser
         The denoiser of all k coordinates, which takes a log-SNR for each.
     rows : Tensor of shape (n, k)
-        The rows, with the known values. Points x_t may hold them several times, in the same order.
-    known : Tensor of bool of shape (n, k)
-        The coordinates of each row that are known.
+        The rows, with the given values. Points x_t may hold them several times, in the same order.
+    given : Tensor of bool of shape (n, k)
+        The coordinates of each row that are given.
     absent : Tensor of bool of shape (n, k)
-        The coordinates of each row that are absent. All coordinates outside `coordinates` should be known or absent.
+        The coordinates of each row that are absent. All coordinates outside `coordinates` should be given or absent.
     coordinates : LongTensor of shape (i,)
         The coordinates that the points x_t have.
 
@@ -89,7 +89,7 @@ class ConditionalDenoiser(WrappedDenoiser):
 
     Notes
     -----
-    At a coordinate of x_t that is known or absent in its row, x_0_hat is a x_t. Such a coordinate moves as an
+    At a coordinate of x_t that is given or absent in its row, x_0_hat is a x_t. Such a coordinate moves as an
     independent draw of N(0, 1), so that rows of different patterns share a call. Its share of a log-density is given by
     `log_prob_of_rest`.
 
@@ -98,21 +98,21 @@ class ConditionalDenoiser(WrappedDenoiser):
     >>> import torch
     >>> from backwalk.diffusion import GaussianDenoiser, ConditionalDenoiser
     >>> joint = GaussianDenoiser(torch.zeros(2), torch.tensor([[1.0, 0.8], [0.8, 1.0]]))
-    >>> rows, known = torch.tensor([[2.0, 0.0]]), torch.tensor([[True, False]])
-    >>> given = ConditionalDenoiser(joint, rows, known, torch.zeros_like(known), torch.tensor([1]))
-    >>> given(torch.zeros(1, 1), torch.tensor(-torch.inf))  # E[x_2 | x_1 = 2]
+    >>> rows, given = torch.tensor([[2.0, 0.0]]), torch.tensor([[True, False]])
+    >>> conditional = ConditionalDenoiser(joint, rows, given, torch.zeros_like(given), torch.tensor([1]))
+    >>> conditional(torch.zeros(1, 1), torch.tensor(-torch.inf))  # E[x_2 | x_1 = 2]
     tensor([[1.6000]])
     """
 
     rows: Tensor
-    known: Tensor
+    given: Tensor
     absent: Tensor
     coordinates: Tensor
 
     @cached_property
     def fixed(self) -> Tensor:
-        """Which coordinates of x_t are known or absent, (n, i)."""
-        return (self.known | self.absent)[:, self.coordinates]
+        """Which coordinates of x_t are given or absent, (n, i)."""
+        return (self.given | self.absent)[:, self.coordinates]
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, i), for x_t, (n, i), at log_snr, () or (n,)."""
@@ -137,8 +137,8 @@ class ConditionalDenoiser(WrappedDenoiser):
         push : callable
             The map from tangents of shape (t, n, i) to directional derivatives of that shape.
         """
-        whole, levels = self._whole(x_t, log_snr)
-        value, push = linearize(self.denoiser, whole, levels)
+        whole, log_snrs = self._whole(x_t, log_snr)
+        value, push = linearize(self.denoiser, whole, log_snrs)
         fixed, (a, _) = self._repeated(self.fixed, x_t), scales(log_snr, x_t)
 
         def push_free(tangents: Tensor) -> Tensor:
@@ -149,7 +149,7 @@ class ConditionalDenoiser(WrappedDenoiser):
         return torch.where(fixed, a * x_t, value[:, self.coordinates]), push_free
 
     def log_prob_of_rest(self, level_min: float) -> Tensor:
-        """Return the log-density at 0 of the coordinates of x_t that are known or absent.
+        """Return the log-density at 0 of the coordinates of x_t that are given or absent.
 
         Subtract it from the log-density of whole points.
 
@@ -167,12 +167,12 @@ class ConditionalDenoiser(WrappedDenoiser):
 
     def _whole(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Tensor]:
         """Return whole rows, (n, k), and the log-SNR of each of their coordinates."""
-        known, absent, rows = (self._repeated(part, x_t) for part in (self.known, self.absent, self.rows))
+        given, absent, rows = (self._repeated(part, x_t) for part in (self.given, self.absent, self.rows))
         whole = rows.to(x_t).clone()
-        fixed = (known | absent)[:, self.coordinates]
+        fixed = (given | absent)[:, self.coordinates]
         whole[:, self.coordinates] = torch.where(fixed, whole[:, self.coordinates], x_t)
-        levels = log_snr_by_coordinate(log_snr.to(x_t), known, absent)
-        return whole.nan_to_num(), levels.expand(whole.shape)
+        log_snrs = log_snr_by_coordinate(log_snr.to(x_t), given, absent)
+        return whole.nan_to_num(), log_snrs.expand(whole.shape)
 
     @staticmethod
     def _repeated(of_rows: Tensor, x_t: Tensor) -> Tensor:

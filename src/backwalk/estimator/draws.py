@@ -195,8 +195,9 @@ class Draws(Fitted[RowsT]):
     ) -> Iterator[WalkState]:
         """Iterate over the states of the chain: backward from noise to new rows, or forward from rows to noise.
 
-        The last state backward holds the rows that `sample` draws with the same arguments. Forward, noise is added to
-        rows step by step, at the steps of the chain that the sampler visits.
+        The last state backward holds the rows that `sample` draws with the same arguments. Where the model has rules
+        between columns, `sample` draws those rows again that break one, and the walk does not. Forward, noise is added
+        to rows step by step, at the steps of the chain that the sampler visits.
 
         Parameters
         ----------
