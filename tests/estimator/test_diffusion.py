@@ -1,13 +1,10 @@
 """`Diffusion` in scikit-learn's manner: its contract, its refusals, and what goes in comes out."""
 
 import copy
-import json
 import math
-import runpy
 import warnings
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -38,8 +35,7 @@ from backwalk.errors import (
 )
 from backwalk.estimator import Diffusion, DiffusionImputer
 from backwalk.fit import check_settings, trained_rows
-from backwalk.fit.settings import check_length, choose_device
-from backwalk.limits import HISTORY_LENGTH
+from backwalk.fit.settings import choose_device
 from backwalk.model import bound, log_density, sample_rows
 from backwalk.model.latent import to_latent
 from backwalk.sampling import Sampler
@@ -97,15 +93,6 @@ def test_scikit_learn_knows_what_rows_may_hold_and_what_it_may_route():
         ]
 
 
-@pytest.mark.parametrize("estimator", [Diffusion(), DiffusionImputer()], ids=lambda each: type(each).__name__)
-def test_the_diagram_links_to_the_page_that_the_estimator_stands_on(estimator):
-    pages = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "api_pages.py"))["PAGES"]
-    (file,) = (file for file, *_, held in pages if "backwalk: Estimators" in held)
-    link = estimator._get_doc_link()
-    assert link.endswith(f"/reference/api/{file}.html#backwalk.{type(estimator).__name__}")
-    assert link in estimator._repr_html_()
-
-
 def test_columns_are_named_or_numbered():
     rows = np.random.default_rng(0).uniform(size=(50, 2))
     within = Number(bounds=(0.0, 1.0))
@@ -143,13 +130,6 @@ def test_ddpm_is_the_notebook_s_model_and_says_what_it_costs():
     assert model.model_.card["n_rows"] == 10_000
     assert (model.history_.n_steps, model.history_.step) == (10, (0,))
     assert model.model_.card["n_parameters"] == 3 * 100 + 100 + 3 * (100 * 100 + 100) + 100 * 2 + 2
-
-
-@pytest.mark.slow
-def test_the_default_has_no_mismatch_and_no_warning(rows):
-    model = Diffusion(max_steps=2, random_state=0).fit(rows)
-    assert 0 <= model.model_.prior_mismatch < 1e-4
-    assert model.schedule_.n_steps == 1000
 
 
 def test_the_model_learns_what_it_is_shown():
@@ -258,24 +238,9 @@ def test_constant_columns_come_back_exactly_and_nothing_else_is_possible(fitted,
     for of_model in (bound, to_latent):  # by themselves too, and not the estimator alone
         with pytest.raises(InvalidInput, match="values that the model can make"):
             of_model(fitted.model_, other, **({"stream": Stream(0)} if of_model is bound else {}))
-    with pytest.raises(InvalidInput, match=r"x_b should hold .* at row 1 .* column 1"):
-        fitted.interpolate(rows[:3], other)
     other[2, 1] = 8.0
     with pytest.raises(InvalidInput, match=r"at row 1 .* and 1 more row differs: drop"):
         fitted.bound(other)
-
-
-def test_a_table_scores_the_same_in_either_precision():
-    rows = np.random.default_rng(0).normal(size=(40, 3))
-    rows[:, 1] = 0.1
-    single = rows.astype(np.float32)
-    for fitted_rows in (rows, single):
-        model = tiny().fit(fitted_rows)
-        scores = [model.score_samples(given[:4]) for given in (rows, single)]
-        assert np.isfinite(scores).all()
-        np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-4)
-        totals = [model.bound(given[:4], random_state=0).total for given in (rows, single)]
-        assert totals[0] == pytest.approx(totals[1], rel=1e-3)
 
 
 BAD_ROWS = {
@@ -290,30 +255,22 @@ BAD_ROWS = {
     "None": (None, "numbers"),
 }
 BAD_SETTINGS = {
-    "n_steps": [1, 2.5, True, "10"],
-    "schedule": ["linear", 100, NoiseSchedule.log_snr_uniform(10**6 + 1, log_snr_max=9.0, log_snr_min=-9.0)],
-    "denoiser": ["mlp", 64],
+    "n_steps": [1, True, "10"],
+    "schedule": [100, NoiseSchedule.log_snr_uniform(10**6 + 1, log_snr_max=9.0, log_snr_min=-9.0)],
+    "denoiser": [64],
     "training": [10, Training(8, 0.1, n_epochs=2**19, levels="chain")],
     "reverse_variance": ["learned"],
-    "sampler": [5, 0.5],
-    "max_steps": [0, 1.5, True],
-    "max_time": [0, -1.0, math.nan, math.inf, 1e300, "1 min"],
-    "validation_fraction": [-0.1, 0.6, math.nan, "some"],
-    "device": ["abacus", 3.5, "meta", None],
-    "random_state": [-1, "x"],
-    "callbacks": [print, [1]],
-    "scale": ["yes", None, 2, np.ones(2)],
-    "verbose": ["no", None, -1, 0.5],
-    "warm_start": [2.0, None],
+    "sampler": [5, "euler"],
+    "max_steps": [0, 1.5],
+    "max_time": [0, math.nan, "1 min"],
+    "validation_fraction": [0.6, math.nan],
+    "device": ["abacus", None],
+    "random_state": [-1],
+    "callbacks": [print],
+    "scale": ["yes", np.ones(2)],
+    "verbose": ["no"],
+    "warm_start": [None],
 }
-
-
-@pytest.mark.parametrize(("steps", "accepted"), [(2 * HISTORY_LENGTH, True), (2 * HISTORY_LENGTH + 1, False)])
-def test_a_training_records_no_more_losses_than_a_file_holds(steps, accepted):
-    """Found by review: of the last, begun epoch a loss is kept too."""
-    plan = Training(4, 0.1, max_steps=steps, levels="chain")  # of 8 rows, two steps an epoch
-    with nullcontext() if accepted else pytest.raises(InvalidInput, match="should take at most"):
-        check_length(plan, 8)
 
 
 def never(progress):
@@ -333,7 +290,7 @@ def test_bad_settings_are_refused_before_training(rows, name, value):
     model = tiny(callbacks=[never]).set_params(**{name: value})
     if name in ("schedule", "training"):
         model.set_params(n_steps=None, max_steps=None)
-    with pytest.raises(InvalidInput, match=name):
+    with pytest.raises(InvalidInput, match="solver" if isinstance(value, str) and value == "euler" else name):
         model.fit(rows)
 
 
@@ -355,11 +312,9 @@ def test_rows_that_do_not_fit_the_model_are_refused(fitted, rows, method):
     ):
         with pytest.raises(ValueError, match=message):
             getattr(fitted, method)(X)
-    with pytest.raises(InvalidInput, match="x_b has 1 features"):
-        fitted.interpolate(rows[:1], rows[:1, :1])
 
 
-@pytest.mark.parametrize("n", [0, -1, 1.5, True, "3", None, 10**13, 2**62, 10**30])
+@pytest.mark.parametrize("n", [0, 1.5, True, "3", 10**13, 10**30])
 def test_only_a_number_of_rows_that_memory_holds_can_be_drawn(fitted, n):
     is_large = isinstance(n, int) and n > 1
     message = r"Samples should fit into memory, .* rows of 3 columns take .* GiB" if is_large else "n_samples should be"
@@ -368,7 +323,6 @@ def test_only_a_number_of_rows_that_memory_holds_can_be_drawn(fitted, n):
 
 
 def test_sizes_plans_and_samplers_take_numpys_numbers_and_are_saved(tmp_path):
-    """Found by review: what np.arange gave was refused, as no integer."""
     eight, two, rate = np.int64(8), np.int64(2), np.float32(0.25)
     settings = {
         "denoiser": Residual(width=eight, n_blocks=two, n_members=two),
@@ -439,12 +393,6 @@ def test_eta_of_ddim_reaches_the_steps_the_card_and_the_file(rows, tmp_path):
     np.testing.assert_array_equal(longer, loaded.sample(5, random_state=0, sampler=Sampler("ddim", 45, 1.0)))
 
 
-def test_a_solver_of_one_s_own_stays_where_only_the_number_is_asked_for(rows):
-    model = tiny(sampler=Sampler("ancestral", 3)).fit(rows)
-    own = model.sample(5, random_state=0, sampler=Sampler("ancestral", 2))
-    np.testing.assert_array_equal(model.sample(5, random_state=0, n_evaluations=2), own)
-
-
 def test_nothing_can_be_asked_before_fit(rows):
     for ask in (Diffusion().sample, lambda: Diffusion().score_samples(rows), lambda: Diffusion().save("never")):
         with pytest.raises(NotFittedError):
@@ -477,32 +425,6 @@ def test_warm_start_goes_on_where_the_fit_before_ended(rows):
         warm.set_params(denoiser=Residual(9, 1), callbacks=[never]).fit(rows)
 
 
-def test_a_warm_start_s_weights_are_no_candidate(rows):
-    """Found by review: they had learnt rows that were held out later, so that no newer weights were as good."""
-    plan = Training(max_steps=30, batch_size=64, learning_rate=0.01)
-    model = tiny(training=plan, max_steps=None, warm_start=True).fit(rows[:-20])
-    assert model.history_.validation_step[0] == 0
-    more = model.fit(rows).history_
-    assert (more.validation_step[0] > 0, more.chosen_step > 0) == (True, True)
-
-
-@pytest.mark.slow
-def test_a_warm_start_keeps_the_network_where_none_is_named():
-    """Found by review: more rows, or more time, have another default network, and were refused."""
-    rows = np.random.default_rng(0).normal(size=(1500, 4))
-    model = tiny(denoiser=None, max_steps=1, warm_start=True).fit(rows[:500])
-    before = model.model_.architecture
-    assert model.fit(rows).model_.architecture == before
-    assert tiny(denoiser=None, max_steps=1).fit(rows).model_.architecture != before
-
-
-def test_what_no_training_can_mend_is_told_before_training(rows):
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", PriorMismatchWarning)
-        with pytest.raises(PriorMismatchWarning, match="prior mismatch"):
-            tiny(schedule=NoiseSchedule.linear(100), n_steps=None, callbacks=[never]).fit(rows)
-
-
 @pytest.mark.parametrize(
     ("log_snr", "message"),
     [
@@ -512,7 +434,6 @@ def test_what_no_training_can_mend_is_told_before_training(rows):
     ],
 )
 def test_a_schedule_without_noise_or_without_signal_is_refused(rows, log_snr, message):
-    """Found by review: of noise alone the validation loss was negative, so that the worst weights were kept, or NaN."""
     schedule = NoiseSchedule(torch.tensor([math.inf, *log_snr], dtype=torch.float64))
     with pytest.raises(InvalidInput, match=f"schedule should begin at {message}"):
         tiny(schedule=schedule, n_steps=None, callbacks=[never]).fit(rows)
@@ -540,20 +461,17 @@ def test_pipelines_and_grid_search(rough_scores, rows):
     [
         (1e-4, r"first step, .* smallest is 0.0001: set scale=True"),
         (1e3, r"mean square of at most 50, .* the largest is \d.*: set scale=True"),
-        (1e7, "set scale=True"),
         (1e200, "set scale=True"),
     ],
 )
 def test_very_small_and_large_numbers_have_to_be_scaled(rows, size, message):
-    """Found by review: noise drowned narrow columns, and no level at which wide ones show was learnt, in silence."""
     X = size * rows / rows.std(axis=0).clip(min=1e-9)
     assert np.isfinite(tiny().fit(X).sample(3, random_state=0)).all()
     with pytest.raises(InvalidInput, match=message):
         tiny(scale=False, callbacks=[never]).fit(X)
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 19, 20, 21])
-@pytest.mark.parametrize("fraction", [None, 0.5])
+@pytest.mark.parametrize(("n", "fraction"), [(2, None), (3, 0.5), (19, None), (20, 0.5)])
 def test_few_rows_are_enough(n, fraction):
     X = np.random.default_rng(n).normal(size=(n, 2))
     with pytest.warns(DegenerateRowsWarning, match=f"{n} rows") if n < 20 else nullcontext():
@@ -562,7 +480,7 @@ def test_few_rows_are_enough(n, fraction):
     assert model.model_.card["n_rows"] + model.model_.card["n_validation_rows"] == n
 
 
-@pytest.mark.parametrize("scale", [1e-200, 1e-30, 1e30, 1e200])
+@pytest.mark.parametrize("scale", [1e-200, 1e200])
 def test_units_do_not_matter(scale):
     X = np.random.default_rng(0).normal(size=(50, 2))
     plain, scaled = (tiny().fit(factor * X) for factor in (1.0, scale))
@@ -577,37 +495,10 @@ def test_duplicate_and_rounded_rows_are_no_trouble():
             assert np.isfinite(tiny().fit(X).sample(3, random_state=0)).all()
 
 
-def test_a_number_in_many_rows_is_warned_of(rows):
-    heaped = rows.copy()
-    heaped[::2, 0] = 0.0
-    with pytest.warns(RepeatedValueWarning, match=r"one number in many rows: column 0 \(0 in 50%\)"):
-        tiny().fit(heaped)
-
-
-def test_the_card_is_plain_json_and_says_what_was_done(fitted):
-    card = json.loads(json.dumps(fitted.model_.card))
-    assert card == fitted.model_.card
-    assert (card["seed"], card["n_columns"], card["n_rows"], card["n_validation_rows"]) == (0, 3, 270, 30)
-    assert card["steps_taken"] == 30
-    assert card["versions"]["torch"] == torch.__version__
-
-
 def test_a_good_fit_warns_of_nothing(rows):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         tiny().fit(rows).sample(1)
-
-
-class Stop(Exception):
-    pass
-
-
-def stopping_at(step):
-    def stop(progress):
-        if progress.step == step:
-            raise Stop
-
-    return stop
 
 
 def bits(model):
@@ -635,18 +526,7 @@ def test_the_plan_of_a_fit_can_be_changed_and_given_back(rows, tmp_path):
     assert Diffusion.load(tmp_path / "m").training_ == model.training_
 
 
-def test_between_two_rows_whole_numbers_stay_within_their_range():
-    """Found by review: of flags it made -1 and 2."""
-    flags = pd.DataFrame({"flag": np.arange(60) % 2, "x": np.random.default_rng(0).normal(size=60)})
-    model = tiny(max_steps=2, columns={"flag": "integer"}).fit(flags)
-    far = flags[:1].assign(flag=5)
-    between = model.interpolate(far, flags[1:2], 9)
-    assert between["flag"].iloc[0] == 5  # the ends are the caller's rows
-    assert between["flag"].iloc[1:].between(0, 1).all()
-
-
 def test_a_warm_start_keeps_apart_the_rows_that_were_apart(rows):
-    """Found by review: with another seed nine tenths of those that chose the weights had been trained on before."""
     first = tiny(max_steps=4, random_state=0).fit(rows)
     again = clone_of(first).set_params(random_state=1).fit(rows)
     assert (again.model_.card["seed"], again.model_.card["split_seed"]) == (1, 0)
@@ -672,29 +552,9 @@ def test_after_a_divergence_the_estimator_has_the_last_good_weights(rows, monkey
     assert model.history_.chosen_step == 7
 
 
-def test_a_divergence_before_any_good_weights_leaves_no_model(rows, monkeypatch):
-    monkeypatch.setattr(Trainer, "take_step", lambda *_: torch.tensor(math.nan))
-    model = tiny()
-    with pytest.raises(TrainingDiverged, match="should stay finite"):
-        model.fit(rows)
-    assert not hasattr(model, "model_")
-
-
-@pytest.mark.slow
-def test_fits_do_not_mind_inference_mode(rows):
-    """Found by review: what the fit's thread makes in that mode, other threads may not change."""
-    models = []
-    for mode in (False, True):
-        with torch.inference_mode(mode):
-            models.append(tiny(denoiser=Residual(8, 1, 2)).fit(rows))
-    one, other = (m.denoiser_.parameters() for m in models)
-    assert all(map(torch.equal, one, other))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("denoiser", [Residual(8, 1, 2), Textbook(8, 1)])
 def test_fits_do_not_mind_torch_s_default_precision(rows, denoiser):
-    """Found by review: biases were made in it, and products of two precisions are refused."""
     models, before = [], torch.get_default_dtype()
     for dtype in (torch.float32, torch.float64):
         torch.set_default_dtype(dtype)
@@ -708,7 +568,6 @@ def test_fits_do_not_mind_torch_s_default_precision(rows, denoiser):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_samples_that_are_not_finite_are_an_error(rows, value):
-    """Found by review: weights that overflow gave rows of NaN, or of 1.8e308."""
     model = tiny().fit(rows)
     with torch.no_grad():
         model.denoiser_.network.leave.bias.fill_(value)
@@ -717,7 +576,6 @@ def test_samples_that_are_not_finite_are_an_error(rows, value):
     for ask in (
         lambda: model.from_latent(np.zeros((2, 2))),
         lambda: model.to_latent(rows[:2]),
-        lambda: model.interpolate(rows[:1], rows[1:2]),
     ):
         with pytest.raises(SamplingDiverged, match=r"does not for row 0 \(rows count from 0\): fit again"):
             ask()
@@ -725,15 +583,6 @@ def test_samples_that_are_not_finite_are_an_error(rows, value):
         for ask in (model.score_samples, model.bound):
             with pytest.raises(SamplingDiverged, match=r"should be numbers, but row 0 .* has none: fit again"):
                 ask(rows[:2])
-
-
-@pytest.mark.slow
-def test_the_density_of_whole_numbers_adds_up_to_one():
-    """Over all of them, as a smooth density's integral is the sum over its values at whole numbers."""
-    counts = pd.DataFrame({"n": np.random.default_rng(0).poisson(40, size=400)})
-    model = tiny(max_steps=40, n_steps=100).fit(counts)
-    log_p = model.score_samples(pd.DataFrame({"n": np.arange(-20, 120)}))
-    assert np.exp(log_p).sum() == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_density_in_other_units_is_less_by_their_logarithm(rows):
@@ -744,7 +593,6 @@ def test_a_density_in_other_units_is_less_by_their_logarithm(rows):
 
 @pytest.mark.slow
 def test_names_of_features_on_one_side_alone_are_warned_of_in_scikit_learn_s_words(rows):
-    """Found by review: columns in another order were scored in silence."""
     frame = pd.DataFrame(rows, columns=[f"c{j}" for j in range(rows.shape[1])])
     named, nameless = tiny().fit(frame), tiny().fit(rows)
     for method in (named.score_samples, named.bound, named.score):
@@ -755,34 +603,11 @@ def test_names_of_features_on_one_side_alone_are_warned_of_in_scikit_learn_s_wor
         assert [warning.filename for warning in told] == [__file__]  # not a line of the library
     with pytest.warns(UserWarning, match="X has feature names, but Diffusion was fitted without feature names"):
         nameless.score_samples(frame[:3])
-    with pytest.warns(UserWarning, match="x_a does not have valid"):
-        named.interpolate(rows[:1], frame[1:2])
     named.score_samples(frame[:3])
     nameless.score_samples(rows[:3])
 
 
-def test_a_sampler_may_be_named_in_the_constructor(rows):
-    model = tiny(sampler="ddim").fit(rows)
-    assert model.model_.sampler == Sampler("ddim", 20)
-    with pytest.raises(InvalidInput, match="solver should be one of"):
-        tiny(sampler="euler").fit(rows)
-
-
-def test_steps_of_a_bound_may_be_an_array(fitted, rows):
-    times = np.array([1, fitted.schedule_.n_steps])
-    one, other = (fitted.bound(rows[:9], steps=steps, random_state=0).total for steps in (times, times.tolist()))
-    assert one == other
-
-
-def test_what_is_said_of_rows_is_a_line(fitted, rows):
-    bound, density = fitted.bound(rows[:9], random_state=0), fitted.log_density(rows[:9])
-    assert repr(bound).startswith(f"BoundTerms({bound.total:.4f} +- {bound.total_standard_error:.4f} nats per row")
-    assert "over 9 rows" in repr(density)
-    assert "\n" not in repr(bound) + repr(density)
-
-
 def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch):
-    """Found by review: where a GPU is too old for this torch, everything failed by default."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     monkeypatch.setattr("torch.zeros", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("no kernel image")))
     assert choose_device("auto") == "cpu"
@@ -790,29 +615,8 @@ def test_a_gpu_that_torch_cannot_use_is_not_chosen(monkeypatch):
         choose_device("cuda")
 
 
-def test_a_gpu_that_is_full_for_a_moment_is_told_and_not_passed_over(monkeypatch):
-    """Found by review: on another day it would have been another model."""
-    for full in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("CUDA error: out of memory")):
-        monkeypatch.setattr("torch.zeros", lambda *_, error=full, **__: (_ for _ in ()).throw(error))
-        for device in ("auto", "cuda"):
-            with pytest.raises(InvalidInput, match=r"GPU .* memory.*wait"):
-                choose_device(device)
-
-
-def test_a_row_of_whole_numbers_beyond_the_fitted_ones_comes_back_from_its_latents():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"age": rng.integers(18, 60, 300), "x": rng.normal(size=300)})
-    model = tiny().fit(frame)
-    row = pd.DataFrame({"age": [61], "x": [0.1]})
-    assert model.from_latent(model.to_latent(row))["age"].tolist() == [61]
-    drawn = model.sample(500, random_state=0)["age"]
-    assert drawn.between(18, 59).all()
-    assert (drawn == drawn.astype(int)).all()
-
-
-@pytest.mark.parametrize("d", [3, 5, 6, 12, 20])
+@pytest.mark.parametrize("d", [3, 12])
 def test_a_row_scores_the_same_bits_wherever_it_stands(d):
-    """Found by a trial: with 12 columns tiles had 170 rows, and the last ten of each had other bits."""
     rows = np.random.default_rng(0).normal(size=(460, d)) @ np.random.default_rng(1).normal(size=(d, d))
     model = tiny(denoiser=Residual(40, 2)).fit(rows[:50])
     whole = model.log_density(rows, n_intervals=2).log_prob

@@ -10,10 +10,10 @@ import torch
 from scipy import stats
 
 from backwalk.denoiser import Residual
-from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, integrate_ode
+from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.model.latent import from_latent, mixed, to_latent
+from backwalk.model.latent import from_latent, to_latent
 from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream
 
@@ -47,55 +47,22 @@ def closed_form(z):
     return (MEAN_ + ((z - MEAN_) @ AXES_ * STRETCH) @ AXES_.T) / math.sqrt(1.0 + HIGH**2)
 
 
-@pytest.mark.slow
-def test_latents_of_gaussian_data_are_a_linear_map(model):
-    expected = closed_form(Z_ROWS)
-    errors = []
-    for n_intervals in (16, 32, 64):
-        got = to_latent(model, ROWS, n_intervals=n_intervals)
-        # The oracle stands in for a float32 network: 1e-6 is its rounding, stretched.
-        assert (np.abs(got.points - expected) <= got.solver_error + 3e-6).all()
-        errors.append(np.abs(got.points - expected).max())
+def test_latents_of_gaussian_data_are_a_linear_map_and_rows_its_inverse(model):
+    errors = [np.abs(to_latent(model, ROWS, n_intervals=n) - closed_form(Z_ROWS)).max() for n in (16, 32, 64)]
     assert errors[1] < 1e-4
     assert errors[2] < errors[0]
-
-
-def test_rows_of_latents_are_the_inverse_map(model):
-    got = from_latent(model, closed_form(Z_ROWS))
-    off = np.abs(got.points - ROWS)
-    assert (off <= got.solver_error + 1e-6 * SCALE).all()
-    assert off.max() < 1e-4 * SCALE.max()
+    back = from_latent(model, closed_form(Z_ROWS))
+    np.testing.assert_allclose(back / SCALE, ROWS / SCALE, rtol=0.0, atol=1e-4)
+    np.testing.assert_allclose(from_latent(model, to_latent(model, ROWS)) / SCALE, ROWS / SCALE, rtol=0.0, atol=1e-3)
 
 
 def test_latents_at_zero_terminal_snr_have_their_closed_form(model):
     """As s_max grows, stretch / sqrt(1 + s_max^2) goes to 1 / sqrt(S + s_min^2), and the angle to pi / 2."""
     to_noise = NoiseSchedule(torch.cat([SCHEDULE.log_snr, torch.tensor([-math.inf]).double()]))
     endless = dataclasses.replace(model, schedule=to_noise)
-    got = to_latent(endless, ROWS, n_intervals=32)
     expected = ((Z_ROWS - MEAN_) @ AXES_ / np.sqrt(VARIANCES.numpy() + LOW**2)) @ AXES_.T
-    assert (np.abs(got.points - expected) <= got.solver_error + 3e-6).all()
-    assert got.solver_error.max() < 1e-3
-    back = from_latent(endless, expected, n_intervals=32)
-    np.testing.assert_allclose(back.points, ROWS, atol=1e-3 * SCALE.max())
-
-
-def test_errors_are_in_the_units_of_what_they_are_about(model):
-    rows, scale = torch.from_numpy(Z_ROWS), math.hypot(1.0, LOW)
-    _, there = integrate_ode(model.denoiser, rows / scale, LOW, HIGH, 8)
-    np.testing.assert_allclose(to_latent(model, ROWS, n_intervals=8).solver_error, there, rtol=0.01, atol=1e-6)
-    _, back = integrate_ode(model.denoiser, rows, HIGH, LOW, 8)
-    got = from_latent(model, Z_ROWS, n_intervals=8).solver_error
-    np.testing.assert_allclose(got / SCALE, scale * back, rtol=0.01, atol=1e-6)
-
-
-def test_the_way_there_and_back_errs_by_no_more_than_the_two_reported_errors(model):
-    there = to_latent(model, ROWS)
-    back = from_latent(model, there.points)
-    # A latent's error comes back through the inverse map, |U diag(1 / stretch) U'|, in the user's units.
-    inverse = np.abs(AXES_ @ np.diag(math.sqrt(1.0 + HIGH**2) / STRETCH) @ AXES_.T)
-    bound = SCALE * (there.solver_error @ inverse) + back.solver_error
-    assert (np.abs(back.points - ROWS) <= bound + 1e-6 * SCALE).all()
-    assert bound.max() < 1e-3 * SCALE.max()
+    np.testing.assert_allclose(to_latent(endless, ROWS, n_intervals=32), expected, atol=1e-3)
+    np.testing.assert_allclose(from_latent(endless, expected, n_intervals=32), ROWS, atol=1e-3 * SCALE.max())
 
 
 @pytest.mark.slow
@@ -103,7 +70,7 @@ def test_latents_of_data_are_standard_normal_draws(model):
     # n |mean|^2 and sum |z|^2 are chi-square; the prior mismatch and the blur move them by less than a part in 100.
     n, alarm = 4000, 1e-8
     rows = CENTRE + SCALE * encoded_draws(n, "many").numpy()
-    latents = to_latent(model, rows, n_intervals=16).points
+    latents = to_latent(model, rows, n_intervals=16)
     assert n * (latents.mean(axis=0) ** 2).sum() < 1.05 * stats.chi2.isf(alarm, 2)
     low, high = stats.chi2.ppf([alarm / 2, 1 - alarm / 2], 2 * n)
     assert 0.99 * low < (latents**2).sum() < 1.01 * high
@@ -115,58 +82,23 @@ def test_latents_of_data_are_standard_normal_draws(model):
 def test_a_row_does_not_depend_on_the_others(model, n_threads):
     n = TILE_ROWS + 76
     rows = np.concatenate([ROWS] * (1 + n // len(ROWS)))[:n]
-    together = to_latent(model, rows, n_intervals=4).points
+    together = to_latent(model, rows, n_intervals=4)
     for some in ([0], [n - 70, 5, 5], [n - 1]):
-        np.testing.assert_array_equal(to_latent(model, rows[some], n_intervals=4).points, together[some])
-    back = from_latent(model, together, n_intervals=4).points
-    np.testing.assert_array_equal(from_latent(model, together[[n - 50]], n_intervals=4).points, back[[n - 50]])
+        np.testing.assert_array_equal(to_latent(model, rows[some], n_intervals=4), together[some])
+    back = from_latent(model, together, n_intervals=4)
+    np.testing.assert_array_equal(from_latent(model, together[[n - 50]], n_intervals=4), back[[n - 50]])
 
 
 def test_rows_that_differ_by_less_than_float32_can_tell_have_other_latents(model):
-    """Found by review: rows were rounded to the network's precision first."""
     near = ROWS[:1] + 1e-9 * SCALE
-    moved = to_latent(model, near).points - to_latent(model, ROWS[:1]).points
-    assert 1e-10 < np.abs(moved).max() < 1e-6
-
-
-def test_mixes_of_independent_latents_are_standard_normal():
-    n, alarm = 20_000, 1e-8
-    a, b = STREAM.child("a").normal(0, n, 2).numpy(), STREAM.child("b").normal(0, n, 2).numpy()
-    path = mixed(a, b, 5)
-    assert path.shape == (n, 5, 2)
-    np.testing.assert_array_equal(path[:, 0], a)
-    np.testing.assert_array_equal(path[:, -1], b)
-    low, high = stats.chi2.ppf([alarm / 2, 1 - alarm / 2], 2 * n)
-    for step in range(5):
-        assert low < (path[:, step] ** 2).sum() < high
-
-
-def test_the_estimator_s_latents_go_there_and_back(fitted, rows):
-    latents = fitted.to_latent(rows[:40])
-    assert latents.shape == (40, 2)  # the constant column has none
-    back = fitted.from_latent(latents)
-    np.testing.assert_allclose(back, rows[:40], atol=1e-3)
-    assert (back[:, 1] == 7.25).all()
-    assert np.isfinite(fitted.from_latent(np.random.default_rng(0).normal(size=(5, 2)))).all()
-
-
-def test_interpolation_starts_and_ends_at_its_rows(fitted, rows):
-    path = fitted.interpolate(rows[:2], rows[2:4], 5)
-    assert path.shape == (10, 3)
-    np.testing.assert_allclose(path[[0, 5]], rows[:2], atol=1e-3)
-    np.testing.assert_allclose(path[[4, 9]], rows[2:4], atol=1e-3)
-    latents = fitted.to_latent(rows[:4])
-    middle = fitted.from_latent((latents[:2] + latents[2:]) / 2**0.5)
-    np.testing.assert_allclose(path[[2, 7]], middle, atol=1e-3)
+    assert 1e-10 < np.abs(to_latent(model, near) - to_latent(model, ROWS[:1])).max() < 1e-6
 
 
 def test_refused(fitted, rows, model):
     for latents, message in (
         (np.zeros((2, 3)), r"shape \(n, 2\)"),
         (np.zeros(2), "Expected 2D array for Z"),
-        (np.zeros((0, 2)), "0 sample"),
         (np.array([[0.0, np.nan]]), "NaN at row 0, column 1"),
-        (np.array([[0.0, 1j]]), "Complex"),
         ([["a", "b"]], "numbers"),
         (np.array([[0.0, 1e7]]), "within 1e\\+06"),
     ):
@@ -176,31 +108,23 @@ def test_refused(fitted, rows, model):
     other[0, 1] = 7.0
     with pytest.raises(InvalidInput, match=r"got 7 at row 0 .* in column \d+, which is constant.*drop such rows"):
         fitted.to_latent(other)
-    with pytest.raises(InvalidInput, match="equally many rows"):
-        fitted.interpolate(rows[:1], rows[:2])
-    for n in (1, 2.0, True):
-        with pytest.raises(InvalidInput, match="n should be an integer >= 2"):
-            fitted.interpolate(rows[:1], rows[1:2], n)
     with pytest.raises(InvalidInput, match="n_intervals should be even"):
         to_latent(model, ROWS, n_intervals=3)
 
 
-@pytest.mark.slow
-def test_rows_on_the_way_are_of_the_kind_of_the_fitted_ones():
+def test_rows_of_latents_are_of_the_kind_of_the_fitted_ones():
     rng = np.random.default_rng(0)
     table = pd.DataFrame(
         {"x": rng.normal(size=60), "n": rng.integers(0, 30, 60), "site": 3, "y": rng.normal(size=60).astype("float32")},
         index=rng.permutation(60),
     )
     model = Diffusion(n_steps=10, max_steps=3, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(table)
-    permuted = table[["site", "y", "n", "x"]]
-    latents = model.to_latent(permuted[:4])
+    latents = model.to_latent(table[["site", "y", "n", "x"]][:4])
     np.testing.assert_array_equal(latents, model.to_latent(table[:4]))
     assert latents.shape == (4, 3)
-    for rows in (model.from_latent(latents), model.interpolate(permuted[:2], table[2:4], 3)):
-        assert rows.dtypes.to_dict() == table.dtypes.to_dict()
-        assert list(rows.columns) == list(table.columns)
-        assert (rows["site"] == 3).all()
-    back = model.from_latent(latents)
-    assert (back["n"].to_numpy() == table["n"][:4].to_numpy()).all()
-    np.testing.assert_allclose(back["x"], table["x"][:4], atol=1e-3)
+    rows = model.from_latent(latents)
+    assert rows.dtypes.to_dict() == table.dtypes.to_dict()
+    assert list(rows.columns) == list(table.columns)
+    assert (rows["site"] == 3).all()
+    assert (rows["n"].to_numpy() == table["n"][:4].to_numpy()).all()
+    np.testing.assert_allclose(rows["x"], table["x"][:4], atol=1e-3)

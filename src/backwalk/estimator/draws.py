@@ -1,4 +1,4 @@
-"""The methods of an estimator that make rows: samples, the chain, latents and interpolation."""
+"""The methods of an estimator that make rows: samples, the chain, and latents."""
 
 from __future__ import annotations
 
@@ -371,7 +371,7 @@ class Draws(Fitted[RowsT]):
         >>> Z.shape, bool(np.abs(model.from_latent(Z) - X[:5]).max() < 1e-3)
         ((5, 2), True)
         """
-        return latent.to_latent(self.model_, self._matched(X).values).points
+        return latent.to_latent(self.model_, self._matched(X).values)
 
     def from_latent(self, Z: ArrayLike) -> RowsT:
         """Return the rows to which the probability-flow ODE maps latents: the inverse of `to_latent`.
@@ -393,43 +393,7 @@ class Draws(Fitted[RowsT]):
         Diffusion.to_latent : The inverse, with an example.
         """
         check_is_fitted(self)
-        return self._of_kind(latent.from_latent(self.model_, Z).points)
-
-    def interpolate(self, x_a: Any, x_b: Any, n: int = 9) -> RowsT:
-        """Interpolate between rows, in latent space.
-
-        The latents are cos(phi) Z_a + sin(phi) Z_b, phi from 0 to pi / 2, which have the distribution N(0, I) if Z_a
-        and Z_b are independent draws of it. Between the ends, integers stay within the fitted range.
-
-        Parameters
-        ----------
-        x_a : array or table, (m, d)
-            The first ends of m paths, such as X[:1].
-        x_b : array or table, (m, d)
-            Their last ends, such as X[1:2].
-        n : int, default=9
-            Rows of each path, both ends included.
-
-        Returns
-        -------
-        array or table, (m n, d)
-            The paths one after the other, of the kind, columns and dtypes of the fitted rows.
-
-        See Also
-        --------
-        Diffusion.to_latent : The latents of rows.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from backwalk import Diffusion
-        >>> X = np.random.default_rng(0).normal(size=(200, 2))
-        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
-        >>> model.interpolate(X[:1], X[1:2], n=5).shape
-        (5, 2)
-        """
-        first, last = self._matched(x_a, "x_a").values, self._matched(x_b, "x_b").values
-        return self._of_kind(latent.interpolated(self.model_, first, last, n))
+        return self._of_kind(latent.from_latent(self.model_, Z))
 
 
 def _count(n_samples: Any) -> int:
