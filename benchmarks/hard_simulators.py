@@ -17,8 +17,8 @@ import numpy as np
 from scipy import stats
 from scipy.integrate import solve_ivp
 
-from backwalk.streams import Stream
-from benchmarks.simulators import Bounds, Rows, Task, uniform_prior
+from benchmarks.data import Rows
+from benchmarks.simulators import Bounds, Task, uniform_prior
 
 LogDensity = Callable[[Rows], Rows]
 _N_PARTICLES, _KEPT_SHARE, _MOVES, _LAST_MOVES = 4_000, 0.6, 12, 120
@@ -158,7 +158,7 @@ def funnel() -> Task:
 
 def poisson() -> Task:
     """Return the task of a Poisson regression with 60 counts and 10 normal weights: the sufficient statistics, 10."""
-    design = Stream(5).child("benchmark design").normal(0, 60, 10).numpy() / math.sqrt(10.0)
+    design = np.random.default_rng(5).normal(size=(60, 10)) / math.sqrt(10.0)
 
     def prior(n: int, generator: np.random.Generator) -> Rows:
         return generator.normal(size=(n, 10))

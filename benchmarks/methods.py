@@ -1,4 +1,4 @@
-"""The methods: ours, the notebook, two simple models and the truth. Those from other packages are in `peers.py`.
+"""The methods of densities: ours, the notebook and a mixture. Those from other packages are in `peers.py`.
 
 A method is `fit(X, budget, seed) -> Fitted`: rows (n, d) in, and within `budget` seconds, the choice of settings
 included, something that samples and, where it has a density, scores. Each chooses its settings by itself, from the
@@ -13,25 +13,20 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
-from sklearn.neighbors import KernelDensity
 
 from backwalk import Diffusion
-from backwalk.datasets import Density
 from backwalk.denoiser import Residual
-from backwalk.streams import Stream
+from benchmarks.data import Rows
 from benchmarks.notebook import N_EPOCHS, Notebook
+from benchmarks.record import timed
 
-Rows = NDArray[np.float64]
-REAL = "real rows"  # the truth's name among the methods
 LEAST_LAST_COMPONENTS = 16  # few are a poor guide: on one draw of the funnel two and three were worse than one
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,34 +87,6 @@ class NotebookAsWritten:
 
 
 @dataclass(frozen=True)
-class Mixture:
-    """scikit-learn's `GaussianMixture`: the least BIC of 1 to 240 components x full, tied or diagonal covariances.
-
-    They are tried in order of size, until another would likely not be done in time.
-    """
-
-    name: str = "GaussianMixture"
-    n_components: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 16, 20, 30, 40, 60, 80, 120, 160, 240)
-
-    def fit(self, X: Rows, budget: float, seed: int) -> Fitted:
-        """Fit within `budget` seconds."""
-        scale, clock = Scale.of(X), Clock(budget)
-        z = scale.encode(X)
-        best: tuple[float, GaussianMixture] | None = None
-        last = dict.fromkeys(("full", "tied", "diag"), 0.0)
-        for k in (k for k in self.n_components if 2 * k <= len(X)):
-            for kind in last:
-                if best is not None and clock.left() < 2.0 * last[kind]:
-                    continue
-                mixture, last[kind] = timed(partial(_mixture, z, k, seed, covariance_type=kind))
-                bic = mixture.bic(z)
-                if best is None or bic < best[0]:
-                    best = bic, mixture
-        assert best is not None
-        return _fitted_mixture(best[1], scale)
-
-
-@dataclass(frozen=True)
 class MixtureHeldOut:
     """scikit-learn's `GaussianMixture`, full covariances, as many components as score best on a held-out tenth.
 
@@ -129,7 +96,7 @@ class MixtureHeldOut:
     """
 
     name: str = "held-out GaussianMixture"
-    n_components: tuple[int, ...] = Mixture.n_components
+    n_components: tuple[int, ...] = (1, 2, 3, 5, 8, 12, 16, 20, 30, 40, 60, 80, 120, 160, 240)
     n_starts: int = 5
 
     def fit(self, X: Rows, budget: float, seed: int) -> Fitted:
@@ -163,7 +130,7 @@ def _mixture(z: Rows, k: int, seed: int, **settings: Any) -> GaussianMixture:
 def _fitted_mixture(mixture: GaussianMixture, scale: Scale) -> Fitted:
     def sample(n: int, seed: int) -> Rows:
         points, _ = mixture.set_params(random_state=seed).sample(n)
-        return scale.decode(points[Stream(seed).permutation(n)])  # scikit-learn sorts them by component
+        return scale.decode(np.random.default_rng(seed).permutation(points))  # scikit-learn sorts them by component
 
     def log_prob(x: Rows) -> Rows:
         return np.asarray(mixture.score_samples(scale.encode(x))) + scale.log_abs_det
@@ -171,90 +138,30 @@ def _fitted_mixture(mixture: GaussianMixture, scale: Scale) -> Fitted:
     return Fitted(sample, log_prob, f"{mixture.n_components} components, {mixture.covariance_type}")
 
 
-@dataclass(frozen=True)
-class Kernel:
-    """scikit-learn's `KernelDensity`, Gaussian: 30 bandwidths from 0.01 to 3, on standardised or on whitened columns.
-
-    Chosen by the log-density of up to 1,000 held-out rows, then fitted to all rows.
-    """
-
-    name: str = "KernelDensity"
-    n_bandwidths: int = 30
-
-    def fit(self, X: Rows, budget: float, seed: int) -> Fitted:
-        """Fit within `budget` seconds."""
-        clock = Clock(budget)
-        training, held_out = split(X, seed, most=1000)
-        best: tuple[float, Scale, float] | None = None
-        # From wide to narrow: the density of the held-out rows rises, and then falls for good.
-        for scale in (Scale.of(X), Scale.of(X, whiten=True)):
-            rows, rest, scores = scale.encode(training), scale.encode(held_out), list[float]()
-            for bandwidth in np.geomspace(3.0, 0.01, self.n_bandwidths):
-                if clock.left() <= 0.0 or _falls_twice(scores):
-                    break
-                scores.append(_kernel(rows, bandwidth).score(rest) / len(rest) + scale.log_abs_det)
-                if best is None or scores[-1] > best[0]:
-                    best = scores[-1], scale, float(bandwidth)
-        assert best is not None
-        _, scale, bandwidth = best
-        kernel = _kernel(scale.encode(X), bandwidth)
-        kind = "whitened" if scale.is_whitening else "standardised"
-        return Fitted(
-            lambda n, seed: scale.decode(kernel.sample(n, random_state=seed)),
-            lambda x: np.asarray(kernel.score_samples(scale.encode(x))) + scale.log_abs_det,
-            f"bandwidth {bandwidth:.3g}, {kind}",
-        )
-
-
-@dataclass(frozen=True)
-class Truth:
-    """The density itself: its fresh rows are what no method can do better than, and so the null of every figure."""
-
-    density: Density
-    name: str = REAL
-
-    def fit(self, X: Rows, budget: float, seed: int) -> Fitted:  # noqa: ARG002 - nothing is fitted
-        """Return the truth, whose rows are neither those that methods are fitted to nor those that judge them."""
-
-        def sample(n: int, seed: int) -> Rows:
-            return self.density.sample_rows(0, n, stream=Stream(seed).child("benchmark truth"))
-
-        return Fitted(sample, self.density.log_prob, "")
-
-
 @dataclass(frozen=True, eq=False)
 class Scale:
-    """z = (x - centre) @ matrix, and log |det matrix|: columns standardised, or whitened, which peers are given.
-
-    `Diffusion` also bends columns with heavy tails. Of these densities the funnel alone has such, and bent so the
-    mixture was worse on it (1.93 for 0.41 nats above the truth).
-    """
+    """z = (x - centre) / deviation: the standardised columns that peers are given."""
 
     centre: Rows
-    matrix: Rows
-    is_whitening: bool
+    deviation: Rows
 
     @classmethod
-    def of(cls, X: Rows, *, whiten: bool = False) -> Scale:
+    def of(cls, X: Rows) -> Scale:
         """Return the scale of rows (n, d)."""
-        covariance = np.atleast_2d(np.cov(X, rowvar=False))
-        if whiten:
-            values, vectors = np.linalg.eigh(covariance)
-            return cls(X.mean(axis=0), vectors / np.sqrt(np.maximum(values, 1e-12 * values.max())), True)
-        return cls(X.mean(axis=0), np.diag(1.0 / X.std(axis=0)), False)
+        return cls(X.mean(axis=0), X.std(axis=0))
 
     @property
     def log_abs_det(self) -> float:
         """What is added to a log-density of z to make it one of x, nats."""
-        return float(np.linalg.slogdet(self.matrix)[1])
+        return -float(np.log(self.deviation).sum())
 
     def encode(self, x: Rows) -> Rows:
         """Return z, (n, d)."""
-        return (x - self.centre) @ self.matrix
+        return (x - self.centre) / self.deviation
 
     def decode(self, z: Rows) -> Rows:
         """Return x, (n, d)."""
-        return np.asarray(np.linalg.solve(self.matrix.T, np.asarray(z, dtype=np.float64).T).T + self.centre)
+        return np.asarray(z, dtype=np.float64) * self.deviation + self.centre
 
 
 class Clock:
@@ -268,16 +175,9 @@ class Clock:
         return self.budget - (time.perf_counter() - self._began)
 
 
-def timed(call: Callable[[], Result]) -> tuple[Result, float]:
-    """Return what a call returns, and the seconds that it took."""
-    began = time.perf_counter()
-    result = call()
-    return result, time.perf_counter() - began
-
-
 def split(X: Rows, seed: int, *, most: int) -> tuple[Rows, Rows]:
     """Return nine tenths of the rows to train on and a tenth, at most so many, to choose by."""
-    order = Stream(seed).child("benchmark held out").permutation(len(X))
+    order = np.random.default_rng(seed).permutation(len(X))
     n = min(most, len(X) // 10)
     return X[order[n:]], X[order[:n]]
 
@@ -293,7 +193,3 @@ def batches(z: torch.Tensor, size: int, seed: int) -> Iterator[torch.Tensor]:
 
 def _falls_twice(scores: list[float]) -> bool:
     return len(scores) > 2 and scores[-1] < scores[-2] < scores[-3]
-
-
-def _kernel(rows: Rows, bandwidth: float) -> KernelDensity:
-    return KernelDensity(bandwidth=bandwidth, rtol=1e-6).fit(rows)

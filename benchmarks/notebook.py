@@ -30,14 +30,9 @@ def notebook_points(n: int = N_POINTS, seed: int = 10) -> Rows:
 
 
 class Notebook:
-    """The notebook's model.
+    """The notebook's model."""
 
-    Its batches come from a shuffling `DataLoader`, which gathers rows one by one, or, `by_index`, from a permutation:
-    the same loop written better, so that a comparison is not with the loader alone.
-    """
-
-    def __init__(self, points: Rows, *, seed: int, by_index: bool = False) -> None:
-        self.by_index = by_index
+    def __init__(self, points: Rows, *, seed: int) -> None:
         self.points = torch.from_numpy(points).float()
         self.beta = torch.linspace(0.001, 0.02, N_STEPS)  # beta[t - 1] is beta_t
         self.alpha = 1.0 - self.beta
@@ -77,14 +72,9 @@ class Notebook:
         return np.asarray(x.detach().double().numpy())
 
     def _batches(self) -> Iterator[Tensor]:
-        if self.by_index:
-            order = torch.randperm(len(self.points), generator=self.generator)
-            for first in range(0, len(order) - BATCH + 1, BATCH):
-                yield self.points[order[first : first + BATCH]]
-        else:
-            rows = TensorDataset(self.points)
-            for (x_0,) in DataLoader(rows, BATCH, shuffle=True, drop_last=True, generator=self.generator):
-                yield x_0
+        rows = TensorDataset(self.points)
+        for (x_0,) in DataLoader(rows, BATCH, shuffle=True, drop_last=True, generator=self.generator):
+            yield x_0
 
     def _loss(self, x_0: Tensor) -> Tensor:
         t = torch.randint(1, N_STEPS + 1, (len(x_0), 1), generator=self.generator)

@@ -1,48 +1,24 @@
-"""Methods from other packages, which the extra `bench` installs. Each imports its package only when it fits, or in
-`set_up`.
+"""Methods from other packages, which the extra `bench` installs. Each imports its package when it fits.
 
-They get what their documentation recommends, columns brought to one scale, and a choice among a few settings within the
-budget, by held-out rows; but the flow has one setting beyond the plane, as short trials choose badly there, and
-ForestDiffusion scales by itself and takes what the time allows.
+They get what their documentation recommends, standardised columns, and a choice among a few settings within the budget,
+by held-out rows; but the flow has one setting in more than three columns, as short trials choose badly there.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
-import os
-import warnings
 from collections.abc import Callable
-from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from joblib.externals.loky import get_reusable_executor
 from torch import Tensor, nn
 
-from backwalk.denoiser import is_low
-from benchmarks.methods import Clock, Fitted, Rows, Scale, batches, split, timed
+from benchmarks.data import Rows
+from benchmarks.methods import Clock, Fitted, Scale, batches, split
 from benchmarks.notebook import perceptron, seeded
-
-_IMPORTED = {
-    "zuko.flows": "NSF",
-    "diffusers": "DDPMScheduler",
-    "azula.sample": "HeunSampler",
-    "ForestDiffusion": "ForestDiffusionModel",
-}
-
-
-def set_up() -> None:
-    """Import what there is of the peers, and torch's optimisers, so that no fit's seconds have that in them."""
-    for package, name in _IMPORTED.items():
-        with suppress(ImportError, RuntimeError), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            getattr(importlib.import_module(package), name)
-    torch.optim.Adam([torch.zeros(1, requires_grad=True)])
-
 
 _Setting = tuple[int, tuple[int, ...], float]  # transforms, hidden units, learning rate
 
@@ -90,7 +66,7 @@ class SplineFlow:
             )
             return loss, flow
 
-        settings = self.settings if is_low(X.shape[1]) else self.settings_beyond
+        settings = self.settings if X.shape[1] <= 3 else self.settings_beyond
         trial = budget / (4.0 * len(settings))
         losses = [trained(*setting, trial, 1)[0] for setting in settings] if len(settings) > 1 else [0.0]
         chosen = settings[int(np.argmin(losses))]
@@ -161,54 +137,6 @@ class SchedulerDdpm:
             return scale.decode(x.numpy())
 
         return Fitted(sample, None, f"rate {rate:g}")
-
-
-@dataclass(frozen=True)
-class Forest:
-    """ForestDiffusion's flow of boosted trees, with the first of these (copies of the rows, noise levels) that should
-    fit in, by an estimate from small fits: in the plane it took up to 2.5 times as long.
-
-    (100, 50), its default, (50, 50), (20, 50), (20, 20), (10, 20), (5, 20). Its fit cannot be stopped, so fits with 1
-    and 4 copies at few levels are timed first; where even the least setting should take more than twice what is left
-    of the budget, it is given up.
-    """
-
-    name: str = "ForestDiffusion"
-    settings: tuple[tuple[int, int], ...] = ((100, 50), (50, 50), (20, 50), (20, 20), (10, 20), (5, 20))
-
-    def fit(self, X: Rows, budget: float, seed: int) -> Fitted:
-        """Fit within about `budget` seconds. Raises RuntimeError where that cannot be."""
-        try:
-            return self._fit(X, budget, seed)
-        finally:  # idle, the workers take a third of the pace from whatever this process does next
-            get_reusable_executor().shutdown(wait=True)
-
-    def _fit(self, X: Rows, budget: float, seed: int) -> Fitted:
-        from ForestDiffusion import ForestDiffusionModel
-
-        def fitted(copies: int, levels: int) -> Any:
-            return ForestDiffusionModel(X, duplicate_K=copies, n_t=levels, diffusion_type="flow", seed=seed)
-
-        clock, levels = Clock(budget), os.cpu_count() or 1  # levels are fitted side by side
-        fitted(1, levels)  # starts the worker processes
-        once, four_times = (timed(lambda: fitted(k, levels))[1] for k in (1, 4))  # noqa: B023 - called at once
-        each = max(four_times - once, 0.0) / 3.0
-        seconds = {(k, n): n / levels * (once + (k - 1) * each) for k, n in self.settings}
-        left = clock.left()
-        setting = next((setting for setting in self.settings if seconds[setting] < left), self.settings[-1])
-        if seconds[setting] > 2.0 * max(left, 0.0):
-            raise RuntimeError(f"its least setting would take about {seconds[setting]:.0f} s, with {left:.0f} s left")
-        model = fitted(*setting)
-
-        def sample(n: int, seed: int) -> Rows:
-            before = np.random.get_state()  # noqa: NPY002 - the package draws from the global generator
-            np.random.seed(seed)  # noqa: NPY002
-            try:
-                return np.asarray(model.generate(batch_size=n), dtype=np.float64)
-            finally:
-                np.random.set_state(before)  # noqa: NPY002
-
-        return Fitted(sample, None, f"{setting[0]} copies, {setting[1]} levels")
 
 
 def _spline_flow(d: int, transforms: int, hidden: tuple[int, ...]) -> Any:

@@ -1,4 +1,4 @@
-"""Mistakes that students make, and those of mutants/mistakes.txt that belong to an exercise: each a wrong solution."""
+"""Mistakes that students make: each a wrong solution of an exercise."""
 
 # ruff: noqa: ARG005 (a mistake often is an argument left out)
 
