@@ -102,7 +102,7 @@ def gaussian_mixture() -> Task:
         p = (of_normal.cdf(bound) - of_normal.cdf(-bound)).prod(axis=1)  # of the data, with each deviation
         deviation = generator.choice(deviations, size=(n, 1), p=p / p.sum())
         low, high = (-bound - x) / deviation, (bound - x) / deviation
-        return np.asarray(stats.truncnorm.rvs(low, high, x, deviation, random_state=generator))
+        return np.asarray(stats.truncnorm.rvs(low, high, x, deviation, size=(n, 2), random_state=generator))
 
     return Task("gaussian_mixture", 2, 2, box, uniform_prior(box), simulate, posterior)
 
