@@ -266,7 +266,7 @@ class ResidualNetwork(nn.Module):
 
 
 def _input_gain(d: int) -> float:
-    """Return the gain of the first layer's initial weights; research/defaults.md has the measurements."""
+    """Return the gain of the first layer's initial weights."""
     return 3.0 if is_low(d) else 2.0
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from backwalk.diffusion import NoiseSchedule, mismatch_along_axes
 from backwalk.streams import Stream
 
-# In encoded units; research/defaults.md has the measurements.
+# In encoded units.
 FINEST, COARSEST = 0.016, 0.5  # between which the finest scale lies
 N_STEPS = 1000  # of the chain: a tight bound wants many
 LEVELS_BELOW = 8.0  # the chain begins at the finest scale over this: such a blur costs a Gaussian of it 6e-5 nats

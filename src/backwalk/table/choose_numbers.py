@@ -28,7 +28,7 @@ _TAIL, _BLUR = 0.5, 0.05  # the length of a tail at least, in steps and in encod
 _IQR_OF_A_NORMAL = 1.3489795
 # A column has heavy tails if its standard deviation is more than this factor times that of a normal column with the
 # same quartiles. The factor is 1.2 for an exponential column, 1.5 for Student's t with 3 degrees of freedom and 2 for a
-# log-normal one of sigma 1 (`research/defaults.md`).
+# log-normal one of sigma 1.
 _HEAVY = 1.75
 ROWS_LOOKED_AT = 10_000  # at most, at random
 _PERIODS = (365.2425, 7.0, 1.0)  # days

@@ -22,7 +22,7 @@ from backwalk.training.config import MOST_UPDATE_EVERY, Training
 
 _BETA = 0.95
 _LARGEST_CHEAP_WIDTH = 64  # up to which orthogonal matrices take a small part of a step's time
-_LEAST_COSTLY_WIDTH = 256  # from which they take a large part; research/defaults.md has the measurements
+_LEAST_COSTLY_WIDTH = 256  # from which they take a large part
 _TWO_ROUNDS = [(7.0441, -19.4937, 14.1690), (2.7004, -2.0091, 0.4562)]
 _THREE_ROUNDS = [(8.0934, -23.6204, 17.4462), (3.6366, -2.7219, 0.5365), (2.6613, -1.9772, 0.4526)]
 

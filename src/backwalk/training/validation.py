@@ -3,7 +3,7 @@
 The newest weights are kept that the best of all do not beat on the held-out rows by half a standard error of the paired
 difference. The first weights, of an untrained network, are candidates too, and trained ones have to be at least as good
 in the mean. A stricter test would keep overfitted weights where held-out rows are few and have heavy tails; the least
-of all values is often least by chance, and then early. research/defaults.md has the measurements.
+of all values is often least by chance, and then early.
 """
 
 from __future__ import annotations
