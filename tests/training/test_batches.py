@@ -1,39 +1,24 @@
-"""Batches: noise that belongs to rows stays with them."""
+"""Batches: functions of member and step, with integers dequantised anew and the weights of rows."""
 
 import numpy as np
-import pytest
 import torch
 
 from backwalk.streams import Stream
 from backwalk.table import Asinh, Codec, ConstantColumn, Grid, LevelsColumn, NumberColumn
-from backwalk.training import LogNormalLevels, OneLevel, Training, TrainingRows
+from backwalk.training import LogNormalLevels, Training, TrainingRows
 from backwalk.training.batches import Batches
 from backwalk.training.patterns import Patterns, Shares
 
 STREAM = Stream(31)
 X_0 = STREAM.child("x_0").normal(0, 50, 3, torch.float32)
-EPS = 1.0 - 2.0 * X_0  # so that a row's noise tells whose it is
-
-
-@pytest.mark.parametrize("batch_size", [7, 50, 80])
-def test_rows_keep_the_noise_that_belongs_to_them(batch_size):
-    training = Training(batch_size=batch_size, learning_rate=0.01, max_steps=9)
-    drawn = Batches(TrainingRows(x_0=X_0), OneLevel(-1.0), training, 2, STREAM)
-    paired = Batches(TrainingRows(x_0=X_0, eps=EPS), OneLevel(-1.0), training, 2, STREAM)
-    for step in (0, 1, 8):
-        batch, other = paired.at(step), drawn.at(step)
-        assert torch.equal(batch.eps, 1.0 - 2.0 * batch.x_0)
-        assert torch.equal(batch.x_0, other.x_0)  # the same rows in the same order
-        assert torch.equal(batch.log_snr, other.log_snr)
-        assert not torch.equal(batch.eps, other.eps)
+LEVELS = LogNormalLevels(0.02, 20.0, centre=-1.0)
 
 
 def test_a_batch_is_its_members_and_does_not_depend_on_what_was_asked_before():
     training = Training(batch_size=20, learning_rate=0.01, max_steps=99)
-    levels = LogNormalLevels(0.02, 20.0, centre=-1.0)
-    asked = Batches(TrainingRows(x_0=X_0), levels, training, 2, STREAM)
+    asked = Batches(TrainingRows(x_0=X_0), LEVELS, training, 2, STREAM)
     for step in (40, 3, 41, 3):
-        fresh = [Batches(TrainingRows(x_0=X_0), levels, training, members, STREAM).at(step) for members in (1, 2)]
+        fresh = [Batches(TrainingRows(x_0=X_0), LEVELS, training, members, STREAM).at(step) for members in (1, 2)]
         for part, of_one, of_two in zip(asked.at(step), *fresh, strict=True):
             assert torch.equal(part, of_two)
             assert torch.equal(part[:1], of_one)
@@ -49,8 +34,8 @@ def test_integers_are_dequantised_anew_for_each_batch():
     x_0 = torch.from_numpy(codec.encode(values, stream=STREAM)).float()
     training = Training(batch_size=50, learning_rate=0.01, max_steps=99)
     rows = TrainingRows(x_0=x_0, redraw=codec.redraw(values))
-    drawn, again = (Batches(rows, OneLevel(-1.0), training, 2, STREAM) for _ in range(2))
-    plain = Batches(TrainingRows(x_0=x_0), OneLevel(-1.0), training, 2, STREAM)
+    drawn, again = (Batches(rows, LEVELS, training, 2, STREAM) for _ in range(2))
+    plain = Batches(TrainingRows(x_0=x_0), LEVELS, training, 2, STREAM)
     seen = []
     for step in (0, 1, 40):
         batch, other = drawn.at(step), plain.at(step)
@@ -76,8 +61,8 @@ def test_the_weight_of_a_row_is_that_of_its_numbers_and_of_its_levels():
     x_0, weights = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), torch.arange(12.0)
     x_0[:, 2] = torch.arange(12.0)  # tells the row
     training = Training(batch_size=6, learning_rate=0.01, max_steps=4)
-    plain = Batches(TrainingRows(x_0=x_0), OneLevel(-1.0), training, 1, STREAM, patterns)
-    weighted = Batches(TrainingRows(x_0=x_0, weight=weights), OneLevel(-1.0), training, 1, STREAM, patterns)
+    plain = Batches(TrainingRows(x_0=x_0), LEVELS, training, 1, STREAM, patterns)
+    weighted = Batches(TrainingRows(x_0=x_0, weight=weights), LEVELS, training, 1, STREAM, patterns)
     for step in range(4):
         expected, found = plain.at(step), weighted.at(step)
         torch.testing.assert_close(found.weight, expected.weight * found.x_0[..., 2:])

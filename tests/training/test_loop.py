@@ -16,7 +16,7 @@ from backwalk.training import ChainLevels, LogNormalLevels, Trainer, Training, T
 from backwalk.training.batches import Batches
 from backwalk.training.learner import average_power
 from backwalk.training.pace import Pace
-from backwalk.training.validation import Candidate, Choice, Validation, n_points
+from backwalk.training.validation import Candidate, Choice, Validation
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
 LEVELS = LogNormalLevels(math.exp(-4.0), math.exp(3.0), centre=-1.0)
@@ -296,12 +296,6 @@ def test_a_single_row_chooses_nothing(monkeypatch, worse_by, kept):
     run = trainer(plan, x_validation=X_VALIDATION[: len(worse_by)])
     list(run.run())
     assert run.history().chosen_step == kept
-
-
-def test_noisy_points_make_up_for_few_rows_and_are_few_where_rows_are_wide():
-    assert [n_points(m, 2) for m in (1, 20, 50, 128, 1000, 9000)] == [2048, 2048, 3200, 8192, 8192, 9000]
-    assert n_points(100, 10_000) == 1677
-    assert n_points(1000, 10**6) == 1000
 
 
 def test_the_average_that_is_kept_is_the_weighted_mean_of_the_weights_after_each_step():

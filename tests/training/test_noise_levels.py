@@ -8,7 +8,7 @@ from scipy import stats
 
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, q_sample, scales, simple_loss, v_from_eps, v_from_x_0
 from backwalk.streams import Stream
-from backwalk.training import ChainLevels, LogNormalLevels, OneLevel
+from backwalk.training import ChainLevels, LogNormalLevels
 
 STREAM = Stream(3)
 CHAIN = ChainLevels(NoiseSchedule.linear(20))
@@ -45,15 +45,6 @@ def test_loss_with_log_normal_weights_is_the_square_of_the_error_in_v():
     torch.testing.assert_close(loss, (v - v_theta).square().sum(-1), rtol=1e-5, atol=1e-9)
 
 
-@pytest.mark.parametrize("log_snr", [-math.inf, -6.0, 0.5])
-def test_one_level_is_that_level_with_the_weight_of_v(log_snr):
-    levels = OneLevel(log_snr)
-    drawn = levels.draw(2, 5, stream=STREAM)
-    assert torch.equal(drawn, torch.full((2, 5), log_snr))
-    assert torch.equal(levels.weight(drawn), EVEN.weight(drawn))
-    assert drawn.dtype == torch.float32
-
-
 @pytest.mark.parametrize("rows", [1, 20, 1000])
 @pytest.mark.parametrize("share", [0.0, 0.15, 1.0])
 def test_every_batch_has_one_level_in_each_quantile(rows, share):
@@ -73,9 +64,3 @@ def test_levels_stay_within_their_range():
     log_level = -0.5 * EVEN.draw(5, 1000, stream=STREAM)
     assert float(log_level.min()) == pytest.approx(math.log(0.002), abs=0.05)
     assert float(log_level.max()) == pytest.approx(math.log(20.0), abs=1e-5)
-
-
-def test_levels_follow_their_stream():
-    assert torch.equal(EVEN.draw(2, 9, stream=STREAM), EVEN.draw(2, 9, stream=STREAM))
-    assert not torch.equal(EVEN.draw(1, 9, stream=STREAM), EVEN.draw(1, 9, stream=Stream(4)))
-    assert EVEN.draw(2, 9, stream=STREAM).dtype == torch.float32

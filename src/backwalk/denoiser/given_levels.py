@@ -23,7 +23,6 @@ from backwalk.diffusion.derivatives import Push
 if TYPE_CHECKING:
     from backwalk.denoiser.table_denoiser import TableDenoiser
 
-_MOST_ALIKE = 0.9  # of rows, which are computed once for each set of equal ones
 _MULTIPLE = 64  # to which the number of rows is filled up, as products of odd shapes are slow
 
 
@@ -169,7 +168,7 @@ class GivenLevels:
         everyone = torch.arange(len(self._rows), device=sets.device)[piece]
         different, which = torch.unique(sets, return_inverse=True)
         n = -(-len(different) // _MULTIPLE) * _MULTIPLE
-        if n > _MOST_ALIKE * len(sets):
+        if n >= len(sets):
             return everyone, slice(None)
         one_of_each = torch.zeros(n, dtype=torch.long, device=sets.device)
         return one_of_each.scatter_reduce(0, which, everyone, "amax"), which

@@ -20,8 +20,6 @@ from backwalk.errors import InvalidInput
 from backwalk.limits import NETWORK_DEPTH, NETWORK_SIZE, is_whole
 from backwalk.streams import Stream
 
-_USUAL = "64 units and 3 blocks are usual"
-
 
 class MemberLinear(nn.Module):
     """x -> x W + b for every member: (members, rows, n_in) -> (members, rows, n_out)."""
@@ -70,7 +68,7 @@ class Textbook:
     n_hidden: int = 4
 
     def __post_init__(self) -> None:
-        set_sizes(self, _USUAL, width=NETWORK_SIZE, n_hidden=NETWORK_DEPTH)
+        set_sizes(self, "leave it out", width=NETWORK_SIZE, n_hidden=NETWORK_DEPTH)
 
     @property
     def n_members(self) -> int:
@@ -153,7 +151,7 @@ class Residual:
     n_members: int = 1
 
     def __post_init__(self) -> None:
-        set_sizes(self, _USUAL, width=NETWORK_SIZE, n_blocks=NETWORK_DEPTH, n_members=NETWORK_SIZE)
+        set_sizes(self, "leave it out", width=NETWORK_SIZE, n_blocks=NETWORK_DEPTH, n_members=NETWORK_SIZE)
 
     def n_parameters(self, d: int, n_outputs: int | None = None) -> int:
         """Return the number of weights and biases.

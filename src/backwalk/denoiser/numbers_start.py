@@ -35,7 +35,6 @@ from backwalk.diffusion import GaussianPosterior, scales
 from backwalk.limits import GREATEST_LEVEL
 
 _LEAST_LEFT, _LEAST_VARIANCE = 1e-7, 1e-12  # of b^2, and in all: what rounding leaves of b^2 - a^2 e^2
-_MOST_PATTERNS = 0.8  # of rows, whose posteriors are computed once for each pattern of noise levels
 
 
 class Waves(NamedTuple):
@@ -129,7 +128,7 @@ def _posterior(layout: TableLayout, a: Tensor, b_sq: Tensor) -> GaussianPosterio
         a, b_sq, n = a[..., :1, :], b_sq[..., :1, :], 1
     if a.shape[:-2].numel() == 1 and n > 1:
         first, of_row = equal_rows(torch.cat([a.flatten(0, -2), b_sq.flatten(0, -2)], dim=1))
-        if len(first) <= _MOST_PATTERNS * n:
+        if len(first) < n:
             a, b_sq = a[..., first, :], b_sq[..., first, :]
             posterior = layout.gaussian.posterior(a[..., part], b_sq[..., part], numbers)
             return posterior if len(first) == 1 else posterior.of_rows(of_row)

@@ -23,14 +23,11 @@ from backwalk.training import Shares, Training
 
 FEWEST_ROWS = 20  # with fewer, none are held out
 _CPU = torch.device("cpu")
-_N_BLOCKS = 3  # of a network
-_UNITS = 64  # by which widths grow
 _LEAST_BATCH = 256
 _HIDDEN_RATE, _CALM_STEPS = 0.02, 1600
 _OWN_NETWORK_RATE = 0.005  # of Adam alone, for a user's network
 _DECAYED_ROWS = 200.0
 _EMBEDDING_DECAYED_ROWS, _LEAST_EMBEDDING_DECAY, _MOST_EMBEDDING_DECAY = 3000.0, 0.1, 1.5
-_BFLOAT16_WIDTH = 128  # at 48, rounding took what the products saved
 
 # Of tables with levels, gaps or conditions:
 _STEPS_PER_ROOT, _MOST_STEPS = 5.0, 1600  # of levels alone
@@ -153,11 +150,10 @@ def embedding_rules(rules: FitRules, n: int) -> FitRules:
 def default_architecture(n: int, d: int, rules: FitRules | None = None) -> Residual:
     """Return the network for n rows in R^d. `rules` are by default those for d coordinates."""
     rules = rules or fit_rules(d)
-    width = _UNITS
+    width = 64
     if n >= rules.narrow_rows:
-        width = int(_within(_UNITS * math.ceil(d / _UNITS), rules.least_width, rules.most_width))
-    n_members = min(4 if n <= rules.few_rows else 2, rules.most_members)
-    return Residual(width=width, n_blocks=_N_BLOCKS, n_members=n_members)
+        width = int(_within(64 * math.ceil(d / 64), rules.least_width, rules.most_width))
+    return Residual(width=width, n_members=min(4 if n <= rules.few_rows else 2, rules.most_members))
 
 
 def default_training(
@@ -176,7 +172,7 @@ def default_training(
     if isinstance(network, nn.Module):
         return Training(max_steps=length, batch_size=batch_size, learning_rate=_OWN_NETWORK_RATE)
     haste = _within(_CALM_STEPS / length, 1.0, rules.most_haste)
-    is_wide = not is_low(d) and isinstance(network, Residual) and network.width >= _BFLOAT16_WIDTH
+    is_wide = not is_low(d) and isinstance(network, Residual) and network.width >= HIGH.least_width
     return Training(
         max_steps=length,
         batch_size=batch_size,

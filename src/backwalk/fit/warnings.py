@@ -18,7 +18,6 @@ from backwalk.model import mismatch_warning
 from backwalk.table import Codec, Table, find_doubts, repeated_values
 
 _MOST_COUNTED = 10**6  # rows in the search for identical ones
-_MOST_NAMED = 1000  # columns of a covariance whose eigenvectors are computed
 _LEAST_PART = 0.1  # of a column in a direction without spread, for it to be named
 _ROUNDING = 1e-6  # spread of scaled columns below which one is the others' sum but for rounding
 _TELLING = 0.9  # of the distinct rows, which a column's distinct values have to reach to tell them apart
@@ -86,12 +85,10 @@ def _label(codec: Codec, table: Table, cell: int) -> str:
 def flat_directions(covariance: Tensor, level: float) -> list[int] | None:
     """Return the coordinates that contribute to directions with less spread than the chain's least noise level.
 
-    Returns None if there is no such direction, and an empty list for more than 1,000 coordinates.
+    Returns None if there is no such direction.
     """
     if not _is_flat(covariance, level):
         return None
-    if len(covariance) > _MOST_NAMED:
-        return []
     variances, directions = torch.linalg.eigh(covariance)
     part = directions[:, variances <= level**2].square().sum(dim=1).sqrt()
     return [int(i) for i in (part > _LEAST_PART).nonzero().flatten()]

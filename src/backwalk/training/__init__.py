@@ -3,7 +3,7 @@
 from backwalk.training.batches import TrainingRows
 from backwalk.training.config import Training
 from backwalk.training.loop import Trainer
-from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels, OneLevel
+from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels
 from backwalk.training.pace import History, Progress
 from backwalk.training.patterns import Patterns, Shares
 from backwalk.training.validation import split_rows
@@ -13,7 +13,6 @@ __all__ = [
     "History",
     "LogNormalLevels",
     "NoiseLevels",
-    "OneLevel",
     "Patterns",
     "Progress",
     "Shares",

@@ -24,8 +24,7 @@ class TrainingRows:
     """Encoded rows x_0 to train on, (n, d), and held-out ones, (m, d), by which weights are chosen.
 
     `weight`, (n,), and `validation_weight`, (m,), are the rows' weights in the loss and in the choice; both have mean
-    1. `redraw` draws random coordinates of x_0, as those of dequantised integers, anew for each batch. `eps`, (n, d),
-    is fixed noise, one for each row; without it each batch draws new noise.
+    1. `redraw` draws random coordinates of x_0, as those of dequantised integers, anew for each batch.
     """
 
     x_0: Tensor
@@ -33,7 +32,6 @@ class TrainingRows:
     weight: Tensor | None = None
     validation_weight: Tensor | None = None
     redraw: Redraw | None = None
-    eps: Tensor | None = None
 
     @property
     def n_held_out(self) -> int:
@@ -81,7 +79,7 @@ class Batches:
         patterns: Patterns | None = None,
     ) -> None:
         self._x_0, self._levels, self._members, self._stream = rows.x_0, levels, range(members), stream
-        self._eps, self._redraw, self._patterns, self._row_weight = rows.eps, rows.redraw, patterns, rows.weight
+        self._redraw, self._patterns, self._row_weight = rows.redraw, patterns, rows.weight
         self._batch_size = training.batch_size
         self._steps_an_epoch = training.steps_an_epoch(len(self._x_0))
         numbers = self._batch_size * self._x_0.shape[1]
@@ -101,8 +99,7 @@ class Batches:
             self._draws[member] = (block, self._draw(self._stream.child("steps", member, block)))
         draws, rows = self._draws[member][1], self._rows(member, step)
         log_snr = draws.log_snr[None, place]
-        eps = draws.eps[None, place] if self._eps is None else self._eps[None, rows]
-        x_0 = self._x_0[None, rows]
+        eps, x_0 = draws.eps[None, place], self._x_0[None, rows]
         if self._redraw is not None:
             redrawn = self._redraw(rows.numpy(force=True), draws.uniforms[place])
             x_0[..., self._redraw.coordinates] = torch.from_numpy(redrawn).to(x_0)
@@ -120,8 +117,7 @@ class Batches:
         steps, rows, d = self._steps_drawn, self._batch_size, self._x_0.shape[1]
         device, n_uniforms = self._x_0.device, 0 if self._redraw is None else self._redraw.n_uniforms
         log_snr = self._levels.draw(steps, rows, stream=stream.child("level"))
-        n_normals = steps * rows if self._eps is None else 0
-        eps = stream.child("eps").normal(0, n_normals, d, torch.float32).reshape(-1, rows, d)
+        eps = stream.child("eps").normal(0, steps * rows, d, torch.float32).reshape(-1, rows, d)
         uniforms = stream.child("redraw").uniform(0, steps * rows, n_uniforms).numpy().reshape(steps, rows, n_uniforms)
         states = (
             [self._patterns.draw(rows, stream=stream.child("pattern", i)) for i in range(steps)]

@@ -51,28 +51,8 @@ class ChainLevels:
         return log_snr.exp()
 
 
-class _VLoss:
-    """The weight that makes the loss |v - v_theta|^2."""
-
-    def weight(self, log_snr: Tensor) -> Tensor:
-        """Return 1 + SNR."""
-        return 1.0 + log_snr.exp()
-
-
 @dataclass(frozen=True)
-class OneLevel(_VLoss):
-    """The same log-SNR, possibly -inf, for every row, and the weight that makes the loss |v - v_theta|^2."""
-
-    log_snr: float
-
-    def draw(self, batches: int, rows: int, *, stream: Stream) -> Tensor:
-        """Return the log-SNR, repeated."""
-        del stream
-        return torch.full((batches, rows), self.log_snr, dtype=torch.float32)
-
-
-@dataclass(frozen=True)
-class LogNormalLevels(_VLoss):
+class LogNormalLevels:
     """ln s ~ N(centre, width^2), or uniform from ln level_min to ln level_max for the `uniform_share` of the rows.
 
     Normal draws outside this range are clipped to it. Batches are stratified: the levels of a batch are the
@@ -96,3 +76,7 @@ class LogNormalLevels(_VLoss):
         uniform = low + (high - low) * quantile / max(share, 1e-12)
         normal = self.centre + self.width * torch.special.ndtri(((quantile - share) / (1.0 - share)).clamp(min=1e-7))
         return -2.0 * torch.where(quantile < share, uniform, normal.clamp(low, high)).float()
+
+    def weight(self, log_snr: Tensor) -> Tensor:
+        """Return 1 + SNR."""
+        return 1.0 + log_snr.exp()
