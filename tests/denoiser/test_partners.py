@@ -6,10 +6,10 @@ import pytest
 from backwalk.denoiser.partners import (
     Partner,
     count_pairs,
+    find_partners,
     levels_of_rows,
     log_ratios_of,
     may_be_partners,
-    possible_partners,
 )
 from backwalk.table import Codec, LevelsColumn
 from tests.denoiser.tables import CODEC, rows
@@ -51,7 +51,7 @@ def test_independent_columns_have_no_partners():
         rng = np.random.default_rng(seed)
         sizes = (2, 10, 200)
         levels = np.stack([rng.integers(k, size=400) for k in sizes], axis=1)
-        assert possible_partners(blocks_of(*sizes), levels) == {}
+        assert find_partners(blocks_of(*sizes), levels) == {}
 
 
 def test_levels_of_few_rows_each_are_no_partners():
@@ -60,16 +60,16 @@ def test_levels_of_few_rows_each_are_no_partners():
     level = rng.integers(10, size=2_000)
     known = 50 * level + rng.integers(50, size=2_000)
     related = np.where(rng.random(2_000) < 0.3, rng.integers(10, size=2_000), level)
-    assert possible_partners(blocks_of(10, 500), np.stack([related, known], axis=1)) == {}
-    assert possible_partners(blocks_of(10, 10), np.stack([related, level], axis=1)) == {0: [1], 1: [0]}
+    assert find_partners(blocks_of(10, 500), np.stack([related, known], axis=1)) == {}
+    assert find_partners(blocks_of(10, 10), np.stack([related, level], axis=1)) == {0: 1, 1: 0}
 
 
-def test_the_better_partner_comes_first():
+def test_the_partner_is_the_block_that_tells_most():
     rng = np.random.default_rng(0)
     level = rng.integers(10, size=2_000)
     noisy = np.where(rng.random(2_000) < 0.3, rng.integers(10, size=2_000), level)
     levels = np.stack([noisy, level, level, rng.integers(10, size=2_000)], axis=1)
-    assert possible_partners(blocks_of(10, 10, 10, 10), levels) == {0: [1, 2], 1: [2, 0], 2: [1, 0]}
+    assert find_partners(blocks_of(10, 10, 10, 10), levels) == {0: 1, 1: 2, 2: 1}
 
 
 def test_blocks_of_too_many_levels_are_no_partners():

@@ -12,7 +12,7 @@ from backwalk.denoiser.layout import WIDE, TableLayout
 from backwalk.denoiser.levels_start import choose_levels_start
 from backwalk.denoiser.network import Residual, Textbook, is_low
 from backwalk.denoiser.own_network import NetworkDenoiser, checked_network, network_probes
-from backwalk.denoiser.partners import MOST_PARTNERS, Partner, may_be_partners
+from backwalk.denoiser.partners import Partner, may_be_partners
 from backwalk.denoiser.preconditioning import (
     EnsembleDenoiser,
     NoiseDenoiser,
@@ -29,7 +29,6 @@ Architecture = Textbook | Residual | nn.Module
 """The sizes of a network of this library, or a user's module with its initial weights."""
 
 __all__ = [
-    "MOST_PARTNERS",
     "WIDE",
     "Architecture",
     "CNNEmbedding",

@@ -51,7 +51,7 @@ class TableLayout(nn.Module):
 
     `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `factors`, (B,), in
     the codec's order, are those of the blocks' discriminants, by default 1, and `partners` are blocks that tell of
-    others (`levels_start.py`): of those of one block the earlier counts. A network reads numbers through waves as well
+    others, one of each (`levels_start.py`). A network reads numbers through waves as well
     if they are `tied`, whose coordinates are given, or have periods. Tensors by block are in the order of the groups.
     """
 
@@ -119,7 +119,7 @@ class TableLayout(nn.Module):
             self.register_buffer(f"gaussian_{name}", getattr(start, name))
         self._keep_discriminants(codec.blocks, start, np.ones(self.n_blocks) if factors is None else factors)
         self.partners = [(each.of, each.known) for each in partners]
-        """For each partner the number of the absent block, in the codec's order, and its own; the first ones first."""
+        """For each partner the number of the absent block, in the codec's order, and its own."""
         for each in partners:
             self.register_buffer(f"partner_{each.of}_{each.known}", torch.from_numpy(each.log_ratios).float())
         self.register_buffer("partner_factors", torch.tensor([each.factor for each in partners]))

@@ -15,7 +15,6 @@ from backwalk.table import Block
 _MOST_LEVELS, _MOST_PAIRS = 1024, 2**18  # of a block, and of levels of two blocks
 _MOST_BLOCKS = 128  # those of most levels are looked at
 _ROWS_AT_ONCE = 8_192
-MOST_PARTNERS = 2  # of a block
 _LEAST_GAIN, _MOST_OF_OWN = 0.05, 1.1  # nats a row, and times as many in rows that count for themselves
 
 
@@ -60,22 +59,23 @@ def may_be_partners(blocks: Sequence[Block], of: int, known: int) -> bool:
     return max(n_levels) <= _MOST_LEVELS and math.prod(n_levels) <= _MOST_PAIRS
 
 
-def possible_partners(blocks: Sequence[Block], levels: NDArray[np.intp]) -> dict[int, list[int]]:
-    """Return up to two blocks that tell most of each block alone, the better first, from rows of `levels`, (n, B).
+def find_partners(blocks: Sequence[Block], levels: NDArray[np.intp]) -> dict[int, int]:
+    """Return the block that tells most of each block alone, from rows of `levels`, (n, B); there may be none.
 
-    They raise the mean of ln P(l), each row left out of the counts, by at least 0.05 nats, and by at most 1.1 times
+    It raises the mean of ln P(l), each row left out of the counts, by at least 0.05 nats, and by at most 1.1 times
     as much where it counts for itself. The network is trained on the rows that were counted: of levels with few
     rows each it would learn to believe what it cannot know of new ones.
     """
     narrow = [i for i, block in enumerate(blocks) if block.n_levels <= _MOST_LEVELS]
     narrow = sorted(sorted(narrow, key=lambda i: -blocks[i].n_levels)[:_MOST_BLOCKS])
-    gains: dict[int, list[tuple[float, int]]] = {i: [] for i in narrow}
+    best: dict[int, tuple[float, int]] = {}
     for of, known in permutations(narrow, 2):
         if may_be_partners(blocks, of, known):
             left_out, of_all = _gains(count_pairs(blocks, levels, of, known))
-            if left_out >= _LEAST_GAIN and of_all <= _MOST_OF_OWN * left_out:
-                gains[of].append((-left_out, known))
-    return {of: [known for _, known in sorted(each)[:MOST_PARTNERS]] for of, each in gains.items() if each}
+            is_sound = left_out >= _LEAST_GAIN and of_all <= _MOST_OF_OWN * left_out
+            if is_sound and (of not in best or left_out > best[of][0]):
+                best[of] = (left_out, known)
+    return {of: known for of, (_, known) in best.items()}
 
 
 def _gains(n: NDArray[np.float64]) -> tuple[float, float]:

@@ -6,7 +6,6 @@ A network is built only if the file holds as many weights as the sizes in the re
 from __future__ import annotations
 
 import math
-from collections import Counter
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -14,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from backwalk.denoiser import (
-    MOST_PARTNERS,
     Architecture,
     CNNEmbedding,
     DataColumns,
@@ -255,10 +253,9 @@ def _layout_of(record: Record, codec: Codec) -> TableLayout | None:
     if not record.has_patterns:
         return None
     blocks, pairs = codec.blocks, list(map(tuple, record.partners))
-    of = Counter(pair[0] for pair in pairs)
-    is_sound = len(set(pairs)) == len(pairs) and all(n <= MOST_PARTNERS for n in of.values())
+    is_sound = len({of for of, _ in pairs}) == len(pairs)
     if not is_sound or not all(may_be_partners(blocks, *pair) for pair in pairs):
-        raise ModelFileError("partners should be different pairs of its columns of levels, but it has others.")
+        raise ModelFileError("partners should be one for each of some columns of levels, but it has others.")
     return TableLayout(codec, partners=[Partner.blank(blocks, *pair) for pair in pairs], tied=record.tied)
 
 
