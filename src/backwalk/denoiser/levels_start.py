@@ -103,8 +103,8 @@ def choose_levels_start(
             if of in found:
                 n_pairs = count_pairs(blocks, levels[~held_out], of, found[of], weights[~held_out])
                 of_pairs = torch.from_numpy(log_ratios_of(n_pairs, blocks[of].frequencies)).float()
-                known = torch.from_numpy(levels[held_out, found[of]])
-                told = torch.where(known[:, None] >= 0, of_pairs[known.clamp(min=0)], 0.0)
+                of_partner = torch.from_numpy(levels[held_out, found[of]])
+                told = torch.where(of_partner[:, None] >= 0, of_pairs[of_partner.clamp(min=0)], 0.0)
                 beside[of] += _cross_entropies(start + told, ratios, level, weight)
     for of, known in found.items():
         both = (levels[fold >= 0][:, [of, known]] >= 0).all(axis=1)

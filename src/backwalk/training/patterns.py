@@ -46,7 +46,7 @@ from backwalk.denoiser import WIDE
 from backwalk.streams import Stream
 from backwalk.table import Codec, RuleSystem
 
-NOISY, GIVEN, ABSENT = 0, 1, 2
+NOISY, GIVEN, ABSENT = range(3)
 _MOST_PROBABILITIES = 2**20
 _TOGETHER = 16  # rows in which the same parts are given: their start from the Gaussian is computed once
 _DATES_ALONE = 1.0 / 3.0  # of the "joint" rows
