@@ -1,53 +1,44 @@
-"""`Diffusion`: its parameters, its fit and its files."""
+"""`Diffusion`: its parameters and its fit."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal, Self, TypeVar, overload
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, DensityMixin
+from sklearn.base import DensityMixin
 from sklearn.utils.metadata_routing import UNUSED
-from sklearn.utils.validation import check_is_fitted
-from torch import nn
 
-from backwalk import model_file
-from backwalk.denoiser import Architecture, Embedding, EnsembleDenoiser, Textbook
-from backwalk.diffusion import Denoiser, NoiseSchedule
-from backwalk.errors import InvalidInput, ModelFileError, TrainingDiverged
+from backwalk.denoiser import Architecture, Embedding, Textbook
+from backwalk.diffusion import NoiseSchedule
+from backwalk.errors import InvalidInput, TrainingDiverged
 from backwalk.estimator.conditionals import Conditionals
 from backwalk.estimator.draws import Draws
+from backwalk.estimator.files import Files
 from backwalk.estimator.fitted import RowsT
 from backwalk.estimator.scores import Scores
 from backwalk.fit import (
     ChosenColumns,
     check_settings,
     check_weights,
-    choose_device,
     choose_from_files,
     fit_model,
-    parameters_from,
     warn_of_set_aside,
 )
 from backwalk.fit.progress import Callback, Display
-from backwalk.formatting import one_line
 from backwalk.limits import MEMORY, Missing, ReverseVariance, Unseen
-from backwalk.model import DiffusionModel
 from backwalk.sampling import Sampler, SolverName
 from backwalk.streams import RandomState
-from backwalk.table import Codec, Option, Rule, StrPath, Table, as_table
-from backwalk.table.codec_rules import stated_rules
-from backwalk.training import History, Training
+from backwalk.table import Option, Rule, StrPath, Table, as_table
+from backwalk.training import Training
 
 AnyTable = TypeVar("AnyTable")
 
 
-class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, BaseEstimator):  # type: ignore[misc]
+class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, Files[RowsT]):  # type: ignore[misc]
     """Denoising diffusion model of the rows of an array or a table.
 
     The fitted model draws new rows, draws or predicts some columns given others, fills gaps, and returns log-densities
@@ -429,116 +420,3 @@ class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, 
                 "before use."
             ) from diverged
         return self
-
-    def save(self, path: str | Path, *, overwrite: bool = False) -> None:
-        """Write the fitted model to disk.
-
-        Parameters
-        ----------
-        path : str or Path
-            The name of the file, such as `moons.backwalk`. It is a safetensors file; missing folders are made.
-        overwrite : bool, default=False
-            Whether to replace an existing file.
-
-        Raises
-        ------
-        ModelFileError
-            The file exists and `overwrite` is False, or it cannot be written. What was there is unchanged.
-
-        See Also
-        --------
-        Diffusion.load : Reads the file.
-
-        Examples
-        --------
-        >>> import tempfile
-        >>> from pathlib import Path
-        >>> import numpy as np
-        >>> from backwalk import Diffusion
-        >>> X = np.random.default_rng(0).normal(size=(200, 2))
-        >>> model = Diffusion(max_steps=20, random_state=0).fit(X)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     model.save(Path(folder) / "normal.backwalk")
-        ...     again = Diffusion.load(Path(folder) / "normal.backwalk")
-        >>> bool((again.sample(5, random_state=1) == model.sample(5, random_state=1)).all())
-        True
-        """
-        check_is_fitted(self)
-        model_file.save(self.model_, path, overwrite=overwrite)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        device: str = "auto",
-        denoiser: nn.Module | None = None,
-        embedding: nn.Module | None = None,
-    ) -> Self:
-        """Return the model that `save` wrote. No code in the file is run.
-
-        The parameters are those of the fit, except `callbacks` and `device`. A `random_state` that was not an integer
-        is None (`model_.card["seed"]` has the seed), and the name of a solver is a `Sampler`.
-
-        Parameters
-        ----------
-        path : str or Path
-            The name of the file.
-        device : str, default="auto"
-            Where networks run: see `Diffusion`.
-        denoiser : torch.nn.Module, default=None
-            For a model with your own network, whose code the file does not hold: an instance of the same class. The
-            weights are loaded into a copy of it.
-        embedding : torch.nn.Module, default=None
-            The same for a model with your own embedding.
-
-        Returns
-        -------
-        Diffusion
-            The fitted estimator.
-
-        Raises
-        ------
-        ModelFileError
-            There is no model, or it is incomplete, altered, or has another network.
-
-        See Also
-        --------
-        Diffusion.save : Writes the file.
-
-        Examples
-        --------
-        >>> from backwalk import Diffusion
-        >>> model = Diffusion.load("moons.backwalk")  # doctest: +SKIP
-        """
-        place = choose_device(device)
-        model = model_file.load(path, denoiser, embedding)
-        estimator, modules = cls(device=device), {"denoiser": denoiser, "embedding": embedding}
-        try:
-            estimator.set_params(**parameters_from(model.card["parameters"], model.schedule, modules))
-            check_settings(estimator.get_params(deep=False))
-            estimator._adopt(model)
-        except (KeyError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
-            raise ModelFileError(
-                f"{path} cannot be read: in its card, parameters or training: {one_line(error)}."
-            ) from error
-        assert isinstance(model.denoiser, EnsembleDenoiser)  # no file holds another
-        model.denoiser.to(place)
-        return estimator
-
-    def _adopt(self, model: DiffusionModel) -> None:
-        self.model_: DiffusionModel = model
-        self.training_: Training = Training(**model.card["settings"]["training"])
-        self.schedule_: NoiseSchedule = model.schedule
-        self.denoiser_: Denoiser = model.denoiser
-        self.codec_: Codec = model.codec
-        self.history_: History = model.history
-        self.n_features_in_: int = model.schema.n_columns
-        names: Sequence[str | int] = model.schema.columns or range(model.schema.n_columns)
-        self.columns_: dict[str | int, str] = {
-            name: column.kind_name for name, column in zip(names, model.codec.columns, strict=True)
-        }
-        self.rules_: list[str] = stated_rules(model.codec, model.schema.names)
-        self.__dict__.pop("feature_names_in_", None)  # scikit-learn sets it only if the columns have names
-        if model.schema.columns is not None:
-            self.feature_names_in_: NDArray[np.object_] = np.array(model.schema.columns, dtype=object)

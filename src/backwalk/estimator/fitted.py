@@ -10,10 +10,13 @@ from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 from typing_extensions import TypeVar
 
+from backwalk.diffusion import Denoiser, NoiseSchedule
 from backwalk.errors import warn_caller
 from backwalk.limits import Unseen
 from backwalk.model import DiffusionModel, check_policy, check_unseen, refuse_gaps, warn_of_unseen
-from backwalk.table import Table, as_table, from_values, match_columns
+from backwalk.table import Codec, Table, as_table, from_values, match_columns
+from backwalk.table.codec_rules import stated_rules
+from backwalk.training import History, Training
 
 _FIT_WITH_GAPS = (
     'fill them, leave out these rows (--drop-missing on the command line) or columns, or fit with conditions="any"'
@@ -81,6 +84,24 @@ class Fitted(Generic[RowsT]):
         """Return rows, (n, d), as the kind of the fitted ones."""
         rows: RowsT = from_values(values, self.model_.schema)
         return rows
+
+    def _adopt(self, model: DiffusionModel) -> None:
+        """Set the attributes of a fitted estimator."""
+        self.model_ = model
+        self.training_: Training = Training(**model.card["settings"]["training"])
+        self.schedule_: NoiseSchedule = model.schedule
+        self.denoiser_: Denoiser = model.denoiser
+        self.codec_: Codec = model.codec
+        self.history_: History = model.history
+        self.n_features_in_: int = model.schema.n_columns
+        names: Sequence[str | int] = model.schema.columns or range(model.schema.n_columns)
+        self.columns_: dict[str | int, str] = {
+            name: column.kind_name for name, column in zip(names, model.codec.columns, strict=True)
+        }
+        self.rules_: list[str] = stated_rules(model.codec, model.schema.names)
+        self.__dict__.pop("feature_names_in_", None)  # scikit-learn sets it only if the columns have names
+        if model.schema.columns is not None:
+            self.feature_names_in_: NDArray[np.object_] = np.array(model.schema.columns, dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
         """Return whether `fit` or `load` has been called."""

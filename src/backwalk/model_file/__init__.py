@@ -4,7 +4,7 @@
 them.
 """
 
-from backwalk.model_file.files import check_target, fingerprint, is_model, load, n_network_columns, save, stamp
+from backwalk.model_file.files import check_target, fingerprint, is_model, load, n_network_columns, save
 from backwalk.model_file.record import FORMAT, VERSION
 
-__all__ = ["FORMAT", "VERSION", "check_target", "fingerprint", "is_model", "load", "n_network_columns", "save", "stamp"]
+__all__ = ["FORMAT", "VERSION", "check_target", "fingerprint", "is_model", "load", "n_network_columns", "save"]

@@ -158,10 +158,11 @@ def model_of(
     check_tensors(tensors)
     codec, schema = Codec.from_dict(record.codec), Schema.from_dict(record.data_schema)
     codec.check_schema(schema)
-    architecture = _architecture_of(record, network)
+    architecture: Architecture = _described("denoiser", record.architecture, (Residual, Textbook), network)
     schedule = NoiseSchedule(torch.cat([torch.tensor([math.inf], dtype=torch.float64), tensors["schedule.log_snr"]]))
     d, conditions = codec.n_encoded, _conditions_of(record, schema)
-    read, data = _embedding_of(record, embedding), None
+    read: Embedding | None = _described("embedding", record.embedding, (CNNEmbedding, FCEmbedding), embedding)
+    data = None
     if read is not None:
         if not isinstance(conditions, tuple) or len(conditions) != 1 or not record.has_patterns:
             raise ModelFileError("a model with an embedding should have one set of conditions.")
@@ -197,44 +198,24 @@ def model_of(
     )
 
 
-def _architecture_of(record: Record, network: nn.Module | None) -> Architecture:
-    if not isinstance(record.architecture, OwnNetwork):
-        if network is not None:
-            raise ModelFileError("the model has a network of this library: leave `denoiser` out.")
-        sizes: Residual | Textbook = _sizes_of("architecture", record.architecture, (Residual, Textbook))
-        return sizes
-    return _code_of("denoiser", record.architecture, network)
-
-
-def _embedding_of(record: Record, embedding: nn.Module | None) -> Embedding | None:
-    if isinstance(record.embedding, OwnNetwork):
-        return _code_of("embedding", record.embedding, embedding)
-    if embedding is not None:
-        raise ModelFileError("the model has no embedding of a user's: leave `embedding` out.")
-    if record.embedding is None:
+def _described(parameter: str, settings: Any, kinds: tuple[type, ...], given: nn.Module | None) -> Any:
+    """Return the sizes that a file's settings name, or the user's module that is `given` in place of its code."""
+    if isinstance(settings, OwnNetwork):
+        if given is None:
+            raise ModelFileError(
+                f"it holds the weights of a user's network, {settings.name}, but not its code: load it in Python by "
+                f"Diffusion.load(path, {parameter}={settings.name}(...))."
+            )
+        return given
+    if given is not None:
+        raise ModelFileError(f"it holds no network of a user's as its {parameter}: leave `{parameter}` out.")
+    if settings is None:
         return None
-    sizes: CNNEmbedding | FCEmbedding = _sizes_of("embedding", record.embedding, (CNNEmbedding, FCEmbedding))
-    return sizes
-
-
-def _sizes_of(name: str, settings: dict[str, Any], kinds: tuple[type, ...]) -> Any:
-    """Return the record of sizes, of one of these kinds, that a file's settings name."""
     by_name, sizes = {kind.__name__: kind for kind in kinds}, dict(settings)
     kind = by_name.get(str(sizes.pop("kind", None)))
     if kind is None:
-        raise ModelFileError(f"the kind of its {name} should be one of {', '.join(by_name)}.")
-    return _made(name, kind, sizes)
-
-
-def _code_of(parameter: str, module: OwnNetwork, given: nn.Module | None) -> nn.Module:
-    """Return the user's module that is `given` to load, in place of the code that a file does not hold."""
-    if given is None:
-        raise ModelFileError(
-            f"it holds the weights of a user's network, {module.name}, but not its code: load it in Python by "
-            f"Diffusion.load(path, {parameter}={module.name}(...))"
-            + (", or look at it by `backwalk playground --network MODULE:NAME`." if parameter == "denoiser" else ".")
-        )
-    return given
+        raise ModelFileError(f"the kind of its {parameter} should be one of {', '.join(by_name)}.")
+    return _made(parameter, kind, sizes)
 
 
 def _made(name: str, kind: type[_Made], values: dict[str, Any]) -> _Made:

@@ -81,16 +81,6 @@ def is_model(path: str | Path) -> bool:
         return False
 
 
-def stamp(path: str | Path) -> tuple[int, int, int]:
-    """Return the file's inode, size and time of change: numbers that change when another model is saved to `path`.
-
-    Raises ModelFileError.
-    """
-    with _errors_named(path, "read"):
-        status = Path(path).stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns
-
-
 def fingerprint(path: str | Path) -> str:
     """Return the SHA-256 of a model's file. Equal fits are equal files. Raises ModelFileError."""
     with _errors_named(path, "read"), open_regular(Path(path)) as file:
