@@ -24,13 +24,6 @@ def test_features_have_the_size_asked_for_and_about_the_size_of_the_data(sizes, 
     assert least < float(features.detach().square().mean()) < 10.0
 
 
-def test_initial_weights_follow_from_the_stream_alone():
-    before = torch.get_rng_state()
-    one, other = (build_embedding(CNNEmbedding(), 20, stream=STREAM) for _ in range(2))
-    assert all(torch.equal(p, q) for p, q in zip(one.parameters(), other.parameters(), strict=True))
-    assert torch.equal(torch.get_rng_state(), before)
-
-
 @pytest.mark.parametrize(
     ("module", "says"),
     [

@@ -143,18 +143,6 @@ def test_rows_with_given_levels_are_those_of_the_whole_denoiser():
     torch.testing.assert_close(value, given(rows, levels))
 
 
-def test_different_data_are_embedded_once():
-    counting = Mean(3)
-    denoiser = denoiser_of(embedding=counting)
-    denoiser.embedding.n_rows = 0
-    rows = batch(1, 600).x_0[0]
-    rows[:, denoiser.coordinates] = rows[:3, denoiser.coordinates].repeat(200, 1)
-    given = denoiser.given_levels(rows, torch.zeros_like(rows, dtype=torch.bool))
-    for _ in range(3):
-        given(rows, torch.zeros_like(rows))
-    assert denoiser.embedding.n_rows == 64  # three, filled up to products of one shape
-
-
 @pytest.mark.slow
 def test_a_fit_learns_the_posterior_of_a_normal_mean():
     """Eight measurements with errors of 0.7 have the precision 1 + 8 / 0.49, and their mean all that is known."""
@@ -188,12 +176,6 @@ def test_the_decay_shrinks_the_weights_of_the_embedding_alone():
     for name, parameter in denoiser.named_parameters():
         is_shrunk = name.startswith("embedding") and parameter.ndim > 1
         torch.testing.assert_close(parameter.detach(), before[name] * (0.95 if is_shrunk else 1.0))
-
-
-def test_a_fit_has_one_member_and_its_embedding_decays():
-    model = estimator(Mean(), denoiser=None, training=None, max_steps=2).fit(SIMULATIONS)
-    assert model.denoiser_.n_members == 1
-    assert model.training_.embedding_decay > 0.0
 
 
 @pytest.mark.slow
@@ -246,32 +228,10 @@ def test_what_is_not_given_all_data_is_refused(ask, trained):
         ask(trained)
 
 
-@pytest.mark.slow
-def test_a_report_has_the_calibration_of_posteriors_alone(trained, tmp_path):
-    calibration = trained.report(tmp_path / "report.html", SIMULATIONS[:20])
-    page = (tmp_path / "report.html").read_text()
-    assert "Are its posteriors calibrated?" in calibration.lines()[0]
-    assert calibration.posterior.n_pairs == 20
-    assert calibration.to_dict()["posterior"]["parameters"] == [0]
-    assert "calibrated?</h2>" in page
-    assert "Bound" not in page
-
-
 def test_a_row_does_not_depend_on_the_others(trained):
     of_theta = posterior(trained, given=NAMES).set_default_x(SIMULATIONS[NAMES].iloc[0])
     few, many = (of_theta.sample((n,), random_state=2) for n in (3, 40))
     assert torch.equal(few, many[:3])
-
-
-def test_a_constant_column_is_zero_and_keeps_its_place():
-    denoiser = denoiser_of(embedding=Mean(3))
-    seen = []
-    denoiser.embedding.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
-    rows = batch(1).x_0[0]
-    denoiser.given_levels(rows, torch.zeros_like(rows, dtype=torch.bool))
-    assert seen[0].shape[1] == 3
-    assert not seen[0][:, 1].any()
-    assert {*seen[0][:, 2].tolist()} == {*rows[:, denoiser.coordinates[1]].tolist()}
 
 
 REFUSED = {

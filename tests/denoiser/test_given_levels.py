@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 
-from backwalk.denoiser.numbers_start import equal_rows
 from backwalk.diffusion import ConditionalDenoiser
 from backwalk.model import level_of
 from backwalk.streams import Stream
@@ -116,27 +115,3 @@ def test_rows_alike_have_one_computation_and_the_same_bits():
         assert torch.equal(log_p, log_p[:1].expand_as(log_p))
         expected = estimates(made, x_0[:1], known[:1])[:, CODEC.blocks[0].coordinates]
         torch.testing.assert_close(mean_codes(state, 0)[:1], expected)
-
-
-def test_rows_alike_differ_once_other_levels_are_given():
-    made, x_0 = denoiser(), rows(N)[:1].nan_to_num().repeat(256, 1)
-    level = torch.arange(256) % 3
-    known = torch.zeros_like(x_0, dtype=torch.bool)
-    with torch.no_grad():
-        state = made.given_levels(x_0, known)
-        state.give(0, level, level > 0)
-        x_0[:, CODEC.blocks[0].coordinates] = torch.eye(3).double()[level]
-        known[:, CODEC.blocks[0].coordinates] = (level > 0)[:, None]
-        expected = estimates(made, x_0, known)[:, CODEC.blocks[1].coordinates]
-        torch.testing.assert_close(mean_codes(state, 1), expected)
-
-
-def test_equal_rows_are_found_and_collisions_are_not_taken_for_them():
-    x = torch.tensor([[1.0, 2.0], [0.0, 1.0], [1.0, 2.0], [0.0, 3.0]])
-    first, of_row = equal_rows(x)
-    assert len(first) == 3
-    assert torch.equal(x[first][of_row], x)
-    weights = torch.sin(torch.arange(1.0, 3.0, dtype=torch.float64))
-    collision = torch.stack([torch.tensor([weights[1], 0.0]), torch.tensor([0.0, weights[0]])])
-    first, of_row = equal_rows(collision.double())
-    assert torch.equal(collision[first][of_row], collision)

@@ -26,14 +26,6 @@ def of_all(mean, deviation):
     return waves(mean, deviation, ALL, EVERY_C)
 
 
-def test_waves_are_those_of_some_numbers():
-    some = waves(MEAN, DEVIATION[:1], torch.tensor([2, 0]), C[[3, 1]])
-    places = [11, 1, 12 + 11, 12 + 1]
-    torch.testing.assert_close(some.values, of_all(MEAN, DEVIATION[:1]).values[:, places])
-    along = Stream(3).normal(0, 7, 3)
-    torch.testing.assert_close(some.push(along), of_all(MEAN, DEVIATION[:1]).push(along)[:, places])
-
-
 def test_waves_are_the_expectations_of_sines_and_cosines():
     node, weight = np.polynomial.hermite_e.hermegauss(120)
     x = MEAN[..., None] + DEVIATION[..., None] * torch.from_numpy(node)
@@ -41,12 +33,6 @@ def test_waves_are_the_expectations_of_sines_and_cosines():
     expected = [f(c * x) @ w for f in (torch.sin, torch.cos) for c in C.tolist()]
     found = of_all(MEAN, DEVIATION).values.reshape(7, 2, 3, 4).movedim(2, 1).flatten(2)
     torch.testing.assert_close(found, torch.stack(expected, dim=-1), atol=1e-8, rtol=0.0)
-
-
-def test_waves_of_known_numbers_are_whole_and_those_of_noise_vanish():
-    whole, noise = (of_all(MEAN, torch.full_like(MEAN, e)).values.reshape(7, 2, 12) for e in (0.0, 6.0))
-    torch.testing.assert_close(whole.square().sum(1), torch.ones(7, 12, dtype=MEAN.dtype))
-    assert noise.abs().max() < 2e-8
 
 
 def test_their_derivatives_are_those_of_their_values():

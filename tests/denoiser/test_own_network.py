@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from backwalk import Diffusion, InvalidInput, ModelFileError, Residual
+from backwalk import Diffusion, InvalidInput, ModelFileError
 from backwalk.datasets import two_moons
-from backwalk.denoiser import build_denoiser, described
-from backwalk.diffusion import NoiseSchedule, scales
+from backwalk.denoiser import build_denoiser
+from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
 from tests.jacobian import value_and_jacobian
 
@@ -34,17 +34,6 @@ class Mlp(nn.Module):
     def forward(self, x_t, level):
         h = torch.tanh(self.first(torch.cat([x_t, level[:, None]], dim=1)))
         return self.last(self.extra(h))
-
-
-class Lazy(Mlp):
-    """It keeps a tensor that it makes at its first call."""
-
-    scale = None
-
-    def forward(self, x_t, level):
-        if self.scale is None:
-            self.scale = torch.linspace(0.5, 1.5, x_t.shape[1])
-        return self.scale * super().forward(x_t, level)
 
 
 class Shared(Mlp):
@@ -72,12 +61,6 @@ def built(network, d=2):
 @pytest.fixture(scope="module", params=[Mlp, Shared])
 def trained(request):
     return request.param, estimator(request.param(), max_steps=40).fit(ROWS)
-
-
-def test_a_network_may_keep_what_it_makes_at_its_first_call():
-    """Found by review: the first call is a look at held-out rows, whose tensors autograd did not take."""
-    model = estimator(Lazy(), max_steps=40).fit(ROWS)
-    assert model.history_.n_steps == 40
 
 
 def test_a_users_network_is_trained_and_its_own_weights_stay(trained):
@@ -145,20 +128,6 @@ def test_weights_of_another_network_are_refused(network, says, tmp_path):
         Diffusion.load(path, denoiser=network)
 
 
-def test_a_network_is_refused_where_the_file_has_one_of_ours(fitted, tmp_path):
-    fitted.save(tmp_path / "model")
-    with pytest.raises(ModelFileError, match="denoiser"):
-        Diffusion.load(tmp_path / "model", denoiser=Mlp())
-
-
-def test_a_network_of_zeros_is_the_best_linear_denoiser_for_unit_variance():
-    network = Mlp()
-    nn.init.zeros_(network.last.bias)
-    x_t, log_snr = STREAM.normal(0, 9, 2, torch.float32), torch.linspace(-5.0, 9.0, 9)
-    a, _ = scales(log_snr, x_t)
-    torch.testing.assert_close(built(network)(x_t, log_snr), a * x_t)
-
-
 def test_its_level_is_a_quarter_of_the_log_of_the_smoothed_noise_level():
     seen = []
 
@@ -222,33 +191,17 @@ class Lost(Mlp):
 
 REFUSED = {
     "one column too few": (lambda: Returning(lambda f: f[:, :1]), r"shape \(6, 2\).*\(6, 1\)"),
-    "no tensor": (lambda: Returning(lambda f: (f, f)), "a tuple"),
-    "half precision": (lambda: Returning(lambda f: f.half()), "float16"),
     "NaN": (lambda: Returning(lambda f: f / 0 * 0), "NaN"),
-    "other columns": (lambda: Mlp(5), "should map points"),
-    "no level": (OfPointsAlone, "raised TypeError"),
     "random": (Noisy, "same arguments"),
     "rows together": (lambda: Returning(lambda f: f - f.mean(0)), "every row on its own"),
     "batch normalisation": (lambda: Mlp(2, 16, nn.BatchNorm1d(16)), r"extra\.0: BatchNorm1d"),
     "dropout": (lambda: Mlp(2, 16, nn.Dropout(0.5)), r"extra\.0: Dropout"),
     "float64": (lambda: Mlp().double(), r"first\.weight.*float32.*float64"),
-    "a float64 buffer": (
-        lambda: Mlp(2, 16, nn.BatchNorm1d(16, affine=False).double()),
-        r"running_mean should be float32",
-    ),
     "meta": (lambda: Mlp().to("meta"), '"meta"'),
     "frozen": (lambda: Mlp().requires_grad_(False), "requires_grad"),
     "no gradient": (Lost, "no gradient"),
-    "lazy": (lambda: nn.LazyLinear(2), "not initialised"),
-    "infinite weights": (lambda: Mlp(2, 16, filled(nn.Linear(16, 16), math.inf)), r"extra\.0\.weight.*finite"),
     "a denoiser": (lambda: built(Mlp()), "NetworkDenoiser"),
-    "a class": (lambda: Mlp, "torch.nn.Module"),
 }
-
-
-def filled(layer, value):
-    nn.init.constant_(layer.weight, value)
-    return layer
 
 
 @pytest.mark.parametrize(("make", "says"), REFUSED.values(), ids=REFUSED)
@@ -264,21 +217,9 @@ def test_what_cannot_be_trained_is_refused_before_any_training(make, says):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_dropout_of_nothing_and_layer_normalisation_are_fine():
-    built(Mlp(2, 16, nn.LayerNorm(16), nn.Dropout(0.0)))
-
-
 def test_a_transposed_weight_is_trained_like_a_plain_one():
     """The fused step of Adam reads memory, whatever the strides."""
     plain, turned = Mlp(), Mlp()
     turned.first.weight.data = turned.first.weight.data.t().contiguous().t()
     one, other = (estimator(network, max_steps=3).fit(ROWS).denoiser_.network for network in (plain, turned))
     torch.testing.assert_close(one.first.weight, other.first.weight)
-
-
-def test_it_is_described_by_its_class(trained):
-    _, model = trained
-    assert type(model.denoiser).__name__ in repr(model.model_)
-    assert described(Mlp()) == "Mlp (98 parameters)"
-    assert described(Residual(8, 1)) == repr(Residual(8, 1))
-    assert model.model_.card["settings"]["denoiser"]["name"] == type(model.denoiser).__name__

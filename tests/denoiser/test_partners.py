@@ -4,15 +4,11 @@ import numpy as np
 import pytest
 
 from backwalk.denoiser.partners import (
-    Partner,
     count_pairs,
     find_partners,
-    levels_of_rows,
     log_ratios_of,
-    may_be_partners,
 )
 from backwalk.table import Codec, LevelsColumn
-from tests.denoiser.tables import CODEC, rows
 
 
 def blocks_of(*sizes):
@@ -21,15 +17,6 @@ def blocks_of(*sizes):
     return Codec(
         tuple(LevelsColumn(tuple(map(float, range(k))), (1 / k,) * k, of) for k, of in zip(sizes, codes, strict=True))
     ).blocks
-
-
-def test_levels_of_rows_are_those_of_their_codes():
-    z = rows(50).numpy()
-    levels = levels_of_rows(CODEC.blocks, z)
-    for block, of_block in zip(CODEC.blocks, levels.T, strict=True):
-        np.testing.assert_array_equal(block.codes[of_block], z[:, block.coordinates])
-    z[3, CODEC.blocks[1].coordinates] = np.nan
-    assert levels_of_rows(CODEC.blocks, z)[3, 1] == -1
 
 
 def test_pairs_are_counted_where_both_levels_are_seen():
@@ -70,13 +57,3 @@ def test_the_partner_is_the_block_that_tells_most():
     noisy = np.where(rng.random(2_000) < 0.3, rng.integers(10, size=2_000), level)
     levels = np.stack([noisy, level, level, rng.integers(10, size=2_000)], axis=1)
     assert find_partners(blocks_of(10, 10, 10, 10), levels) == {0: 1, 1: 2, 2: 1}
-
-
-def test_blocks_of_too_many_levels_are_no_partners():
-    blocks = blocks_of(3, 1024, 1025, 300)
-    assert may_be_partners(blocks, 0, 1)
-    assert not may_be_partners(blocks, 0, 0)
-    assert not may_be_partners(blocks, 0, 2)  # wide
-    assert not may_be_partners(blocks, 1, 3)  # 300 x 1024 pairs
-    assert not may_be_partners(blocks, 0, 4)  # there is none
-    assert Partner.blank(blocks, 0, 1).log_ratios.shape == (1024, 3)

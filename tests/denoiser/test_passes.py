@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn.functional import silu
 
-from backwalk.denoiser.passes import affine, forward_pass, network_pass, product, pushed
+from backwalk.denoiser.passes import forward_pass, network_pass, pushed
 from backwalk.streams import Stream
 
 STREAM = Stream(21)
@@ -74,14 +74,3 @@ def test_autograd_follows_values_and_tangents_back_to_the_points(network):
         return *network_pass(x, parameters), passed.f, pushed(tangents, passed.slopes, parameters)
 
     assert torch.autograd.gradcheck(values_and_tangents, (x.requires_grad_(),), fast_mode=True)
-
-
-@pytest.mark.parametrize("n_out", [1, 2, 15, 16, 40])
-@pytest.mark.parametrize("members", [1, 3])
-def test_products_for_few_and_for_many_columns_are_products(n_out, members):
-    x, weight, bias = drawn("x", members, 50, 7), drawn("weight", members, 7, n_out), drawn("bias", members, 1, n_out)
-    expected = torch.einsum("mri,mio->mro", x, weight)
-    transposed = x.transpose(1, 2).contiguous().transpose(1, 2)  # as the backward pass has it
-    for found in (product(x, weight), product(transposed, weight), affine(x, weight, bias) - bias):
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
-        assert found.is_contiguous()  # the fused optimiser does not heed strides

@@ -4,8 +4,6 @@ import pytest
 import torch
 
 from backwalk.denoiser import layout as layouts
-from backwalk.denoiser.wide_levels import wide_heads
-from backwalk.diffusion import scales
 from backwalk.model import level_of
 from backwalk.streams import Stream
 from backwalk.training import Patterns, Shares
@@ -51,18 +49,6 @@ def test_its_losses_and_gradients_are_those_of_any_other_block(plain, wide, batc
     torch.testing.assert_close(loss, expected)
     for one, other in zip(gradients, others, strict=True):
         torch.testing.assert_close(one, other)
-
-
-def test_rows_without_a_weight_take_no_probabilities(plain, wide, batch):
-    x_0, eps, log_snr, weight = batch
-    weight = weight.clone()
-    weight[1::2, CODEC.blocks[WIDE_BLOCK].coordinates] = 0.0
-    with torch.no_grad():
-        torch.testing.assert_close(wide.losses(x_0, eps, log_snr, weight), plain.losses(x_0, eps, log_snr, weight))
-        a, b = scales(log_snr, x_0)
-        parts = (part[None] for part in (x_0, a * x_0 + b * eps, a, b.square(), weight))
-        (head,) = wide_heads(wide.layout, *parts)
-    assert bool((head.rows % 2 == 0).all())
 
 
 def test_known_codes_of_many_levels_are_found(wide):

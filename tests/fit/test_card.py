@@ -35,15 +35,6 @@ def test_parameters_come_back(model):
     assert all(type(value).__module__ != "numpy" for value in back.values())
 
 
-def test_zero_and_one_stand_for_truth_values(rows, tmp_path):
-    """Found by review: they were refused in a loaded card, and then in `fit` too."""
-    given = {"n_steps": 9, "max_steps": 2, "denoiser": Residual(8, 1), "scale": 1, "warm_start": np.int64(0)}
-    model = Diffusion(**given, verbose=0, random_state=3).fit(rows)
-    model.save(tmp_path / "m.safetensors")
-    loaded = Diffusion.load(tmp_path / "m.safetensors", device="cpu").get_params()
-    assert (loaded["scale"], loaded["warm_start"], loaded["verbose"]) == (True, False, False)
-
-
 @pytest.mark.parametrize("state", [None, np.random.default_rng(0)], ids=["None", "generator"])
 def test_a_random_state_that_is_no_number_is_none(state):
     given = Diffusion(random_state=state, callbacks=[print]).get_params(deep=False)
@@ -99,18 +90,3 @@ def test_the_card_has_the_data_s_checksum(rows, fitted):
 
     assert fitted.model_.card["data_sha256"] == hashlib.sha256(rows.tobytes()).hexdigest()
     assert fitted.model_.schema.n_columns == 3
-
-
-def test_the_description_counts_the_rows_as_the_card_does(fitted):
-    """Found by trying: 9,684 rows stood under a title of 10,000."""
-    card = fitted.model_.card
-    assert card["description"] == "diffusion model of 3 columns, fitted to 300 rows, 30 of them held out"
-    assert (card["n_rows"], card["n_validation_rows"]) == (270, 30)
-
-
-def test_a_history_is_a_line(fitted):
-    """Found by trying: a notebook showed every step."""
-    text = repr(fitted.history_)
-    assert text.startswith("History(30 steps in ")
-    assert f"validation {fitted.history_.validation_loss[-1]:.4f}" in text
-    assert len(text) < 120

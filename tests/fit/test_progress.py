@@ -42,21 +42,3 @@ def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
     out, err = capsys.readouterr()
     assert (out, [line.split()[1] for line in err.splitlines()]) == ("", ["67%", "100%"])
     assert all("\r" not in line and "step" in line for line in err.splitlines())
-
-
-def test_activities_follow_each_other_messages_remove_the_bar_and_rows_are_counted(monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    clock = itertools.count(1e6, 60.0)
-    monkeypatch.setattr("tqdm.std.time", lambda: next(clock))
-    with Display(verbose=True) as display:
-        count = display.counter("scoring", 1000)
-        count(250)
-        assert "scoring  25%" in (shown := capsys.readouterr().err)
-        assert "250 of 1,000 rows" in shown
-        display.clear()
-        assert capsys.readouterr().err.endswith("\r")
-        count(250)
-        display.show("judging", 0.2, "baselines")
-        err = capsys.readouterr().err
-    assert "500 of 1,000 rows" in err
-    assert "judging  20%" in err

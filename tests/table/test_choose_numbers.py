@@ -7,6 +7,7 @@ import pytest
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table import Codec, Grid, Number, NumberColumn, as_table, fit_codec, refit_codec
+from backwalk.table.choose_numbers import rows_looked_at
 from backwalk.table.maps import Asinh
 from tests.table.tables import MIXED, TAILED, WHOLE
 
@@ -217,3 +218,11 @@ def test_dates_with_periods_are_not_transformed_unless_that_is_asked():
 def test_a_column_refuses_periods_that_its_waves_cannot_have(fields, message):
     with pytest.raises(InvalidInput, match=message):
         NumberColumn(0.0, 1.0, **{"periods": (7.0,), **fields})
+
+
+@pytest.mark.parametrize("weights", [None, np.linspace(0.5, 1.5, 20_000)])
+def test_rows_that_are_looked_at_are_looked_at_once(weights):
+    """So that a trial's held-out rows are none that it was fitted to."""
+    rows = rows_looked_at(np.arange(20_000.0), "maps", weights)
+    assert 9_000 < len(rows) <= 10_000
+    assert len(np.unique(rows)) == len(rows)

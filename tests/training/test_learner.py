@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from backwalk.denoiser import EnsembleDenoiser, Residual, Textbook, build_denoiser
+from backwalk.denoiser import EnsembleDenoiser, Residual, build_denoiser
 from backwalk.diffusion import NoiseSchedule, scales
 from backwalk.streams import Stream
 from backwalk.training import LogNormalLevels, Trainer, Training, TrainingRows
@@ -109,35 +109,6 @@ def test_any_number_of_threads_gives_the_same_bits(members, width, bfloat16):
     assert trained(2) == trained(1)
 
 
-def test_the_decay_of_an_embedding_changes_nothing_where_there_is_none():
-    """It stopped the first step with an error of torch."""
-
-    def trained(**decay):
-        denoiser = rough()
-        rows = TrainingRows(x_0=X_0)
-        list(Trainer(denoiser, rows, LEVELS, replace(PLAN, **decay), stream=STREAM).run())
-        return [weight.tolist() for weight in denoiser.parameters()]
-
-    assert trained(embedding_decay=1.0) == trained()
-
-
-@pytest.mark.parametrize("n_threads", [1, 2])
-@pytest.mark.parametrize("kind", ["residual", "textbook"])
-def test_training_needs_no_leave_for_gradients(n_threads, kind):
-    torch.set_num_threads(n_threads)
-
-    def losses():
-        textbook = build_denoiser(Textbook(8, 1), 2, schedule=SCHEDULE, floor=0.0, stream=STREAM)
-        denoiser = textbook if kind == "textbook" else rough()
-        return [
-            progress.loss for progress in Trainer(denoiser, TrainingRows(x_0=X_0), LEVELS, PLAN, stream=STREAM).run()
-        ]
-
-    expected = losses()
-    with torch.no_grad():
-        assert losses() == expected
-
-
 def test_half_the_rate_is_half_the_step_of_every_weight():
     """Whoever lowers the rate along a run relies on it, for Muon's matrices as for Adam's."""
     moves = []
@@ -222,11 +193,3 @@ def test_the_average_is_a_weighted_mean_whose_window_has_the_given_width(width):
     torch.testing.assert_close(shares, expected, rtol=1e-2, atol=1e-6)
     mean = (shares * place).sum()
     assert float((shares * (place - mean).square()).sum().sqrt()) == pytest.approx(width, rel=1e-2)
-
-
-def test_the_average_forgets_where_it_started():
-    denoiser = Given(torch.ones(2))
-    learner = Learner(denoiser, replace(ADAM, ema_width=0.05))
-    denoiser.weights[0].data.zero_()
-    learner.step(ANY_BATCH, 0, 1.0)
-    assert not bool(learner.averages[0].any())
