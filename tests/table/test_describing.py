@@ -6,8 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from backwalk.errors import TableFileError
-from backwalk.table import Selection, facts_of_columns, read_part
+from backwalk.table import facts_of_columns
 
 
 @pytest.fixture(params=[".csv", ".parquet"])
@@ -32,25 +31,6 @@ def test_facts_are_told_of_every_column(path):
     assert facts["kind"]["dtype"] == "string"
 
 
-def test_nested_and_binary_columns_of_a_parquet_file_are_not_even_read(tmp_path, monkeypatch):
-    """A few bytes may stand for a long value in every row."""
-    rows = pa.table({"x": [1.0, 2.0], "bytes": [b"a", b"b"], "list": [["a"], ["b"]]})
-    pa.parquet.write_table(rows, tmp_path / "t.parquet")
-    asked, read = [], pa.parquet.ParquetFile.iter_batches
-    monkeypatch.setattr(
-        pa.parquet.ParquetFile,
-        "iter_batches",
-        lambda self, *n, columns=None, **options: asked.append(columns) or read(self, *n, columns=columns, **options),
-    )
-    columns = facts_of_columns(tmp_path / "t.parquet")[1]
-    assert ["cannot_be_fitted" in column for column in columns] == [False, True, True]
-    read_part(tmp_path / "t.parquet", Selection(drop=("bytes", "list")))
-    for name in ("bytes", "list"):
-        with pytest.raises(TableFileError, match=f"in column '{name}'.*--drop NAME"):
-            read_part(tmp_path / "t.parquet", Selection(drop=tuple({"bytes", "list"} - {name})))
-    assert asked == [["x"], ["x"]]
-
-
 def test_facts_of_the_largest_numbers_are_told_without_a_warning(tmp_path):
     (tmp_path / "t.csv").write_text("a\n1.7e308\n1.7e308\n")
     with warnings.catch_warnings():
@@ -62,6 +42,17 @@ def test_facts_of_the_largest_numbers_are_told_without_a_warning(tmp_path):
 def test_texts_and_dates_are_not_called_numbers(tmp_path, cells):
     (tmp_path / "t.csv").write_text("x,y\n" + "".join(f"{cell},1\n" for cell in cells))
     assert "but" not in facts_of_columns(tmp_path / "t.csv")[1][0]
+
+
+def test_nested_and_binary_columns_come_last(tmp_path):
+    rows = pa.table({"bytes": [b"a", b"b"], "x": [1.0, 2.0], "list": [["a"], ["b"]]})
+    pa.parquet.write_table(rows, tmp_path / "t.parquet")
+    columns = facts_of_columns(tmp_path / "t.parquet")[1]
+    assert [(each["name"], "cannot_be_fitted" in each) for each in columns] == [
+        ("x", False),
+        ("bytes", True),
+        ("list", True),
+    ]
 
 
 def test_facts_of_texts_dates_and_truth_values(path, tmp_path):

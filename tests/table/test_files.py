@@ -15,7 +15,7 @@ import pytest
 
 from backwalk import limits
 from backwalk.errors import TableFileError
-from backwalk.table import Schema, Table, as_table, frame, read_table, write_rows, write_table, writing
+from backwalk.table import Schema, Table, as_table, read_table, write_rows, write_table, writing
 
 ROWS = pa.table(
     {
@@ -225,20 +225,6 @@ def test_a_single_column_whose_name_holds_a_separator_is_read_back(tmp_path, nam
     assert read_table(tmp_path / "two.csv").columns == (name, "c")
 
 
-def test_files_that_are_too_large_are_refused(tmp_path, monkeypatch):
-    path = tmp_path / "rows.csv"
-    path.write_bytes(b"a,b,c\n" + b"1,2,3\n" * 10)
-    for limit, value, message in (
-        ("TABLE_FILE_BYTES", 60, "bytes"),
-        ("TABLE_FILE_CELLS", 29, "cells"),
-        ("TABLE_FILE_COLUMNS", 2, "columns"),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setattr(limits, limit, value)
-            assert f"at most {value} {message}" in complaint(path)
-    assert read_table(path).values.shape == (10, 3)
-
-
 @pytest.mark.parametrize("header", [b"a" + b",a" * 20, b'"a\nb","c""d,e"' + b",a" * 18, b'\n\n\xc3\xa4"a' + b",a" * 20])
 def test_columns_are_counted_before_a_csv_is_parsed(tmp_path, monkeypatch, header):
     """Found by review: a line of a hundred million commas was parsed first."""
@@ -246,6 +232,16 @@ def test_columns_are_counted_before_a_csv_is_parsed(tmp_path, monkeypatch, heade
     path.write_bytes(header + b"\n1,2\n")
     monkeypatch.setattr(limits, "TABLE_FILE_COLUMNS", 10)
     assert "at most 10 columns, but got 2" in complaint(path)
+
+
+def test_tables_that_are_too_large_to_be_read_at_once_are_refused(tmp_path, monkeypatch):
+    write_table(tmp_path / "rows.parquet", as_table(np.ones((10, 3))))
+    (tmp_path / "rows.csv").write_bytes(b"a,b,c\n" + b"1,2,3\n" * 10)
+    for limit, value, message in (("TABLE_FILE_CELLS", 29, "cells"), ("TABLE_FILE_COLUMNS", 2, "columns")):
+        with monkeypatch.context() as patch:
+            patch.setattr(limits, limit, value)
+            for name in ("rows.csv", "rows.parquet"):
+                assert f"at most {value} {message}" in complaint(tmp_path / name)
 
 
 def test_quotes_and_commas_in_headers_are_no_columns_too_many(tmp_path):
@@ -274,27 +270,6 @@ PARQUET_FAULTS = {
 def test_a_fault_in_a_parquet_file_is_told_in_one_line(tmp_path, rows, message):
     pyarrow.parquet.write_table(rows, tmp_path / "rows.parquet")
     assert message in complaint(tmp_path / "rows.parquet")
-
-
-@pytest.mark.slow
-def test_texts_of_parquet_are_read_as_dictionaries(tmp_path, monkeypatch):
-    """A few bytes may stand for a long text in every row."""
-    rows = pa.table({"x": ["a" * 10_000] * 20_000, "n": list(range(20_000))})
-    pyarrow.parquet.write_table(rows, tmp_path / "t.parquet")
-    before, most = pa.total_allocated_bytes(), 0
-
-    def noted(*arguments):
-        nonlocal most
-        most = pa.total_allocated_bytes() - before
-        return coded(*arguments)
-
-    coded = frame.coded
-    monkeypatch.setattr(frame, "coded", noted)
-    del rows
-    before = pa.total_allocated_bytes()
-    table = read_table(tmp_path / "t.parquet")
-    assert 0 < most < 2**22  # and the texts are 200 MB
-    assert (table.schema.dtypes, table.schema.labels) == (("string", "int64"), (("a" * 10_000,), None))
 
 
 def test_more_labels_than_a_table_may_have_are_refused(tmp_path, monkeypatch):

@@ -1,16 +1,11 @@
-"""The grid of rounded numbers is found exactly, in any blocks."""
+"""The grid of rounded numbers is found exactly, from some of them with all, in memory or by a query."""
 
 import numpy as np
 import pytest
 
-from backwalk.table import Grid
-from backwalk.table.grids import RunningGrid
-
-
-def find_grid(x, dtype):
-    running = RunningGrid(dtype)
-    running.add(x)
-    return running.grid(len(np.unique(x)))
+from backwalk.table import Grid, Relation, Schema
+from backwalk.table import relation as relations
+from backwalk.table.grids import find_grid
 
 
 @pytest.mark.parametrize(
@@ -41,17 +36,19 @@ def test_the_coarsest_grid_is_found_exactly(x, dtype, grid):
         assert same.all()
 
 
-@pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_a_grid_is_found_in_any_blocks(dtype):
+def test_a_grid_that_some_rows_suggest_is_that_of_all(monkeypatch):
+    monkeypatch.setattr(relations, "_ROWS_LOOKED_AT", 8)
     rng = np.random.default_rng(5)
-    for _ in range(300):
-        n, per = rng.integers(1, 60), 10.0 ** rng.integers(0, 5)
-        x = rng.choice([1, 5, 25, 1000]) * rng.integers(-50, rng.choice([60, 10**6]), size=n) / per
-        if rng.random() < 0.3:
-            x[rng.integers(n)] = rng.choice([1e17, 0.1234567, np.pi, 2.0**53, 1e-9])
-        x = x.astype(dtype).astype(np.float64)
-        running = RunningGrid(dtype)
-        for block in np.split(x, np.sort(rng.integers(0, n + 1, size=3))):
-            running.add(block)
-        if len(np.unique(x)) > 1:
-            assert running.grid(len(np.unique(x))) == find_grid(x, dtype), x
+    for dtype in ("float64", "float32"):
+        columns, n = list[np.ndarray](), 60
+        for _ in range(200):
+            per = 10.0 ** rng.integers(0, 5)
+            x = rng.choice([1, 5, 25, 1000]) * rng.integers(-50, rng.choice([60, 10**6]), size=n) / per
+            if rng.random() < 0.3:
+                x[rng.integers(n)] = rng.choice([1e17, 0.1234567, np.pi, 2.0**53, 1e-9])
+            columns.append(x.astype(dtype).astype(np.float64))
+        x = np.array(columns).T
+        rows = Relation.of_rows(x, Schema(None, (dtype,) * x.shape[1], "numpy"))
+        found = rows.numbers({j: np.empty(0) for j in range(x.shape[1])}, range(x.shape[1]))
+        for j, column in enumerate(columns):
+            assert found[j].grid == find_grid(column, dtype), column

@@ -1,4 +1,4 @@
-"""Tables of any size: one pass over blocks knows of all rows what memory would, and keeps rows by their number."""
+"""Tables of any size: a relation of files knows of all rows what memory would, and rows are chosen by their number."""
 
 import datetime
 import gzip
@@ -10,11 +10,24 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from backwalk import limits
+from backwalk import Diffusion, limits
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.table import Selection, fit_codec, priorities_of, read_part, read_within, set_aside
-from backwalk.table.grids import RunningGrid
-from backwalk.table.whole import facts_of_rows
+from backwalk.fit import check_settings, choose_columns
+from backwalk.fit.columns import choose_from_files
+from backwalk.table import (
+    Relation,
+    Schema,
+    Selection,
+    Total,
+    as_table,
+    fit_codec,
+    priorities_of,
+    read_part,
+    read_within,
+    set_aside,
+)
+from backwalk.table.codec_rules import stated_rules
+from backwalk.table.grids import find_grid
 
 N = 400
 DAY = datetime.date(2020, 2, 1)
@@ -89,7 +102,7 @@ def test_a_table_that_fits_is_all_there(tmp_path, suffix, n_files):
     rows = kinds_of_columns(1)
     found = read_within(written(tmp_path, rows, suffix, n_files), Selection(drop=("x",)))
     same(found.table, read_part(written(tmp_path, rows, suffix, 2), Selection(drop=("x",))).table)
-    assert (found.whole, found.n_rows, found.n_files) == (None, N, n_files)
+    assert (found.has_all, found.n_rows, found.n_files) == (True, N, n_files)
     assert found.columns_left_out == ("x",)
 
 
@@ -103,8 +116,8 @@ def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, suffix, n_files):
     )
     assert len(found.table.values) == 60
     assert found.table.schema == table.schema
-    np.testing.assert_array_equal(found.table.values, table.values[np.sort(priorities_of(0, N).argsort()[:60])])
-    whole, known = found.whole, facts_of_rows(table.values, table.schema.dtypes)
+    np.testing.assert_array_equal(found.table.values, table.values[np.sort(priorities_of(np.arange(N)).argsort()[:60])])
+    whole, known = found.relation, Relation.of_rows(table.values, table.schema)
     np.testing.assert_array_equal(whole.n_missing, known.n_missing)
     np.testing.assert_array_equal(whole.ends, known.ends)
     for j, name in enumerate(table.schema.names):
@@ -116,9 +129,7 @@ def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, suffix, n_files):
             assert whole.has_few_values(j) == few, name
             for atoms in (np.empty(0), *([np.array([-999.0])] if name == "spiked" else [])):
                 others = observed[~np.isin(observed, atoms)]
-                grid = RunningGrid(table.schema.dtypes[j])
-                grid.add(others)
-                expected = (others.min(), others.max(), grid.grid(len(np.unique(others))))
+                expected = (others.min(), others.max(), find_grid(others, table.schema.dtypes[j]))
                 for facts in (whole, known):
                     answer = facts.numbers({j: atoms}, [j])[j]
                     assert (answer.least, answer.largest, answer.grid) == expected, name
@@ -131,7 +142,6 @@ def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, suffix, n_files):
     j = table.schema.names.index("spiked")
     gaps, spikes = np.isnan(table.values[:, j]).mean(), (table.values[:, j] == -999.0).mean()
     for facts in (whole, known):
-        facts.numbers({j: np.array([-999.0])}, [])
         shares = facts.shares_of_atoms(j, np.array([-999.0, np.nan]))
         np.testing.assert_allclose(shares, [spikes, gaps, 1.0 - spikes - gaps], rtol=1e-12)
         np.testing.assert_allclose(
@@ -142,17 +152,16 @@ def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, suffix, n_files):
 
 def test_weights_count_in_frequencies_alone():
     x = np.array([[1.0], [2.0], [2.0], [np.nan], [7.0]])
-    facts = facts_of_rows(x, ("float64",), np.array([1.0, 2.0, 3.0, 4.0, 10.0]))
+    facts = Relation.of_rows(x, Schema(("x",), ("float64",), "pyarrow"), np.array([1.0, 2.0, 3.0, 4.0, 10.0]))
     assert facts.n_missing.tolist() == [1]
     for missing, shares in ((False, [1 / 16, 5 / 16, 10 / 16]), (True, [0.05, 0.25, 0.5, 0.2])):
         np.testing.assert_allclose(facts.frequencies(0, missing=missing)[1], shares)
-    facts.numbers({0: np.array([7.0, 2.0])}, [])
     np.testing.assert_allclose(facts.shares_of_atoms(0, np.array([7.0, 2.0, np.nan])), [0.5, 0.25, 0.2, 0.05])
 
 
 def test_any_number_of_values_is_counted_in_memory():
-    x = np.arange(1000.0)[:, None]
-    assert len(facts_of_rows(x, ("float64",)).frequencies(0, missing=False)[0]) == 1000
+    x = np.arange(2000.0)[:, None]
+    assert len(Relation.of_rows(x, Schema(("x",), ("float64",), "pyarrow")).frequencies(0, missing=False)[0]) == 2000
 
 
 def test_rows_are_chosen_by_their_number_however_they_are_read(tmp_path):
@@ -162,9 +171,10 @@ def test_rows_are_chosen_by_their_number_however_they_are_read(tmp_path):
     same(in_a_pass(folder).table, first.table)
     same(in_a_pass(written(tmp_path, rows, ".csv", 2)).table, first.table)
     same(in_a_pass(path, most=20).table, first.least(20).table)
-    chosen = np.sort(priorities_of(0, N).argsort()[:60])
+    priorities = priorities_of(np.arange(N))
+    chosen = np.sort(priorities.argsort()[:60])
     np.testing.assert_array_equal(first.table.values[:, 0], rows["i"].to_numpy()[chosen])
-    assert first.chosen(20).sum() == (priorities_of(0, N) < 20 / N).sum()
+    assert first.chosen(20).sum() == (priorities < 20 / N).sum()
 
 
 @pytest.mark.slow
@@ -181,13 +191,13 @@ def test_rows_with_gaps_are_left_out_of_a_pass(tmp_path):
 def test_the_codec_knows_what_one_row_alone_has(tmp_path):
     n, rng = 4000, np.random.default_rng(0)
     x, kind, count = rng.normal(size=n), np.array(["a"] * n, dtype=object), rng.integers(300, size=n).astype(float)
-    row = int(np.flatnonzero(priorities_of(0, n) > 0.5)[0])  # one that is not chosen
+    row = int(np.flatnonzero(priorities_of(np.arange(n)) > 0.5)[0])  # one that is not chosen
     x[row], kind[row], count[row] = 1e6, "rare", 1234.5
     path = written(tmp_path, pa.table({"x": x, "kind": kind, "count": count, "id": np.arange(n)}), ".parquet")
     found = in_a_pass(path)
-    left, reasons = set_aside(found.table, whole=found.whole)
+    left, reasons = set_aside(found.table, whole=found.relation)
     assert list(reasons) == ["id"]
-    codec = fit_codec(left, whole=found.whole.taken([0, 1, 2]))
+    codec = fit_codec(left, whole=found.relation.taken([0, 1, 2]))
     of_x, of_kind, of_count = codec.columns
     assert of_x.largest == 1e6
     assert left.schema.labels[1] == ("a", "rare")
@@ -203,7 +213,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(tmp_path, suffix, fault):
     data = path.read_bytes()
 
     def watch(activity, share, words):
-        if activity == "reading" and path.exists():
+        if activity == ("finding types" if suffix == ".csv" else "reading") and path.exists():
             if fault == "removed":
                 path.unlink()
             else:
@@ -221,7 +231,7 @@ def test_a_file_that_is_read_again_should_be_the_same(tmp_path):
     j = found.table.schema.names.index("spiked")
     pa.parquet.write_table(kinds_of_columns(5), path)
     with pytest.raises(TableFileError, match="changed"):
-        found.whole.numbers({j: np.array([-999.0])}, [j])
+        found.relation.numbers({j: np.array([-999.0])}, [j])
 
 
 def test_a_folder_and_a_pattern_name_their_tables(tmp_path):
@@ -295,11 +305,11 @@ def test_texts_beyond_the_limit_are_set_aside(tmp_path, monkeypatch):
     monkeypatch.setattr(limits, "LEVELS_OF_A_PASS", 50)
     rows = pa.table({"x": np.random.default_rng(0).normal(size=N), "t": [f"t{i % 90}" for i in range(N)]})
     found = in_a_pass(written(tmp_path, rows, ".parquet"))
-    left, reasons = set_aside(found.table, whole=found.whole)
+    left, reasons = set_aside(found.table, whole=found.relation)
     assert left.columns == ("x",)
     assert "more than 50" in reasons["t"]
     with pytest.raises(InvalidInput, match="'t' has more"):
-        fit_codec(found.table, whole=found.whole)
+        fit_codec(found.table, whole=found.relation)
 
 
 @pytest.mark.slow
@@ -311,3 +321,57 @@ def test_progress_is_told_in_rows_and_bytes(tmp_path):
         assert {activity for activity, _, _ in told} == {"finding types", "reading"}
         assert told[-1][1] == 1.0
         assert told[-1][2].startswith(f"{N} rows, ")
+
+
+def test_priorities_are_uniform_and_all_different():
+    """Of 2^16 rows the shares of sixteen parts differ from 1/16 by less than five standard deviations: 1e-5."""
+    n = 2**16
+    priorities = priorities_of(np.arange(n))
+    assert len(np.unique(priorities)) == n
+    counts = np.histogram(priorities, bins=16, range=(0.0, 1.0))[0]
+    assert np.abs(counts - n / 16).max() < 5 * (n * 15 / 256) ** 0.5
+    neighbours = np.corrcoef(priorities[:-1], priorities[1:])[0, 1]
+    assert abs(neighbours) < 5 / n**0.5
+
+
+@pytest.mark.parametrize("source", ["memory", ".csv", ".parquet"])
+def test_rows_that_meet_a_condition_are_counted(tmp_path, source):
+    rng = np.random.default_rng(0)
+    rows = pa.table({"low": rng.integers(0, 9, N), "high": pa.array(rng.integers(5, 15, N), mask=rng.random(N) < 0.1)})
+    table = as_table(rows)
+    if source == "memory":
+        relation = Relation.of_rows(table.values, table.schema)
+    else:
+        relation = read_within(written(tmp_path, rows, source)).relation
+    low, high = relation.cells
+    expected = table.values[:, 0] > table.values[:, 1]
+    found = relation.broken({"order": f"{low} > {high}", "none": f"{low} > 99"})
+    assert found == {"order": (expected.sum(), int(expected.argmax())), "none": (0, -1)}
+
+
+@pytest.mark.slow
+def test_columns_are_chosen_alike_in_memory_and_from_files(tmp_path):
+    """Kinds, levels, bounds, grids and rules are those of the rows, wherever these lie."""
+    rows = kinds_of_columns(6).drop_columns(["single", "code"])  # text has neither floats of 32 bits nor categories
+    a, b = (np.random.default_rng(k).integers(0, 40, N) for k in (7, 8))
+    rows = rows.append_column("a", pa.array(a)).append_column("b", pa.array(b)).append_column("both", pa.array(a + b))
+    settings = check_settings(Diffusion().get_params(deep=False))
+    in_memory = choose_columns(as_table(rows), settings)
+    for suffix in (".csv", ".parquet"):
+        found = choose_from_files(written(tmp_path, rows, suffix), settings)
+        assert found.codec == in_memory.codec
+        assert (found.set_aside, list(found.gaps)) == (in_memory.set_aside, list(in_memory.gaps))
+
+
+def test_a_rule_that_was_found_and_fails_in_other_rows_is_no_rule(tmp_path):
+    """It was called one that the user had declared, and the fit asked to mend rows."""
+    n, rng = 4000, np.random.default_rng(0)
+    a, b = rng.poisson(20, (2, n))
+    both, c = a + b, rng.normal(size=n)
+    both[priorities_of(np.arange(n)) > 0.5] += 1
+    rows = pa.table({"a": a, "b": b, "both": both, "c": c, "double": 2.0 * c})
+    found = in_a_pass(written(tmp_path, rows, ".parquet"), most=600)
+    codec = fit_codec(found.table, whole=found.relation, rules="auto")
+    assert stated_rules(codec, rows.column_names) == ["double = 2 * c"]
+    with pytest.raises(InvalidInput, match="both = a \\+ b should hold in all rows"):
+        fit_codec(found.table, whole=found.relation, rules=[Total("both", ["a", "b"])])

@@ -11,7 +11,6 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
-from backwalk import limits
 from backwalk.errors import TableFileError
 from backwalk.table import Schema, Selection, Table, read_labels, read_table, split_table, write_filled
 
@@ -143,7 +142,7 @@ def test_a_table_is_dealt_with_its_dtypes(tmp_path):
     assert (tmp_path / "u.csv").read_text() == '"x","n"\n1.5,2\n'
 
 
-def test_what_cannot_be_dealt_leaves_both_files(tmp_path, monkeypatch):
+def test_what_cannot_be_dealt_leaves_both_files(tmp_path):
     places = tmp_path / "t.parquet", tmp_path / "u.parquet"
     for place in places:
         place.write_bytes(b"old")
@@ -151,12 +150,6 @@ def test_what_cannot_be_dealt_leaves_both_files(tmp_path, monkeypatch):
     pyarrow.parquet.write_table(pa.table({"x": [1.0, 2.0], "list": [[1], [2]]}), source)
     with pytest.raises(TableFileError, match="'list' is nested"):
         split_table(source, places, every_second, overwrite=True)
-    pyarrow.parquet.write_table(pa.table({"text": ["x" * 1000] * 1000}), source)
-    assert source.stat().st_size < 10_000
-    monkeypatch.setattr(limits, "TABLE_FILE_BYTES", 10**5)
-    with pytest.raises(TableFileError, match="at most 100000 bytes, but take 1000000"):
-        split_table(source, places, every_second, overwrite=True)
-    monkeypatch.undo()
     with pytest.raises(TableFileError, match="exists already"):
         split_table(source, places, every_second)
     assert [place.read_bytes() for place in places] == [b"old"] * 2

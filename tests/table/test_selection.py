@@ -106,22 +106,6 @@ def test_names_that_differ_by_an_apostrophe_are_told_apart():
     assert Selection(only=("=a",)).names(["'=a", "b"]) == ["'=a"]
 
 
-def test_a_name_that_means_nested_columns_too_is_refused_unread(tmp_path):
-    """Found by review: to pyarrow "a.b" is also what lies as b within a, a text that a few bytes make endless."""
-    nested = pa.array([{"b": "text"}, {"b": "text"}])
-    pa.parquet.write_table(pa.table({"a.b": [1.0, 2.0], "a": nested, "x.y": [3.0, 4.0]}), tmp_path / "t.parquet")
-    for ask in (lambda path: facts_of_columns(path), lambda path: read_part(path, Selection(drop=("a",)))):
-        with pytest.raises(TableFileError, match=r"'a\.b' may mean a part of another column"):
-            ask(tmp_path / "t.parquet")
-    assert read_part(tmp_path / "t.parquet", Selection(only=("x.y",))).table.values.tolist() == [[3.0], [4.0]]
-    pa.parquet.write_table(pa.table({"a": [1.0, 2.0], "a.1": [3.0, 4.0], "kind": ["x", "y"]}), tmp_path / "t.parquet")
-    for selection in (Selection(drop=("kind",)), Selection(only=("a", "a.1"))):  # flat, as pandas names what is double
-        assert read_part(tmp_path / "t.parquet", selection).table.values.tolist() == [[1.0, 3.0], [2.0, 4.0]]
-    assert len(facts_of_columns(tmp_path / "t.parquet")[1]) == 3
-    pa.parquet.write_table(pa.table({"a": ["x", "y"], "a.1": [3.0, 4.0]}), tmp_path / "t.parquet")
-    assert read_part(tmp_path / "t.parquet", Selection(drop=("a",))).table.values.tolist() == [[3.0], [4.0]]
-
-
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_row_numbers_and_other_texts_can_be_left_out(tmp_path, suffix):
     """Found by review: what was refused before it could be dropped could not be dropped."""

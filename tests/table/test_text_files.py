@@ -12,7 +12,6 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from backwalk import limits
 from backwalk.errors import TableFileError
 from backwalk.table import Selection, facts_of_columns, read_labels, read_part, read_table
 from tests.trials.children import forked, left, resident
@@ -196,20 +195,9 @@ def test_any_name_of_a_file_is_that_file(tmp_path, name):
     assert read_table(tmp_path / name).values.tolist() == [[5.0]]
 
 
-@pytest.mark.parametrize("suffix", [".csv.gz", ".tsv.gz"])
-def test_compressed_text_is_limited_unpacked(tmp_path, monkeypatch, suffix):
-    path = tmp_path / f"bomb{suffix}"
-    path.write_bytes(gzip.compress(b"a\n" + b"1\n" * 500_000))
-    assert path.stat().st_size < 3_000
-    monkeypatch.setattr(limits, "TABLE_FILE_BYTES", 10**6)
-    with pytest.raises(TableFileError, match="at most 1000000 bytes"):
-        read_table(path)
-
-
 def test_damaged_compressed_text_is_refused(tmp_path):
     path, data = tmp_path / "rows.csv.gz", gzip.compress(b"a,b\n" + b"".join(b"%d,2.5\n" % i for i in range(100)))
-    flipped = [data[:k] + bytes([data[k] ^ 4]) + data[k + 1 :] for k in (40, len(data) - 6)]
-    for damaged in (*(data[:cut] for cut in (5, 25, -1)), *flipped):
+    for damaged in (data[:cut] for cut in (5, 25, -1)):
         path.write_bytes(damaged)
         with pytest.raises(TableFileError, match=r"rows\.csv\.gz"):
             read_table(path)

@@ -6,8 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from backwalk.errors import InvalidInput
 from backwalk.fit.settings import Settings, always_given
 from backwalk.formatting import bytes_of, listed
@@ -17,13 +15,13 @@ from backwalk.table import (
     Codec,
     Levels,
     Number,
+    Relation,
     RowsThatFit,
     Schema,
     Selection,
     StrPath,
     Table,
     Watch,
-    WholeTable,
     fit_codec,
     most_rows,
     read_within,
@@ -63,9 +61,17 @@ def choose_columns(table: Table, settings: Settings, weights: FloatArray | None 
 
     `weights`, (n,), are those of the rows.
     """
-    left, reasons = set_aside(table, kept=settings.columns or ())
+    rows = Relation.of_rows(table.values, table.schema)
+    left, reasons, rows = _without_aside(table, rows, settings)
+    codec = _codec(left, settings, weights, whole=rows if weights is None else None)
     n = len(left.values)
-    return ChosenColumns(left, _codec(left, settings, weights), reasons, _gaps_of(left), n, n)
+    return ChosenColumns(left, codec, reasons, rows.n_missing.tolist(), n, n)
+
+
+def _without_aside(table: Table, rows: Relation, settings: Settings) -> tuple[Table, dict[str, str], Relation]:
+    """Return some rows of a table, and all, without the columns that are set aside, and the reasons by name."""
+    left, reasons = set_aside(table, kept=settings.columns or (), whole=rows)
+    return left, reasons, rows.taken([table.schema.names.index(name) for name in left.schema.names])
 
 
 def read_rows(
@@ -94,17 +100,13 @@ def choose_within(rows: RowsThatFit, settings: Settings, memory: int = MEMORY) -
     Where `rows` are not all of a table, ranges, levels, frequencies, gaps and grids are those of all rows, and the
     scales of numbers those of a million.
     """
-    table, whole = rows.table, rows.whole
-    if whole is None:
-        left, reasons = set_aside(table, kept=settings.columns or ())
-        codec, gaps = _codec(left, settings), _gaps_of(left)
-    else:
-        some = Table(table.values[rows.chosen(_MOST_FOR_SCALES)], table.schema)
-        some, reasons = set_aside(some, kept=settings.columns or (), whole=whole)
-        places = [table.schema.names.index(name) for name in some.schema.names]
-        left = Table(table.values[:, places], some.schema) if reasons else table
-        whole = whole.taken(places)
-        codec, gaps = _codec(some, settings, whole=whole), whole.n_missing.tolist()
+    table = rows.table
+    some = table if rows.has_all else Table(table.values[rows.chosen(_MOST_FOR_SCALES)], table.schema)
+    some, reasons, whole = _without_aside(some, rows.relation, settings)
+    left = some
+    if not rows.has_all:
+        left = Table(table.values[:, [table.schema.names.index(name) for name in some.schema.names]], some.schema)
+    codec, gaps = _codec(some, settings, whole=whole), whole.n_missing.tolist()
     is_chosen = rows.chosen(most_rows(memory, codec.n_columns, codec.n_encoded))
     if not is_chosen.all():
         left = Table(left.values[is_chosen], left.schema)
@@ -134,7 +136,7 @@ def choose_from_files(
 
 
 def _codec(
-    table: Table, settings: Settings, weights: FloatArray | None = None, *, whole: WholeTable | None = None
+    table: Table, settings: Settings, weights: FloatArray | None = None, *, whole: Relation | None = None
 ) -> Codec:
     columns = settings.columns
     if settings.embedding is not None:  # reads numbers, of which those of a series are encoded alike
@@ -151,11 +153,6 @@ def _codec(
         rules=settings.rules if settings.embedding is None else (),
         given=always_given(settings.conditions_for(has_patterns=False, schema=table.schema)),
     )
-
-
-def _gaps_of(table: Table) -> list[int]:
-    n_gaps: list[int] = np.isnan(table.values).sum(axis=0).tolist()
-    return n_gaps
 
 
 def refuse_other_columns(previous_model: DiffusionModel, schema: Schema, codec: Codec) -> None:

@@ -22,22 +22,21 @@ from backwalk.table.matching import label_words, match_columns
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.reading import (
     RowsThatFit,
+    Watch,
     is_read_at_once,
     most_rows,
-    priorities_of,
     read_part,
     read_table,
     read_within,
 )
-from backwalk.table.rewriting import fill_rows, read_labels, split_table, write_filled, write_labelled
+from backwalk.table.relation import Relation, priorities_of
+from backwalk.table.rewriting import read_labels, split_table, write_filled, write_labelled
 from backwalk.table.rule_system import LevelRule, RuleSystem
 from backwalk.table.rules import Computed, Determines, Order, Rule, Total, parse_rule
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
-from backwalk.table.sources import Watch
 from backwalk.table.ties import repeated_values, tied_numbers
 from backwalk.table.values import from_values
-from backwalk.table.whole import WholeTable
 from backwalk.table.writing import check_table_path, write_rows, write_table
 from backwalk.text_options import StrPath, TextOptions, TextPath
 
@@ -62,6 +61,7 @@ __all__ = [
     "Option",
     "Order",
     "Redraw",
+    "Relation",
     "RowsThatFit",
     "Rule",
     "RuleSystem",
@@ -74,12 +74,10 @@ __all__ = [
     "TextPath",
     "Total",
     "Watch",
-    "WholeTable",
     "as_table",
     "check_table_path",
     "complete",
     "facts_of_columns",
-    "fill_rows",
     "find_doubts",
     "fit_codec",
     "from_values",

@@ -7,14 +7,13 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
-import numpy.typing as npt
 
 from backwalk import limits
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.frame import Table
+from backwalk.table.relation import ColumnFacts, Relation
 from backwalk.table.schema import FloatArray, shown
-from backwalk.table.whole import RunningLabels, RunningNumbers, WholeTable
 
 _FEWEST_ROWS = 50  # identifiers cannot be told from other columns by fewer
 _ROWS_PER_TEXT = 2.0  # on average; texts in fewer say nothing about new rows
@@ -45,20 +44,23 @@ def is_identifier(name: str) -> bool:
     return not _IDENTIFIER.isdisjoint(word.lower() for word in _WORD.findall(name))
 
 
-def numbers_rows(column: RunningNumbers | RunningLabels, values: FloatArray) -> bool:
+def numbers_rows(rows: Relation, j: int, values: FloatArray) -> bool:
     """Return whether a column holds the numbers 0..n-1 or 1..n, of which `values`, (m,), are all or some.
 
     Whole numbers that increase do too, as some rows of a table may have been left out.
     """
-    if not isinstance(column, RunningNumbers) or not (values == np.rint(values)).all():
+    if rows.schema.labels[j] is not None or not (values == np.rint(values)).all():
         return False
+    return _is_whole_range(rows.facts[j], values) or (rows.facts[j].least >= 0.0 and rows.increases(j))
+
+
+def _is_whole_range(column: ColumnFacts, values: FloatArray) -> bool:
     n, first, last = column.n_observed, column.least, column.largest
-    is_whole_range = last - first == n - 1 and first in (0.0, 1.0) and len(np.unique(values)) == len(values)
-    return bool(is_whole_range or (column.increases and first >= 0.0))
+    return last - first == n - 1 and first in (0.0, 1.0) and len(np.unique(values)) == len(values)
 
 
 def set_aside(
-    table: Table, *, kept: Collection[str] = (), whole: WholeTable | None = None
+    table: Table, *, kept: Collection[str] = (), whole: Relation | None = None
 ) -> tuple[Table, dict[str, str]]:
     """Return a table without the columns that a model should not learn, and for each of these the reason.
 
@@ -68,16 +70,16 @@ def set_aside(
     average: by its values alone an identifier is like the year of an annual series. The columns named by `kept` stay.
     The schema of the returned table has the others' names as `set_aside`.
     A table whose columns have no names is returned unchanged. Where the rows of `table` are some of a larger one,
-    `whole` has the facts of all rows, which decide; columns with more texts than such a table keeps, or with one value
-    in all rows of `table` alone, are set aside too. Raises InvalidInput if no column would be left.
+    `whole` are all of them, which decide; columns with more texts than such a table keeps, or with one value in all
+    rows of `table` alone, are set aside too. Raises InvalidInput if no column would be left.
     """
     if table.columns is None:
         return table, {}
+    rows = whole or Relation.of_rows(table.values, table.schema)
     reasons = {
         name: reason
         for j, name in enumerate(table.columns)
-        if name not in kept
-        and (reason := _reason(table, j, whole.columns[j] if whole else _facts(table, j), whole)) is not None
+        if name not in kept and (reason := _reason(table, j, rows)) is not None
     }
     left = [j for j, name in enumerate(table.columns) if name not in reasons]
     if not reasons:
@@ -91,44 +93,29 @@ def set_aside(
     return Table(table.values[:, left], schema), reasons
 
 
-def _reason(table: Table, j: int, column: RunningNumbers | RunningLabels, whole: WholeTable | None) -> str | None:
+def _reason(table: Table, j: int, rows: Relation) -> str | None:
     """Return why a column is set aside, or None if it stays, from the facts of all rows and the values of some."""
-    n, values = column.n_observed, table.values[table.observed[:, j], j]
+    column, schema, values = rows.facts[j], table.schema, table.values[table.observed[:, j], j]
+    n = column.n_observed
+    if j in rows.lost:
+        return f"holds more than {limits.LEVELS_OF_A_PASS:,} different texts"
     if not n:
         return "holds no value"
-    if whole is not None and isinstance(column, RunningNumbers) and column.least < column.largest:
+    if len(table.values) < rows.n_rows and schema.labels[j] is None and column.least < column.largest:
         is_alike = not len(values) or bool((values == values[0]).all())
-        if is_alike and not whole.has_few_values(j):
-            return f"has one value, or none, in all but a few of {whole.n_rows:,} rows"
-    if is_unnamed(table.schema.names[j]) and numbers_rows(column, values):
+        if is_alike and not rows.has_few_values(j):
+            return f"has one value, or none, in all but a few of {rows.n_rows:,} rows"
+    if is_unnamed(schema.names[j]) and numbers_rows(rows, j, values):
         return "has no name and numbers the rows"
     if n <= _FEWEST_ROWS:
         return None
-    if isinstance(column, RunningLabels):
-        if column.is_lost:
-            return f"holds more than {limits.LEVELS_OF_A_PASS:,} different texts in {n:,} rows"
-        return _reason_of_texts(table.schema.labels[j] or (), column.counts)
-    schema = table.schema
+    if schema.labels[j] is not None:
+        return _reason_of_texts(schema.labels[j] or (), n, 0 if column.values is None else len(column.values))
     is_integer = schema.is_integer(j) and not schema.is_boolean(j) and schema.units[j] is None
-    if is_integer and is_identifier(schema.names[j]):
-        return _reason_of_integers(column, values)
-    return None
+    return _reason_of_integers(rows, j, values) if is_integer and is_identifier(schema.names[j]) else None
 
 
-def _facts(table: Table, j: int) -> RunningNumbers | RunningLabels:
-    """Return the facts of the rows in memory."""
-    labels = table.schema.labels[j]
-    if labels is None:
-        numbers = RunningNumbers(table.schema.dtypes[j], has_grid=False)
-        numbers.add(table.values[:, j])
-        return numbers
-    texts = RunningLabels()
-    texts.add(table.values[:, j], labels)
-    return texts
-
-
-def _reason_of_texts(labels: Sequence[str], rows: npt.NDArray[np.int64]) -> str | None:
-    n, n_distinct = int(rows.sum()), int((rows > 0).sum())
+def _reason_of_texts(labels: Sequence[str], n: int, n_distinct: int) -> str | None:
     if n >= _ROWS_PER_TEXT * n_distinct:
         return None
     if all(map(_DATE.fullmatch, labels)):
@@ -139,11 +126,12 @@ def _reason_of_texts(labels: Sequence[str], rows: npt.NDArray[np.int64]) -> str 
     return f"holds {n_distinct:,} different texts in {n:,} rows, as identifiers and free text do"
 
 
-def _reason_of_integers(column: RunningNumbers, values: FloatArray) -> str | None:
+def _reason_of_integers(rows: Relation, j: int, values: FloatArray) -> str | None:
     """Return why a column of integers identifies rows, of which `values`, (m,), are all or some."""
+    column = rows.facts[j]
     n, first, last = column.n_observed, column.least, column.largest
-    if last - first == n - 1 and first in (0.0, 1.0) and len(np.unique(values)) == len(values):
+    if _is_whole_range(column, values):
         return f"numbers the rows from {first:.0f} to {last:.0f}"
-    if column.increases and last - first <= _LONGEST_STEP * n:
+    if last - first <= _LONGEST_STEP * n and rows.increases(j):
         return f"increases from row to row, from {first:.0f} to {last:.0f}, as identifiers do"
     return None

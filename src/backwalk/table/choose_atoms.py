@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from backwalk.table.grids import RunningGrid
+from backwalk.table.grids import find_grid
 from backwalk.table.schema import FloatArray
 
 _LEAST_SHARE, _FEWEST_ROWS = 0.002, 10  # of rows that equal an atom: both at least
@@ -38,9 +38,7 @@ def find_atoms(some: FloatArray, dtype: str = "float64") -> FloatArray:
     values, counts = np.unique(observed, return_counts=True)
     if len(values) <= _FEWEST_OTHERS:
         return np.empty(0)
-    running = RunningGrid(dtype)
-    running.add(values)
-    grid = running.grid(len(values))
+    grid = find_grid(values, dtype)
     is_atom = _are_frequent(counts)
     if grid is not None:
         place = np.rint(grid.places(values))

@@ -26,9 +26,9 @@ from backwalk.table.columns import Column, ConstantColumn
 from backwalk.table.find_rules import find_rules
 from backwalk.table.frame import Table
 from backwalk.table.number_column import NumberColumn
+from backwalk.table.relation import Relation
 from backwalk.table.rules import Computed, Determines, Order, Rule, Total
 from backwalk.table.schema import FloatArray, Schema, shown
-from backwalk.table.whole import WholeTable, facts_of_rows
 
 Missing = Literal["absent", "generate"]
 _MOST_SEEN_ONCE = 3  # values of a number with levels
@@ -42,7 +42,7 @@ def fit_codec(
     columns: Mapping[str, Option] | None = None,
     missing: Missing = "absent",
     weights: npt.ArrayLike | None = None,
-    whole: WholeTable | None = None,
+    whole: Relation | None = None,
     rules: Sequence[Rule] | Literal["auto"] = (),
     are_found: bool = False,
     given: Collection[int] = (),
@@ -62,7 +62,7 @@ def fit_codec(
     `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
     `missing` is "absent" for missing values that are not generated; with "generate", a column with gaps has the
     level "missing". `weights`, (n,), are those of the rows in moments and frequencies. Where the rows of
-    `table` are some of a larger one, `whole` has the facts of all rows. `rules` hold between columns, in all rows;
+    `table` are some of a larger one, `whole` are all of them. `rules` hold between columns, in all rows;
     "auto" are those that are found in a table (`find_rules`). Others `are_found` if they are some of these.
 
     Columns that are always `given`, by number, are no levels where they hold numbers, and have no atoms: their values
@@ -85,7 +85,7 @@ def fit_codec(
     options = column_options(columns, table.schema)
     generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
     x, weights_of_x = _weighed(table.values, weights)
-    facts = whole or facts_of_rows(x, table.schema.dtypes, weights_of_x)
+    facts = whole or Relation.of_rows(x, table.schema, weights_of_x)
     are_found, kinds = are_found or rules == "auto", _choose_kinds(table, x, facts, options, given)
     if rules == "auto":
         of_rules = facts if weights is None else whole
@@ -119,7 +119,7 @@ def fit_codec(
         options=options,
         missing=missing,
         weights=weights,
-        whole=None if whole is None else chosen_rules.facts_with_differences(whole, cells),
+        whole=chosen_rules.rows_with_differences(facts, cells.schema),
         numbers=chosen_rules.numbers,
         computed=np.flatnonzero(~chosen_rules.system.drawn).tolist(),
         given={*given, *chosen_rules.differences_between(given)},
@@ -152,14 +152,14 @@ def fit_codec(
     )
 
 
-def _broken_elsewhere(codec: Codec, schema: Schema, whole: WholeTable | None) -> dict[str, int]:
+def _broken_elsewhere(codec: Codec, schema: Schema, whole: Relation | None) -> dict[str, int]:
     """Return the rules that some of all rows of a larger table break, with their number, by the rules' texts."""
     broken = Counter[str]()
-    if codec.rules is None or whole is None or whole.rows_of is None:
+    if codec.rules is None or whole is None:
         return broken
     at = sorted({j for columns in codec.rules.columns_of for j in columns if j < codec.n_columns})
     stated = stated_rules(codec, schema.names)
-    for rows in whole.rows_of([schema.names[j] for j in at]):
+    for _, rows in whole.taken(at).blocks():
         values = np.full((len(rows), codec.n_columns), np.nan)
         values[:, at] = rows
         for rule, is_broken in rules_broken(codec, values, schema.names).items():
@@ -177,7 +177,7 @@ class _Kinds:
 
 
 def _choose_kinds(
-    table: Table, x: FloatArray, whole: WholeTable, options: Mapping[int, Option], given: Collection[int]
+    table: Table, x: FloatArray, whole: Relation, options: Mapping[int, Option], given: Collection[int]
 ) -> _Kinds:
     """Return the kinds of the columns of a table, by its rows x that have a weight, (n, d)."""
     has_labels = np.array([labels is not None for labels in table.schema.labels])
@@ -194,7 +194,9 @@ def _choose_kinds(
         return _Kinds(levels, set())
     free = [j for j in columns if not has_labels[j] and j not in options]
     few = {j: whole.counted(j)[0] for j in free if whole.has_few_values(j)}
-    measures = find_measures(x, {j: of_few for j, of_few in few.items() if len(of_few)}, has_labels, whole.dtypes)
+    measures = find_measures(
+        x, {j: of_few for j, of_few in few.items() if len(of_few)}, has_labels, whole.schema.dtypes
+    )
     numbers = {j for j in (*measures, *given) if not table.schema.is_boolean(j)}
     levels.update(j for j in few if j not in numbers and _are_all_seen(whole, j))
     others = [j for j in free if j not in {*few, *given} and table.schema.units[j] is None]  # dates are no names
@@ -202,13 +204,13 @@ def _choose_kinds(
     return _Kinds(levels, measures)
 
 
-def _are_all_seen(whole: WholeTable, j: int) -> bool:
+def _are_all_seen(whole: Relation, j: int) -> bool:
     """Return whether a number of few values has only those: two, or at most three of them in one row alone."""
     values, rows = whole.counted(j)
     return len(values) <= 2 or int((rows <= 1.0).sum()) <= _MOST_SEEN_ONCE
 
 
-def _may_be_names(whole: WholeTable, j: int) -> bool:
+def _may_be_names(whole: Relation, j: int) -> bool:
     """Return whether a number has many values that repeat: 50, 5 rows each, and few of the rows alone with theirs."""
     values, rows = whole.counted(j)
     n = float(rows.sum())
@@ -218,7 +220,7 @@ def _may_be_names(whole: WholeTable, j: int) -> bool:
 
 def _find_rules(
     table: Table,
-    whole: WholeTable | None,
+    whole: Relation | None,
     options: Mapping[int, Option],
     given: Collection[int],
     kinds: _Kinds,
@@ -229,7 +231,7 @@ def _find_rules(
     them but totals of parts of two values. Columns that become numbers by a rule determine no others. Rules between
     columns that are all `given` are left out, as others may be given than the fit saw.
     """
-    whole = whole or facts_of_rows(table.values, table.schema.dtypes)
+    whole = whole or Relation.of_rows(table.values, table.schema)
     names, levels = table.schema.names, sorted(kinds.levels)
     of_two = {names[j] for j in levels if whole.has_two_values(j)}
     of_user = {names[j] for j in levels if isinstance(options.get(j), Levels)}
@@ -255,7 +257,7 @@ def _fit_columns(
     options: Mapping[int, Option],
     missing: Missing,
     weights: npt.ArrayLike | None,
-    whole: WholeTable | None,
+    whole: Relation,
     numbers: Collection[int] = (),
     computed: Collection[int] = (),
     given: Collection[int] = (),
@@ -268,7 +270,6 @@ def _fit_columns(
     x, weights = _weighed(table.values, weights)
     if len(x) == 1:
         raise InvalidInput("At least 2 rows are needed to scale columns, but got 1 sample: give more rows.")
-    whole = whole or facts_of_rows(x, table.schema.dtypes, weights)
     (least, largest), n_missing = whole.ends, whole.n_missing
     for j in map(int, np.flatnonzero(np.isnan(least))):
         raise InvalidInput(f"A column should have values, but {table.schema.label(j)} has none: leave it out.")
@@ -301,7 +302,7 @@ def _choose_numbers(
     table: Table,
     x: FloatArray,
     weights: FloatArray | None,
-    whole: WholeTable,
+    whole: Relation,
     atoms: Mapping[int, FloatArray],
     options: Mapping[int, Option],
     given: Collection[int],
@@ -345,7 +346,7 @@ def _choose_numbers(
     return {j: _with_atoms(column, j, whole, atoms[j]) for j, column in zip(places, columns, strict=True)}
 
 
-def _with_atoms(column: NumberColumn, j: int, whole: WholeTable, atoms: FloatArray) -> Column:
+def _with_atoms(column: NumberColumn, j: int, whole: Relation, atoms: FloatArray) -> Column:
     if not len(atoms):
         return column
     return AtomsColumn(column, tuple(atoms.tolist()), tuple(whole.shares_of_atoms(j, atoms).tolist()))
@@ -392,7 +393,7 @@ def _is_table(table: Table) -> bool:
     return table.schema.kind != "numpy"
 
 
-def _atoms(some: FloatArray, j: int, whole: WholeTable, *, is_measure: bool) -> FloatArray:
+def _atoms(some: FloatArray, j: int, whole: Relation, *, is_measure: bool) -> FloatArray:
     """Return the atoms of a number: of few values those in many rows, or else those that stand out in `some` rows.
 
     Those of a measure stand out as well.
@@ -401,4 +402,4 @@ def _atoms(some: FloatArray, j: int, whole: WholeTable, *, is_measure: bool) -> 
     Turing). If these were levels, new values would have the probability 0.
     """
     is_few = whole.has_few_values(j) and not is_measure
-    return frequent_values(*whole.counted(j)) if is_few else find_atoms(some, whole.dtypes[j])
+    return frequent_values(*whole.counted(j)) if is_few else find_atoms(some, whole.schema.dtypes[j])

@@ -11,14 +11,14 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.column_options import Levels
 from backwalk.table.level_column import Coding, LevelsColumn
+from backwalk.table.relation import Relation
 from backwalk.table.schema import FloatArray, Schema, shown
-from backwalk.table.whole import WholeTable
 
 _MOST_ONE_HOT = 64  # levels
 _LEAST_GAP = 0.016  # standard deviations between levels coded by their values: the finest structure that a model shows
 
 
-def choose_levels(whole: WholeTable, schema: Schema, j: int, option: Levels, *, generate: bool) -> LevelsColumn:
+def choose_levels(whole: Relation, schema: Schema, j: int, option: Levels, *, generate: bool) -> LevelsColumn:
     """Return the levels of column j. With `generate`, a missing value is a level too."""
     labels = schema.labels[j]
     values, shares = whole.frequencies(j, missing=generate)

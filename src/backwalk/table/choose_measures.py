@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from backwalk.streams import Stream
-from backwalk.table.grids import RunningGrid
+from backwalk.table.grids import find_grid
 from backwalk.table.schema import FloatArray
 
 _LEAST_SPREAD = 20.0  # exp of the entropy of the values, in nats: as many values of equal shares
@@ -116,9 +116,7 @@ def _compared(
 def _fills_a_grid(values: FloatArray, dtype: str) -> bool:
     if len(values) < _LEAST_SPREAD:
         return False
-    running = RunningGrid(dtype)
-    running.add(values)
-    grid = running.grid(len(values))
+    grid = find_grid(values, dtype)
     if grid is None:
         return False
     ends = grid.places(values[[0, -1]])

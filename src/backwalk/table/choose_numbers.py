@@ -17,8 +17,8 @@ from backwalk.table.grids import Grid
 from backwalk.table.jumps import edges_of_cells
 from backwalk.table.maps import LEAST_SCALE, Asinh
 from backwalk.table.number_column import NumberColumn
+from backwalk.table.relation import NumberFacts
 from backwalk.table.schema import FloatArray
-from backwalk.table.whole import NumberFacts
 
 _COSINE = 0.75  # standard deviations: rounded numbers with wider cells are dequantised by the cosine
 # Rounded numbers with narrower cells, in encoded units, are not dequantised: a density whose finest structure has a

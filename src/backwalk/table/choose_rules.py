@@ -17,11 +17,11 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.columns import Block
 from backwalk.table.frame import Table
+from backwalk.table.relation import Relation
 from backwalk.table.rule_system import Dependency, RuleSystem
 from backwalk.table.rules import Determines, Order, Rule
-from backwalk.table.schema import FloatArray, shown
+from backwalk.table.schema import FloatArray, Schema, shown
 from backwalk.table.tolerances import bind, printed_step
-from backwalk.table.whole import RunningNumbers, WholeTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,33 +79,13 @@ class RulesOfTable:
             ),
         )
 
-    def facts_with_differences(self, whole: WholeTable, some: Table) -> WholeTable:
-        """Return the facts of all rows with those of the differences, of `some` rows with these as columns."""
-        d, names = self.system.n_columns, some.schema.names
-        members = sorted({j for pair in self.system.orders[: self.system.n_differences] for j in pair})
-
-        def facts(columns: Mapping[str, RunningNumbers]) -> None:
-            every = (some.values[:, members],) if whole.rows_of is None else whole.rows_of([names[j] for j in members])
-            for rows in every if columns else ():
-                values = np.full((len(rows), d), np.nan)
-                values[:, members] = rows
-                cells = self.cells(values)
-                for name, column in columns.items():
-                    column.add(np.ascontiguousarray(cells[:, names.index(name)]))
-
-        def again(columns: Mapping[str, RunningNumbers]) -> None:
-            facts({name: column for name, column in columns.items() if name in names[d:]})
-            whole.again({name: column for name, column in columns.items() if name in names[:d]})
-
-        of_differences = {name: RunningNumbers("float64") for name in names[d:]}
-        facts(of_differences)
-        return replace(
-            whole,
-            names=names,
-            dtypes=some.schema.dtypes,
-            columns=(*whole.columns, *of_differences.values()),
-            again=again,
-        )
+    def rows_with_differences(self, rows: Relation, schema: Schema) -> Relation:
+        """Return all rows with the differences of orders as further columns, which a schema has."""
+        cells = list[str]()
+        for i, (low, high) in enumerate(self.system.orders[: self.system.n_differences]):
+            cell, decimals = f"({rows.cells[high]} - {rows.cells[low]})", self.decimals[self.system.n_columns + i]
+            cells.append(cell if decimals is None else f"round({cell}, {decimals})")
+        return rows.with_columns(schema, cells)
 
     def with_combinations(self, table: Table, blocks: Mapping[int, Block]) -> RuleSystem:
         """Return the system with the combinations of levels, whose columns have `blocks` of levels."""

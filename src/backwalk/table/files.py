@@ -1,7 +1,6 @@
 """Table files: their formats by suffix, the files of a folder or a pattern, and what is refused before rows are read.
 
-A file may come from anywhere: sizes are checked before memory is taken (`backwalk.limits`), and every error becomes a
-`TableFileError` that names the file.
+Every error becomes a `TableFileError` that names the file.
 """
 
 from __future__ import annotations
@@ -160,7 +159,6 @@ def files_of(source: StrPath) -> Iterator[tuple[SourceFile, ...]]:
         with path.open("wb") as copy:
             while data := sys.stdin.buffer.read(_COPIED_AT_ONCE):
                 copy.write(data)
-                refuse_many_bytes(copy.tell())
         yield (SourceFile.of(path, "standard input", options_of(source)),)
 
 
@@ -198,16 +196,9 @@ def refuse_large(cells: int, columns: int) -> None:
         (cells, limits.TABLE_FILE_CELLS, "cells", "give fewer rows"),
     ):
         if n > most:
-            raise TableFileError(f"A table file should have at most {most} {what}, but got {n}: {remedy}.")
-
-
-def refuse_many_bytes(size: int) -> None:
-    """Raise TableFileError for a file that takes more bytes, unpacked, than one that is read at once may."""
-    if size > limits.TABLE_FILE_BYTES:
-        raise TableFileError(
-            f"A table file should take at most {limits.TABLE_FILE_BYTES} bytes unpacked, but takes {size}: give fewer "
-            "rows."
-        )
+            raise TableFileError(
+                f"A table that is read at once should have at most {most} {what}, but got {n}: {remedy}."
+            )
 
 
 def refuse_unfit(types: Mapping[str, pa.DataType]) -> None:

@@ -90,16 +90,6 @@ def as_table(X: Any, *, name: str = "X") -> Table:
     return Table(values, schema)
 
 
-def table_of_arrow(rows: pa.Table, types: Mapping[str, pa.DataType]) -> Table:
-    """Convert the rows of a file as `as_table` does, with the types that its columns have for their user.
-
-    A column of texts may come as a dictionary, which takes less memory.
-    """
-    values, schema = _from_frame(rows, "pyarrow", "the table", types)
-    refuse_infinite(values, schema, "the table")
-    return Table(values, schema)
-
-
 def complete(table: Table, *, name: str = "X", remedy: str = FILL_GAPS) -> Table:
     """Return a table unchanged if it has no missing values. Raises InvalidInput with the place of the first otherwise.
 

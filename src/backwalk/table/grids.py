@@ -56,74 +56,51 @@ class Grid:
             return np.asarray((x * self.per - self.offset) / self.step)
 
 
-class RunningGrid:
-    """The coarsest grid that has all numbers of a dtype, which come block by block.
+def find_grid(
+    x: FloatArray, dtype: str, *, n_distinct: int | None = None, farthest: float | None = None
+) -> Grid | None:
+    """Return the coarsest grid that has all finite numbers x, (n,), of a dtype; None if there is none.
 
     The step is a power of ten, or a multiple of one where distinct numbers at random would have it once in a million.
-    Numbers of few decimals are numbers of more decimals too, so that the decimals of all blocks are the most of any.
+    Where x are some of a column's numbers, `n_distinct` are distinct, and `farthest` is the size of the largest.
 
     >>> import numpy as np
-    >>> from backwalk.table.grids import RunningGrid
-    >>> running = RunningGrid("float64")
-    >>> running.add(np.array([39.1, 46.7]))
-    >>> running.grid(n_distinct=2)
+    >>> from backwalk.table.grids import find_grid
+    >>> find_grid(np.array([39.1, 46.7]), "float64")
     Grid(step=1.0, offset=0.0, per=10.0)
     """
+    if not len(x):
+        return None
+    is_single = numpy_dtype(dtype) in ("float16", "float32")
+    farthest = float(np.abs(x).max()) if farthest is None else farthest
+    for decimals in range(_MOST_DECIMALS + 1):
+        per = 10.0**decimals
+        spacing = float(np.spacing(np.float32(farthest) if is_single else farthest))
+        if farthest * per >= _DENSE or (decimals > 0 and _SPACINGS * spacing * per > 1.0):
+            return None  # a float of this size has no room for the decimals
+        if all(_has_decimals(some, per, is_single=is_single) for some in (x[:_ROWS_TRIED], x)):
+            break
+    else:
+        return None
+    numerators = np.rint(x * per).astype(np.int64)
+    step = int(np.gcd.reduce(numerators - numerators[0]))
+    n_distinct = len(np.unique(x)) if n_distinct is None else n_distinct
+    # The step of k integers is d or more by chance with a probability of about d^(2 - k).
+    if step <= 1 or (n_distinct - 2) * math.log(step) < -math.log(_CHANCE):
+        return Grid(per=per)
+    return Grid(float(step), float(numerators[0] % step), per)
 
-    def __init__(self, dtype: str) -> None:
-        self._is_single = numpy_dtype(dtype) in ("float16", "float32")
-        self._decimals, self._farthest = 0, 0.0
-        self._first: int | None = None  # numerator
-        self._step, self._has_none = 0, False
-        self.fraction: float | None = None  # the first number that is no integer
 
-    def add(self, x: FloatArray) -> None:
-        """Take the next finite numbers, (n,)."""
-        if not len(x) or self._has_none:
-            return
-        self._farthest = max(self._farthest, float(x.max()), -float(x.min()))
-        while not self._has_none and not self._has(x):
-            if self.fraction is None:
-                self.fraction = float(next((number for number in x if number != np.rint(number)), x[0]))
-            self._decimals += 1
-            self._first, self._step = None if self._first is None else 10 * self._first, 10 * self._step
-            self._has_none = self._decimals > _MOST_DECIMALS
-        if self._has_none or self._step == 1:
-            return
-        numerators = np.rint(x * 10.0**self._decimals).astype(np.int64)
-        self._first = int(numerators[0]) if self._first is None else self._first
-        self._step = math.gcd(self._step, int(np.gcd.reduce(numerators - self._first)))
+def _has_decimals(x: FloatArray, per: float, *, is_single: bool) -> bool:
+    dtype = np.float32 if is_single else np.float64
+    return bool(((np.rint(x * per) / per).astype(dtype) == x.astype(dtype)).all())
 
-    def scale(self, factor: float) -> None:
-        """Multiply all numbers so far, which are integers, by another integer."""
-        self._farthest *= factor
-        self._first = None if self._first is None else round(self._first * factor)
-        self._step = round(self._step * factor)
 
-    def grid(self, n_distinct: int) -> Grid | None:
-        """Return the grid, where there were at least `n_distinct` distinct numbers; None if there is none."""
-        if self._has_none or self._first is None or self._is_too_fine:
-            return None
-        # The step of k integers is d or more by chance with a probability of about d^(2 - k).
-        if self._step <= 1 or (n_distinct - 2) * math.log(self._step) < -math.log(_CHANCE):
-            return Grid(per=10.0**self._decimals)
-        return Grid(float(self._step), float(self._first % self._step), 10.0**self._decimals)
-
-    @property
-    def _is_too_fine(self) -> bool:
-        """Whether a float as large as the farthest number has no room for the decimals."""
-        far, per = self._farthest, 10.0**self._decimals
-        spacing = float(np.spacing(np.float32(far))) if self._is_single else float(np.spacing(far))
-        return far * per >= _DENSE or (self._decimals > 0 and _SPACINGS * spacing * per > 1.0)
-
-    def _has(self, x: FloatArray) -> bool:
-        """Return whether all of x, (n,), have no more decimals than those so far."""
-        if self._is_too_fine:
-            self._has_none = True
-            return False
-        per, dtype = 10.0**self._decimals, np.float32 if self._is_single else np.float64
-        for some in (x[:_ROWS_TRIED], x):
-            rounded = np.rint(some * per) / per
-            if (rounded.astype(dtype) != some.astype(dtype)).any():
-                return False
-        return True
+def off_grid(cell: str, grid: Grid, dtype: str) -> str:
+    """Return the condition in SQL that a number is not on a grid."""
+    as_type = "FLOAT" if numpy_dtype(dtype) in ("float16", "float32") else "DOUBLE"
+    numerator = f"round({cell} * {grid.per!r})"
+    is_off = f"CAST({numerator} / {grid.per!r} AS {as_type}) <> CAST({cell} AS {as_type})"
+    if grid.step == 1.0:
+        return is_off
+    return f"{is_off} OR (CAST({numerator} AS BIGINT) - {grid.offset:.0f}) % {grid.step:.0f} <> 0"

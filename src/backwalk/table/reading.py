@@ -1,18 +1,15 @@
-"""Read the rows of table files: all of them, or of a table larger than memory some, and facts of all.
+"""Read table files of any size: as a relation, and of their rows all, or those that fit into memory.
 
-One pass goes over the rows, block by block. The facts of a column do not depend on how its rows lie in blocks. Rows are
-chosen by their number: row i has a priority, uniform on (0, 1), which is a function of i alone. Of n rows those are
-chosen whose priority is below m / n, which are m but for about sqrt(m). So a smaller choice is a part of every larger
-one, and the same however a table is read.
+A text file is converted once, into a table of DuckDB, which lies in memory or in the temporary folder; Parquet is read
+as it stands. The columns become numbers in the codes and units of one schema, whatever rows show them.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,34 +18,36 @@ import pyarrow as pa
 from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.formatting import byte_words, listed
-from backwalk.streams import Stream
+from backwalk.table.arrays import rounded_words
 from backwalk.table.aside import is_unnamed, numbers_rows
-from backwalk.table.dtypes import is_text
-from backwalk.table.files import SourceFile, faults_of, files_of, table_files
-from backwalk.table.frame import Table, table_of_arrow
-from backwalk.table.matching import match_columns
-from backwalk.table.schema import PER_DAY, FloatArray, Schema, shown, unescaped_cell
-from backwalk.table.selection import (
-    Selection,
-    complete_rows,
-    is_plain_text,
-    missing_in,
-    refuse_almost_numbers,
-)
-from backwalk.table.sources import Seen, Source, Watch, open_source, watched
+from backwalk.table.database import connect, explained, place_of
+from backwalk.table.dtypes import arrow_type, has_labels, is_time, numpy_dtype, stored_unit
+from backwalk.table.files import SourceFile, faults_of, files_of, refuse_large, refuse_unfit, table_files
+from backwalk.table.frame import Table
+from backwalk.table.parquet_files import ParquetFile
+from backwalk.table.relation import Relation, priorities_of
+from backwalk.table.schema import PER_DAY, FloatArray, Schema, shown
+from backwalk.table.selection import Selection, almost_numbers
+from backwalk.table.text_files import TextFile, find_types
 from backwalk.table.values import refuse_many_levels
-from backwalk.table.whole import MOST_VALUES, RunningLabels, RunningNumbers, WholeTable
 from backwalk.text_options import StrPath
+
+if TYPE_CHECKING:
+    import duckdb
+
+Watch: TypeAlias = Callable[[str, float, str], object]
+"""Is called with an activity, the share of it that is done, and a few words."""
 
 # At the peak of a fit, in which rows are held as float64 and their encodings as float64 and twice as float32.
 _BYTES_A_CELL, _BYTES_A_COORDINATE, _BYTES_A_ROW = 8.0, 20.0, 24.0
 _SHARE_OF_ROWS = 0.75  # of the memory: the rest is for blocks of files and for training
 _FEWEST_ROWS = 100
-_STANDARD_DEVIATIONS = 8.0  # of the number of rows below a priority, for which there is room from the beginning
+_STANDARD_DEVIATIONS = 8.0  # of the number of rows below a priority, among which are those of the least
 _BYTES_A_LABEL = 150
-_EXACT = 2.0**53
+_EXACT = 2**53
 _BEST_OF_GZIP = 1032  # bytes for one
-_ROW = re.compile(r"\brow (\d+)\b")
+_SURELY_MORE = 2 * limits.LEVELS_OF_A_PASS  # texts, by DuckDB's estimate, which errs by an eighth
+_COLUMNS_AT_ONCE = 64
 
 
 def _ignore(*_: object) -> None:
@@ -59,33 +58,50 @@ def _ignore(*_: object) -> None:
 class RowsThatFit:
     """The rows of a table that fit into memory, `table`; all of them, or some that were chosen by their number.
 
-    - `whole`: facts of all rows, where these may not all be in `table`.
-    - `n_rows`: the number of all rows, without those left out for their gaps; `n_read` with these.
-    - `is_taken`: which of the rows that were read are in `table`, (n_read,); (0,) where there is a `whole`.
-    - `priorities`: those of the rows in `table`, (m,), by which fewer can be chosen.
+    - `relation`: all rows, without those left out for their gaps; `n_read` with these.
+    - `rows`: the numbers of the rows in `table`, (m,).
     - `n_files`, `columns_left_out`.
     """
 
     table: Table
-    whole: WholeTable | None
-    n_rows: int
+    relation: Relation
     n_read: int
-    is_taken: npt.NDArray[np.bool_]
-    priorities: FloatArray
+    rows: npt.NDArray[np.int64]
     n_files: int
     columns_left_out: tuple[str, ...]
 
+    @property
+    def is_taken(self) -> npt.NDArray[np.bool_]:
+        """Which of the rows that were read are in `table`, (n_read,)."""
+        is_taken = np.zeros(self.n_read, dtype=bool)
+        is_taken[self.rows] = True
+        return is_taken
+
+    @cached_property
+    def priorities(self) -> FloatArray:
+        """The priorities of the rows in `table`, (m,), by which fewer can be chosen."""
+        return priorities_of(self.rows)
+
+    @property
+    def n_rows(self) -> int:
+        """The number of all rows that were not left out."""
+        return self.relation.n_rows
+
+    @property
+    def has_all(self) -> bool:
+        """Whether `table` has all of these."""
+        return len(self.table.values) == self.n_rows
+
     def chosen(self, most: int) -> npt.NDArray[np.bool_]:
         """Return which rows of `table`, (m,), are in a choice of about `most` rows of all."""
-        return np.asarray(self.priorities < _share_of(self.n_read, most))
+        return np.asarray(self.priorities < (1.0 if self.n_rows <= most else most / self.n_rows))
 
     def least(self, n: int) -> RowsThatFit:
         """Return the n rows of the least priority, or all: those that a choice has which comes to n."""
         if n >= len(self.priorities):
             return self
         kept = self.priorities <= np.partition(self.priorities, n - 1)[n - 1]
-        table = Table(self.table.values[kept], self.table.schema)
-        return replace(self, table=table, is_taken=self.is_taken[:0], priorities=self.priorities[kept])
+        return replace(self, table=Table(self.table.values[kept], self.table.schema), rows=self.rows[kept])
 
 
 def read_table(path: StrPath) -> Table:
@@ -106,7 +122,7 @@ def read_table(path: StrPath) -> Table:
 def read_part(path: StrPath, selection: Selection) -> RowsThatFit:
     """Read the selected columns and rows of a table, all of them, and check them as `read_table` does."""
     with files_of(path) as files:
-        return _Pass(open_source(files, selection, limited=True), files, selection).run()
+        return _read(files, selection, limited=True)
 
 
 def read_within(
@@ -119,23 +135,17 @@ def read_within(
 ) -> RowsThatFit:
     """Read the selected columns of a table in `memory` bytes: a file, the files of a folder, or those of a pattern.
 
-    A table that does not fit is read once, text twice. Of all rows are then known: names, types, ranges, gaps, the
-    levels of texts and of numbers with few values, with their frequencies, and the grids of rounded numbers. Of the
-    rows themselves those stay that fit, chosen by their number: the same in each reading, whatever the seed. Columns
-    of more than `limits.LEVELS_OF_A_PASS` texts keep no levels. `most` asks for this number of rows instead: those
-    that a fit which took as many has chosen. Raises TableFileError, also if a file changes meanwhile.
+    The relation of a table has all of its rows. Of the rows themselves those are read that fit, chosen by their number:
+    the same in each reading, whatever the seed. Columns of more than `limits.LEVELS_OF_A_PASS` texts keep no levels.
+    `most` asks for this number of rows instead: those that a fit which took as many has chosen. Raises TableFileError,
+    also if a file changes meanwhile.
     """
     if not isinstance(memory, int) or memory < limits.LEAST_MEMORY:
         raise InvalidInput(
             f"memory should be at least {byte_words(limits.LEAST_MEMORY)}, but got {memory!r}: give more."
         )
     with files_of(source) as files:
-        found = open_source(files, selection, memory=memory, seen=watched(watch, "finding types", files))
-        # The rows of the least priority are among some more that lie below a priority.
-        wanted = most_rows(memory, len(found.names)) if most is None else _with_room(most)
-        fits = found.n_rows <= wanted and found.n_bytes <= memory / 4
-        fits = fits or str(source) == "-"  # standard input is limited, and cannot be read again
-        rows = _Pass(found, files, selection, None if fits else wanted, memory, watch).run()
+        rows = _read(files, selection, memory=memory, most=most, watch=watch)
     return rows if most is None else rows.least(most)
 
 
@@ -145,8 +155,7 @@ def is_read_at_once(source: StrPath, memory: int = limits.MEMORY) -> bool:
         return True
     files = table_files(source)
     of_text = _BEST_OF_GZIP if files[0].form.compressed else 1
-    most_bytes = min(limits.TABLE_FILE_BYTES, memory / 4) / of_text
-    return len(files) == 1 and files[0].n_bytes <= most_bytes
+    return len(files) == 1 and files[0].n_bytes <= memory / 4 / of_text
 
 
 def most_rows(memory: int, n_columns: int, n_encoded: int | None = None) -> int:
@@ -156,273 +165,390 @@ def most_rows(memory: int, n_columns: int, n_encoded: int | None = None) -> int:
     return max(int(_SHARE_OF_ROWS * memory / bytes_a_row), _FEWEST_ROWS)
 
 
-def priorities_of(first_row: int, n: int) -> FloatArray:
-    """Return the priorities of n rows, (n,)."""
-    return Stream(0).child("chosen rows").uniform(first_row, first_row + n, 1).numpy()[:, 0]
+def _read(
+    files: Sequence[SourceFile],
+    selection: Selection,
+    *,
+    limited: bool = False,
+    memory: int = limits.MEMORY,
+    most: int | None = None,
+    watch: Watch = _ignore,
+) -> RowsThatFit:
+    """Read the rows of files; `limited` to those of a table that is read at once."""
+    source = open_source(files, selection, memory=memory, limited=limited, watch=watch)
+    with faults_of(_label(files)):
+        # The rows of the least priority are among some more that lie below a priority.
+        wanted = most_rows(memory, len(source.names)) if most is None else most
+        wanted += 0 if most is None else int(_STANDARD_DEVIATIONS * most**0.5) + 1
+        takes_all = limited or source.n_rows <= wanted
+        relation = relation_of(source, selection, keeps_all_labels=takes_all)
+        share = 1.0 if takes_all else wanted / relation.n_rows
+        values, rows, n = np.empty((relation.count(share), len(source.names))), list[npt.NDArray[np.int64]](), 0
+        seen = _watched(watch, "reading", files, relation.n_rows)
+        for numbers, block in relation.blocks(share=share):
+            values[n : n + len(block)] = block
+            rows.append(numbers)
+            n += len(block)
+            seen(n, 0)
+        seen(relation.n_rows, 0)
+        table = Table(values, relation.schema)
+        _refuse_unnamed(table, relation)
+    numbers = np.concatenate([np.empty(0, dtype=np.int64), *rows])
+    return RowsThatFit(table, relation, source.n_rows, numbers, len(files), tuple(source.left_out))
 
 
-def _share_of(n_rows: int, most: int) -> float:
-    """Return the priority below which about `most` of some rows lie, or 1 where these are no more."""
-    return 1.0 if n_rows <= most else most / n_rows
+def _label(files: Sequence[SourceFile]) -> str:
+    return files[0].label + (f" and {len(files) - 1:,} more" if len(files) > 1 else "")
 
 
-def _with_room(n: int) -> int:
-    return n + int(_STANDARD_DEVIATIONS * n**0.5) + 1
+def _watched(watch: Watch, activity: str, files: Sequence[SourceFile], n_rows: int = 0) -> Callable[[int, int], object]:
+    """Return what tells `watch` the progress of reading files, by the bytes, or by the rows of `n_rows`."""
+    total = sum(file.n_bytes for file in files)
 
+    def seen(rows: int, n_bytes: int) -> None:
+        share = min(rows / n_rows if n_rows else n_bytes / max(total, 1), 1.0)
+        watch(activity, share, f"{rows:,} rows, {byte_words(round(share * total))} of {byte_words(total)}")
 
-def checked_rows(rows: pa.Table, types: Mapping[str, pa.DataType], *, is_text: bool, first_row: int) -> Table:
-    """Return rows of a file as a checked table; errors name rows by their number in all files."""
-    with rows_numbered_from(first_row):
-        table = table_of_arrow(rows, types)
-    return _unescaped(table) if is_text else table
-
-
-@contextmanager
-def rows_numbered_from(first: int) -> Iterator[None]:
-    """Let errors about a row, counted from the first one of some rows, say its number in the whole input."""
-    try:
-        yield
-    except (InvalidInput, TableFileError) as error:
-        if not first:
-            raise
-        raise type(error)(_ROW.sub(lambda match: f"row {int(match[1]) + first}", str(error))) from error
-
-
-def _unescaped(table: Table) -> Table:
-    """Return a table whose labels are without the apostrophes of `escaped_cell`."""
-    values, all_labels = table.values, list(table.schema.labels)
-    for j, labels in enumerate(all_labels):
-        if labels is None or not any(label.startswith("'") for label in labels):
-            continue
-        plain = list(map(unescaped_cell, labels))
-        all_labels[j] = tuple(sorted(set(plain)))
-        place = {label: float(code) for code, label in enumerate(all_labels[j] or ())}
-        codes = np.array([*(place[label] for label in plain), np.nan])
-        values = values.copy()
-        values[:, j] = codes[np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.intp)]
-    return Table(values, replace(table.schema, labels=tuple(all_labels)))
+    return seen
 
 
 @dataclass(frozen=True, eq=False)
-class _Block:
-    """Rows from number `first_row` on: which are taken, (n,), these as a table, and the number of gaps by column."""
+class Source:
+    """Files of one table in DuckDB: the view `native`, with `row`, the number of a row, and the columns n0, n1, ...
 
-    first_row: int
-    is_taken: npt.NDArray[np.bool_]
-    table: Table | None
-    gaps: npt.NDArray[np.int64]
+    - `names`, `types`: the columns that are read, and the types that they have for their user.
+    - `left_out`: the names and the types of the other columns.
+    - `questions`: what is to be asked about columns of text whose cells leave open what they mean, by name.
+    - `categories`: of columns of categories, these in their order.
+    """
+
+    connection: duckdb.DuckDBPyConnection
+    files: Sequence[SourceFile]
+    names: tuple[str, ...]
+    types: tuple[pa.DataType, ...]
+    left_out: Mapping[str, str]
+    n_rows: int
+    questions: Mapping[str, str]
+    categories: Mapping[str, Sequence[str]]
+    is_text: bool
+    memory: int
+
+    def refuse_changed(self) -> None:
+        """Raise TableFileError if a Parquet file has changed; text was converted."""
+        for file in () if self.is_text else self.files:
+            file.refuse_changed()
 
 
-def _blocks(source: Source, names: Sequence[str], selection: Selection, seen: Seen) -> Iterator[_Block]:
-    first_row, types = 0, {name: source.types[name] for name in names}
-    for rows in source.rows(names, seen):
-        is_taken, gaps = np.ones(rows.num_rows, dtype=bool), np.zeros(rows.num_columns, dtype=np.int64)
-        if selection.complete:
-            is_taken = complete_rows(rows)
-            gaps = np.array([int(missing_in(column).sum()) for column in rows.columns])
-            rows = rows.filter(pa.array(is_taken))
-        table = checked_rows(rows, types, is_text=source.is_text, first_row=first_row) if rows.num_rows else None
-        yield _Block(first_row, is_taken, table, gaps)
-        first_row += len(is_taken)
+def open_source(
+    files: Sequence[SourceFile],
+    selection: Selection,
+    *,
+    memory: int = limits.MEMORY,
+    limited: bool = False,
+    skip_unfit: bool = False,
+    watch: Watch = _ignore,
+) -> Source:
+    """Open files of one table; with `skip_unfit` columns that no model can be fitted to are left out, not refused."""
+    connection = connect(memory)
+    if files[0].form.kind == "parquet":
+        source = _open_parquet(connection, files, selection, memory, skip_unfit=skip_unfit)
+    else:
+        source = _open_text(connection, files, selection, memory, _watched(watch, "finding types", files))
+    with faults_of(_label(files)):
+        refuse_large(source.n_rows * len(source.names) if limited else 0, len(source.names))
+        if not source.n_rows:
+            raise TableFileError("A table should have rows, but has none: give some")
+    return source
 
 
-class _Pass:
-    """A pass over all rows: with `most`, the facts of their columns, and about as many rows, chosen by their number."""
-
-    def __init__(
-        self,
-        source: Source,
-        files: Sequence[SourceFile],
-        selection: Selection,
-        most: int | None = None,
-        memory: int = limits.MEMORY,
-        watch: Watch = _ignore,
-    ) -> None:
-        self._source, self._files, self._selection = source, files, selection
-        self._takes_all, self._memory, self._watch = most is None, memory, watch
-        most = source.n_rows if most is None else most
-        self._share, room = _share_of(source.n_rows, most), min(_with_room(most), source.n_rows)
-        self._values, self._priorities = np.empty((room, len(source.names))), np.empty(room)
-        self._n_chosen = self._n_rows = 0
-        self._columns = list[RunningNumbers | RunningLabels]()
-        self._units = list[str | None]()
-        self._schema: Schema | None = None
-
-    def run(self) -> RowsThatFit:
-        """Read all blocks, and return the chosen rows, and where these may not be all, the facts of all."""
-        source, n_read, is_taken = self._source, 0, list[npt.NDArray[np.bool_]]()
-        gaps = np.zeros(len(source.names), dtype=np.int64)
-        more = f" and {len(self._files) - 1:,} more" if len(self._files) > 1 else ""
-        with faults_of(self._files[0].label + more):
-            for question in source.questions.values():
-                raise TableFileError(question)
-            for block in _blocks(source, source.names, self._selection, watched(self._watch, "reading", self._files)):
-                gaps += block.gaps
-                n_read += len(block.is_taken)
-                if self._takes_all:
-                    is_taken.append(block.is_taken)
-                if block.table is not None:
-                    self._take(block, block.table)
-            for file in self._files:
-                file.refuse_changed()
-            if not n_read:
-                raise TableFileError("A table should have rows, but has none: give some")
-            if self._schema is None:
-                where = zip(map(shown, source.names), gaps.tolist(), strict=True)
-                raise TableFileError(
-                    f"Some rows should have no missing values, but all {n_read:,} have some, in "
-                    f"{listed(f'{name} ({n:,})' for name, n in where if n)}: leave out a column"
-                )
-            table, whole = self._finished(self._schema)
-            self._refuse_unnamed(table)
-        return RowsThatFit(
-            table=table,
-            whole=None if self._takes_all else whole,
-            n_rows=self._n_rows,
-            n_read=n_read,
-            is_taken=np.concatenate(is_taken or [np.empty(0, dtype=bool)]),
-            priorities=self._priorities[: self._n_chosen],
-            n_files=len(self._files),
-            columns_left_out=tuple(source.left_out),
+def _open_parquet(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[SourceFile],
+    selection: Selection,
+    memory: int,
+    *,
+    skip_unfit: bool,
+) -> Source:
+    parquets, types = [ParquetFile(file) for file in files], dict[str, pa.DataType]()
+    for file, parquet in zip(files, parquets, strict=True):
+        with faults_of(file.label):
+            own = {
+                name: parquet.schema.field(name).type
+                for name in parquet.columns_to_read(selection, skip_unfit=skip_unfit)
+            }
+            if not own:
+                raise TableFileError("A table should have at least one column, but has none: give some.")
+            refuse_unfit(own)
+            _refuse_other_columns(own, types or own, files[0])
+            types = {name: _wider(types.get(name, of_type), of_type) for name, of_type in own.items()} if types else own
+    names = list(parquets[0].schema.names)
+    by_name = ", union_by_name = true" if any(list(each.names) != names for each in parquets) else ""
+    aliases = [f"p{i}" for i in range(len(names))]
+    places = ", ".join(place_of(file.path) for file in files)
+    scan = f"read_parquet([{places}], hive_partitioning = false{by_name}) AS t({', '.join(aliases)})"
+    if by_name:
+        types = {name: types[name] for name in names if name in types}
+    cells = (_native(f"p{names.index(name)}", of_type) for name, of_type in types.items())
+    selected = ", ".join(f"{cell} AS n{i}" for i, cell in enumerate(cells))
+    with faults_of(_label(files)), explained():
+        connection.execute(
+            f"CREATE VIEW native AS SELECT row_number() OVER () - 1 AS row, 1 AS w, {selected} FROM {scan}"
         )
+    categories = {
+        name: list(dict.fromkeys(label for parquet in parquets for label in parquet.categories(name)))
+        for name, of_type in types.items()
+        if pa.types.is_dictionary(of_type)
+    }
+    left_out = {field.name: str(field.type) for field in parquets[0].schema if field.name not in types}
+    n_rows = sum(parquet.n_rows for parquet in parquets)
+    return Source(
+        connection, files, tuple(types), tuple(types.values()), left_out, n_rows, {}, categories, False, memory
+    )
 
-    def _running(self, name: str, dtype: str, labels: Sequence[str] | None) -> RunningNumbers | RunningLabels:
-        if labels is not None:
-            return RunningLabels()
-        if self._takes_all:
-            return RunningNumbers(dtype, most=0, has_grid=False)
-        return RunningNumbers(dtype, most=limits.LEVELS_OF_A_PASS if name in self._selection.texts else MOST_VALUES)
 
-    def _take(self, block: _Block, table: Table) -> None:
-        """Add rows to the facts of their columns, and to those that are chosen."""
-        if self._schema is None:
-            self._schema, self._units = table.schema, list(table.schema.units)
-            of_columns = zip(self._source.names, table.schema.dtypes, table.schema.labels, strict=True)
-            self._columns = [self._running(*of_column) for of_column in of_columns]
-        rows = block.first_row + np.flatnonzero(block.is_taken)
-        priorities = priorities_of(block.first_row, len(block.is_taken))[block.is_taken]
-        is_chosen = priorities < self._share
-        start, stop = self._n_chosen, self._n_chosen + int(is_chosen.sum())
-        if stop > len(self._values):  # one in 10^15 tables
-            self._values = np.concatenate([self._values, np.empty((stop - start, self._values.shape[1]))])
-            self._priorities = np.concatenate([self._priorities, np.empty(stop - start)])
-        self._priorities[start:stop] = priorities[is_chosen]
-        for j, column in enumerate(self._columns):
-            x = np.ascontiguousarray(table.values[:, j])
-            if isinstance(column, RunningLabels):
-                x = column.add(x, table.schema.labels[j] or (), rows)
-            else:
-                factor = self._in_one_unit(j, table.schema.units[j])
-                column.add(x, factor)
-                x = x if factor == 1.0 else x * factor
-            self._values[start:stop, j] = x[is_chosen]
-        self._n_chosen, self._n_rows = stop, self._n_rows + len(table.values)
-        if not self._takes_all:
-            self._bound_labels()
+def _native(cell: str, of_type: pa.DataType) -> str:
+    """Return the expression of a column of Parquet, in which NaN is a missing value."""
+    if pa.types.is_null(of_type):
+        return "NULL::DOUBLE"
+    return f"nullif({cell}::DOUBLE, 'nan'::DOUBLE)" if pa.types.is_floating(of_type) else cell
 
-    def _in_one_unit(self, j: int, unit: str | None) -> float:
-        """Return the factor that brings times of a block into the unit of all rows so far.
 
-        Where a block has a finer unit, which its times need, all times so far are converted.
-        """
-        before, column = self._units[j], self._columns[j]
-        if unit is None or before is None or unit == before:
-            return 1.0
-        factor = PER_DAY[unit] / PER_DAY[before]
-        if factor < 1.0:
-            return PER_DAY[before] / PER_DAY[unit]
-        assert isinstance(column, RunningNumbers)
-        column.scale(factor)
-        self._values[: self._n_chosen, j] *= factor
-        self._units[j] = unit
-        return 1.0
+def _open_text(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[SourceFile],
+    selection: Selection,
+    memory: int,
+    seen: Callable[[int, int], object],
+) -> Source:
+    texts, names = list[TextFile](), list[str]()
+    for file in files:
+        texts.append(TextFile(file, connection))
+        with faults_of(file.label):
+            own = selection.names(texts[-1].names)
+            names = names or own
+            _refuse_other_columns(dict.fromkeys(own), dict.fromkeys(names), files[0])
+            refuse_large(0, len(texts[-1].names))
+    types, n_rows, questions = find_types(texts, names, selection, seen)
+    for i, text in enumerate(texts):
+        begin = "INSERT INTO texts" if i else "CREATE TABLE texts AS"
+        with faults_of(text.file.label):
+            try:
+                with explained():
+                    connection.execute(f"{begin} {text.typed(types)}")
+            except TableFileError:
+                text.file.refuse_changed()
+                text.refuse_cells(types, sum(n_rows[:i]))
+                raise
+            text.file.refuse_changed()
+    floats = [i for i, column in enumerate(types.values()) if column.name == "float"]
+    is_far = " OR ".join(f"abs(n{i}) >= {_EXACT}" for i in floats)
+    if floats and connection.execute(f"SELECT bool_or({is_far}) FROM texts").fetchone() == (True,):
+        for i, text in enumerate(texts):
+            with faults_of(text.file.label):
+                text.refuse_cells(types, sum(n_rows[:i]))
+    connection.execute("CREATE VIEW native AS SELECT rowid AS row, 1 AS w, * FROM texts")
+    left_out = {name: "not read" for name in texts[0].names if name not in set(names)}
+    of_types = tuple(column.type for column in types.values())
+    return Source(connection, files, tuple(names), of_types, left_out, sum(n_rows), questions, {}, True, memory)
 
-    def _bound_labels(self) -> None:
-        """Forget the labels of columns with too many, and refuse those that take too much memory."""
-        columns = {
-            name: column
-            for name, column in zip(self._source.names, self._columns, strict=True)
-            if isinstance(column, RunningLabels)
-        }
-        for column in columns.values():
-            if len(column.labels) > limits.LEVELS_OF_A_PASS:
-                column.forget()
-        n_bytes = sum(column.n_bytes + _BYTES_A_LABEL * len(column.labels) for column in columns.values())
-        if n_bytes > self._memory / 4:
-            n, name = max((len(column.labels), name) for name, column in columns.items())
-            raise TableFileError(
-                f"Texts should take at most a quarter of the memory, {byte_words(self._memory // 4)}, but take "
-                f"{byte_words(n_bytes)}, with {n:,} different ones in {shown(name)}: leave it out (--drop), or give "
-                "more memory (--memory)."
+
+def relation_of(
+    source: Source, selection: Selection, *, keeps_all_labels: bool = True, notes: dict[str, str] | None = None
+) -> Relation:
+    """Return the rows of files as numbers, in the codes and units that all rows show.
+
+    With `notes`, they take what is to be said about columns, by name, that otherwise is an error; infinite numbers
+    are missing then. Raises TableFileError and InvalidInput.
+    """
+    for question in source.questions.values() if notes is None else ():
+        raise TableFileError(question)
+    rows, d = "native", len(source.names)
+    if selection.complete:
+        rows = f"(SELECT * FROM native WHERE {' AND '.join(f'n{i} IS NOT NULL' for i in range(d))})"
+    native = Relation(
+        source.connection, _nameless(d), source.n_rows, 0.0, rows, (), refuse_changed=source.refuse_changed
+    )
+    ((n_rows,),) = native.query("count(*)")
+    if not n_rows:
+        gaps = zip(source.names, _gaps(replace(native, source="native"), d), strict=True)
+        raise TableFileError(
+            f"Some rows should have no missing values, but all {source.n_rows:,} have some, in "
+            f"{listed(f'{shown(name)} ({n:,})' for name, n in gaps if n)}: leave out a column"
+        )
+    cells, labels, units, lost = list[str](), list[tuple[str, ...] | None](), list[str | None](), set[int]()
+    if notes is None:
+        _refuse_inexact(native, source)
+    for i, (name, of_type) in enumerate(zip(source.names, source.types, strict=True)):
+        labels.append(None)
+        units.append(None)
+        if has_labels(of_type):
+            labels[i], note = _labels(native, source, i, selection, keeps_all=keeps_all_labels)
+            if note and notes is None:
+                raise TableFileError(note)
+            if note and notes is not None:
+                notes[name] = note
+            if labels[i] is None:
+                lost.add(i)
+                labels[i] = ()
+            cells.append(f"CAST(enum_code(CAST(n{i} AS labels{i})) AS DOUBLE)" if labels[i] else "NULL::DOUBLE")
+            refuse_many_levels(sum(len(each or ()) for each in labels))
+        elif is_time(of_type):
+            units[i], cell = _unit(native, i, of_type, name)
+            cells.append(cell)
+        else:
+            cells.append(
+                f"CAST(n{i} AS DOUBLE)" if notes is None else f"CASE WHEN isfinite(n{i}::DOUBLE) THEN n{i}::DOUBLE END"
+            )
+    schema = Schema(source.names, tuple(map(_dtype, source.types)), "pyarrow", tuple(labels), tuple(units))
+    return replace(native, schema=schema, n_rows=n_rows, weight=float(n_rows), cells=tuple(cells), lost=frozenset(lost))
+
+
+def _nameless(d: int) -> Schema:
+    return Schema(None, ("float64",) * d, "numpy")
+
+
+def _dtype(of_type: pa.DataType) -> str:
+    """Return the name by which a schema calls a type."""
+    if pa.types.is_decimal(of_type) and arrow_type(str(of_type), "pyarrow") is None:
+        return "float64"
+    return "float64" if pa.types.is_null(of_type) else numpy_dtype(str(of_type)) or str(of_type)
+
+
+def _gaps(native: Relation, d: int) -> list[int]:
+    (found,) = native.query(", ".join(f"count(*) - count(n{i})" for i in range(d)))
+    return list(found)
+
+
+def _refuse_inexact(native: Relation, source: Source) -> None:
+    """Raise InvalidInput for the first infinite number, and for the first integer that float64 rounds."""
+    conditions = dict[int, str]()
+    for i, of_type in enumerate(source.types):
+        if pa.types.is_floating(of_type):
+            conditions[i] = f"isinf(n{i})"
+        elif pa.types.is_integer(of_type) and of_type.bit_width == 64:
+            conditions[i] = f"abs(n{i}::HUGEINT) > {_EXACT} AND n{i}::DOUBLE::HUGEINT <> n{i}::HUGEINT"
+    for i, (n, row) in native.broken(conditions).items():
+        if n:
+            ((value,),) = native.query(f"n{i}", f"WHERE row = {row}")
+            label = f"column {shown(source.names[i])}"
+            if pa.types.is_integer(source.types[i]):
+                raise InvalidInput(rounded_words(value, f"row {row}, {label}", "the table"))
+            such = f"; {n:,} rows have such numbers" if n > 1 else ""
+            raise InvalidInput(
+                f"the table should hold finite numbers, but got {value} at row {row}, {label} (rows count from "
+                f"0){such}: give a finite number, or drop the row."
             )
 
-    def _finished(self, schema: Schema) -> tuple[Table, WholeTable]:
-        """Return the chosen rows and the facts of all rows, with labels in their final order."""
-        all_labels, values = list[tuple[str, ...] | None](), self._values[: self._n_chosen]
-        for j, column in enumerate(self._columns):
-            if isinstance(column, RunningNumbers):
-                unit = self._units[j]
-                if unit is not None and max(-column.least, column.largest) > _EXACT:
-                    raise InvalidInput(
-                        f"Times should be exact in float64, but {schema.label(j)} has some that are not in the unit "
-                        f"{unit}, which others need: round them."
-                    )
-                all_labels.append(None)
-            elif column.is_lost:
-                values[:, j] = np.nan
-                all_labels.append(())
-            else:
-                codes = column.finish(by_text=is_text(schema.types[j]))
-                values[:, j] = codes[np.where(np.isnan(values[:, j]), -1, values[:, j]).astype(np.intp)]
-                all_labels.append(tuple(column.labels))
-                if is_plain_text(schema.types[j]) and schema.names[j] not in self._selection.texts:
-                    refuse_almost_numbers(
-                        schema.names[j],
-                        column.labels,
-                        column.counts,
-                        column.first_rows,
-                        of_text_file=self._source.is_text,
-                    )
-        refuse_many_levels(sum(len(labels or ()) for labels in all_labels))
-        schema = replace(schema, labels=tuple(all_labels), units=tuple(self._units))
-        rows_of = partial(self._rows_of, schema)
-        whole = WholeTable(
-            self._n_rows, schema.names, schema.dtypes, tuple(self._columns), self._again, rows_of=rows_of
+
+def _labels(
+    native: Relation, source: Source, i: int, selection: Selection, *, keeps_all: bool
+) -> tuple[tuple[str, ...] | None, str]:
+    """Return the labels of a column, None if they are too many, as a type of DuckDB too; and what is odd about them."""
+    name, connection = source.names[i], source.connection
+    ((n_estimated,),) = native.query(f"approx_count_distinct(n{i})") if not keeps_all else ((0,),)
+    if n_estimated > _SURELY_MORE:
+        return None, ""
+    with explained():
+        connection.execute(
+            f"CREATE TABLE texts{i} AS SELECT n{i} AS label, count(*) AS n, min(row) AS first FROM {native.source} "
+            f"WHERE n{i} IS NOT NULL GROUP BY 1 ORDER BY 1"
         )
-        return Table(values, schema), whole
+        ((n, n_bytes),) = connection.execute(
+            f"SELECT count(*), coalesce(sum(strlen(label)), 0) FROM texts{i}"
+        ).fetchall()
+    native.refuse_changed()
+    if n > limits.LEVELS_OF_A_PASS and not keeps_all:
+        return None, ""
+    n_bytes += _BYTES_A_LABEL * n
+    if n_bytes > source.memory / 4:
+        raise TableFileError(
+            f"Texts should take at most a quarter of the memory, {byte_words(source.memory // 4)}, but take "
+            f"{byte_words(n_bytes)}, with {n:,} different ones in {shown(name)}: leave it out (--drop), or give more "
+            "memory (--memory)."
+        )
+    refuse_many_levels(n)
+    found: Any = connection.sql(f"SELECT * FROM texts{i}").to_arrow_table()
+    labels, note = found["label"].to_pylist(), ""
+    if name in source.categories:
+        labels = list(dict.fromkeys([*source.categories[name], *labels]))
+    elif name not in selection.texts:
+        words = almost_numbers(labels, found["n"].to_numpy(), found["first"].to_numpy(), of_text_file=source.is_text)
+        as_texts = f"or take the column as one of texts (--column {shown(name)}=levels on the command line)"
+        note = words and f"Column {shown(name)} should hold numbers, but {words}, {as_texts}"
+    if labels:
+        connection.register("labels", pa.table({"label": pa.array(labels, pa.string())}))
+        connection.execute(f"CREATE TYPE labels{i} AS ENUM (SELECT label FROM labels)")
+        connection.unregister("labels")
+    connection.execute(f"DROP TABLE texts{i}")
+    return tuple(labels), note
 
-    def _refuse_unnamed(self, table: Table) -> None:
-        """Raise TableFileError for columns without a name that hold something else than the numbers of the rows."""
-        for name, column, values in zip(self._source.names, self._columns, table.values.T, strict=True):
-            if is_unnamed(name) and column.n_observed and not numbers_rows(column, values[~np.isnan(values)]):
-                raise TableFileError(
-                    f"Columns should have names, but got {shown(name)}, which does not number the rows: name it, or "
-                    f"leave it out (on the command line by --drop {shown(name)})."
-                )
 
-    def _rows_of(self, schema: Schema, names: Sequence[str]) -> Iterator[FloatArray]:
-        """Yield all rows of some columns, (m, c) at a time, in the codes and units of a schema."""
-        wanted = [name for name in self._source.names if name in names or self._selection.complete]
-        seen = watched(self._watch, "checking rules", self._files)
-        places = [schema.names.index(name) for name in names]
-        for block in _blocks(self._source, wanted, self._selection, seen):
-            if block.table is not None:
-                at = [wanted.index(name) for name in names]
-                some = Table(block.table.values[:, at], block.table.schema.taken(at))
-                yield match_columns(some, schema.taken(places), name="the table").values
-        for file in self._files:
-            file.refuse_changed()
+def _unit(native: Relation, i: int, of_type: pa.DataType, name: str) -> tuple[str, str]:
+    """Return the coarsest unit that is exact for all times of a column, and the expression of its numbers."""
+    if pa.types.is_date32(of_type):
+        return "D", f"CAST(n{i} - DATE '1970-01-01' AS DOUBLE)"
+    stored, per_second = stored_unit(of_type)
+    is_duration = pa.types.is_duration(of_type)
+    if stored == "ns":  # finer than float64 can hold for today's dates
+        ticks, per_second = f"microseconds({f'n{i}' if is_duration else f'epoch_ns(n{i})'})", 10**6
+    else:
+        ticks, per_second = (f"n{i}", per_second) if is_duration else (f"epoch_us(n{i})", 10**6)
+    steps = {unit: int(per_second * PER_DAY["s"] / per_day) for unit, per_day in PER_DAY.items()}
+    steps = {unit: step for unit, step in steps.items() if step and not (unit == "D" and pa.types.is_time(of_type))}
+    (found,) = native.query(", ".join(f"bool_and({ticks} % {step} = 0)" for step in steps.values()))
+    unit = next(unit for unit, is_exact in zip(steps, found, strict=True) if is_exact is not False)
+    numbers = f"({ticks} // {steps[unit]})"
+    n, row = native.broken({0: f"abs({numbers}) > {_EXACT}"})[0]
+    if n:
+        ((value,),) = native.query(f"n{i}", f"WHERE row = {row}")
+        raise InvalidInput(
+            f"Times should be exact in float64, but column {shown(name)} has {value} at row {row} (rows count from 0), "
+            f"which is not in the unit {unit} that the column needs: round it, or empty such cells."
+        )
+    return unit, f"CAST({numbers} AS DOUBLE)"
 
-    def _again(self, columns: Mapping[str, RunningNumbers]) -> None:
-        """Read some columns of numbers again, and add their rows to the facts of each."""
-        names = [name for name in self._source.names if name in columns or self._selection.complete]
-        seen = watched(self._watch, "reading columns with spikes", self._files)
-        for block in _blocks(self._source, names, self._selection, seen):
-            for name, column in columns.items() if block.table is not None else ():
-                assert block.table is not None
-                at = names.index(name)
-                unit, last = block.table.schema.units[at], self._units[self._source.names.index(name)]
-                factor = 1.0 if unit is None or last is None else PER_DAY[last] / PER_DAY[unit]
-                column.add(np.ascontiguousarray(block.table.values[:, at]), factor)
-        for file in self._files:
-            file.refuse_changed()
+
+def _refuse_unnamed(table: Table, relation: Relation) -> None:
+    """Raise TableFileError for columns without a name that hold something else than the numbers of the rows."""
+    for j, name in enumerate(relation.schema.names):
+        values = table.values[:, j]
+        if (
+            is_unnamed(name)
+            and relation.facts[j].n_observed
+            and not numbers_rows(relation, j, values[~np.isnan(values)])
+        ):
+            raise TableFileError(
+                f"Columns should have names, but got {shown(name)}, which does not number the rows: name it, or "
+                f"leave it out (on the command line by --drop {shown(name)})."
+            )
+
+
+def _refuse_other_columns(here: Mapping[str, object], first: Mapping[str, object], file: SourceFile) -> None:
+    """Raise TableFileError unless a file has the columns of the `first` one, `file`, of the same types."""
+    for some, others, words in (
+        (here, first, "has a column {} that {} lacks"),
+        (first, here, "lacks the column {} of {}"),
+    ):
+        missing = [name for name in some if name not in others]
+        if missing:
+            raise TableFileError(
+                f"Files of one table should have the same columns, but this one "
+                f"{words.format(listed(map(shown, missing)), file.label)}: leave it out, or give it a table of its own."
+            )
+    for name, of_type in here.items():
+        if of_type != first[name] and _wider(of_type, first[name]) is None:
+            raise TableFileError(
+                f"Columns should have one type in all files, but {shown(name)} is {of_type} here and {first[name]} in "
+                f"{file.label}: write them with one schema."
+            )
+
+
+def _wider(a: object, b: object) -> pa.DataType | None:
+    """Return the type of two that holds both: one with as many indices for the same categories; None if none does."""
+    if a == b:
+        return a
+    if not (isinstance(a, pa.DictionaryType) and isinstance(b, pa.DictionaryType)):
+        return None
+    wider = a if a.index_type.bit_width >= b.index_type.bit_width else b
+    alike = a.value_type == b.value_type and a.ordered == b.ordered
+    return wider if alike and not a.ordered else None

@@ -16,14 +16,12 @@ import pyarrow.compute as pc
 
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed
-from backwalk.limits import MEMORY
 from backwalk.table.files import SourceFile, faults_of, files_of, format_of
 from backwalk.table.frame import Table
-from backwalk.table.parquet_files import ParquetFile, decoded
+from backwalk.table.parquet_files import ParquetFile
 from backwalk.table.schema import FloatArray, Schema, shown, unescaped
-from backwalk.table.selection import Selection, complete_rows, is_plain_text, missing_in
-from backwalk.table.sources import TextFiles, open_file
-from backwalk.table.text_files import TextFile
+from backwalk.table.selection import Selection, complete_rows, missing_in
+from backwalk.table.text_files import TextFile, find_types
 from backwalk.table.values import from_values
 from backwalk.table.writing import CellWriter, as_written, check_table_path, output_file, write_any
 from backwalk.text_options import StrPath
@@ -57,8 +55,7 @@ def split_table(
     """Write the selected rows and columns of a table file, or of a table, into two files, in their order.
 
     `chosen` takes the number of rows and returns which of them go to the second file. Both files are written before
-    either gets its name. Raises TableFileError; also for nested columns, and for texts beyond
-    `limits.TABLE_FILE_BYTES`.
+    either gets its name. Raises TableFileError; also for nested columns.
     """
     for place in places:
         check_table_path(place, overwrite=overwrite)
@@ -71,7 +68,11 @@ def split_table(
             _refuse_other_format(file, place)
         if file.form.kind == "text":
             return _split_text(TextFile(file), places, chosen, selection, overwrite)
-        return _split(*_native_parquet(file, selection), places, chosen, selection, overwrite)
+        parquet = ParquetFile(file)
+        with faults_of(file.label):
+            names = parquet.columns_to_read(selection)
+        left_out = [name for name in parquet.names if name not in set(names)]
+        return _split(parquet.read(names), left_out, places, chosen, selection, overwrite)
 
 
 def _refuse_other_format(file: SourceFile, place: StrPath) -> None:
@@ -104,7 +105,7 @@ def _split_text(
     text: TextFile, places: tuple[str | Path, str | Path], chosen: Chosen, selection: Selection, overwrite: bool
 ) -> SplitFiles:
     """Copy cells of text as they stand; a first pass counts the rows and finds missing values."""
-    with faults_of(text.label):
+    with faults_of(text.file.label):
         names = selection.names(text.names)
     is_taken = text.complete_rows(names) if selection.complete else np.ones(text.count_rows(), dtype=bool)
     masks = _both(is_taken, chosen)
@@ -114,7 +115,7 @@ def _split_text(
             for place, out in zip(places, (first, second), strict=True)
         ]
         begin = 0
-        for rows in text.rows(names, len(is_taken), _BATCH_ROWS):
+        for rows in text.rows(names, _BATCH_ROWS):
             for writer, mask in zip(writers, masks, strict=True):
                 writer.write(rows.filter(pa.array(mask[begin : begin + rows.num_rows])))
             begin += rows.num_rows
@@ -153,18 +154,20 @@ def write_filled(
         _refuse_other_format(file, place)
     with files_of(source) as (file, *_), output_file(place, overwrite=overwrite) as out:
         if file.form.kind == "parquet":
-            rows, _ = _native_parquet(file, Selection.of_schema(schema))
-            write_any(out, file.form, _filled(rows, draws, schema, number))
+            parquet = ParquetFile(file)
+            write_any(out, file.form, _filled(parquet.read(parquet.names), draws, schema, number))
             return
         text = TextFile(file)
         _refuse_present(number, text.names)
         writer = CellWriter(out, _separator(text, place), [*([number] if number else []), *text.names], text.line_end)
-        typed = TextFiles([file], Selection.of_schema(schema, only=True), MEMORY, limited=False)
+        selection = Selection.of_schema(schema, only=True)
+        types, *_ = find_types([text], selection.names(text.names), selection, lambda *_: None)
+        not_ours = {name for name, of_column in types.items() if not of_column.is_ours}
         with_gaps = [text.names[place] for place in _places(text.names, schema)]
         for m, values in enumerate(draws, 1):
             begin = 0
-            for rows in text.rows(text.names, len(values), _BATCH_ROWS, with_gaps=with_gaps):
-                filled = _with_cells(rows, values[begin : begin + rows.num_rows], schema, typed.not_ours)
+            for rows in text.rows(text.names, _BATCH_ROWS, with_gaps):
+                filled = _with_cells(rows, values[begin : begin + rows.num_rows], schema, not_ours)
                 if number:
                     filled = filled.add_column(0, number, pa.repeat(str(m), rows.num_rows))
                 writer.write(filled)
@@ -190,72 +193,40 @@ def _with_cells(rows: pa.Table, values: FloatArray, schema: Schema, not_ours: Co
     return rows
 
 
-def _native_parquet(file: SourceFile, selection: Selection) -> tuple[pa.Table, dict[str, str]]:
-    """Return the selected columns of a Parquet file; the size of texts is checked before dictionaries are expanded."""
-    parquet = ParquetFile(file, limited=True)
-    schema, names = parquet.schema, parquet.columns_to_read(selection)
-    with faults_of(file.label):
-        wanted = pa.schema([schema.field(name) for name in names], schema.metadata)
-        batches = list(parquet.rows(names, _BATCH_ROWS))
-        rows = pa.concat_tables(batches).unify_dictionaries() if batches else wanted.empty_table()
-        columns = [
-            column if column.type == field.type else decoded(field.name, column).cast(field.type)
-            for field, column in zip(wanted, rows.columns, strict=True)
-        ]
-        others = {field.name: str(field.type) for field in schema if field.name not in set(names)}
-        return pa.table(columns, schema=wanted), others
-
-
 def _filled(rows: pa.Table, draws: Draws, schema: Schema, number: str | None) -> pa.Table:
     """Return the rows with their gaps filled, once for each draw."""
     _refuse_present(number, rows.column_names)
     tables = list[pa.Table]()
     for m, values in enumerate(draws, 1):
-        table = fill_rows(rows, values, schema, keep_complete=True)
+        table, completed = rows, from_values(values, schema.as_arrow())
+        for j, place in enumerate(_places(rows.column_names, schema)):
+            column = _completed(rows.column(place), completed.column(j))
+            table = table.set_column(place, rows.schema.field(place).with_type(column.type), column)
         if number is not None:
             table = table.add_column(0, number, pa.array(np.full(len(values), m)))
         tables.append(table)
     return pa.concat_tables(tables)
 
 
-def fill_rows(rows: pa.Table, values: FloatArray, schema: Schema, *, keep_complete: bool = False) -> pa.Table:
-    """Return some rows of a file with their gaps filled from complete rows, (n, d).
+def _completed(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column with its missing values, null or NaN, replaced by those of a completed one, in its type.
 
-    The types of columns do not depend on which rows have gaps: integers become floats where the schema has floats, and
-    numbers and times that stand in text have the schema's types. With `keep_complete`, columns without gaps stay as
-    they are.
+    Integers become floats where the completed ones are, and further categories come last.
     """
-    completed = from_values(values, schema.as_arrow())
-    for j, place in enumerate(_places(rows.column_names, schema)):
-        old, new = rows.column(place), completed.column(j)
-        if keep_complete and not missing_in(old).any():
-            continue
-        stands_in_text = is_plain_text(old.type) and not is_plain_text(new.type)
-        column = new if stands_in_text else _coalesced(old, new, _type_of(old.type, new.type))
-        rows = rows.set_column(place, rows.schema.field(place).with_type(column.type), column)
-    return rows
-
-
-def _type_of(old: pa.DataType, new: pa.DataType) -> pa.DataType:
-    widened = pa.types.is_null(old) or (pa.types.is_integer(old) and pa.types.is_floating(new))
-    return new if widened else old
-
-
-def _coalesced(column: pa.ChunkedArray, completed: pa.ChunkedArray, of_type: pa.DataType) -> pa.ChunkedArray:
-    """Return a column with its missing values, null or NaN, replaced by those of the completed one."""
-    gaps = missing_in(column)
-    plain = of_type.value_type if pa.types.is_dictionary(of_type) else of_type
-    filled = pc.if_else(pa.array(gaps), completed.cast(plain), column.cast(plain))
-    return _as_categories(filled, column) if pa.types.is_dictionary(of_type) else filled
-
-
-def _as_categories(filled: pa.ChunkedArray, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Return values as the categories of a column, in its order; categories that it does not have come last."""
-    of_column = column.unify_dictionaries().chunk(0).dictionary
+    gaps = missing_in(old)
+    if not gaps.any():
+        return old
+    of_type = old.type.value_type if pa.types.is_dictionary(old.type) else old.type
+    if pa.types.is_null(of_type) or (pa.types.is_integer(of_type) and pa.types.is_floating(new.type)):
+        of_type = new.type
+    filled = pc.if_else(pa.array(gaps), new.cast(of_type), old.cast(of_type))
+    if not pa.types.is_dictionary(old.type):
+        return filled
+    of_column = old.unify_dictionaries().chunk(0).dictionary
     more = filled.unique().filter(pc.invert(pc.is_in(filled.unique(), value_set=of_column)))
     categories = pa.concat_arrays([of_column, more])
-    codes = pc.index_in(filled.combine_chunks(), value_set=categories).cast(column.type.index_type)
-    return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, categories, ordered=column.type.ordered)])
+    codes = pc.index_in(filled.combine_chunks(), value_set=categories).cast(old.type.index_type)
+    return pa.chunked_array([pa.DictionaryArray.from_arrays(codes, categories, ordered=old.type.ordered)])
 
 
 def _places(names: Sequence[str], schema: Schema) -> list[int]:
@@ -278,16 +249,16 @@ def read_labels(path: StrPath, name: str) -> pa.ChunkedArray:
     Raises TableFileError; also if there is no such column.
     """
     with files_of(path) as (file, *_):
-        opened = open_file(file)
+        opened = ParquetFile(file) if file.form.kind == "parquet" else TextFile(file)
         if name not in opened.names:
             raise TableFileError(
                 f"{file.label}: The column {shown(name)} should be in the file, but is not; there are "
                 f"{listed(map(shown, opened.names))}."
             )
-        if isinstance(opened, TextFile):
-            columns = (rows[name] for rows in opened.rows([name], opened.count_rows(), _BATCH_ROWS))
-            return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=pa.string())
-        return _native_parquet(file, Selection(only=(name,)))[0][name]
+        if isinstance(opened, ParquetFile):
+            return opened.read([name])[name]
+        chunks = [chunk for rows in opened.rows([name], _BATCH_ROWS) for chunk in rows[name].chunks]
+        return pa.chunked_array(chunks, type=pa.string())
 
 
 def write_labelled(path: str | Path, rows: pa.Table, *, overwrite: bool = False) -> None:

@@ -276,6 +276,15 @@ def unescaped_cell(text: str) -> str:
     return text[1:] if text.startswith("'") and text.lstrip("'") in MISSING_WORDS else unescaped(text)
 
 
+def unescaped_in_sql(cell: str) -> str:
+    """Return the expression in SQL of the text that was given to `escaped_cell`."""
+    words = ", ".join(f"'{word}'" for word in sorted(MISSING_WORDS))
+    signs, plain = "".join(_FORMULA_SIGNS), f"ltrim({cell}, '''')"
+    begins = f"contains('{signs}', nullif(left({plain}, 1), ''))"
+    is_escaped = f"starts_with({cell}, '''') AND ({plain} IN ({words}) OR {begins})"
+    return f"CASE WHEN {is_escaped} THEN substr({cell}, 2) ELSE {cell} END"
+
+
 def refuse_duplicates(columns: Sequence[str]) -> None:
     """Raise InvalidInput if two columns have the same name."""
     twice = [name for name, n in Counter(columns).items() if n > 1]

@@ -17,7 +17,6 @@ import pyarrow.compute as pc
 
 from backwalk.errors import TableFileError
 from backwalk.formatting import listed
-from backwalk.table.dtypes import is_text
 from backwalk.table.schema import MISSING_WORDS, Schema, shown, unescaped
 
 _GAPS = pa.array(sorted(MISSING_WORDS))  # texts that mean a missing value in a column of numbers
@@ -110,23 +109,6 @@ def is_gap(cells: pa.ChunkedArray) -> pa.ChunkedArray:
     return pc.is_in(cells, value_set=_GAPS.cast(cells.type))
 
 
-def refuse_almost_numbers(
-    name: str,
-    labels: Sequence[str],
-    counts: npt.NDArray[np.int64],
-    first_rows: npt.NDArray[np.int64],
-    *,
-    of_text_file: bool,
-) -> None:
-    """Raise TableFileError for a column of texts that mostly are numbers: see `almost_numbers`."""
-    words = almost_numbers(labels, counts, first_rows, of_text_file=of_text_file)
-    if words:
-        raise TableFileError(
-            f"Column {shown(name)} should hold numbers, but {words}, or take the column as one of texts "
-            f"(--column {shown(name)}=levels on the command line)"
-        )
-
-
 def almost_numbers(
     labels: Sequence[str],
     counts: npt.NDArray[np.int64],
@@ -160,8 +142,3 @@ def almost_numbers(
         flags = " ".join(f"--na {shlex.quote(word)}" for word in others)
         remedy = f"if that means missing, give {flags} (na= of TextPath in Python); otherwise {remedy}"
     return f"{shown(labels[first])} at row {first_rows[first]} (rows count from 0){more}{beside}: {remedy}"
-
-
-def is_plain_text(of_type: pa.DataType) -> bool:
-    """Return whether a column of a file holds texts, which Parquet's are read as dictionaries of."""
-    return is_text(of_type.value_type if pa.types.is_dictionary(of_type) else of_type)

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from backwalk.table.schema import unescaped_in_sql
 
 _UNITS = ("s", "ms", "us", "ns")
 _TIMES_OF_DAY = dict(zip(_UNITS, (pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns")), strict=True))
@@ -137,7 +138,7 @@ _SIDES = {
 """The option that some types answer, and how."""
 
 _CONVERTED = {
-    "null": "NULL",
+    "null": "NULL::DOUBLE",
     "whole": "CAST({0} AS BIGINT)",
     "truth": "lower(trim({0})) IN ('true', '1')",
     "float": "CAST({0} AS DOUBLE)",
@@ -186,12 +187,10 @@ class TypeOfColumn:
     def expressions(self, cell: str) -> list[str]:
         """Return the aggregates of a column's cells that `narrow` takes."""
         fits = [f"coalesce({self._condition(name).replace('{0}', cell)}, true)" for name in self.fitting]
-        digits = n_bytes = "0"
+        digits = "0"
         if _WITH_CLOCK & set(self.fitting):
             digits = f"coalesce(max(length(regexp_extract({cell}, '\\.(\\d+)', 1))), 0)"
-        if not {"whole", "float"} & set(self.fitting):
-            n_bytes = f"coalesce(sum(strlen({cell})), 0)"
-        return [*fits, digits, n_bytes]
+        return [*fits, digits]
 
     def _condition(self, name: str) -> str:
         """Return the condition of a type on all cells."""
@@ -205,13 +204,12 @@ class TypeOfColumn:
     def _parsed_as_asked(self) -> str:
         return "try_strptime({0}, '" + (self.dates or "").replace("'", "''") + "')"
 
-    def narrow(self, found: Iterator[Any]) -> int:
-        """Keep the types that fit more cells as well, and return the bytes of these if they are texts."""
+    def narrow(self, found: Iterator[Any]) -> None:
+        """Keep the types that fit more cells as well."""
         self.fitting = [name for name in self.fitting if next(found)]
         if self.fitting == [_NO_MARK]:  # which is no type
             self.fitting = []
         self.n_digits = max(self.n_digits, next(found))
-        return int(next(found))
 
     def sides(self, option: str) -> set[str]:
         """Return which values of an option the cells admit; none where it does not matter."""
@@ -257,25 +255,25 @@ class TypeOfColumn:
         return self.name in ("null", "whole", "truth", "float", "date", "moment", "moment in UTC", "time", "text")
 
     def converted(self, cell: str) -> str:
-        """Return the expression by which DuckDB converts a cell; of dates and times it gives the texts."""
-        if self.name == _AS_ASKED:
-            expression = f"CAST({self._parsed_as_asked} AS {'DATE' if self._asks_for_a_date else 'TIMESTAMP'})"
-        else:
-            expression = _CONVERTED.get(self.name, "{0}")
-        return expression.replace("{0}", cell)
+        """Return the expression by which DuckDB converts a cell; texts lose the apostrophe of `escaped_cell`."""
+        has_nanoseconds = self.n_digits > 6
+        clocks = {
+            "date": "CAST({0} AS DATE)",
+            "moment": f"CAST(in_full({{0}}) AS TIMESTAMP{'_NS' if has_nanoseconds else ''})",
+            "moment in UTC": "CAST(in_full({0}) AS TIMESTAMPTZ)",
+            "time": f"CAST({{0}} AS TIME{'_NS' if has_nanoseconds else ''})",
+            _AS_ASKED: f"CAST({self._parsed_as_asked} AS {'DATE' if self._asks_for_a_date else 'TIMESTAMP'})",
+        }
+        return {**_CONVERTED, **clocks}.get(self.name, unescaped_in_sql("{0}")).replace("{0}", cell)
+
+    @property
+    def is_time(self) -> bool:
+        """Whether cells are dates or times, of which a pattern admits impossible ones."""
+        return self.name in ("date", "moment", "moment in UTC", "time")
 
     @property
     def _asks_for_a_date(self) -> bool:
         return not any(f"%{letter}" in (self.dates or "") for letter in "cXHIMSTRfgnpz")
-
-    def typed(self, column: pa.Array) -> pa.Array:
-        """Return what `converted` gives in the column's type. Raises ArrowInvalid for an impossible date."""
-        if self.name == "null":
-            return pa.nulls(len(column))
-        if not pa.types.is_time(self.type):
-            return column.cast(self.type)
-        moments = pc.binary_join_element_wise("1970-01-01", column, " ")
-        return moments.cast(pa.timestamp(self.type.unit)).cast(self.type)
 
     @property
     def type(self) -> pa.DataType:

@@ -16,7 +16,7 @@ import numpy as np
 
 from backwalk.table.dtypes import numpy_dtype
 from backwalk.table.functions import FUNCTIONS
-from backwalk.table.grids import RunningGrid
+from backwalk.table.grids import find_grid
 from backwalk.table.rule_system import Equation
 from backwalk.table.rules import Computed, Total
 from backwalk.table.schema import FloatArray
@@ -88,9 +88,7 @@ def precision_of(x: FloatArray, step: float, dtype: str) -> float:
 
 def printed_step(x: FloatArray, dtype: str) -> float:
     """Return the unit of the last decimal of observed numbers, (n,), at most 1; 0 for those of more than 6 decimals."""
-    running = RunningGrid(dtype)
-    running.add(x)
-    grid = running.grid(len(x))
+    grid = find_grid(x, dtype)
     return 0.0 if grid is None else 1.0 / grid.per
 
 

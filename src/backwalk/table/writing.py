@@ -21,7 +21,6 @@ from backwalk.files import atomic_write, check_writable
 from backwalk.formatting import one_line
 from backwalk.table.files import Format, format_of
 from backwalk.table.frame import Table
-from backwalk.table.parquet_files import decoded
 from backwalk.table.schema import FloatArray, Schema, escaped, escaped_cell
 from backwalk.table.text_headers import is_number
 from backwalk.table.values import from_values
@@ -172,9 +171,8 @@ def write_any(file: BinaryIO, form: Format, rows: pa.Table) -> None:
     if form.kind == "parquet":
         pyarrow.parquet.write_table(rows, file)
         return
-    columns = [decoded(name, column) for name, column in zip(rows.column_names, rows.columns, strict=True)]
     options = pyarrow.csv.WriteOptions(delimiter=form.delimiter)
-    pyarrow.csv.write_csv(pa.table(columns, names=list(map(escaped, rows.column_names))), file, options)
+    pyarrow.csv.write_csv(rows.rename_columns(list(map(escaped, rows.column_names))), file, options)
 
 
 class CellWriter:
