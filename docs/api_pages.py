@@ -48,7 +48,7 @@ PAGES = [
         ["backwalk.assess", "backwalk.assess.statistics"],
     ),
     ("datasets", "Datasets", "Densities with a known log-density and entropy.", ["backwalk.datasets"]),
-    ("course", "The course", "Lessons as notebooks, checks of their exercises, and grading.", ["backwalk.course"]),
+    ("course", "The course", "Lessons as notebooks, and checks of their exercises.", ["backwalk.course"]),
     (
         "errors",
         "Errors and warnings",

@@ -158,6 +158,5 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
     "backwalk.course": {
         "Lessons": ("LESSONS", "write_lessons", "draw_moons", "moon_centres", "moons_log_density", "best_eps"),
         "Exercises": ("EXERCISES", "check", "Checked", "train_network"),
-        "Grading": ("grade", "grade_notebook", "GradedNotebook", "GradedStudent"),
     },
 }

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from backwalk.cli import options
 from backwalk.cli.console import Console
 from backwalk.cli.fit import fit
-from backwalk.cli.options import device_option, force_option, reply_options, seed_option, training_options
 from backwalk.cli.report import assess_and_report, check_report_target, print_answers
 from backwalk.cli.sample import sample
 from backwalk.errors import InvalidInput
@@ -34,11 +34,8 @@ _WHAT_FOR = (
     show_default=True,
     help="Folder for model, samples and report.",
 )
-@training_options
-@device_option
-@seed_option
-@force_option
-@reply_options
+@options.training_options
+@options.run_options
 @click.pass_context
 def demo(
     context: click.Context, /, output: Path, device: str, seed: int, force: bool, json: bool, **training: Any
@@ -58,13 +55,13 @@ def demo(
     context.invoke(fit, data="two_moons", output=model, **training, **common)
     check_report_target(page, force)
     context.invoke(sample, model=model, output=str(samples), n_samples=ROWS, **common)
-    options = f"--seed {seed}{'' if device == 'auto' else f' --device {device}'}"
+    shared = f"--seed {seed}{'' if device == 'auto' else f' --device {device}'}"
     files = {"model": str(model), "samples": str(samples), "report": str(page)}
     m, s, r = map(shlex.quote, files.values())
     commands = [
-        f"backwalk fit two_moons {options}{_option_words(training)} -o {m}",
-        f"backwalk sample {m} -n {ROWS} {options} -o {s}",
-        f"backwalk report {m} two_moons --training two_moons {options} -o {r}",
+        f"backwalk fit two_moons {shared}{_option_words(training)} -o {m}",
+        f"backwalk sample {m} -n {ROWS} {shared} -o {s}",
+        f"backwalk report {m} two_moons --training two_moons {shared} -o {r}",
     ]
     assessed, _ = assess_and_report(
         console, model=model, data="two_moons", training="two_moons", output=page, commands=commands, **common
@@ -94,7 +91,7 @@ def _summary(fidelity: Fidelity) -> dict[str, Any]:
     return {"answers": answers, "warnings": list(fidelity.warnings), "figures": figures}
 
 
-def _option_words(options: dict[str, Any]) -> str:
+def _option_words(given: dict[str, Any]) -> str:
     """Return the options that differ from their defaults as a command line has them."""
-    given = ((f"--{name.replace('_', '-')}", value) for name, value in options.items() if value)
-    return "".join(f" {flag}" if value is True else f" {flag} {value}" for flag, value in given)
+    words = ((f"--{name.replace('_', '-')}", value) for name, value in given.items() if value)
+    return "".join(f" {flag}" if value is True else f" {flag} {value}" for flag, value in words)

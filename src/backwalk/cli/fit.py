@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from backwalk.cli import options
 from backwalk.cli.console import Console, on_one_line
-from backwalk.cli.options import (
-    device_option,
-    drop_options,
-    force_option,
-    memory_size,
-    reply_options,
-    rows_option,
-    seed_option,
-    text_options,
-    training_options,
-)
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.formatting import byte_words
 from backwalk.limits import MEMORY
@@ -107,23 +97,20 @@ def _conditions(text: str) -> Any:
     "'total = a + b', 'y = log(x)' or, of labels, 'city, street -> postcode'; repeat the option for more rules.",
 )
 @click.option("--no-rules", is_flag=True, help="Look for no rules between columns.")
-@training_options
-@device_option
-@rows_option
+@options.training_options
+@options.rows_option
 @click.option(
     "--memory",
-    type=memory_size,
+    type=options.memory_size,
     default=byte_words(MEMORY).replace(".0 ", ""),
     metavar="SIZE",
     show_default=True,
     help="Memory that the fit of files may take, such as 500MB or 8GiB. Of a table that does not fit all rows are "
     "looked at, and those trained on that fit.",
 )
-@text_options
-@drop_options
-@seed_option
-@force_option
-@reply_options
+@options.text_options
+@options.drop_options
+@options.run_options
 @click.pass_obj
 def fit(
     console: Console,

@@ -9,16 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from backwalk.cli import options
 from backwalk.cli.console import Console, refuse_rows_and_json
-from backwalk.cli.options import (
-    device_option,
-    force_option,
-    reply_options,
-    seed_option,
-    table_output_option,
-    text_options,
-    unseen_option,
-)
 from backwalk.errors import IncompatibleArguments
 from backwalk.limits import Unseen
 
@@ -28,9 +20,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@options.model_argument
 @click.argument("data", metavar="TABLE")
-@table_output_option
+@options.table_output_option
 @click.option(
     "--draws",
     type=click.IntRange(min=1),
@@ -43,12 +35,9 @@ if TYPE_CHECKING:
     help="Fill each gap with the mean or median given the observed cells, or the most probable label, instead of a "
     "draw.",
 )
-@text_options
-@unseen_option
-@device_option
-@seed_option
-@force_option
-@reply_options
+@options.text_options
+@options.unseen_option
+@options.run_options
 @click.pass_obj
 def impute(
     console: Console,

@@ -5,15 +5,15 @@ from typing import Any
 
 import click
 
+from backwalk.cli import options
 from backwalk.cli.console import Console, on_one_line
-from backwalk.cli.options import reply_options, text_options
 from backwalk.formatting import NO_NAME
 
 
 @click.command()
 @click.argument("path", required=False)
-@text_options
-@reply_options
+@options.text_options
+@options.reply_options
 @click.pass_obj
 def info(console: Console, path: str | None, json: bool) -> None:
     """Describe a model, a table or a built-in density.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -27,6 +28,7 @@ def _together(*options: Callable[[_Command], _Command]) -> Callable[[_Command], 
     return decorate
 
 
+model_argument = click.argument("model", type=click.Path(path_type=Path))
 seed_option = click.option(
     "--seed",
     type=click.IntRange(min=0),
@@ -41,9 +43,6 @@ table_output_option = click.option(
     default="-",
     show_default=True,
     help="A .csv, .tsv or .parquet file, also .csv.gz and .tsv.gz; - is CSV to stdout.",
-)
-raw_headers_option = click.option(
-    "--raw-headers", is_flag=True, help="Write CSV headers that a spreadsheet would run as formulas as they are."
 )
 rows_option = click.option(
     "--rows",
@@ -112,6 +111,7 @@ verbosity_options = _together(
 reply_options = _together(
     click.option("--json", is_flag=True, help="Print one JSON object on stdout."), verbosity_options
 )
+run_options = _together(device_option, seed_option, force_option, reply_options)
 
 
 def memory_size(text: str) -> int:

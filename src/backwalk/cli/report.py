@@ -11,17 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backwalk.cli import options
 from backwalk.cli.console import Console
-from backwalk.cli.options import (
-    device_option,
-    drop_missing_option,
-    force_option,
-    reply_options,
-    rows_option,
-    seed_option,
-    text_options,
-    unseen_option,
-)
 from backwalk.errors import InvalidInput
 from backwalk.formatting import one_line
 from backwalk.limits import Unseen
@@ -32,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@options.model_argument
 @click.argument("data")
 @click.option(
     "--training",
@@ -46,16 +37,13 @@ if TYPE_CHECKING:
     help="Columns of a simulator's data, with commas between: are posteriors of the other columns calibrated?",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
-@device_option
-@rows_option
-@text_options
-@drop_missing_option
-@unseen_option
-@seed_option
-@force_option
-@reply_options
+@options.rows_option
+@options.text_options
+@options.drop_missing_option
+@options.unseen_option
+@options.run_options
 @click.pass_obj
-def report(console: Console, /, output: Path, json: bool, **options: Any) -> None:
+def report(console: Console, /, output: Path, json: bool, **asked: Any) -> None:
     """Score a saved MODEL on unseen rows, and write a report.
 
     DATA holds rows that the fit did not see. If DATA is a built-in density, these are --rows new draws, and --training
@@ -64,7 +52,7 @@ def report(console: Console, /, output: Path, json: bool, **options: Any) -> Non
     import shlex
 
     commands = [shlex.join(["backwalk", *console.arguments])]
-    fidelity, model = assess_and_report(console, output=output, **options, commands=commands)
+    fidelity, model = assess_and_report(console, output=output, **asked, commands=commands)
     if json:
         from backwalk.report import report_record
 

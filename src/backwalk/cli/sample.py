@@ -9,16 +9,8 @@ from pathlib import Path
 
 import click
 
+from backwalk.cli import options
 from backwalk.cli.console import Console, on_one_line, refuse_rows_and_json
-from backwalk.cli.options import (
-    device_option,
-    force_option,
-    raw_headers_option,
-    reply_options,
-    table_output_option,
-    text_options,
-    unseen_option,
-)
 from backwalk.errors import IncompatibleArguments
 from backwalk.limits import Unseen
 
@@ -52,7 +44,7 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@options.model_argument
 @click.option(
     "-n",
     "--n-samples",
@@ -79,8 +71,8 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
     metavar="FILE",
     help="A table with a row of values for each row to draw; an empty cell leaves its column free.",
 )
-@text_options
-@table_output_option
+@options.text_options
+@options.table_output_option
 @click.option(
     "--sampler",
     type=_Solver(),
@@ -97,17 +89,19 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
     type=click.FloatRange(min=0.0, max=1.0),
     help="With --sampler ddim: its share of fresh noise, from 0 (none) to 1 (that of beta_tilde).",
 )
-@unseen_option
-@raw_headers_option
-@device_option
+@options.unseen_option
+@click.option(
+    "--raw-headers", is_flag=True, help="Write CSV headers that a spreadsheet would run as formulas as they are."
+)
+@options.device_option
 @click.option(
     "--seed",
     type=click.IntRange(min=0),
     show_default="a new one, printed",
     help="Seed of the rows: the same seed gives the same rows.",
 )
-@force_option
-@reply_options
+@options.force_option
+@options.reply_options
 @click.pass_obj
 def sample(
     console: Console,

@@ -7,18 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from backwalk.cli import options
 from backwalk.cli.console import Console
-from backwalk.cli.options import (
-    device_option,
-    drop_missing_option,
-    force_option,
-    reply_options,
-    rows_option,
-    seed_option,
-    table_output_option,
-    text_options,
-    unseen_option,
-)
 from backwalk.errors import IncompatibleArguments, InvalidInput
 from backwalk.formatting import listed
 from backwalk.limits import REVERSE_VARIANCES, Unseen
@@ -35,9 +25,9 @@ SCORE_COLUMNS = ("row", "log_density", "solver_error", "standard_error", "rank",
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@options.model_argument
 @click.argument("data")
-@table_output_option
+@options.table_output_option
 @click.option(
     "--given",
     multiple=True,
@@ -58,14 +48,11 @@ SCORE_COLUMNS = ("row", "log_density", "solver_error", "standard_error", "rank",
     type=click.Choice(REVERSE_VARIANCES),
     help="Add a column, elbo: the chain's lower bound on log p, with this reverse variance.",
 )
-@device_option
-@rows_option
-@text_options
-@drop_missing_option
-@unseen_option
-@seed_option
-@force_option
-@reply_options
+@options.rows_option
+@options.text_options
+@options.drop_missing_option
+@options.unseen_option
+@options.run_options
 @click.pass_obj
 def score(
     console: Console,

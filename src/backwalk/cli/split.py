@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from backwalk.cli import options
 from backwalk.cli.console import Console
-from backwalk.cli.options import drop_options, force_option, reply_options, rows_option, seed_option, text_options
 from backwalk.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     show_default=True,
     help="Share of the rows that goes to UNSEEN.",
 )
-@rows_option
-@text_options
-@drop_options
-@seed_option
-@force_option
-@reply_options
+@options.rows_option
+@options.text_options
+@options.drop_options
+@options.seed_option
+@options.force_option
+@options.reply_options
 @click.pass_obj
 def split(
     console: Console,

@@ -1,13 +1,12 @@
-"""A course on denoising diffusion for a reader of Ho et al. 2020: four lessons, twelve exercises with checks, grading.
+"""A course on denoising diffusion for a reader of Ho et al. 2020: four lessons, twelve exercises with checks.
 
 A lesson is a text in `lessons/`, from which `write_lessons` makes a notebook. In it the student writes small functions
 such as `q_posterior`, and calls `check("q_posterior", q_posterior)`: the function has to obey laws of the theory. Where
-it breaks one, the check answers with a counterexample in numbers and a hint. `grade` does the same for a class.
+it breaks one, the check answers with a counterexample in numbers and a hint.
 docs/how-to/teach-the-course.md is the teacher's page.
 """
 
 from backwalk.course.checks import Checked, check
-from backwalk.course.grading import GradedNotebook, GradedStudent, grade, grade_notebook
 from backwalk.course.laws import EXERCISES
 from backwalk.course.moons import best_eps, draw_moons, moon_centres, moons_log_density
 from backwalk.course.network import train_network
@@ -17,13 +16,9 @@ __all__ = [
     "EXERCISES",
     "LESSONS",
     "Checked",
-    "GradedNotebook",
-    "GradedStudent",
     "best_eps",
     "check",
     "draw_moons",
-    "grade",
-    "grade_notebook",
     "moon_centres",
     "moons_log_density",
     "train_network",

@@ -100,7 +100,7 @@ def check(name: str, mine: Callable[..., Any]) -> Checked:
     See Also
     --------
     write_lessons : The lessons with the exercises.
-    grade : The check of a class's notebooks.
+    write_lessons : The notebooks that call it.
 
     Examples
     --------

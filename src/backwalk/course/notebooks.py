@@ -1,8 +1,7 @@
 """Write the lessons as notebooks.
 
 A lesson is a Markdown file in `lessons/`: its fenced blocks of Python are the notebook's code cells, and the text
-between them is its cells of text. A block marked `demonstration` trains or draws; no exercise needs it, and grading
-passes it over.
+between them is its cells of text. A block marked `demonstration` trains or draws; no exercise needs it.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def write_lessons(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     See Also
     --------
     check : The check of an exercise.
-    grade : The check of a class's notebooks.
+    check : The check of an exercise.
 
     Examples
     --------
