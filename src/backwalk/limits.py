@@ -39,6 +39,9 @@ Missing: TypeAlias = Literal["absent", "generate"]
 Unseen: TypeAlias = Literal["nearest", "error"]
 """What becomes of values that the fit did not see: see `model/unseen.py`."""
 UNSEEN: tuple[str, ...] = get_args(Unseen)
+KnownSolver: TypeAlias = Literal["ancestral", "ddim", "multistep", "multistep-sde"]
+"""The solvers of this package; a user's own register themselves beside them."""
+SOLVER_NAMES: tuple[str, ...] = get_args(KnownSolver)
 
 TABLE_FILE_BYTES = 2**30  # of the file, and of all that it unpacks to
 TABLE_FILE_CELLS = 2**26

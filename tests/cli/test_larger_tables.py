@@ -8,7 +8,6 @@ import pyarrow.parquet
 import pytest
 
 from backwalk.cli.console import Console
-from backwalk.cli.fit import default_output
 from backwalk.cli.tables import read_training
 from backwalk.estimator import Diffusion
 from backwalk.fit import is_of_the_fit
@@ -33,16 +32,6 @@ def folder(tmp_path_factory):
 
 def loaded(path):
     return Diffusion.load(path, device="cpu")
-
-
-@pytest.mark.slow
-def test_a_folder_is_fitted_as_its_rows_in_one_file(run, folder, tmp_path):
-    pa.parquet.write_table(pa.parquet.read_table(folder), tmp_path / "one.parquet")
-    for name, data in (("a", f"{folder}/*.parquet"), ("b", tmp_path / "one.parquet")):
-        assert run("fit", data, "-o", tmp_path / name, *FIT)[0] == 0
-    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
-    of_files = Diffusion(max_steps=4, random_state=0, verbose=False).fit(folder)
-    assert of_files.sample(50, random_state=0) == loaded(tmp_path / "a").sample(50, random_state=0)
 
 
 @pytest.mark.slow
@@ -86,9 +75,3 @@ def test_what_cannot_be_meant_is_told_before_reading(run, folder, tmp_path):
     ):
         found, _, err = run("fit", data, *options)
         assert (found, words in " ".join(err.split())) == (status, True), err
-
-
-def test_a_model_of_a_pattern_has_the_name_of_its_folder():
-    assert default_output("*.parquet") == "model.backwalk"
-    assert default_output("a/b/**/*.parquet") == "b.backwalk"
-    assert default_output("a/b/") == "b.backwalk"

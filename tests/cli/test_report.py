@@ -2,7 +2,6 @@
 
 import html
 import json
-import os
 import shlex
 
 import numpy as np
@@ -14,50 +13,6 @@ from backwalk.datasets import two_moons
 from backwalk.table import read_table
 
 QUICK = ["--max-steps", "5"]
-
-
-@pytest.mark.parametrize(
-    ("command", "output", "words"),
-    [
-        ("score", "there.csv", "there.csv"),
-        ("score", "scores.txt", "should end in"),
-        ("score", "nowhere/scores.csv", "nowhere/scores.csv"),
-        ("report", "there.csv", "there.csv"),
-        ("report", "r.pdf", "should end in .html"),
-        ("report", "nowhere/r.html", "nowhere/r.html"),
-    ],
-)
-def test_what_cannot_be_written_is_told_before_long_work(
-    run, model, rows_file, tmp_path, monkeypatch, command, output, words
-):
-    def never(*_, **__):
-        raise AssertionError("long work")
-
-    (tmp_path / "there.csv").write_text("mine")
-    monkeypatch.setattr("backwalk.model.log_density", never)
-    monkeypatch.setattr("backwalk.assess.assess", never)
-    status, out, err = run(command, model, rows_file, "-o", tmp_path / output)
-    assert (status, out, words in err) == (1, "", True), err
-    assert (tmp_path / "there.csv").read_text() == "mine"
-
-
-def test_a_place_where_no_model_or_report_can_be_is_told_before_long_work(run, model, rows_file, monkeypatch):
-    def never(*_, **__):
-        raise AssertionError("long work")
-
-    monkeypatch.setattr("backwalk.estimator.Diffusion.fit", never)
-    monkeypatch.setattr("backwalk.assess.assess", never)
-    monkeypatch.setattr(os, "access", lambda _, mode: not mode & os.W_OK)
-    for arguments in (["demo", "-o", model.parent / "demo"], ["report", model, rows_file]):
-        options = ["-o", model.parent / "r.html"] if arguments[0] == "report" else []
-        status, out, err = run(*arguments, *options)
-        assert (status, out) == (1, "")
-        assert "Permission denied" in err
-    monkeypatch.undo()
-    os.mkfifo(model.parent / "pipe.html")
-    status, out, err = run("report", model, rows_file, "-o", model.parent / "pipe.html", "--force")
-    assert (status, out) == (1, "")
-    assert "not a regular file" in err
 
 
 @pytest.mark.slow
@@ -96,19 +51,6 @@ def test_demo_ends_in_a_report(demo):
     assert ("Diffusion is for" in err) == chosen_is_simple
 
 
-def test_demo_s_json_is_a_summary(demo):
-    """Found by new users: it was 2,500 lines."""
-    _, _, out, _, fidelity = demo
-    record = json.loads(out)
-    assert out.count("\n") < 150
-    assert record["answers"] == {answer.question: answer.text for answer in fidelity.answers}
-    assert record["warnings"] == list(fidelity.warnings)
-    assert set(record["figures"]) == {scores.name for scores in fidelity.models}
-    for figure in fidelity.model.figures:
-        found = record["figures"][fidelity.model.name][figure.name]
-        assert found == {"value": figure.value, "null": figure.null}
-
-
 def test_demo_s_lines_to_repeat_it_name_all_that_it_was_given(demo):
     """Found by review: --device was left out, and a GPU makes another model."""
     folder, _, out, _, _ = demo
@@ -134,20 +76,6 @@ def test_a_report_s_answers_and_warnings_stand_on_the_terminal(run, model, rows_
     answers = [answer.text for answer in fidelity.answers]
     for text in (*answers, "Before you use it", *fidelity.warnings, str(tmp_path / "r.html")):
         assert text in out
-
-
-def test_a_report_names_the_command_that_made_it(run, model, rows_file, tmp_path, judged):
-    assert run("report", model, rows_file, "-o", tmp_path / "the report.html")[0] == 0
-    assert judged["commands"] == [f"backwalk report {model} {rows_file} -o '{tmp_path}/the report.html'"]
-
-
-def test_a_report_that_cannot_be_written_is_named(run, model, rows_file, tmp_path, judged, monkeypatch):
-    def full(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("backwalk.report.write_report", full)
-    status, _, err = run("report", model, rows_file, "-o", tmp_path / "r.html")
-    assert (status, "r.html cannot be written: No space left" in err) == (1, True)
 
 
 def test_a_report_as_json_names_its_file(run, model, rows_file, tmp_path, judged):

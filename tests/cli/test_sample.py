@@ -57,19 +57,6 @@ def test_each_call_draws_other_rows_and_prints_the_seed_that_repeats_them(run, m
     assert (status, (tmp_path / "rows.csv").read_text()) == (0, again)
 
 
-def test_no_file_is_overwritten_without_force(run, model, tmp_path):
-    (tmp_path / "out.csv").write_text("mine")
-    status, _, err = run("sample", model, "-o", tmp_path / "out.csv")
-    assert (status, "--force" in err) == (1, True)
-    assert (tmp_path / "out.csv").read_text() == "mine"
-
-
-@pytest.mark.slow
-def test_more_evaluations_than_the_chain_has_steps_are_reported(run, model):
-    status, _, err = run("sample", model, "-n", 3, "--evaluations", 5000, "--seed", 1)
-    assert (status, "5,000" in err, "1,000" in err) == (0, True, True)
-
-
 @pytest.mark.slow
 def test_headers_can_be_left_as_they_are(run, rows_file, tmp_path):
     rows_file.write_text(rows_file.read_text().replace("length,weight", "-length,=weight"))

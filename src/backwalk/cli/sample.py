@@ -12,7 +12,7 @@ import click
 from backwalk.cli import options
 from backwalk.cli.console import Console, on_one_line, refuse_rows_and_json
 from backwalk.errors import IncompatibleArguments
-from backwalk.limits import Unseen
+from backwalk.limits import SOLVER_NAMES, Unseen
 
 _USUALLY_DRAWN = 1000
 
@@ -26,21 +26,6 @@ def _row_range(text: str) -> tuple[int, int]:
     if not 0 <= start < stop:
         raise click.BadParameter(f"{text!r} should be START:STOP with 0 <= START < STOP, such as 0:1000.")
     return start, stop
-
-
-class _Solver(click.Choice):  # type: ignore[type-arg]
-    """The registered solvers, looked up when they are needed, as they load torch."""
-
-    case_sensitive = True
-
-    def __init__(self) -> None:
-        pass  # the base class would set `choices`
-
-    @property
-    def choices(self) -> tuple[str, ...]:  # type: ignore[override]
-        from backwalk.sampling import SOLVERS
-
-        return tuple(SOLVERS)
 
 
 @click.command()
@@ -75,7 +60,7 @@ class _Solver(click.Choice):  # type: ignore[type-arg]
 @options.table_output_option
 @click.option(
     "--sampler",
-    type=_Solver(),
+    type=click.Choice(SOLVER_NAMES),
     help="The solver, instead of the model's own. It takes 20 evaluations, ancestral one for each step of the chain.",
 )
 @click.option(

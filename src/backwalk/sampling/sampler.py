@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.limits import is_whole
+from backwalk.limits import KnownSolver, is_whole
 from backwalk.sampling.solvers import (
     SOLVERS,
     USUAL_EVALUATIONS,
@@ -17,7 +17,7 @@ from backwalk.sampling.solvers import (
     check_eta,
 )
 
-SolverName: TypeAlias = Literal["auto", "ancestral", "ddim", "multistep", "multistep-sde"] | str
+SolverName: TypeAlias = Literal["auto"] | KnownSolver | str
 """The name of a solver, one of these or of your own."""
 AUTO = "auto"
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
