@@ -22,7 +22,6 @@ LAST_LEVEL = 20.0  # at which the chain ends, or at more noise
 MOST_MISMATCH = 1e-4  # nats a row, at the chain's end
 MOST_SEARCHED = 10**6  # rows: in more the search for neighbours takes longer than training
 MOST_PRODUCTS = 2 * 10**10  # multiplications for covariances, which take some seconds
-NUMBERS_AT_ONCE = 2**22  # in memory: 32 MiB
 
 
 def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
@@ -45,18 +44,11 @@ def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
     # Where all rows are neighbours, every probe has the same ones.
     n_probes = 1 if k == n else int(np.clip(MOST_PRODUCTS // (d * d * k), 3, 300))
     probes = z[stream.child("probes").permutation(n)[:n_probes]]
-    n_pieces = -(-len(probes) * d * max(k, d) // NUMBERS_AT_ONCE)
     with threadpool_limits(1):  # so that the bits do not depend on the number of threads
         neighbours = NearestNeighbors(n_neighbors=k).fit(z).kneighbors(probes, return_distance=False)
-        least = np.concatenate([_least_variance(z[rows]) for rows in np.array_split(neighbours, n_pieces)])
+        covariances = (np.cov(z[rows], rowvar=False, bias=True).reshape(d, d) for rows in neighbours)
+        least = [float(np.linalg.eigvalsh(covariance)[0]) for covariance in covariances]
     return float(np.clip(math.sqrt(max(float(np.median(least)), 0.0)), FINEST, COARSEST))
-
-
-def _least_variance(groups: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the least eigenvalue of the covariance of each group of rows: groups is (p, k, d)."""
-    around = groups - groups.mean(axis=1, keepdims=True)
-    least: NDArray[np.float64] = np.linalg.eigvalsh(around.swapaxes(1, 2) @ around / groups.shape[1])[:, 0]
-    return least
 
 
 def complete_cases(z: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,7 +9,7 @@ from backwalk.errors import InvalidInput
 from backwalk.limits import is_number, is_whole
 
 WARM_UP_STEPS, WARM_UP_SHARE = 50, 0.05  # whichever ends first
-MOST_UPDATE_EVERY = 4  # the most steps in which Muon moves a matrix once, by as many times the rate (`muon.py`)
+MOST_UPDATE_EVERY = 3  # the most steps in which Muon moves a matrix once, by as many times the rate (`muon.py`)
 
 
 @dataclass(frozen=True)
