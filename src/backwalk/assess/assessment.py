@@ -1,8 +1,8 @@
 """From a model and unseen rows to a `Fidelity`.
 
 The model and every baseline draw as many rows as the pairs of real sets need, and all are compared with the same pairs.
-Densities are evaluated at the same unseen rows (`topics/likelihood.py`). Baselines are fitted to the training rows
-(`baselines/`), and their log-densities are in the user's units, as the model's are.
+Densities are evaluated at the same unseen rows. Baselines are fitted to the training rows (`baselines/`), and their
+log-densities are in the user's units, as the model's are.
 """
 
 from __future__ import annotations
@@ -13,43 +13,31 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from backwalk.assess import columns, copies, levels, posteriors, rows
+from backwalk.assess import density as densities
 from backwalk.assess.answers import answer, are_posteriors_calibrated
 from backwalk.assess.baselines import Baseline, fit_baselines
-from backwalk.assess.fidelity import Calibration, Fidelity, ModelScores, calibration_warnings, collect_warnings
-from backwalk.assess.representation import Representation, kinds_of
-from backwalk.assess.statistics.downstream import utility
-from backwalk.assess.topics.closeness import score_closeness
-from backwalk.assess.topics.columns import score_columns
-from backwalk.assess.topics.conditionals import score_conditionals
-from backwalk.assess.topics.likelihood import LikelihoodScores, score_likelihood
-from backwalk.assess.topics.membership import score_membership
-from backwalk.assess.topics.memorisation import score_memorisation
-from backwalk.assess.topics.posteriors import choose_given, score_posteriors
-from backwalk.assess.topics.rows import (
-    RowChecks,
-    RowSets,
-    check_rows,
-    check_set_size,
-    draw_real_pairs,
-    matched_rows,
-    rows_to_score,
-)
+from backwalk.assess.model_scores import ModelScores
+from backwalk.assess.record import Calibration, Fidelity, collect_warnings
+from backwalk.assess.representation import Representation
+from backwalk.assess.sets import RowChecks, RowSets, check_rows, check_set_size, draw_real_pairs, rows_to_score
+from backwalk.assess.statistics import Figure
 from backwalk.assess.verdict import decide
-from backwalk.assess.words import column_name
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
 from backwalk.estimates import Rows, mean_estimate
-from backwalk.model import DiffusionModel, column_numbers, refuse_impossible, sample_rows
+from backwalk.model import DiffusionModel, column_numbers, sample_rows
+from backwalk.report.words import column_name
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
 
 _LOADED = "from backwalk import Diffusion{}\n\nmodel = Diffusion.load({!r})\n"
 Watch = Callable[[float, str], object]
 """Called with the share of an assessment that is done, and what comes next."""
+_Drawn = tuple[Rows, float]
+"""Rows to compare, and the seconds that 10,000 of them take."""
 
 
 def assess(
@@ -69,7 +57,8 @@ def assess(
 ) -> Fidelity | Calibration:
     """Score a model on unseen rows: statistics with nulls and errors, baselines, and answers in words.
 
-    `Diffusion.assess` calls this. Unseen rows that the model cannot make are left out and counted.
+    `Diffusion.assess` calls this. Rows that the model cannot make, such as one with an unseen label, are set aside and
+    counted.
 
     Parameters
     ----------
@@ -78,13 +67,12 @@ def assess(
     unseen : array-like or table of shape (m, d)
         At least 20 rows that the fit never saw, in the user's units.
     training : array-like or table of shape (n, d), optional
-        The rows of the fit. Baselines are fitted to them, copies of them are counted, and those that were trained on
-        are tested against unseen rows.
+        The rows of the fit. Baselines are fitted to them, and copies of those that were trained on are looked for.
     density : Density, optional
         The true density. Real sets are then `n_pairs` pairs of fresh draws from it. Otherwise they are drawn from
         `unseen`: disjoint sets if these have 500 rows or more, random halves if not.
     target : str or int, optional
-        A column. Models that predict it are trained on generated and on real rows.
+        A column. Models that predict it are trained on generated and on real rows, which `training` has to hold.
     given : sequence of str or int, optional
         Columns of data, of which the posterior of all others, the parameters, is scored: by default the only set of
         columns that the model was fitted to be given.
@@ -109,7 +97,7 @@ def assess(
     Raises
     ------
     InvalidInput
-        For too few rows, for other columns than the model's, and for training rows that it cannot make.
+        For too few rows, and for other columns than the model's.
     SamplingDiverged
         If the network returns NaN.
 
@@ -120,7 +108,7 @@ def assess(
 
     Notes
     -----
-    A table with levels or gaps has statistics by the kinds of its columns, and scores of its conditionals. Generated
+    A table with levels or gaps has statistics by the kinds of its columns, and scores of its predictions. Generated
     rows are compared with the gaps of random training rows, unless the model generates gaps itself.
 
     Examples
@@ -138,95 +126,98 @@ def assess(
     if not isinstance(model, DiffusionModel):
         raise InvalidInput(f"model should be a fitted model, but got {type(model).__name__}: give model.model_.")
     d = model.schema.n_columns
-    rows, impossible = rows_to_score(unseen, model, "unseen")
-    training_rows = None if training is None else matched_rows(training, model, "training")
+    scored = rows_to_score(unseen, model, "unseen")
+    of_fit = None if training is None else rows_to_score(training, model, "training")
     check_set_size(n_rows)
     if density is not None and density.d != d:
         raise InvalidInput(
             f"density should have the model's {d} columns, but has {density.d}: give the one the rows came from."
         )
-    if training_rows is not None:
-        refuse_impossible(model, training_rows, "training")
-    given_columns = choose_given(model, None if given is None else column_numbers(model.schema, given))
+    given_columns = posteriors.choose_given(model, None if given is None else column_numbers(model.schema, given))
     target_column = None if target is None else column_numbers(model.schema, [target])[0]
 
     watch(0.0, "drawing rows")
-    checks, is_trained = check_rows(model, rows, impossible, training_rows)
+    checks, is_trained = check_rows(model, scored, of_fit)
+    unseen_rows, training_rows = scored[0], None if of_fit is None else of_fit[0]
+    levels.check_target(target_column, None if training_rows is None else training_rows[is_trained], unseen_rows)
     if model.has_embedding:
-        return _calibration(model, rows, checks, given_columns, model_path, stream, watch)
-    representation = Representation.of(model, rows, training_rows)
-    real, pairs, origin = draw_real_pairs(rows, representation, density, n_pairs, n_rows, stream.child("real"))
+        return _calibration(model, unseen_rows, checks, given_columns, model_path, stream, watch)
+    representation = Representation.of(model, unseen_rows, training_rows)
+    real, pairs, origin = draw_real_pairs(unseen_rows, representation, density, n_pairs, n_rows, stream.child("real"))
     draw = partial(sample_rows, model, 0, pairs.n_generated, stream=stream.child("generated"))
-    generated, sample_seconds = _draw(draw, representation, stream)
-    sets = RowSets(rows, generated, training_rows, is_trained, representation, pairs, representation.encode(generated))
-    likelihood = score_likelihood(
+    drawn = [_draw(draw, representation, stream)]
+    generated = drawn[0][0]
+    represented = [representation.encode(generated)]
+    sets = RowSets(unseen_rows, generated, training_rows, is_trained, representation, pairs, represented[0])
+    likelihood = densities.score(
         model,
-        rows,
+        unseen_rows,
         density,
         stream.child("scored"),
         trained=sets.trained,
         watch=lambda share, stage: watch(0.1 + 0.4 * share, stage),
     )
-    watch(0.5, "memorisation")
-    memorisation = score_memorisation(model, sets, stream)
     # On one thread: the operations of boosted trees are too small to share.
     with single_threads(), threadpool_limits(1):
-        scored_baselines: list[tuple[Baseline, NDArray[np.float64]]] = []
+        fitted: list[tuple[Baseline, Rows]] = []
         if baselines and training_rows is not None:
-            watch(0.6, "fitting baselines")
+            watch(0.5, "fitting baselines")
             of_numbers = representation.is_of_numbers
-            scored_baselines = list(
-                fit_baselines(training_rows, model, likelihood.rows, of_numbers=of_numbers, stream=stream)
-            )
-        best = max(scored_baselines, key=lambda scored: float(scored[1].mean()))[0] if scored_baselines else None
-        membership = score_membership(
-            model,
-            likelihood,
-            best,
-            stream.child("membership"),
-            share_impossible=checks.n_impossible / checks.n_unseen,
+            fitted = list(fit_baselines(training_rows, model, likelihood.rows, of_numbers=of_numbers, stream=stream))
+        for baseline, _ in fitted:
+            draw = partial(baseline.sample_rows, pairs.n_generated, stream.child("baseline", baseline.name))
+            drawn.append(_draw(draw, representation, stream))
+            represented.append(representation.encode(drawn[-1][0]))
+        watch(0.6, "columns")
+        by_column = columns.score(sets, represented, model.schema)
+        about = {
+            "real": real,
+            "real_rows": origin,
+            "asinh_columns": tuple(
+                column_name(model.schema, j) for j, column in enumerate(representation.codec.columns) if column.asinh
+            ),
+            "sampler": model.sampler.describe(model.schedule),
+            "telling_pairs": by_column.telling_pairs(model.codec.varying, _numbers(model)),
+        }
+        by_row = rows.score(
+            sets,
+            represented,
+            about=about,
+            stream=stream.child("statistics"),
+            watch=lambda share, statistic: watch(0.65 + 0.2 * share, statistic),
         )
-        models = _score_models(model, sets, sample_seconds, scored_baselines, likelihood, model_path, stream, watch)
-        watch(0.9, "columns")
-        columns = score_columns(sets, model.schema, is_other_training=checks.is_other_training)
-        watch(0.95, "conditionals")
-        conditionals, prediction = None, None
-        if not representation.is_of_numbers:
-            conditionals = score_conditionals(model, sets, target_column, stream.child("table"))
-            if target_column is not None and sets.trained is not None:
-                of_utility, kinds = stream.child("table", "utility"), kinds_of(model.codec)
-                prediction = utility(generated, sets.trained, rows, kinds, target_column, stream=of_utility)
+        watch(0.85, "predictions")
+        predictions = levels.score(model, sets, target_column, stream.child("table"))
+        watch(0.93, "copies")
+        best = max(fitted, key=lambda pair: float(pair[1].mean()))[0] if fitted else None
+        given_away = copies.score(
+            model, sets, likelihood, best, stream.child("copies"), n_impossible=checks.n_impossible
+        )
     posterior = None
     if given_columns is not None:
-        watch(0.98, "posteriors")
-        posterior = score_posteriors(model, rows, given_columns, stream=stream.child("posterior"))
+        watch(0.97, "posteriors")
+        posterior = posteriors.score(model, unseen_rows, given_columns, stream=stream.child("posterior"))
     watch(1.0, "done")
+    figures = [of_rows + of_columns for of_rows, of_columns in zip(by_row.figures, by_column.of_models, strict=True)]
+    models = _score_models(model, fitted, drawn, figures, likelihood, model_path)
     recommended = models[0]
     if models[1:] and not checks.are_of_fit:
         _, recommended = decide(models[0], models[1:])
-    codec_columns = enumerate(representation.codec.columns)
     fidelity = Fidelity(
         answers=(),
         code=recommended.code,
+        checks=checks,
+        posteriors=posterior,
+        warnings=(),
         model=models[0],
         baselines=models[1:],
-        checks=checks,
-        columns=columns,
-        likelihood=likelihood,
-        memorisation=memorisation,
-        membership=membership,
-        conditionals=conditionals,
-        prediction=prediction,
-        posterior=posterior,
-        warnings=tuple(
-            collect_warnings(model, checks, likelihood, memorisation, membership, columns, conditionals, posterior)
-        ),
-        real=real,
-        generated=generated,
-        real_rows=origin,
-        asinh_columns=tuple(column_name(model.schema, j) for j, column in codec_columns if column.asinh),
-        sampler=model.sampler.describe(model.schedule),
+        rows=by_row,
+        columns=by_column,
+        density=likelihood,
+        levels=predictions,
+        copies=given_away,
     )
+    fidelity = replace(fidelity, warnings=tuple(collect_warnings(model, fidelity)))
     return replace(fidelity, answers=tuple(answer(fidelity, model)))
 
 
@@ -242,62 +233,49 @@ def _calibration(
     """Score the posteriors of a model that answers for these alone."""
     assert given is not None  # the embedding's columns, by default
     watch(0.1, "posteriors")
-    posterior = score_posteriors(model, unseen, given, stream=stream.child("posterior"))
+    posterior = posteriors.score(model, unseen, given, stream=stream.child("posterior"))
     watch(1.0, "done")
     names = [model.schema.names[j] for j in given]
-    calibration = Calibration(
-        answers=(),
-        code=f"{_LOADED.format(', posterior', path)}theta = posterior(model, given={names}).sample((1_000,), x)",
-        checks=checks,
-        posterior=posterior,
-        warnings=tuple(calibration_warnings(model, checks, posterior)),
-    )
+    code = f"{_LOADED.format(', posterior', path)}theta = posterior(model, given={names}).sample((1_000,), x)"
+    calibration = Calibration((), code, checks, posterior, ())
+    calibration = replace(calibration, warnings=tuple(collect_warnings(model, calibration)))
     return replace(calibration, answers=(are_posteriors_calibrated(calibration),))
 
 
-def _draw(draw: Callable[[], Rows], representation: Representation, stream: Stream) -> tuple[Rows, float]:
+def _draw(draw: Callable[[], Rows], representation: Representation, stream: Stream) -> _Drawn:
     """Return rows to compare, with the gaps of training rows, and the seconds that 10,000 of them take."""
     started = time.perf_counter()
-    rows = draw()
-    seconds = 10_000 * (time.perf_counter() - started) / len(rows)
-    return representation.with_gaps(rows, stream.child("gaps")), seconds
+    drawn = draw()
+    seconds = 10_000 * (time.perf_counter() - started) / len(drawn)
+    return representation.with_gaps(drawn, stream.child("gaps")), seconds
+
+
+def _numbers(model: DiffusionModel) -> list[int]:
+    """Return the columns of numbers that vary, with atoms or without."""
+    with_levels = {block.column for block in model.codec.blocks if block.number is None}
+    return [j for j in model.codec.varying if j not in with_levels]
 
 
 def _score_models(
     model: DiffusionModel,
-    sets: RowSets,
-    sample_seconds: float,
-    scored_baselines: Sequence[tuple[Baseline, NDArray[np.float64]]],
-    likelihood: LikelihoodScores,
+    fitted: Sequence[tuple[Baseline, Rows]],
+    drawn: Sequence[_Drawn],
+    figures: Sequence[tuple[Figure, ...]],
+    likelihood: densities.DensityScores,
     path: str,
-    stream: Stream,
-    watch: Watch,
 ) -> tuple[ModelScores, ...]:
-    """Score the model and the baselines, which come with their log-densities, against the same pairs of real rows."""
-    representation, pairs = sets.representation, sets.pairs
-    drawn = []
-    for baseline, _ in scored_baselines:
-        draw = partial(baseline.sample_rows, pairs.n_generated, stream.child("baseline", baseline.name))
-        drawn.append(_draw(draw, representation, stream))
-    figures = score_closeness(
-        representation,
-        pairs,
-        [sets.represented, *(representation.encode(rows) for rows, _ in drawn)],
-        stream=stream.child("statistics"),
-        watch=lambda share, statistic: watch(0.7 + 0.2 * share, statistic),
-    )
+    """Return the scores of the model and of the baselines, which come with their log-densities."""
     hint = "  # a pyarrow Table: X_new.to_pandas() is a DataFrame" if model.schema.kind == "pyarrow" else ""
+    log_p = likelihood.log_p_model
     ours = ModelScores(
         name="Diffusion model",
         figures=figures[0],
         density_of="ode",
-        negative_log_density=mean_estimate(-likelihood.log_p_model),
+        negative_log_density=mean_estimate(-log_p),
         advantage=None,
-        gap=likelihood.gap(likelihood.log_p_model),
-        # The noise of probes would make each |1 - p_model / p| too large.
-        total_variation=None if likelihood.ode_probe_error else likelihood.total_variation(likelihood.log_p_model),
+        gap=likelihood.gap(log_p),
         fit_seconds=model.fit_seconds,
-        sample_seconds=sample_seconds,
+        sample_seconds=drawn[0][1],
         code=f"{_LOADED.format('', path)}X_new = model.sample(10_000){hint}",
     )
     others = [
@@ -305,14 +283,13 @@ def _score_models(
             name=baseline.name,
             figures=of_baseline,
             density_of="exact",
-            negative_log_density=mean_estimate(-log_p),
-            advantage=mean_estimate(log_p - likelihood.log_p_model),
-            gap=likelihood.gap(log_p),
-            total_variation=likelihood.total_variation(log_p),
+            negative_log_density=mean_estimate(-theirs),
+            advantage=mean_estimate(theirs - log_p),
+            gap=likelihood.gap(theirs),
             fit_seconds=baseline.fitted.fit_seconds,
             sample_seconds=seconds,
             code=baseline.code(path),
         )
-        for (baseline, log_p), (_, seconds), of_baseline in zip(scored_baselines, drawn, figures[1:], strict=True)
+        for (baseline, theirs), (_, seconds), of_baseline in zip(fitted, drawn[1:], figures[1:], strict=True)
     ]
     return (ours, *others)

@@ -54,7 +54,7 @@ def report(console: Console, /, output: Path, json: bool, **asked: Any) -> None:
     commands = [shlex.join(["backwalk", *console.arguments])]
     fidelity, model = assess_and_report(console, output=output, **asked, commands=commands)
     if json:
-        from backwalk.report import report_record
+        from backwalk.assess import report_record
 
         console.print_json({"report": str(output), **report_record(fidelity, model, commands)})
     else:
@@ -79,12 +79,11 @@ def assess_and_report(
     commands: Sequence[str],
 ) -> tuple[Calibration, DiffusionModel]:
     """Score a saved model on unseen rows, and write a page that shows the command lines."""
-    from backwalk.assess import assess, matched_rows, rows_to_score
+    from backwalk.assess import assess, rows_to_score, write_report
     from backwalk.cli.given import columns_from
     from backwalk.cli.tables import is_built_in, load_model, read_training, read_unseen
     from backwalk.datasets import DENSITIES
     from backwalk.model import check_unseen
-    from backwalk.report import write_report
     from backwalk.streams import Stream
     from backwalk.table import match_columns
 
@@ -94,7 +93,7 @@ def assess_and_report(
     fit_rows = None
     if training is not None:
         fit_rows = read_training(console, training, fitted, drop_missing=drop_missing)
-        matched_rows(fit_rows, fitted, "--training")
+        rows_to_score(fit_rows, fitted, "--training")
     data_rows, _ = read_unseen(console, data, rows, seed, fitted, drop_missing=drop_missing)
     if unseen == "error":
         values = match_columns(data_rows, fitted.schema, name="DATA").values

@@ -285,7 +285,7 @@ class Draws(Fitted[RowsT]):
         >>> len(model.plot_chain(100, n_panels=3, random_state=1).axes)
         3
         """
-        from backwalk.report import figures
+        from backwalk.report.clouds import plot_chain
 
         check_is_fitted(self)
         d = self.model_.codec.n_columns
@@ -297,7 +297,7 @@ class Draws(Fitted[RowsT]):
         places = np.linspace(0, len(states) - 1, min(int(n_panels), len(states))).round().astype(int)
         shown = [states[i] for i in places]
         frames = [state.rows[:, list(columns)] for state in shown]
-        return figures.plot_chain(frames, captions=[f"t = {state.t:,}" for state in shown])
+        return plot_chain(frames, captions=[f"t = {state.t:,}" for state in shown])
 
     def show(self, X: Any = None, *, columns: Sequence[str | int] | None = None) -> Page:
         """Show the model in the playground, a page on which noise becomes data.

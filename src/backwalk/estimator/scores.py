@@ -496,7 +496,7 @@ class Scores(Fitted[RowsT]):
         >>> model = Diffusion(max_steps=20, random_state=0).fit(X[:500])
         >>> fidelity = model.report("report.html", X[500:], training=X[:500])  # doctest: +SKIP
         """
-        from backwalk.report import write_report
+        from backwalk.assess import write_report
 
         fidelity = self.assess(X, training=training, density=density, given=given, random_state=random_state)
         stream = as_stream(random_state).child("report", "pictures")

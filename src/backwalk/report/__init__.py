@@ -1,8 +1,4 @@
-"""Reports as HTML pages, and figures.
+"""What a page is made of: style, axes, blocks, text of numbers, and the sections that describe a model.
 
-`render_report` and `write_report` make the page, and `figures` holds one function per figure, for notebooks too.
+`page.render_page` turns sections into one HTML file. The questions in `backwalk.assess` make the other sections.
 """
-
-from backwalk.report.page import render_report, report_record, write_report
-
-__all__ = ["render_report", "report_record", "write_report"]

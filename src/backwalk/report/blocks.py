@@ -1,7 +1,6 @@
-"""The report as sections of blocks: plain records, which the template turns into HTML.
+"""The page as sections of blocks: plain records, which the template turns into HTML.
 
-A section is a function from a `Context` to a `Section`, or to None where it does not apply. Blocks hold text as users
-gave it; the template escapes it.
+Blocks hold text as users gave it; the template escapes it.
 """
 
 from __future__ import annotations
@@ -13,37 +12,7 @@ from urllib.parse import quote
 
 from matplotlib.figure import Figure
 
-from backwalk.assess import Fidelity
-from backwalk.assess.words import column_name, value_text
-from backwalk.model import DiffusionModel
 from backwalk.report.style import svg
-from backwalk.streams import Stream
-
-
-@dataclass(frozen=True, eq=False)
-class Context:
-    """The content of a report: the scores, the model, and the command lines that made them.
-
-    The frames of the chain are drawn from the stream.
-    """
-
-    fidelity: Fidelity
-    model: DiffusionModel
-    stream: Stream
-    commands: Sequence[str] = ()
-
-    @property
-    def varying(self) -> tuple[int, ...]:
-        """The columns that vary: those of `fidelity.columns`."""
-        return self.model.codec.varying
-
-    def name(self, column: int) -> str:
-        """Return the name of a column for readers."""
-        return column_name(self.model.schema, column)
-
-    def value(self, column: int, value: float) -> str:
-        """Return a value of a column for readers."""
-        return value_text(self.model.schema, column, value)
 
 
 @dataclass(frozen=True)

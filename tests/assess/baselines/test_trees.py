@@ -4,7 +4,6 @@ import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from backwalk.assess.baselines import trees
 from backwalk.assess.baselines.features import Feature
 from backwalk.assess.baselines.trees import fit_trees
 from backwalk.streams import Stream
@@ -69,10 +68,3 @@ def test_numbers_have_no_value_where_they_do_not_apply_and_gaps_are_taken():
     assert_array_equal(np.isnan(rows[:, 1]), rows[:, 0] != 2)
     assert not np.isnan(rows[:, [0, 2]]).any()
     assert np.isfinite(fit_trees(x, features, stream=Stream(1)).log_prob(x)).all()
-
-
-def test_columns_of_many_levels_are_drawn_by_frequency(monkeypatch):
-    monkeypatch.setattr(trees, "_MOST_LEVELS", 2)
-    baseline = fit_trees(ROWS[:, [1, 0]], (Feature(), Feature(3)), stream=Stream(1))
-    p = np.exp(baseline.log_prob(np.array([[np.nan, level] for level in range(3)], dtype=float)))
-    assert_allclose(p, np.bincount(ROWS[:, 0].astype(int)) / len(ROWS), atol=1e-3)

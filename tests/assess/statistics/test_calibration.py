@@ -137,8 +137,3 @@ def test_tarp_sees_a_posterior_that_ignores_the_data_where_references_follow_the
 def test_the_truth_beyond_the_support_lies_in_the_largest_region():
     found = density_ranks(np.zeros((4, 9)), np.full(4, -np.inf), stream=Stream(0))
     assert (found > 0.9).all()
-
-
-def test_shapes_are_checked():
-    with pytest.raises(InvalidInput, match="references"):
-        tarp_ranks(np.zeros((3, 4, 2)), np.zeros((3, 2)), np.zeros((2, 2)), stream=Stream(0))

@@ -64,13 +64,6 @@ def test_wrong_input_is_refused(n, m, message):
         c2st(normal(0, n), normal(1, m), stream=Stream(0))
 
 
-def test_rows_too_few_for_the_classifier_are_refused():
-    """Found by review: scikit-learn's own error came."""
-    x = Stream(0).normal(0, 10, 2).numpy()
-    with pytest.raises(InvalidInput, match=r"with 5 of each .*: Expected n_neigh.* Give more rows"):
-        c2st(x[:5], x[5:], classifier=neighbours, stream=Stream(1))
-
-
 def test_boosted_trees_see_levels_as_categories_and_take_gaps():
     """Half of 12 levels in no order of their codes: one split tells the sets apart, where codes would take many."""
     some = np.array([0.0, 2.0, 3.0, 5.0, 8.0, 9.0])

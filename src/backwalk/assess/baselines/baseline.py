@@ -3,8 +3,8 @@
 Complete tables of numbers have a Gaussian mixture and a kernel density estimate, of columns in standard deviations.
 Where columns have heavy tails, each is fitted with the model's asinh transform and without it, and the fit with the
 higher log-density of unseen rows is kept: which one suits a baseline depends on the data, and this choice errs in
-favour of the baseline. Tables with levels or gaps have independent columns, a mixture of product distributions, and
-trees column by column, of the features of the model's own codec. Integers are dequantised.
+favour of the baseline. Tables with levels or gaps have trees column by column, of the features of the model's own
+codec. Integers are dequantised.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy as np
 
 from backwalk.assess.baselines.features import FeatureMap, FittedDensity
 from backwalk.assess.baselines.numbers import fit_gaussian_mixture, fit_kernel_density
-from backwalk.assess.baselines.product_mixtures import fit_independent_columns, fit_product_mixture
 from backwalk.assess.baselines.trees import fit_trees
 from backwalk.errors import InvalidInput
 from backwalk.estimates import Rows
@@ -29,43 +28,14 @@ from backwalk.table import Schema, Table, as_table, from_values, match_columns, 
 _OF_NUMBERS: Mapping[str, Callable[..., FittedDensity]] = MappingProxyType(
     {"gaussian-mixture": fit_gaussian_mixture, "kernel": fit_kernel_density}
 )
-_OF_TABLES: Mapping[str, Callable[..., FittedDensity]] = MappingProxyType(
-    {"independent": fit_independent_columns, "product-mixture": fit_product_mixture, "trees": fit_trees}
-)
+_OF_TABLES: Mapping[str, Callable[..., FittedDensity]] = MappingProxyType({"trees": fit_trees})
 
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """A baseline fitted to the training rows of a model.
+    """A baseline fitted to the training rows of a model: a density of the features of rows of its table.
 
-    `fit_baseline` makes it.
-
-    Parameters
-    ----------
-    kind : str
-        The kind, as in `fit_baseline`.
-    fitted : FittedDensity
-        The density of the features.
-    features : FeatureMap
-        The features of rows.
-    schema : Schema
-        The columns of the table.
-    asinh : bool, default=True
-        Whether numbers with heavy tails have the model's asinh transform.
-
-    See Also
-    --------
-    fit_baseline : The function that fits it.
-
-    Examples
-    --------
-    >>> from backwalk import Diffusion
-    >>> from backwalk.assess import fit_baseline
-    >>> from backwalk.datasets import two_moons
-    >>> X = two_moons().sample(100, random_state=0)
-    >>> model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(X)
-    >>> fit_baseline("gaussian-mixture", X, model.model_).sample(5, random_state=0).shape
-    (5, 2)
+    With `asinh`, numbers with heavy tails have the model's asinh transform.
     """
 
     kind: str
@@ -80,19 +50,9 @@ class Baseline:
         return self.fitted.name
 
     def log_prob_of_rows(self, rows: Rows, *, stream: Stream) -> Rows:
-        """Return the log-density of rows.
+        """Return the log-densities of rows (n, d), nats: log-probabilities in levels and integers, as the model's.
 
-        Parameters
-        ----------
-        rows : ndarray of shape (n, d)
-            The rows, in the user's units.
-        stream : Stream
-            The places at which integers are integrated over their cells.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            The log-densities, in nats: log-probabilities in levels and integers, as the model's.
+        The stream has the places at which integers are integrated over their cells.
         """
 
         def log_density(values: Rows) -> Rows:
@@ -102,71 +62,19 @@ class Baseline:
         return log_prob_of_rows(log_density, self.features.codec, rows, stream=stream)
 
     def sample_rows(self, n: int, stream: Stream) -> Rows:
-        """Return drawn rows as an array.
-
-        Parameters
-        ----------
-        n : int
-            The number of rows.
-        stream : Stream
-            The random numbers.
-
-        Returns
-        -------
-        ndarray of shape (n, d)
-            The rows, in the user's units.
-        """
+        """Return n drawn rows, (n, d), in the user's units."""
         return np.asarray(self.schema.clipped(self.features.decode(self.fitted.sample(n, stream))))
 
     def sample(self, n_samples: int, *, random_state: RandomState = None) -> Any:
-        """Return drawn rows as a table of the same kind as the fitted one.
-
-        Parameters
-        ----------
-        n_samples : int
-            The number of rows.
-        random_state : int, NumPy generator or None, default=None
-            As in scikit-learn.
-
-        Returns
-        -------
-        ndarray or table of shape (n_samples, d)
-            The rows.
-        """
+        """Return drawn rows as a table of the same kind as the fitted one."""
         return from_values(self.sample_rows(n_samples, as_stream(random_state)), self.schema)
 
     def refit(self, rows: Rows, model: DiffusionModel, stream: Stream) -> Baseline:
-        """Return a baseline of the same kind and encoding, fitted to other rows.
-
-        Parameters
-        ----------
-        rows : ndarray of shape (n, d)
-            The rows, in the user's units.
-        model : DiffusionModel
-            The model, which has the encoding.
-        stream : Stream
-            The random numbers.
-
-        Returns
-        -------
-        Baseline
-            The baseline.
-        """
+        """Return a baseline of the same kind and encoding, fitted to other rows (n, d) in the user's units."""
         return _fit(self.kind, rows, model, stream, asinh=self.asinh)
 
     def code(self, model_path: str) -> str:
-        """Return the lines of Python that fit this baseline to rows X and draw rows from it.
-
-        Parameters
-        ----------
-        model_path : str
-            The model's file.
-
-        Returns
-        -------
-        str
-            The lines.
-        """
+        """Return the lines of Python that fit this baseline to rows X and draw rows from it."""
         asinh = "" if self.asinh else ", asinh=False"
         return (
             "from backwalk import Diffusion\nfrom backwalk.assess import fit_baseline\n\n"
@@ -183,8 +91,7 @@ def fit_baseline(
     Parameters
     ----------
     kind : str
-        "gaussian-mixture" or "kernel" for complete tables of numbers; "independent", "product-mixture" or "trees" for
-        any table.
+        "gaussian-mixture" or "kernel" for complete tables of numbers, "trees" for any table.
     X : array-like or table of shape (n, d)
         The rows that the model was fitted to.
     model : DiffusionModel
@@ -222,7 +129,7 @@ def fit_baseline(
         raise InvalidInput(f"kind should be one of {', '.join((*_OF_NUMBERS, *_OF_TABLES))}, but got {kind!r}.")
     table = match_columns(as_table(X), model.schema)
     if kind in _OF_NUMBERS and (model.codec.blocks or np.isnan(table.values).any()):
-        raise InvalidInput(f"A {kind} baseline needs complete numbers: take one of {', '.join(_OF_TABLES)}.")
+        raise InvalidInput(f"A {kind} baseline needs complete numbers: take {', '.join(_OF_TABLES)}.")
     return _fit(kind, table.values, model, as_stream(random_state), asinh=asinh)
 
 

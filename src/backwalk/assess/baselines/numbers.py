@@ -37,7 +37,7 @@ def fit_gaussian_mixture(x: ArrayLike, *, stream: Stream) -> FittedDensity:
     random 20,000 are used. Raises InvalidInput for points that are not finite rows.
 
     >>> import numpy as np
-    >>> from backwalk.assess.baselines import fit_gaussian_mixture
+    >>> from backwalk.assess.baselines.numbers import fit_gaussian_mixture
     >>> from backwalk.streams import Stream
     >>> x = Stream(0).normal(0, 500, 2).numpy() + np.repeat([[0.0], [9.0]], 250, axis=0)
     >>> fit_gaussian_mixture(x, stream=Stream(1)).name
@@ -79,7 +79,7 @@ def fit_kernel_density(
     all rows of the others, so that the bandwidth suits the number of rows. x is (n, d) in one scale; of more than
     20,000 rows, a random 20,000 are used. Raises InvalidInput for points that are not finite rows.
 
-    >>> from backwalk.assess.baselines import fit_kernel_density
+    >>> from backwalk.assess.baselines.numbers import fit_kernel_density
     >>> from backwalk.streams import Stream
     >>> fit_kernel_density(Stream(0).normal(0, 500, 1).numpy(), stream=Stream(1)).name
     'KernelDensity(0.33)'

@@ -174,38 +174,12 @@ def interval_coverage(ranks: ArrayLike, probability: float) -> Estimate:
 
 @dataclass(frozen=True, eq=False)
 class CoverageCurve:
-    """How often a posterior's regions of each level hold the truth.
+    """How often a posterior's regions of each level hold the truth, beside what exact posteriors would show.
 
-    It stands beside what exact posteriors would show.
-
-    Parameters
-    ----------
-    levels : ndarray of shape (L,)
-        The levels of the regions.
-    coverage : ndarray of shape (L,)
-        The share of rows whose truth lies in the region; `levels` itself for exact posteriors.
-    low : ndarray of shape (L,)
-        The lower end of the central 95 % of the share, for exact posteriors and one level.
-    high : ndarray of shape (L,)
-        The upper end.
-    n_rows : int
-        The number of rows.
-    deviation : float
-        The largest difference of `coverage` and `levels`.
-    limit : float
-        What the deviation exceeds in 5 % of cases, for exact posteriors.
-    p_value : float
-        The probability of a larger deviation, for exact posteriors.
-
-    See Also
-    --------
-    coverage_curve : The function that computes it.
-
-    Examples
-    --------
-    >>> from backwalk.assess.statistics import coverage_curve
-    >>> coverage_curve([0.1, 0.3, 0.5, 0.7, 0.9]).n_rows
-    5
+    `coverage` is the share of `n_rows` rows whose truth lies in the region, for each of the `levels`, (L,), and `low`
+    and `high` the central 95 % of that share for exact posteriors and one level. `deviation` is the largest difference
+    of coverage and level, `limit` what it exceeds in 5 % of cases for exact posteriors, and `p_value` the probability
+    of a larger one.
     """
 
     levels: Rows
@@ -219,29 +193,11 @@ class CoverageCurve:
 
 
 def coverage_curve(ranks: ArrayLike) -> CoverageCurve:
-    """Return how often a posterior's regions hold the truth.
+    """Return how often regions hold the truth; `ranks` (n,) are the levels of the smallest ones that do, in (0, 1).
 
-    Parameters
-    ----------
-    ranks : array-like of shape (n,)
-        The level of the smallest region that holds the truth of each row, in (0, 1).
-
-    Returns
-    -------
-    CoverageCurve
-        The shares by level, with what exact posteriors would show.
-
-    See Also
-    --------
-    density_ranks : Ranks by the posterior's own density.
-
-    Notes
-    -----
     Source: Hermans et al. 2022 (expected coverage).
 
-    Examples
-    --------
-    >>> from backwalk.assess.statistics import coverage_curve
+    >>> from backwalk.assess.statistics.calibration import coverage_curve
     >>> curve = coverage_curve([0.1, 0.3, 0.5, 0.7, 0.9])
     >>> float(curve.coverage[20]), round(curve.deviation, 6)
     (0.6, 0.1)
@@ -256,32 +212,10 @@ def coverage_curve(ranks: ArrayLike) -> CoverageCurve:
 
 
 def density_ranks(of_draws: ArrayLike, of_truth: ArrayLike, *, stream: Stream) -> Rows:
-    """Return the level of the smallest highest-density region that holds the truth.
+    """Return the level of the smallest highest-density region that holds the truth: (n,), uniform for exact posteriors.
 
-    Parameters
-    ----------
-    of_draws : array-like of shape (n, m)
-        The log-densities of m draws of each row's posterior.
-    of_truth : array-like of shape (n,)
-        The log-densities of the true parameters; -inf where they cannot be, whose level is the largest.
-    stream : Stream
-        The random numbers that place the truth among the draws.
-
-    Returns
-    -------
-    ndarray of shape (n,)
-        The levels, uniform on (0, 1) for exact posteriors.
-
-    See Also
-    --------
-    coverage_curve : How often regions hold the truth.
-
-    Examples
-    --------
-    >>> from backwalk.assess.statistics import density_ranks
-    >>> from backwalk.streams import Stream
-    >>> bool(density_ranks([[1.0, 2.0, 3.0]], [2.5], stream=Stream(0))[0] < 0.5)
-    True
+    `of_draws` (n, m) are the log-densities of m draws of each row's posterior, `of_truth` (n,) those of the true
+    parameters; -inf where they cannot be, whose level is the largest.
     """
     return 1.0 - ranks_in_draws(of_draws, of_truth, stream=stream)
 

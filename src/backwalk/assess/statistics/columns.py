@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import betabinom, rankdata
+from scipy.stats import betabinom, ks_2samp, rankdata
 
-from backwalk.assess.statistics.distances import ks_distance
 from backwalk.errors import InvalidInput
 from backwalk.estimates import Rows
 
@@ -97,7 +96,7 @@ def column_distance(x: Rows, y: Rows, kind: ColumnKind) -> float:
     if not len(x) or not len(y):
         return float(len(x) != len(y))
     if not kind.levels:
-        return ks_distance(x, y)
+        return float(ks_2samp(x, y, method="asymp").statistic)
     return 0.5 * float(np.abs(level_shares(x, kind.levels) - level_shares(y, kind.levels)).sum())
 
 
@@ -160,37 +159,27 @@ def associations(rows: Rows, kinds: Sequence[ColumnKind]) -> Rows:
 
     >>> import numpy as np
     >>> from backwalk.assess.statistics.columns import ColumnKind, associations
-    >>> associations(np.array([[0.0, 1.0], [1.0, 3.0], [2.0, 9.0]]), [ColumnKind(), ColumnKind()]).tolist()
+    >>> associations(np.array([[0.0, 1.0], [1.0, 3.0], [2.0, 9.0]]), [ColumnKind(), ColumnKind()]).round(9).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    d = len(kinds)
-    matrix = np.eye(d)
     observed = ~np.isnan(rows)
     columns: list[Any] = [
         np.unique(rows[:, j], return_inverse=True)[1] if kind.is_category else rankdata(rows[:, j], nan_policy="omit")
         for j, kind in enumerate(kinds)
     ]
-    for i in range(d):
-        for j in range(i):
+    is_category = np.array([kind.is_category for kind in kinds])
+    numbers = np.flatnonzero(~is_category)
+    matrix = np.eye(len(kinds))
+    if len(numbers):
+        matrix[np.ix_(numbers, numbers)] = _correlations(np.stack([columns[j] for j in numbers], axis=1))
+    for i in np.flatnonzero(is_category).tolist():
+        for j in range(len(kinds)):
+            if i == j or (is_category[j] and j > i):
+                continue
             both = observed[:, i] & observed[:, j]
-            # Categories first, so that a correlation ratio has one form.
-            first, second = sorted((i, j), key=lambda column: not kinds[column].is_category)
-            a, b = columns[first][both], columns[second][both]
-            if kinds[second].is_category:
-                value = cramers_v(a, b)
-            elif kinds[first].is_category:
-                value = correlation_ratio(a, b)
-            else:
-                value = _correlation(a, b)
-            matrix[i, j] = matrix[j, i] = value
+            of_pair = cramers_v if is_category[j] else correlation_ratio
+            matrix[i, j] = matrix[j, i] = of_pair(columns[i][both], columns[j][both])
     return matrix
-
-
-def association_difference(x: Rows, y: Rows, kinds: Sequence[ColumnKind]) -> float:
-    """Return the mean absolute difference between the associations of x and those of y, over pairs of columns."""
-    pairs = np.triu_indices(len(kinds), k=1)
-    differences = (associations(x, kinds) - associations(y, kinds))[pairs]
-    return float(np.abs(differences).mean()) if differences.size else 0.0
 
 
 def cramers_v(a: LevelNumbers, b: LevelNumbers) -> float:
@@ -226,8 +215,14 @@ def correlation_ratio(levels: LevelNumbers, numbers: Rows) -> float:
     return math.sqrt(max(0.0, 1.0 - (1.0 - eta_sq) * (n - 1) / (n - len(counts))))
 
 
-def _correlation(a: Rows, b: Rows) -> float:
-    if len(a) < 2 or np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
-        return 0.0
-    a, b = a - a.mean(), b - b.mean()
-    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+def _correlations(ranks: Rows) -> Rows:
+    """Return the correlations of columns of ranks (n, d), NaN where missing: each pair by the rows that have both."""
+    mask = (~np.isnan(ranks)).astype(np.float64)
+    centred = np.where(mask > 0.0, ranks - 0.5 * (len(ranks) + 1), 0.0)  # of half-integers: the sums below are exact
+    n = mask.T @ mask
+    sums, squares = centred.T @ mask, np.square(centred).T @ mask
+    covariance, variance = n * (centred.T @ centred) - sums * sums.T, n * squares - sums**2
+    spread = np.sqrt(np.maximum(variance, 0.0) * np.maximum(variance.T, 0.0))
+    matrix = np.divide(covariance, spread, out=np.zeros_like(spread), where=spread > 0.0)
+    np.fill_diagonal(matrix, 1.0)
+    return np.asarray(np.clip(matrix, -1.0, 1.0))

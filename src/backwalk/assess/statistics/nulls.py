@@ -25,14 +25,17 @@ Cells may be NaN, for missing; the statistic decides what that means.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from backwalk.errors import InvalidInput
-from backwalk.estimates import Estimate, Rows, as_rows, log_ratio, mean_estimate, student_quantile
+from backwalk.estimates import Rows, as_rows, student_quantile
+from backwalk.report.words import with_error
 from backwalk.streams import Stream
 
 
@@ -231,18 +234,26 @@ class Figure:
         The number of rows in each set.
     n_pairs : int
         The number of pairs.
+    margin : float, default=0.0
+        The smallest difference that would matter.
+    more_is_better : bool, default=False
+        Whether a larger value is better.
+    explanation : str, default=""
+        What it measures, in a sentence for readers.
+    purpose : str, default=""
+        The use of the model that it decides about.
 
     See Also
     --------
     compare : The function that computes it.
-    sign_that_matters : Whether a difference matters.
 
     Examples
     --------
-    >>> from backwalk.assess.statistics import compare, disjoint_pairs, energy_distance
+    >>> from backwalk.assess.statistics import c2st, compare, disjoint_pairs
     >>> from backwalk.streams import Stream
     >>> pairs = disjoint_pairs(Stream(0).normal(0, 400, 2).numpy(), 5, stream=Stream(1))
-    >>> compare(energy_distance, pairs, Stream(2).normal(0, 400, 2).numpy(), name="energy distance").n_rows
+    >>> new = Stream(2).normal(0, 400, 2).numpy()
+    >>> compare(lambda x, y: c2st(x, y, stream=Stream(3)), pairs, new, name="C2ST").n_rows
     40
     """
 
@@ -256,6 +267,39 @@ class Figure:
     unit: str
     n_rows: int
     n_pairs: int
+    margin: float = 0.0
+    more_is_better: bool = False
+    explanation: str = ""
+    purpose: str = ""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is a share of rows, which is shown in percent."""
+        return self.unit in ("accuracy", "share of real rows")
+
+    @property
+    def matters(self) -> int:
+        """1 if generated rows are worse than real ones by a difference that matters, -1 if better, otherwise 0."""
+        return self.sign_of(self.difference, self.difference_standard_error)
+
+    def against(self, other: Figure) -> int:
+        """Return 1 if another model's figure is better by a difference that matters, -1 if worse, otherwise 0.
+
+        The standard error is too large, as it treats the two values as independent although both are computed against
+        the same real rows.
+        """
+        return self.sign_of(self.value - other.value, math.hypot(self.standard_error, other.standard_error))
+
+    def sign_of(self, difference: float, error: float) -> int:
+        """Return 1 if a difference of this statistic is worse and matters, -1 if it is better, otherwise 0."""
+        sign = sign_that_matters(difference, error, self.margin, n_pairs=self.n_pairs)
+        return -sign if self.more_is_better else sign
+
+    def texts(self) -> tuple[str, str, str]:
+        """Return the value, the null and their difference with errors, as texts."""
+        value = with_error(self.value, self.standard_error, percent=self.is_share)
+        null = with_error(self.null, self.null_standard_error, percent=self.is_share)
+        return value, null, with_error(self.difference, self.difference_standard_error, percent=self.is_share)
 
 
 def compare(
@@ -265,7 +309,6 @@ def compare(
     *,
     name: str,
     unit: str = "",
-    nulls: Sequence[float] | None = None,
 ) -> Figure:
     """Compare a statistic of real and generated rows with that of real and other real rows.
 
@@ -281,8 +324,6 @@ def compare(
         The name of the statistic.
     unit : str, default=""
         Its unit.
-    nulls : sequence of float, optional
-        The statistics of the real pairs, where they are known already.
 
     Returns
     -------
@@ -306,90 +347,47 @@ def compare(
 
     Examples
     --------
-    >>> from backwalk.assess.statistics import compare, disjoint_pairs, energy_distance
+    >>> from functools import partial
+    >>> from backwalk.assess.statistics import compare, disjoint_pairs, sliced_wasserstein
     >>> from backwalk.streams import Stream
     >>> pairs = disjoint_pairs(Stream(0).normal(0, 4000, 2).numpy(), 5, stream=Stream(1))
     >>> shifted = Stream(2).normal(0, pairs.n_generated, 2).numpy() + 0.3
-    >>> figure = compare(energy_distance, pairs, shifted, name="energy distance")
+    >>> figure = compare(partial(sliced_wasserstein, stream=Stream(3)), pairs, shifted, name="sliced W1")
     >>> figure.difference > 3 * figure.difference_standard_error
     True
     """
-    n_rows, n_pairs = real_pairs.n_rows, len(real_pairs.pairs)
-    d = real_pairs.pairs[0][0].shape[1]
+    sets = generated_sets(generated, real_pairs)
+    values = [statistic(a, g) for (a, _), g in zip(real_pairs.pairs, sets, strict=True)]
+    return figure_of(values, [statistic(a, b) for a, b in real_pairs.pairs], real_pairs, name=name, unit=unit)
+
+
+def generated_sets(generated: ArrayLike, real_pairs: RealPairs, n: int | None = None) -> list[Rows]:
+    """Return the generated rows, (m, d), that meet each pair; of each set the first n."""
+    d, size = real_pairs.pairs[0][0].shape[1], real_pairs.n_rows
     rows = as_rows(generated, "generated", d=d, at_least=real_pairs.n_generated, allow_gaps=True)
-    sets = [rows[k * n_rows : (k + 1) * n_rows] for k in range(n_pairs)]
-    values = np.array([statistic(a, g) for (a, _), g in zip(real_pairs.pairs, sets, strict=True)])
-    of_real = np.array([statistic(a, b) for a, b in real_pairs.pairs] if nulls is None else nulls)
+    return [rows[k * size : (k + 1) * size][:n] for k in range(len(real_pairs.pairs))]
+
+
+def figure_of(
+    values: ArrayLike, of_real: ArrayLike, real_pairs: RealPairs, *, name: str, unit: str = "", **more: Any
+) -> Figure:
+    """Return the figure of a statistic of each pair: with generated rows, `values`, and with real ones, (J,) each."""
+    x, y, n_pairs = np.asarray(values, dtype=np.float64), np.asarray(of_real, dtype=np.float64), len(real_pairs.pairs)
     shared = real_pairs.error_factor
     value, null, difference = (
-        (float(x.mean()), float(x.std(ddof=1)) * factor)
-        for x, factor in ((values, shared), (of_real, n_pairs**-0.5), (values - of_real, shared))
+        (float(of_pairs.mean()), float(of_pairs.std(ddof=1)) * factor)
+        for of_pairs, factor in ((x, shared), (y, n_pairs**-0.5), (x - y, shared))
     )
-    return Figure(name, *value, *null, *difference, unit, n_rows, n_pairs)
-
-
-def paired_gap(log_p_true: ArrayLike, log_p_model: ArrayLike) -> Estimate:
-    """Estimate the Kullback-Leibler divergence of a model from the truth, row by row.
-
-    Parameters
-    ----------
-    log_p_true : array-like of shape (n,)
-        The true log-densities of unseen rows, in nats.
-    log_p_model : array-like of shape (n,)
-        The model's, at the same rows and in the same units of x.
-
-    Returns
-    -------
-    Estimate
-        `E_p[log p(x) - log p_model(x)]`, in nats per row. It is infinite if the model gives some row no density.
-
-    Raises
-    ------
-    InvalidInput
-        For NaN, or for a row that the truth could not have given.
-
-    See Also
-    --------
-    total_variation : Another distance of two densities.
-
-    Examples
-    --------
-    >>> from backwalk.assess.statistics import paired_gap
-    >>> paired_gap([-1.0, -2.0, -3.0], [-1.5, -2.0, -4.0]).value
-    0.5
-    """
-    return mean_estimate(-log_ratio(log_p_true, log_p_model))
+    return Figure(name, *value, *null, *difference, unit, real_pairs.n_rows, n_pairs, **more)
 
 
 def sign_that_matters(difference: float, standard_error: float, margin: float, *, n_pairs: int | None = None) -> int:
-    """Return the sign of a difference that matters, otherwise 0.
+    """Return the sign of a difference that is larger than its margin and than two standard errors, otherwise 0.
 
-    A difference matters if it is larger than its margin and than two standard errors.
+    Where the error was estimated from a few pairs, the quantile of Student's t with the same tail takes the place of
+    two standard errors.
 
-    Parameters
-    ----------
-    difference : float
-        The difference.
-    standard_error : float
-        Its standard error.
-    margin : float
-        The smallest difference that would matter, in the same unit.
-    n_pairs : int, optional
-        The number of pairs from which the standard error was estimated. Of few pairs, the quantile of Student's t with
-        the same tail takes the place of two standard errors. None for means over many rows.
-
-    Returns
-    -------
-    int
-        -1, 0 or 1.
-
-    See Also
-    --------
-    compare : Differences with their standard errors.
-
-    Examples
-    --------
-    >>> from backwalk.assess.statistics import sign_that_matters
+    >>> from backwalk.assess.statistics.nulls import sign_that_matters
     >>> sign_that_matters(-0.01, 0.002, 0.003, n_pairs=8), sign_that_matters(0.01, 0.005, 0.003, n_pairs=8)
     (-1, 0)
     """
