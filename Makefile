@@ -93,7 +93,7 @@ $(RUNTIME): pyproject.toml
 	rm -rf $(VENV)
 	@.ci/install "a virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
 	@.ci/install "backwalk and what it needs" $(BIN)/python -m pip install --no-compile --progress-bar off --disable-pip-version-check -e .
-	@.ci/install "the first start of PyTorch" $(BIN)/python -c "import backwalk.estimator, backwalk.report"
+	@.ci/install "the first start of PyTorch" $(BIN)/python -c "import backwalk.estimator, backwalk.assess"
 	@touch $@
 
 $(STAMP): $(RUNTIME)

@@ -9,14 +9,13 @@ import pandas as pd
 import pytest
 import torch
 
-from backwalk.assess import assess
+from backwalk.assess import assess, write_report
 from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule, merge_terms, variational_bound
 from backwalk.estimator import Diffusion
 from backwalk.fit.oracle import oracle_model
 from backwalk.model import blur_words, bound, log_density, sample_rows
 from backwalk.model.latent import to_latent
-from backwalk.report import write_report
 from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream
 from backwalk.table import Asinh, Codec, ConstantColumn, NumberColumn, as_table, fit_codec

@@ -61,3 +61,4 @@ def test_errors_are_what_their_tree_says():
         ),
     }
     assert {name: error.__bases__ for name, error in of_ours.items()} == tree
+    assert [name for name in tree if name not in errors.__doc__] == []

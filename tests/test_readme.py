@@ -28,7 +28,7 @@ def test_the_first_screen_says_what_it_is_and_how_to_begin():
 def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("backwalk.fit.plan.default_training", _short_training)
-    monkeypatch.setattr("backwalk.assess.topics.rows.MOST_IN_A_SET", 200)
+    monkeypatch.setattr("backwalk.assess.sets.MOST_IN_A_SET", 200)
     names: dict[str, object] = {}
     assert len(blocks("python")) == 5
     for block in blocks("python"):

@@ -20,22 +20,25 @@ from playwright.sync_api import sync_playwright
 FOLDER = Path(__file__).parent
 WIDTH = 1040
 SECTIONS = {  # the name of a picture, where it begins, and where the next begins
-    "report_answers": ("header, .answers, h1", "section:has(h2:text-is('Real rows beside generated rows'))"),
-    "report_rows": ("section:has(h2:text-is('Real rows beside generated rows'))", "details:has(table)"),
+    "report_answers": ("header, .answers, h1", "section:has(h2:has-text('How close are generated rows'))"),
     "report_closeness": (
         "section:has(h2:has-text('How close are generated rows'))",
-        "section:has(h2:has-text('Do columns depend'))",
+        "section:has(h2:has-text('Is each column right'))",
+    ),
+    "report_columns": (
+        "section:has(h2:has-text('Is each column right'))",
+        "section:has(h2:has-text('How likely are unseen rows'))",
     ),
     "report_likelihood": (
         "section:has(h2:has-text('How likely are unseen rows'))",
-        "section:has(h2:has-text('Can its probabilities be trusted'))",
+        "section:has(h2:has-text('Can its predictions be trusted'))",
     ),
     "report_probabilities": (
-        "section:has(h2:has-text('Can its probabilities be trusted'))",
-        "h3:has-text('Do its probabilities agree')",
+        "section:has(h2:has-text('Can its predictions be trusted'))",
+        "section:has(h2:has-text('Does it give its training rows away'))",
     ),
     "report_membership": (
-        "section:has(h2:has-text('Does it copy training rows'))",
+        "section:has(h2:has-text('Does it give its training rows away'))",
         "section:has(h2:text-is('Training'))",
     ),
 }

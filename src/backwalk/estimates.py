@@ -78,7 +78,6 @@ class Estimate:
 
     See Also
     --------
-    mean_estimate : The mean of independent values.
     Figure : A statistic beside its null.
 
     Examples
@@ -94,26 +93,12 @@ class Estimate:
 
 
 def mean_estimate(values: Rows) -> Estimate:
-    """Return the mean of independent values with its standard error.
+    """Return the mean of independent values (n,), with its standard error: their standard deviation over sqrt(n).
 
-    Parameters
-    ----------
-    values : ndarray of shape (n,)
-        The values.
+    The error is infinite if a value is.
 
-    Returns
-    -------
-    Estimate
-        The mean; its standard error is the values' standard deviation over sqrt(n), and infinite if a value is.
-
-    See Also
-    --------
-    Estimate : The result.
-
-    Examples
-    --------
     >>> import numpy as np
-    >>> from backwalk.assess.statistics import mean_estimate
+    >>> from backwalk.estimates import mean_estimate
     >>> mean_estimate(np.array([1.0, 2.0, 3.0]))
     Estimate(value=2.0, standard_error=0.5773502691896258, n=3)
     """

@@ -24,7 +24,7 @@ def small_and_fast():
         patch.setattr("backwalk.fit.plan.default_architecture", lambda *_, **__: TINY)
         patch.setattr("backwalk.cli.tables.USUALLY_DRAWN", 200)
         patch.setattr("backwalk.cli.demo.ROWS", 300)
-        patch.setattr("backwalk.assess.topics.rows.MOST_IN_A_SET", 50)
+        patch.setattr("backwalk.assess.sets.MOST_IN_A_SET", 50)
         yield
 
 
@@ -98,7 +98,7 @@ def judged(demo, monkeypatch):
         calls.update(path=path, **options)
 
     monkeypatch.setattr("backwalk.assess.assess", assess)
-    monkeypatch.setattr("backwalk.report.write_report", write_report)
+    monkeypatch.setattr("backwalk.assess.write_report", write_report)
     return calls
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backwalk.assess import matched_rows
+from backwalk.assess import rows_to_score
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput, UnseenValuesWarning
 from backwalk.estimator import Diffusion
@@ -165,7 +165,7 @@ def test_a_model_of_whole_rows_takes_gaps_where_its_own_rows_had_some(tmp_path, 
     scores = model.score_samples(frame)
     assert np.isfinite(scores).all()
     assert np.isfinite(model.bound(frame[:6], steps=3, random_state=0).per_row.numpy()).all()
-    assert len(matched_rows(frame, model.model_, "X")) == 24
+    assert len(rows_to_score(frame, model.model_, "X")[0]) == 24
     other = frame.assign(y=np.where(np.arange(24) == 3, np.nan, y))
     with pytest.raises(InvalidInput, match=r"'y'.*conditions=.any"):
         model.score_samples(other)

@@ -14,7 +14,7 @@ import pytest
 import torch
 from scipy import stats
 
-from backwalk.assess import assess
+from backwalk.assess import assess, report_record, write_report
 from backwalk.denoiser import Residual
 from backwalk.diffusion import GaussianDenoiser, GaussianMixtureDenoiser, NoiseSchedule, prior_mismatch
 from backwalk.errors import InvalidInput, ModelFileError
@@ -24,7 +24,6 @@ from backwalk.limits import REVERSE_VARIANCES
 from backwalk.model import bound, log_density, sample_rows
 from backwalk.model.latent import from_latent, to_latent
 from backwalk.model_file import save
-from backwalk.report import report_record, write_report
 from backwalk.sampling import Sampler, walk_back
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, NumberColumn

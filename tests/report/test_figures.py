@@ -108,7 +108,10 @@ LONG = "a title of many words that does not fit into one line of a panel as wide
 @pytest.mark.slow
 @pytest.mark.parametrize("x", [X, X * [3.0, 1.0], X * [1.0, 2.0]], ids=["square", "wide", "tall"])
 def test_titles_are_not_cut(x):
-    for figure in (plot_chain([x] * 3, captions=["t = 1000", LONG, ""]), plot_points(x, title=LONG, labels=(LONG, "y"))):
+    for figure in (
+        plot_chain([x] * 3, captions=["t = 1000", LONG, ""]),
+        plot_points(x, title=LONG, labels=(LONG, "y")),
+    ):
         figure.draw_without_rendering()
         texts = [
             text for axes in figure.axes for text in (axes.title, axes._left_title, axes.xaxis.label, axes.yaxis.label)
