@@ -20,7 +20,7 @@ REPRESENTATION = Representation.of_table(model().codec, table(400, 1))
 
 def sets(*generated):
     rows = REPRESENTATION.encode(table(4000, 7))
-    pairs = RealPairs(tuple((rows[k : k + 500], rows[k + 500 : k + 1000]) for k in range(0, 4000, 1000)), 0.0)
+    pairs = RealPairs(tuple((rows[k : k + 250], rows[k + 250 : k + 500]) for k in range(0, 4000, 500)), 0.0)
     represented = [REPRESENTATION.encode(each) for each in generated]
     return RowSets(table(160, 2), generated[0], None, None, REPRESENTATION, pairs, represented[0]), represented
 
@@ -39,7 +39,7 @@ def test_each_column_and_the_worst_are_means_over_pairs():
     by_hand = np.array(
         [
             [
-                column_distance(a[:, k], represented[0][500 * i : 500 * i + 500, k], kind)
+                column_distance(a[:, k], represented[0][250 * i : 250 * i + 250, k], kind)
                 for k, kind in enumerate(REPRESENTATION.kinds)
             ]
             for i, (a, _) in enumerate(these.pairs.pairs)
@@ -59,7 +59,7 @@ def test_differences_beyond_chance_are_marked_and_no_others():
     assert other.associations.difference[0, 2] == pytest.approx(-other.associations.real[0, 2], abs=0.1)
     assert not list(other.warnings(model().schema))  # each column alone is right
     moved = table(2000, 8).copy()
-    moved[:, 1] = np.where(moved[:, 1] == 0.0, 0.0, moved[:, 1] + 1.0)
+    moved[:, 1] = np.where(moved[:, 1] == 0.0, 0.0, moved[:, 1] + 4.0)
     (warning,) = columns.score(*sets(moved), model().schema).warnings(model().schema)
     assert "rain" in warning
 
@@ -68,7 +68,7 @@ def test_the_matrices_of_real_rows_are_computed_once_for_all_models(monkeypatch)
     calls = []
     monkeypatch.setattr(columns, "associations", lambda *given: calls.append(1) or associations(*given))
     found = columns.score(*sets(table(2000, 8), shuffled(), table(2000, 9)), model().schema)
-    assert len(calls) == 4 * (2 + 3)  # two real sets and three models, by four pairs
+    assert len(calls) == 8 * (2 + 3)  # two real sets and three models, by eight pairs
     means = [{figure.name: figure for figure in of_model}[ASSOCIATIONS] for of_model in found.of_models]
     assert means[0].null == means[1].null == means[2].null
     assert (means[0].matters, means[1].matters) == (0, 1)

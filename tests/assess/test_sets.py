@@ -45,7 +45,7 @@ def test_rows_with_an_unseen_label_are_set_aside_and_counted_among_scored_and_tr
     assert all("site" in line for line in (of_training, of_unseen))
     assert found.model.figures == expected.model.figures
     assert found.copies.n_impossible == 2
-    with pytest.raises(InvalidInput, match="unseen should hold labels"):
+    with pytest.raises(InvalidInput, match="unseen should hold values that the model can make"):
         assess(model, unseen[:30].assign(site=["north"] * 19 + ["west"] * 11), **options)
 
 
