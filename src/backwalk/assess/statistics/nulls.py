@@ -280,23 +280,39 @@ class Figure:
     @property
     def matters(self) -> int:
         """1 if generated rows are worse than real ones by a difference that matters, -1 if better, otherwise 0."""
-        return self.sign_of(self.difference, self.difference_standard_error)
+        return self._sign_of(self.difference, self.difference_standard_error)
 
     def against(self, other: Figure) -> int:
-        """Return 1 if another model's figure is better by a difference that matters, -1 if worse, otherwise 0.
+        """Compare with the figure of another model.
 
         The standard error is too large, as it treats the two values as independent although both are computed against
         the same real rows.
-        """
-        return self.sign_of(self.value - other.value, math.hypot(self.standard_error, other.standard_error))
 
-    def sign_of(self, difference: float, error: float) -> int:
+        Parameters
+        ----------
+        other : Figure
+            The same statistic of the other model.
+
+        Returns
+        -------
+        int
+            1 if the other one is better by a difference that matters, -1 if it is worse, otherwise 0.
+        """
+        return self._sign_of(self.value - other.value, math.hypot(self.standard_error, other.standard_error))
+
+    def _sign_of(self, difference: float, error: float) -> int:
         """Return 1 if a difference of this statistic is worse and matters, -1 if it is better, otherwise 0."""
         sign = sign_that_matters(difference, error, self.margin, n_pairs=self.n_pairs)
         return -sign if self.more_is_better else sign
 
     def texts(self) -> tuple[str, str, str]:
-        """Return the value, the null and their difference with errors, as texts."""
+        """Return the figure in words.
+
+        Returns
+        -------
+        tuple of str
+            The value, the null and their difference, with errors.
+        """
         value = with_error(self.value, self.standard_error, percent=self.is_share)
         null = with_error(self.null, self.null_standard_error, percent=self.is_share)
         return value, null, with_error(self.difference, self.difference_standard_error, percent=self.is_share)
