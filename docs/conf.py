@@ -97,3 +97,15 @@ html_sidebars = {"index": []}
 copybutton_exclude = ".linenos, .gp, .go"
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
+
+
+def write_playground(app, exception):
+    """Write the playground beside the pages, once they are there."""
+    if exception is None and app.builder.format == "html":
+        from backwalk.playground import write_page
+
+        write_page(Path(app.outdir, "playground.html"), overwrite=True)
+
+
+def setup(app):
+    app.connect("build-finished", write_playground)

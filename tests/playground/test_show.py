@@ -1,6 +1,7 @@
 """`model.show()` and `backwalk playground`: any model opens, plays and can be read."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 from backwalk import Diffusion, InvalidInput, NoiseSchedule
 from backwalk.cli import cli
 from backwalk.cli.console import Console
+from backwalk.course import write_lessons
 from backwalk.playground import Page, answers_of, page_of
 
 X = np.random.default_rng(0).normal(size=(300, 2)) * [1.0, 3.0] + [0.0, 5.0]
@@ -117,3 +119,13 @@ def test_the_old_command_says_what_to_call():
     result = CliRunner().invoke(cli, ["web", "model.backwalk", "--port", "1"], obj=Console(()))
     assert result.exit_code == 1
     assert "backwalk playground" in result.output
+
+
+def test_lessons_link_to_states_of_the_page_beside_them(opened, tmp_path):
+    write_lessons(tmp_path)
+    links = re.findall(r"playground\.html#([^)\\]+)\)", "".join(p.read_text("utf-8") for p in tmp_path.glob("*.ipynb")))
+    assert len(links) == 8
+    for state in sorted(set(links)):
+        tab = opened(tmp_path / "playground.html").open(state)
+        wanted = re.search(r"tab=(\w+)", state)
+        assert tab.page.locator(f"#panel-{wanted[1] if wanted else 'watch'}").is_visible()

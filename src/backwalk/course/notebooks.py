@@ -15,9 +15,11 @@ from typing import Any
 
 from backwalk.errors import InvalidInput
 from backwalk.files import atomic_write
+from backwalk.playground import write_page
 
 LESSONS = ("1_noise_forward", "2_backward", "3_sampling", "4_how_good")
 DEMONSTRATION = "demonstration"
+PLAYGROUND = "playground.html"  # beside the notebooks, whose links lead to its states
 _BLOCK = re.compile(rf"^```python( {DEMONSTRATION})?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -47,7 +49,9 @@ def read_lesson(name: str) -> list[Cell]:
 
 
 def write_lessons(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
-    """Write the four lessons as notebooks into a folder, which is made if it is not there.
+    """Write the four lessons as notebooks, and the playground that they link to, into a folder.
+
+    The folder is made if it is not there.
 
     Parameters
     ----------
@@ -93,6 +97,7 @@ def write_lessons(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     for name, path in zip(LESSONS, paths, strict=True):
         with atomic_write(path, overwrite=overwrite) as file:
             file.write(json.dumps(_as_notebook(read_lesson(name)), indent=1, ensure_ascii=False).encode() + b"\n")
+    write_page(folder / PLAYGROUND, overwrite=True)
     return paths
 
 
