@@ -108,4 +108,5 @@ def write_playground(app, exception):
 
 
 def setup(app):
+    """Register what is done at the end of a build."""
     app.connect("build-finished", write_playground)
