@@ -22,7 +22,6 @@ from backwalk.model import (
     walk_backward,
     walk_forward,
     warn_of_far,
-    warn_of_unseen,
 )
 from backwalk.playground import Page, answers_of, in_notebook
 from backwalk.sampling import Sampler, SolverName, choose_sampler
@@ -174,15 +173,14 @@ class Draws(Fitted[RowsT]):
         check_is_fitted(self)
         (start, stop), stream = _range(n_samples, rows, random_state), as_stream(random_state).child("sample")
         chosen = choose_sampler(self.model_.sampler, self.model_.schedule, sampler, n_evaluations)
-        conditions = None
+        condition = None
         if given is not None:
             check_policy(self.unseen)
-            conditions = read_given(self.model_, given, stop - start, self.unseen)
-            warn_of_unseen(conditions.unseen, "given")
-            if len(conditions.values) == 1:
-                columns = np.flatnonzero(~np.isnan(conditions.values[0])).tolist()
-                warn_of_far(self.model_, conditions.values, columns, "given")
-        return sample_pieces(self.model_, start, stop, stream=stream, sampler=chosen, given=conditions)
+            condition = read_given(self.model_, given, stop - start, self.unseen)
+            if condition.n_rows == 1:
+                columns = np.flatnonzero(~np.isnan(condition.values[0])).tolist()
+                warn_of_far(self.model_, condition.values, columns, "given")
+        return sample_pieces(self.model_, start, stop, stream=stream, sampler=chosen, given=condition)
 
     def walk(
         self,

@@ -20,7 +20,7 @@ drawn and scored: which of their coordinates are given, free and absent.
 
 from backwalk.model.bounds import N_MEASURED_LEVELS, bound, measure_denoising_error
 from backwalk.model.conditionals import conditional
-from backwalk.model.conditions import as_given, read_allowed, read_given
+from backwalk.model.conditions import read_allowed, read_given
 from backwalk.model.diffusion_model import (
     MISMATCH_THAT_MATTERS,
     Conditions,
@@ -62,7 +62,7 @@ from backwalk.model.restricted import log_prob_of_allowed
 from backwalk.model.sample import gather_rows, sample_numbered, sample_pieces, sample_rows
 from backwalk.model.score import log_density, rank_scores
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
-from backwalk.model.unseen import UnseenCells, beyond_range, broken_rules, check_policy, check_unseen, warn_of_unseen
+from backwalk.model.unseen import beyond_range, broken_rules, check_policy, check_unseen, warn_of_unseen
 from backwalk.model.walks import WalkState, denoise, row_steps, walk, walk_backward, walk_forward
 
 __all__ = [
@@ -78,9 +78,7 @@ __all__ = [
     "Conditions",
     "DiffusionModel",
     "Given",
-    "UnseenCells",
     "WalkState",
-    "as_given",
     "beyond_range",
     "blur_words",
     "bound",

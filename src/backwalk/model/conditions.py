@@ -27,7 +27,7 @@ from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.given import Allowed, Given
 from backwalk.model.possible import refuse_fractions, refuse_not_made
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
-from backwalk.model.unseen import check_unseen, count_beyond
+from backwalk.model.unseen import check_unseen, count_beyond, warn_of_unseen
 from backwalk.table import Schema
 from backwalk.table.codec_rules import rules_broken
 from backwalk.table.schema import shown
@@ -57,7 +57,7 @@ def read_given(model: DiffusionModel, given: Any, n: int, unseen: Unseen = "near
             f"given should have one row, or one for each of {n:,} rows to draw, but has {len(values):,}: draw as many "
             f"rows{remedy}."
         )
-    return as_given(model, values, unseen, allowed)
+    return _as_given(model, values, unseen, allowed)
 
 
 def read_allowed(model: DiffusionModel, columns: Mapping[Any, Any]) -> Allowed:
@@ -71,7 +71,7 @@ def read_allowed(model: DiffusionModel, columns: Mapping[Any, Any]) -> Allowed:
     return allowed[0]
 
 
-def as_given(
+def _as_given(
     model: DiffusionModel, values: NDArray[np.float64], unseen: Unseen, allowed: tuple[Allowed, ...] = ()
 ) -> Given:
     """Return the condition of rows of given values, (m, d). Raises InvalidInput as `read_given` does."""
@@ -86,7 +86,8 @@ def as_given(
         if condition.levels is None and column.chain is not None:
             ends = np.array([end for end in (condition.low, condition.high) if math.isfinite(end)])
             cells += count_beyond(model, _in_column(model, condition.column, ends))
-    return Given.to_draw(model, values, allowed=allowed, unseen=cells)
+    warn_of_unseen(cells, "given")
+    return Given.to_draw(model, values, allowed=allowed)
 
 
 def _read_mapping(

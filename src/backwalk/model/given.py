@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.integers import N_PLACES, log_prob_of_integers
 from backwalk.model.levels import draw_levels, log_prob_of_levels
 from backwalk.model.numbers import Ode, draw_dates, draw_numbers, log_prob_of_numbers
-from backwalk.model.unseen import UnseenCells, settle_given
+from backwalk.model.unseen import settle_given
 from backwalk.sampling import RowNoise
 from backwalk.table import Codec, Table, complete, nearest_index
 from backwalk.threads import on_one_thread
@@ -87,8 +87,6 @@ class Given:
         The coordinates that are drawn or scored.
     allowed : tuple of Allowed, default=()
         Ranges and sets in which drawn values lie.
-    unseen : UnseenCells, default=UnseenCells()
-        The number of given cells with values that the fit did not see.
 
     See Also
     --------
@@ -115,7 +113,6 @@ class Given:
     is_given: Tensor
     is_free: Tensor
     allowed: tuple[Allowed, ...] = ()
-    unseen: UnseenCells = field(default_factory=UnseenCells)
 
     @classmethod
     def nothing(cls, model: DiffusionModel) -> Given:
@@ -130,7 +127,6 @@ class Given:
         is_given: NDArray[np.bool_] | None = None,
         *,
         allowed: tuple[Allowed, ...] = (),
-        unseen: UnseenCells | None = None,
     ) -> Given:
         """Encode rows, (n, d), of which some cells are given, by default all without NaN, to draw the others.
 
@@ -143,7 +139,7 @@ class Given:
             model.check_pattern(np.flatnonzero(pattern).tolist())
         given, drawn = _encode(model, np.where(is_given, values, np.nan), is_given, ~is_given)
         is_free = torch.from_numpy(model.codec.expand_mask(drawn)).to(given.rows.device)
-        return replace(given, is_free=is_free, allowed=allowed, unseen=unseen or UnseenCells())
+        return replace(given, is_free=is_free, allowed=allowed)
 
     @classmethod
     def to_score(
