@@ -74,12 +74,3 @@ def test_the_default_solver_adds_half_of_the_reverse_sdes_noise(model):
     mean, sigma = StochasticMultistep(noise=0.5).step([Visit(first.x_t, second.x_0_hat)], 15, schedule)
     eps = (second.x_t - mean) / sigma
     assert float(eps.std()) == pytest.approx(1.0, abs=0.06)
-
-
-def test_solvers_names_are_samplers_everywhere(fitted):
-    """Found by trying: a name as a text failed below the estimator."""
-    rows = sample_rows(fitted.model_, 0, 5, stream=Stream(0), sampler="ddim")
-    np.testing.assert_array_equal(rows, sample_rows(fitted.model_, 0, 5, stream=Stream(0), sampler=Sampler("ddim")))
-    *_, last = walk(fitted.model_, 0, 5, stream=Stream(0), sampler="ancestral")
-    assert last.t == 0
-    assert torch.isfinite(last.x_t).all()

@@ -40,12 +40,6 @@ def test_conditions_that_cannot_be_met_are_refused(penguins, given, words, monke
         penguins.sample(1, given=given, random_state=0)
 
 
-def test_the_name_of_a_column_is_no_list_of_columns(penguins):
-    """Found by a user: the letters of a name were looked for among the columns."""
-    with pytest.raises(InvalidInput, match=r"got the text 'species': give \['species'\]"):
-        penguins.score_samples(penguins.sample(1, random_state=0), given="species", columns=["sex"])
-
-
 @pytest.mark.slow
 def test_a_given_number_between_levels_counts_as_the_nearest_in_draws_and_scores():
     rng = np.random.default_rng(0)
@@ -154,7 +148,6 @@ def test_sets_of_conditions_take_their_columns_and_no_others():
 @pytest.mark.slow
 @pytest.mark.parametrize("conditions", [None, [["kind"]]])
 def test_a_model_of_whole_rows_takes_gaps_where_its_own_rows_had_some(tmp_path, conditions):
-    """Found by review: a fit without conditions on any columns refused to score the rows that it was fitted to."""
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(2, 24))
     frame = pd.DataFrame({"kind": rng.choice(["a", "b"], 24), "x": np.where(rng.random(24) < 0.2, np.nan, x), "y": y})
@@ -195,7 +188,6 @@ def rain():
 
 @pytest.mark.slow
 def test_a_range_of_a_number_whose_gaps_are_generated(rain):
-    """Found by trying: it ended in a TypeError, as a missing value is the only atom."""
     drawn = rain.sample(40, given={"warmth": (0.0, None)}, random_state=0)
     assert (drawn["warmth"] >= 0.0).all()
     with pytest.raises(InvalidInput, match=r"fitted values, .* \(1000\.0, None\)"):
@@ -203,7 +195,6 @@ def test_a_range_of_a_number_whose_gaps_are_generated(rain):
 
 
 def test_a_set_of_a_number_holds_values_that_have_a_probability(rain):
-    """Found by trying: 8,192 candidates were drawn before a set of numbers on a continuous scale was refused."""
     assert (rain.sample(40, given={"rain": {0.0}}, random_state=0)["rain"] == 0.0).all()
     for given in ({"rain": {0.0, 1.5}}, {"warmth": {1.0}}):
         with pytest.raises(InvalidInput, match="continuous"):

@@ -7,7 +7,6 @@ false-alarm rate of 1e-8 each.
 import dataclasses
 import json
 import math
-import weakref
 
 import numpy as np
 import pytest
@@ -24,7 +23,7 @@ from backwalk.limits import REVERSE_VARIANCES
 from backwalk.model import bound, log_density, sample_rows
 from backwalk.model.latent import from_latent, to_latent
 from backwalk.model_file import save
-from backwalk.sampling import Sampler, walk_back
+from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec, ConstantColumn, NumberColumn
 from tests.empirical import EmpiricalDenoiser
@@ -70,11 +69,6 @@ def test_everything_can_be_asked_of_a_model_around_any_oracle(denoiser):
     assert np.isfinite(back).all()
     if not is_steep:
         np.testing.assert_allclose(back, x, atol=1e-2)
-
-
-def test_rows_that_are_no_numbers_are_refused_in_our_words():
-    with pytest.raises(InvalidInput, match="numbers"):
-        oracle_model(DENOISERS[0], [["a", "b"]], SCHEDULE)
 
 
 def test_a_perfect_denoiser_of_points_draws_the_points():
@@ -158,12 +152,6 @@ def test_the_errors_of_different_rows_are_independent():
     assert abs(float(error.sign().mean())) < Z / len(x) ** 0.5
 
 
-@pytest.mark.parametrize("n_probes", [0, -1, 2.0, True, "4"])
-def test_a_number_of_probes_is_checked(n_probes):
-    with pytest.raises(InvalidInput, match="n_probes should be an integer >= 1"):
-        log_density(oracle_model(DENOISERS[0], ROWS, SCHEDULE), ROWS[:2].numpy(), n_probes=n_probes)
-
-
 def test_the_blur_is_the_least_level_in_the_user_s_units():
     """Scored in its own units, N(c, S) has the density of N(c, S + blur^2)."""
     codec = Codec((NumberColumn(3.0, 0.5), ConstantColumn(7.0), NumberColumn(-100.0, 20.0)))
@@ -192,19 +180,3 @@ def test_a_chain_that_ends_in_noise_alone_can_be_scored_carried_assessed_and_rep
     fidelity = assess(model, x, training=ROWS[40:].numpy(), stream=STREAM, n_pairs=2, baselines=False)
     write_report(tmp_path / "r.html", fidelity, model, stream=STREAM)
     assert json.dumps(report_record(fidelity, model), allow_nan=False)
-
-
-def test_sampling_keeps_no_state_but_the_last(monkeypatch):
-    """A tile of wide rows takes megabytes at each of its states: all of them together took gigabytes."""
-    model, alive, most = oracle_model(DENOISERS[0], ROWS, SCHEDULE), weakref.WeakSet(), []
-
-    def watched(*arguments, **options):
-        for state in walk_back(*arguments, **options):
-            alive.add(state)
-            most.append(len(alive))
-            yield state
-
-    monkeypatch.setattr("backwalk.sampling.chain.walk_back", watched)
-    assert sample_rows(model, 0, 5, stream=STREAM).shape == (5, 2)
-    assert len(most) == model.sampler.n_evaluations + 1
-    assert max(most) <= 3  # the newest, and those in the hands of the two loops

@@ -107,14 +107,6 @@ def test_a_number_at_its_spike_is_a_condition_like_any_other(with_spikes, amount
     assert stats.binomtest(int((drawn["sky"] == "grey").sum()), 600, p[1]).pvalue > 1e-8
 
 
-def test_gaps_beside_a_spike_are_filled_where_all_numbers_are_known(with_spikes):
-    model, rows = with_spikes
-    gaps = rows[:40].assign(sky=None)
-    filled = model.impute(gaps, random_state=0)
-    assert set(filled["sky"]) == {"clear", "grey"}
-    pd.testing.assert_frame_equal(filled[["rain", "yield"]], gaps[["rain", "yield"]])
-
-
 def test_probabilities_that_are_no_numbers_are_not_drawn_from(with_spikes):
     model, rows = copy.deepcopy(with_spikes)
     for weight in model.model_.denoiser.parameters():
@@ -150,7 +142,6 @@ class WithoutNumbers(WrappedDenoiser):
 
 @pytest.mark.parametrize("given", [None, {"x": 0.5}])
 def test_numbers_that_are_none_are_told_in_tables_with_levels_too(penguins, given):
-    """Found by reading: there they were taken for 0, the mean of their column."""
     broken = copy.copy(penguins)
     broken.model_ = replace(penguins.model_, denoiser=WithoutNumbers(penguins.model_.denoiser))
     with pytest.raises(SamplingDiverged, match=r"row 0 .* learning_rate"):

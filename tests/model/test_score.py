@@ -12,7 +12,6 @@ from backwalk.model import (
     bound,
     log_density,
 )
-from backwalk.model.tiles import rows_at_once
 from backwalk.streams import Stream
 
 STREAM = Stream(11)
@@ -38,20 +37,6 @@ def test_scores_do_not_depend_on_the_tile_that_a_row_is_in(model, rows, n):
     assert scores.shape == (n,)
     first = log_density(model, rows[:50], n_intervals=2).log_prob
     torch.testing.assert_close(scores, first.repeat(n // 50 + 1)[:n], rtol=1e-6, atol=1e-6)
-
-
-def test_few_rows_are_computed_in_small_tiles_and_many_in_large_ones():
-    assert [rows_at_once(n, 512) for n in (1, 8, 9, 64, 65, 128, 1000, 10**6)] == [8, 8, 16, 64, 64, 64, 512, 512]
-
-
-def test_one_row_costs_no_more_evaluations_than_eight_rows(model, rows, monkeypatch):
-    shapes = []
-    forward = type(model.denoiser).forward
-    monkeypatch.setattr(
-        type(model.denoiser), "forward", lambda self, x, level: (shapes.append(len(x)), forward(self, x, level))[1]
-    )
-    log_density(model, rows[:1], n_intervals=2)
-    assert set(shapes) == {8}
 
 
 def test_random_signs_estimate_the_exact_divergence_within_their_standard_error(model, rows):

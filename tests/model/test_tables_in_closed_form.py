@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from scipy.special import logsumexp
 
-from backwalk.diffusion import NoiseSchedule, variational_bound
+from backwalk.diffusion import NoiseSchedule
 from backwalk.fit.oracle import oracle_model
 from backwalk.model import Given, bound, log_density, log_prob_of_levels, sample_rows
 from backwalk.streams import Stream
@@ -183,17 +183,3 @@ def test_rows_with_gaps_are_bounded_as_their_marginal(model):
     expected = log_density(model, gaps, n_intervals=32).log_prob
     excess = (terms.per_row + expected).numpy()
     assert abs(excess.mean()) < 0.3 + 5.0 * excess.std() / np.sqrt(24)
-
-
-def test_rows_with_different_gaps_have_noise_of_their_own(model, monkeypatch):
-    """With the same noise in rows of all patterns, bounds err together, and their standard error is too low."""
-    rows, met = draws(6), []
-
-    def recorded(denoiser, z, *args, first_row, **options):
-        met.extend(range(first_row, first_row + len(z)))
-        return variational_bound(denoiser, z, *args, first_row=first_row, **options)
-
-    rows[[0, 3], 1], rows[4, 3], rows[5, 0] = np.nan, np.nan, np.nan
-    monkeypatch.setattr("backwalk.model.bounds.variational_bound", recorded)
-    bound(model, rows, stream=Stream(9))
-    assert sorted(met) == list(range(6))

@@ -3,23 +3,18 @@
 import math
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from backwalk.denoiser import Residual
 from backwalk.diffusion import mu_from_eps
-from backwalk.errors import InvalidInput
-from backwalk.estimator import Diffusion
-from backwalk.model import WalkState, denoise, row_steps, sample_rows, walk
-from backwalk.sampling import TILE_ROWS, Sampler
+from backwalk.model import row_steps, sample_rows, walk
+from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 
 
 @pytest.mark.parametrize("options", [{}, {"sampler": "ancestral"}, {"sampler": Sampler("ddim", 7)}])
 def test_backward_ends_at_the_sample_and_says_where_each_state_stands(fitted, options):
-    """Found by trying: 21 states of a solver were called t = 20 ... 0 of a chain of 1,000 steps."""
     states = list(fitted.walk(50, random_state=3, **options))
     sampler = options.get("sampler", fitted.model_.sampler)
     times = (Sampler(sampler) if isinstance(sampler, str) else sampler).times(fitted.schedule_)
@@ -64,28 +59,6 @@ def test_forward_has_the_marginals_of_q(fitted, rows, sampler):
     assert slope == pytest.approx(ratio, abs=6 * (1.0 - ratio**2) ** 0.5 / 20_000**0.5)
 
 
-def test_forward_begins_with_drawn_rows_where_a_number_is_given(fitted):
-    first = next(fitted.walk(20, direction="forward", random_state=1))
-    np.testing.assert_allclose(first.rows, fitted.sample(20, random_state=1))
-
-
-def test_walks_repeat_and_differ_by_their_seed(fitted):
-    one, other, third = ([state.rows for state in fitted.walk(5, random_state=seed)] for seed in (0, 0, 1))
-    np.testing.assert_array_equal(one, other)
-    assert not np.array_equal(one, third)
-    forward = [list(fitted.walk(5, direction="forward", random_state=0))[-1].rows for _ in range(2)]
-    np.testing.assert_array_equal(*forward)
-
-
-def test_integers_of_new_rows_are_within_range_and_rounded():
-    frame = pd.DataFrame({"n": np.arange(60) % 4, "x": np.random.default_rng(0).normal(size=60)})
-    model = Diffusion(n_steps=10, max_steps=3, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(frame)
-    *_, last = model.walk(200, random_state=0)
-    assert set(last.rows[:, 0]) <= {0.0, 1.0, 2.0, 3.0}
-    states = list(model.walk(frame, direction="forward", random_state=0))
-    np.testing.assert_array_equal(states[0].rows, frame)
-
-
 @pytest.mark.parametrize(
     ("start", "options", "message"),
     [
@@ -102,13 +75,6 @@ def test_walks_that_cannot_be_are_refused_at_once(fitted, start, options, messag
         fitted.walk(start, **options)
 
 
-def test_a_state_s_text_is_a_line(fitted):
-    state = next(fitted.walk(3, random_state=0))
-    assert isinstance(state, WalkState)
-    assert repr(state).startswith(f"WalkState(t={fitted.schedule_.n_steps}, log_snr=")
-    assert len(repr(state)) < 80
-
-
 @pytest.mark.parametrize("direction", ["backward", "forward"])
 def test_a_chain_is_drawn_with_the_steps_of_its_states(fitted, direction):
     figure = fitted.plot_chain(60, direction=direction, columns=(0, 2), n_panels=4, random_state=0)
@@ -116,14 +82,6 @@ def test_a_chain_is_drawn_with_the_steps_of_its_states(fitted, direction):
     assert len(figure.axes) == 4
     ends = [f"t = {fitted.schedule_.n_steps:,}", "t = 0"]
     assert [figure.axes[i].get_title(loc="left") for i in (0, -1)] == (ends if direction == "backward" else ends[::-1])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"), [({"columns": (0, 3)}, "columns should be two"), ({"n_panels": 1}, "n_panels should be")]
-)
-def test_pictures_that_cannot_be_are_refused(fitted, options, message):
-    with pytest.raises(InvalidInput, match=message):
-        fitted.plot_chain(5, **options)
 
 
 SAMPLERS = [Sampler("ancestral"), Sampler("ddim", 7, 0.5), Sampler("ddim", 7), Sampler("multistep", 9), Sampler()]
@@ -160,31 +118,6 @@ def test_the_ancestral_step_is_the_paper_s(fitted):
         torch.testing.assert_close(step.mean, mean, rtol=1e-9, atol=1e-7)
         assert step.sigma**2 == pytest.approx(float(model.sigma_sq[step.t]) if step.t > 1 else 0.0)
         assert bool((step.noise == 0).all()) == (step.t == 1)
-
-
-def test_rows_of_tables_have_steps_of_their_numbers(penguins):
-    sampler = Sampler("ddim", 5, 1.0)
-    steps = row_steps(
-        penguins.model_, list(walk(penguins.model_, 0, 3, stream=STREAM, sampler=sampler)), 1, sampler=sampler
-    )
-    codes = steps[0].x_t[:3]
-    numbers = list(penguins.model_.codec.numbers)
-    for step in steps:
-        assert torch.equal(step.x_t[:3], codes)  # levels are drawn before
-        total = step.mean + step.sigma * step.noise.double()
-        torch.testing.assert_close(total[numbers].float(), step.x_next[numbers], rtol=1e-5, atol=1e-5)
-
-
-def test_points_are_denoised_tile_by_tile(fitted, penguins):
-    model = fitted.model_
-    x_t = torch.randn(TILE_ROWS + 3, 2, generator=torch.Generator().manual_seed(0))
-    found = denoise(model, x_t, model.schedule.log_snr[10].float())
-    torch.testing.assert_close(found, model.denoiser(x_t, model.schedule.log_snr[10].float()), rtol=1e-4, atol=1e-5)
-    by_row = denoise(model, x_t, torch.full((len(x_t),), float(model.schedule.log_snr[10])))
-    torch.testing.assert_close(found, by_row, rtol=1e-4, atol=1e-5)
-    of_table = penguins.model_
-    z = torch.zeros(5, of_table.codec.n_encoded)
-    assert denoise(of_table, z, torch.full(z.shape, -torch.inf)).shape == z.shape
 
 
 @pytest.mark.slow

@@ -119,14 +119,14 @@ class EmbeddingDenoiser(TableDenoiser):
         x_0_hat[:, self.kept] = self._assembled(*hat)
         return x_0_hat
 
-    def given_levels(self, rows: Tensor, known: Tensor) -> EmbeddedRows:  # type: ignore[override]
-        """Return the denoiser at rows, (n, k), of whose parameters the coordinates `known`, (n, k), are given."""
+    def given_levels(self, rows: Tensor, is_given: Tensor) -> EmbeddedRows:  # type: ignore[override]
+        """Return the denoiser at rows, (n, k), of whose parameters some coordinates are given."""
         first, which = equal_rows(rows[:, self.coordinates])  # different data are read once
         n = -(-len(first) // _ROWS_AT_ONCE) * _ROWS_AT_ONCE
         filled = torch.cat([first, first[:1].expand(n - len(first))])
         with torch.no_grad():
             entered = [self._features(rows[some]) @ self.enter for some in torch.split(filled, _ROWS_AT_ONCE)]
-        of_parameters = rows[:, self.kept], known[:, self.kept]
+        of_parameters = rows[:, self.kept], is_given[:, self.kept]
         return EmbeddedRows(GivenLevels(self, *of_parameters, torch.cat(entered, dim=1)[:, which], which), self.kept)
 
     def embedding_matrices(self) -> list[Tensor]:

@@ -27,7 +27,7 @@ _MULTIPLE = 64  # to which the number of rows is filled up, as products of odd s
 
 
 class GivenLevels:
-    """Rows, (n, k), whose coordinates `known`, (n, k), are given; all other levels are absent.
+    """Rows, (n, k), of which some coordinates are given; all other levels are absent.
 
     It is a denoiser of such rows as well, at log-SNRs that are finite for numbers alone: x_0_hat of a code is x_t. The
     rows may be repeated, all in the same order. `added`, (members, n, width), is added to the first hidden units; it is
@@ -38,24 +38,24 @@ class GivenLevels:
         self,
         denoiser: TableDenoiser,
         rows: Tensor,
-        known: Tensor,
+        is_given: Tensor,
         added: Tensor | None = None,
         which: Tensor | None = None,
     ) -> None:
         self._denoiser, self._layout = denoiser, denoiser.layout
-        self._rows, self._known = rows.masked_fill(~known, 0.0), known.clone()
+        self._rows, self._is_given = rows.masked_fill(~is_given, 0.0), is_given.clone()
         self._parameters = [parameter.detach() for parameter in denoiser.network.in_order]
         weight, bias = self._parameters[:2]
         self._parameters[0] = weight[:, self._layout.n_levels :].contiguous()
         self._entered = bias.expand(-1, len(rows), -1).clone() if added is None else bias + added
         self._free = torch.zeros(len(rows), self._layout.n_numbers, dtype=torch.bool, device=rows.device)
         for block, coordinates in enumerate(self._layout.coordinates):
-            given = known[:, coordinates.start]
+            given = is_given[:, coordinates.start]
             if bool(given.any()):
                 self._enter(block, self._layout.level_of(block, self._rows), given)
         self._sets = torch.zeros(0, dtype=torch.long)
         if self._layout.n_blocks:
-            of_rows = [self._rows, known.to(rows)] + ([] if which is None else [which[:, None].to(rows)])
+            of_rows = [self._rows, is_given.to(rows)] + ([] if which is None else [which[:, None].to(rows)])
             self._sets = equal_rows(torch.cat(of_rows, dim=1))[1]
 
     @property
@@ -72,7 +72,7 @@ class GivenLevels:
         """Give the levels of a block, (n,), in the rows in which they were absent, (n,) boolean."""
         place, codes = self._layout.coordinates[block], self._layout.code(block, level).to(self._rows)
         self._rows[:, place] = torch.where(rows[:, None], codes, self._rows[:, place])
-        self._known[:, place] |= rows[:, None]
+        self._is_given[:, place] |= rows[:, None]
         self._enter(block, level, rows)
         n_levels = len(self._layout.log_prior_of(block))
         divided = self._sets * (n_levels + 1) + torch.where(rows, level, n_levels)
@@ -81,12 +81,12 @@ class GivenLevels:
     def level_log_probs(self, block: int, piece: slice = slice(None)) -> Tensor:
         """Return ln P(level | given) of a block that is absent, (n, L), in some of the rows."""
         rows, back = self._different(piece)
-        known, outputs = self._known[rows], self._layout.outputs[block]
-        log_snr = log_snr_by_coordinate(torch.tensor(-math.inf).to(self._rows), known)
+        is_given, outputs = self._is_given[rows], self._layout.outputs[block]
+        log_snr = log_snr_by_coordinate(torch.tensor(-math.inf).to(self._rows), is_given)
         start = numbers_start(
             self._layout, self._denoiser.floor, self._rows[rows][None], log_snr[None], self._free[rows][None]
         )
-        evidence = known.clone()
+        evidence = is_given.clone()
         evidence[:, self._layout.numbers] = start.known[0]
         log_q = self._layout.log_prior_of(block) + log_ratios(self._layout, self._rows[rows], evidence, block)
         total: Tensor | None = None

@@ -119,12 +119,12 @@ class TableDenoiser(EnsembleDenoiser):
         of_members = [self.network.of_member(k) for k in range(self.n_members)]
         return self._assembled(*self._means(x_t, log_snr, of_members))
 
-    def given_levels(self, rows: Tensor, known: Tensor) -> GivenLevels:
-        """Return the denoiser at rows, (n, k), of which the coordinates `known`, (n, k), are given.
+    def given_levels(self, rows: Tensor, is_given: Tensor) -> GivenLevels:
+        """Return the denoiser at rows, (n, k), of which some coordinates are given.
 
         It gives the probabilities of levels, and the derivatives of numbers.
         """
-        return GivenLevels(self, rows, known)
+        return GivenLevels(self, rows, is_given)
 
     def loss(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor, *, bfloat16: bool = False) -> Tensor:
         """Return the sum over members and rows of each member's loss.

@@ -53,7 +53,7 @@ class Conditionals(Fitted[RowsT]):
         column : str or int
             Name or number of the column.
         given : list of columns, default=None
-            Columns that are known; None is all others.
+            Columns that are given; None is all others.
         n_draws : int, default=100
             Draws of a number for each row. Unused for columns of levels.
         random_state : int, numpy.random.Generator or RandomState, default=0
@@ -96,14 +96,14 @@ class Conditionals(Fitted[RowsT]):
         schema = self.model_.schema
         (place,) = column_numbers(schema, [column])
         others = [j for j in range(schema.n_columns) if j != place]
-        known = others if given is None else column_numbers(schema, given)
-        if place in known:
+        columns = others if given is None else column_numbers(schema, given)
+        if place in columns:
             raise InvalidInput(
                 f"The column should not be given, but {schema.label(place)} is: leave it out of given=, whose default "
                 "is all other columns."
             )
-        values = self._read(X, given=known, columns=known).values
-        rows = np.where(np.isin(np.arange(schema.n_columns), known), values, np.nan)
+        values = self._read(X, given=columns, columns=columns).values
+        rows = np.where(np.isin(np.arange(schema.n_columns), columns), values, np.nan)
         stream = as_stream(random_state).child("conditional")
         return conditional(self.model_, rows, place, n_draws=int(n_draws), stream=stream)
 

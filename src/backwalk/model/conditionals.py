@@ -75,7 +75,7 @@ def conditional(
 
 
 def _draws_of_number(given: Given, column: int, n_draws: int, stream: Stream, sampler: Sampler | str | None) -> Array:
-    """Return the sorted draws of a number given the known cells, (n, n_draws)."""
+    """Return the sorted draws of a number, (n, n_draws)."""
     drawn = sample_candidates(given, np.arange(given.n_rows), n_draws, stream=stream, sampler=sampler)[..., column]
     return np.sort(drawn, axis=1)
 

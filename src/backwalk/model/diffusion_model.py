@@ -124,7 +124,7 @@ class DiffusionModel:
         given : sequence of int
             Numbers of the given columns.
         left_out : sequence of int, default=()
-            Numbers of columns that are neither given nor in question.
+            Numbers of columns that are neither given nor free.
         missing : sequence of int, default=()
             Numbers of columns that have gaps in some rows.
         """
@@ -139,17 +139,17 @@ class DiffusionModel:
         sets = self.conditions or ()
         if not strange and not left_out and (not given or set(given) in (varying.intersection(each) for each in sets)):
             return
-        asked = f"{listed(names[j] for j in given)} given"
+        wanted = f"{listed(names[j] for j in given)} given"
         if left_out or strange:
-            asked = f"{listed(names[j] for j in left_out or strange)} {'left out' if left_out else 'missing'}"
+            wanted = f"{listed(names[j] for j in left_out or strange)} {'left out' if left_out else 'missing'}"
         if not sets:
             raise InvalidInput(
-                f'The model was fitted for whole rows, but got {asked}: fit again with conditions="any" '
+                f'The model was fitted for whole rows, but got {wanted}: fit again with conditions="any" '
                 "(--conditions any)."
             )
         fitted = "; ".join(", ".join(names[j] for j in columns) for columns in sets)
         raise InvalidInput(
-            f"The model was fitted with conditions on {fitted}, but got {asked}: give all columns of one of these "
+            f"The model was fitted with conditions on {fitted}, but got {wanted}: give all columns of one of these "
             'sets, or fit again with conditions="any".'
         )
 
@@ -165,10 +165,10 @@ class DiffusionModel:
         if set(given) & varying == set(columns) & varying:
             return
         others = [j for j in range(len(names)) if j not in columns]
-        asked = listed(names[j] for j in given) or "nothing"
+        wanted = listed(names[j] for j in given) or "nothing"
         raise InvalidInput(
             f"The model has an embedding of {listed(names[j] for j in columns)}, so that it answers for "
-            f"{listed(names[j] for j in others)} given all of these alone, but got {asked} given: give them, or fit "
+            f"{listed(names[j] for j in others)} given all of these alone, but got {wanted} given: give them, or fit "
             "without an embedding."
         )
 

@@ -104,22 +104,22 @@ def warn_of_unseen(cells: UnseenCells, name: str = "X") -> None:
 
 
 def settle_given(
-    model: DiffusionModel, values: NDArray[np.float64], known: NDArray[np.bool_]
+    model: DiffusionModel, values: NDArray[np.float64], is_given: NDArray[np.bool_]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Return rows, (n, d), with values that the model can make in the cells that are `known`, and which remain known.
+    """Return rows, (n, d), with values that the model can make in the given cells, and which cells remain given.
 
-    `known` has cells, (n, d), or whole columns, (d,). A cell that counts as missing is NaN, and known no more.
+    `is_given` has cells, (n, d), or whole columns, (d,). A cell that counts as missing is NaN, and given no more.
     """
-    known = np.broadcast_to(known, values.shape)
-    is_strange = known & ~model.codec.supports(values, model.schema.dtypes)
+    is_given = np.broadcast_to(is_given, values.shape)
+    is_strange = is_given & ~model.codec.supports(values, model.schema.dtypes)
     if not is_strange.any():
-        return values, known
-    settled, known = values.copy(), known.copy()
+        return values, is_given
+    settled, is_given = values.copy(), is_given.copy()
     for j in np.flatnonzero(is_strange.any(axis=0)).tolist():
         at = is_strange[:, j]
         settled[at, j] = _nearest_known(model, j, values[at, j])
-        known[at, j] = ~np.isnan(settled[at, j])
-    return settled, known
+        is_given[at, j] = ~np.isnan(settled[at, j])
+    return settled, is_given
 
 
 def check_policy(unseen: object) -> None:
