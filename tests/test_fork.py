@@ -23,7 +23,7 @@ def fit(rows):
 model = fit(X)
 actions = {
     "fit": lambda: fit(wide),
-    "bound": lambda: model.bound(X, steps=5),
+    "bound": lambda: model.bound(X),
     "sample": lambda: model.sample(3000, n_evaluations=7, random_state=0),
     "ddpm": ddpm,
 }

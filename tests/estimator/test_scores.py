@@ -153,5 +153,5 @@ def test_rows_with_gaps_have_the_density_of_what_is_observed(penguins, penguins_
     expected = penguins.score_samples(frame, columns=["species", "x", "sex"])
     np.testing.assert_allclose(penguins.score_samples(gaps), expected, atol=1e-6)
     assert penguins.score(gaps) == pytest.approx(expected.mean(), abs=1e-6)
-    terms = penguins.bound(gaps[:5], steps=3, random_state=0)
+    terms = penguins.bound(gaps[:5], random_state=0)
     assert terms.per_row.shape == (5,)
