@@ -50,7 +50,6 @@ def test_errors_are_what_their_tree_says():
                 "ColumnsSetAsideWarning",
                 "DegenerateRowsWarning",
                 "DoubtfulCellsWarning",
-                "FewEffectiveDrawsWarning",
                 "ImpossibleRowsWarning",
                 "PriorMismatchWarning",
                 "RepeatedValueWarning",

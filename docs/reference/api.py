@@ -21,7 +21,6 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
             "ColumnsSetAsideWarning",
             "DegenerateRowsWarning",
             "DoubtfulCellsWarning",
-            "FewEffectiveDrawsWarning",
             "ImpossibleRowsWarning",
             "PriorMismatchWarning",
             "RepeatedValueWarning",
@@ -41,7 +40,7 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         "Models around a denoiser of your own": ("oracle_model",),
     },
     "backwalk.inference": {
-        "Posteriors": ("ObservationCheck", "Posterior", "TruncatedPrior", "WeightedDraws"),
+        "Posteriors": ("ObservationCheck", "Posterior"),
     },
     "backwalk.table": {
         "Rules between columns": ("Order", "Total", "Computed", "Determines"),

@@ -14,7 +14,6 @@ UserWarning
 ├── ColumnsSetAsideWarning          columns of identifiers or free text are left out of a fit
 ├── DegenerateRowsWarning           rows that lie in fewer dimensions, repeat each other, or are very few
 ├── DoubtfulCellsWarning            cells that are likely mistakes
-├── FewEffectiveDrawsWarning        weighted draws that are worth few equally weighted ones
 ├── ImpossibleRowsWarning           rows that the model cannot make are left out of a score
 ├── PriorMismatchWarning            the chain ends before the data are noise
 ├── RepeatedValueWarning            one number stands in many rows of a column
@@ -257,26 +256,6 @@ class DoubtfulCellsWarning(UserWarning):
     ...     _ = Diffusion(max_steps=20, random_state=0).fit(pa.table({"mass": mass}))
     >>> [warning.category.__name__ for warning in caught]
     ['DoubtfulCellsWarning']
-    """
-
-
-class FewEffectiveDrawsWarning(UserWarning):
-    """Draws given several observations that are worth few equally weighted ones.
-
-    They are resampled from weighted draws whose effective sample size is below 100. Ask `Posterior.weighted_draws` for
-    more.
-
-    See Also
-    --------
-    backwalk.inference.Posterior.weighted_draws : The weighted draws, with their effective sample size.
-
-    Examples
-    --------
-    >>> import warnings
-    >>> from backwalk import FewEffectiveDrawsWarning
-    >>> with warnings.catch_warnings():
-    ...     warnings.simplefilter("error", FewEffectiveDrawsWarning)
-    ...     pass  # here such draws are an error
     """
 
 

@@ -1,4 +1,4 @@
-"""Gradients of log-densities, scores and maxima of a linear Gaussian simulator, which have closed forms."""
+"""Gradients of log-densities and maxima of a linear Gaussian simulator, which have closed forms."""
 
 import numpy as np
 import pandas as pd
@@ -60,12 +60,6 @@ def test_autograd_finds_the_closed_form(of_theta, call, dtype):
     torch.testing.assert_close(log_p.detach(), without)
 
 
-def test_the_score_is_the_closed_form(of_theta):
-    found = of_theta.score(THETA, X)
-    assert found.shape == (3, 2, 2)
-    np.testing.assert_allclose(found, SCORE, rtol=1e-2, atol=1e-2)
-
-
 @pytest.mark.parametrize(("mean", "expected"), [(0.3, 0.3), (-0.5, 0.0), (4.0, 1.0)])
 def test_the_maximum_is_found_within_the_bounds_and_at_them(mean, expected):
     codec = Codec((NumberColumn(0.5, 0.3, 0.0, 1.0, bounds=Boundary((-1.0, 1.0), (-0.8, 0.9), -5.0 / 3, 5.0 / 3)),))
@@ -78,7 +72,7 @@ def test_the_maximum_is_found_within_the_bounds_and_at_them(mean, expected):
 
 @pytest.mark.slow
 def test_the_maximum_is_no_lower_than_draws(bounded, monkeypatch):
-    monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 8)
+    monkeypatch.setattr("backwalk.inference.draws._N_DRAWS", 8)
     of_theta = posterior(bounded, given=["x", "group"]).set_default_x({"x": 0.5, "group": "a"})
     highest = of_theta.map()
     assert highest.shape == (1,)
@@ -98,7 +92,6 @@ def test_gradients_include_the_map_to_the_bounds_and_vanish_beyond_them(bounded)
     torch.testing.assert_close(at.grad[:3, 0], slope[:3], rtol=1e-2, atol=1e-2)
     assert torch.isneginf(log_p[3:]).all()
     assert not at.grad[3:].any()
-    assert not of_theta.score(at.detach(), x)[3:].any()
 
 
 def test_what_has_no_gradient_is_refused(of_theta, bounded):
@@ -110,9 +103,8 @@ def test_what_has_no_gradient_is_refused(of_theta, bounded):
     with pytest.raises(InvalidInput, match="detach"):
         of_theta.log_prob(theta, torch.from_numpy(X).requires_grad_())
     of_both = posterior(bounded, given=["x"])
-    for call in (of_both.log_prob, of_both.score):
-        with pytest.raises(InvalidInput, match="group"):
-            call(theta, [0.2])
+    with pytest.raises(InvalidInput, match="group"):
+        of_both.log_prob(theta, [0.2])
     with pytest.raises(InvalidInput, match="group"):
         of_both.map([0.2])
     with pytest.raises(InvalidInput, match="create_graph"):

@@ -1,10 +1,8 @@
-"""Posteriors of a linear Gaussian simulator, whose denoiser, conditionals and products are in closed form.
+"""Posteriors of a linear Gaussian simulator, whose denoiser, and conditionals are in closed form.
 
 theta ~ N(m, V) in two dimensions, x = A theta + b + noise of covariance R in two: everything is Gaussian. Statistical
 tests have a false-alarm rate of 1e-8.
 """
-
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,16 +10,12 @@ import pytest
 import torch
 from scipy import stats
 
-from backwalk import Diffusion, FewEffectiveDrawsWarning, Number, Residual, posterior
+from backwalk import Diffusion, Number, Residual, posterior
 from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.fit.oracle import oracle_model
-from backwalk.inference.conditionals import log_prior
-from backwalk.inference.importance import Weighted, draw_weighted, effective_size
-from backwalk.inference.pooled import Product
 from backwalk.sampling import Sampler
-from backwalk.streams import Stream
-from backwalk.table import Boundary, Codec, NumberColumn
+from backwalk.table import Codec
 
 MEAN, V = np.array([0.5, -0.3]), np.array([[1.0, 0.3], [0.3, 0.8]])
 A, B, R = np.array([[1.0, 0.5], [-0.4, 1.2]]), np.array([0.1, 0.2]), np.array([[0.3, 0.1], [0.1, 0.5]])
@@ -122,117 +116,16 @@ def test_a_missing_datum_is_integrated_out(of_theta):
     assert all(stats.kstest(coordinate, "norm").pvalue > 1e-8 for coordinate in z)
 
 
-@pytest.mark.slow
-def test_several_observations_have_the_closed_form_of_their_product(model):
-    normal = torch.distributions.MultivariateNormal(torch.from_numpy(MEAN), torch.from_numpy(V))
-    of = posterior(model, given=[2, 3])._conditional
-    rows = np.hstack([np.full((5, 2), np.nan), SEVERAL])
-    theta = np.random.default_rng(5).multivariate_normal(*law(SEVERAL), 6)
-    product, mean = Product(of, rows).log_prob(theta)
-    excess = product - stats.multivariate_normal(*law(SEVERAL)).logpdf(theta)
+def test_several_observations_have_the_closed_form_of_their_product(of_theta):
+    """The sum of their log-densities less the prior's is, up to a constant, that of all, and so are the gradients."""
+    theta = torch.from_numpy(np.random.default_rng(5).multivariate_normal(*law(SEVERAL), 6)).requires_grad_()
+    prior = torch.distributions.MultivariateNormal(torch.from_numpy(MEAN), torch.from_numpy(V))
+    log_p = of_theta.log_prob_batched(theta[:, None].expand(-1, 5, -1), SEVERAL).sum(1) - 4 * prior.log_prob(theta)
+    (slope,) = torch.autograd.grad(log_p.sum(), theta)
+    mean, covariance = law(SEVERAL)
+    excess = log_p.detach().numpy() - stats.multivariate_normal(mean, covariance).logpdf(theta.detach())
     np.testing.assert_allclose(excess, excess.mean(), atol=3e-3)
-    each = [stats.multivariate_normal(*law(x[None])).pdf(theta) for x in SEVERAL]
-    np.testing.assert_allclose(mean, np.log(np.mean(each, axis=0)), atol=1e-3)
-    with_prior = posterior(model, given=[2, 3], prior=normal)._conditional
-    np.testing.assert_allclose(Product(with_prior, rows).log_prob(theta)[0], product, atol=3e-3)
-
-
-@pytest.mark.slow
-def test_draws_given_several_observations_follow_the_closed_form(model, monkeypatch):
-    """In whitened coordinates their mean is 0 and their mean square 1, within 6.5 errors at the effective size."""
-    monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 300)
-    monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 250.0)
-    normal = torch.distributions.MultivariateNormal(torch.from_numpy(MEAN), torch.from_numpy(V))
-    combined, some = posterior(model, given=[2, 3], prior=normal), SEVERAL[:3]
-    mean, covariance = law(some)
-    factor = np.linalg.cholesky(covariance)
-    weighted = combined.weighted_draws(some, n_each=300, effective_sample_size=250.0, random_state=0)
-    assert weighted.effective_sample_size >= 250.0
-    w = weighted.log_weights.exp().numpy()
-    assert w.sum() == pytest.approx(1.0)
-    error = 6.5 / np.sqrt(weighted.effective_sample_size)
-    z = np.linalg.solve(factor, (weighted.theta.numpy() - mean).T)
-    np.testing.assert_allclose(z @ w, 0.0, atol=error)
-    np.testing.assert_allclose(z**2 @ w, 1.0, atol=error * np.sqrt(2.0))
-    drawn = combined.sample((20, 40), some, random_state=0).numpy()
-    assert drawn.shape == (20, 40, 2)
-    z = np.linalg.solve(factor, (drawn.reshape(-1, 2) - mean).T)
-    np.testing.assert_allclose(z.mean(axis=1), 0.0, atol=error)
-    np.testing.assert_allclose(z.var(axis=1), 1.0, atol=error * np.sqrt(2.0))
-
-
-def test_more_draws_given_several_observations_have_a_larger_effective_size(model, monkeypatch):
-    of, asked = posterior(model, given=[2, 3]), []
-
-    def weighted(self, *, least_size, **options):
-        asked.append(least_size)
-        return Weighted(np.zeros((500, 2)), np.full(500, -np.log(500.0)), 0.0, 0.0)
-
-    monkeypatch.setattr(Product, "draw", weighted)
-    for n in (10, 4_000, 100_000):
-        assert of.sample(n, SEVERAL).shape == (n, 2)
-    assert asked == [400.0, 1_000.0, 2_000.0]
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_prior_of_torch_has_no_density_beyond_its_support(model, dtype):
-    low = torch.tensor([-1.0, -1.0], dtype=dtype)
-    bounded = torch.distributions.Independent(torch.distributions.Uniform(low, low + 2.5), 1)
-    of = posterior(model, given=[2, 3], prior=bounded)
-    inside, beyond = [0.5, 0.5], [0.5, 2.0]
-    log_prior = of._conditional.log_prior(np.array([inside, beyond]))
-    np.testing.assert_allclose(log_prior, [-2.0 * np.log(2.5), -np.inf], rtol=1e-6)
-    rows = np.hstack([np.full((5, 2), np.nan), SEVERAL])
-    log_p, _ = Product(of._conditional, rows).log_prob(np.array([inside, beyond]))
-    assert np.isfinite(log_p).tolist() == [True, False]
-    normal = torch.distributions.MultivariateNormal(torch.zeros(2, dtype=dtype), torch.eye(2, dtype=dtype))
-    found = posterior(model, given=[2, 3], prior=normal)._conditional.log_prior(np.array([inside]))
-    np.testing.assert_allclose(found, stats.multivariate_normal([0, 0]).logpdf(inside), rtol=1e-6)
-    with pytest.raises(InvalidInput, match="Independent"):
-        posterior(model, given=[2, 3], prior=bounded.base_dist)._conditional.log_prior(np.array([inside, inside]))
-    of_three = torch.distributions.MultivariateNormal(torch.zeros(3, dtype=dtype), torch.eye(3, dtype=dtype))
-    with pytest.raises(InvalidInput, match="x1, x2"):
-        posterior(model, given=[2, 3], prior=of_three)._conditional.log_prior(np.array([inside]))
-
-
-def test_a_prior_of_one_number_and_one_that_does_not_state_its_support():
-    one = torch.tensor([[0.2], [3.0]]).double()
-    np.testing.assert_allclose(log_prior(torch.distributions.Uniform(0.0, 2.0), one, ["a"]), [-np.log(2.0), -np.inf])
-
-    class Shy(torch.distributions.Distribution):
-        def log_prob(self, value):
-            return -value.square().sum(dim=1)
-
-    np.testing.assert_allclose(log_prior(Shy(validate_args=False), one, ["a"]), [-0.04, -9.0])
-
-
-@pytest.mark.slow
-def test_no_possible_draw_is_an_error_that_names_the_order_of_the_parameters(model):
-    far = torch.distributions.Independent(
-        torch.distributions.Uniform(torch.full((2,), 50.0), torch.full((2,), 51.0)), 1
-    )
-    with pytest.raises(InvalidInput, match="x1, x2"):
-        posterior(model, given=[2, 3], prior=far).weighted_draws(SEVERAL[:2], n_each=20)
-
-
-@pytest.mark.slow
-def test_one_observation_needs_no_prior(model):
-    known = posterior(replace(model, conditions=((2, 3),)), given=[2, 3])
-    found = known.weighted_draws(X, n_each=300, effective_sample_size=250.0, random_state=0)
-    assert found.log_integral == pytest.approx(0.0, abs=6.5 * found.standard_error + 0.01)
-    assert found.standard_error < 0.05
-
-
-@pytest.mark.slow
-def test_few_effective_draws_are_warned_of(of_theta, monkeypatch):
-    monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 20)
-    monkeypatch.setattr("backwalk.inference.importance.MOST_ROUNDS", 1)
-    far = np.array([[9.0, -9.0], [-9.0, 9.0]])
-    with pytest.warns(FewEffectiveDrawsWarning, match="2 observations"):
-        of_theta.sample(10, far, random_state=0)
-    for _ in range(2):  # the constant is kept, and stays as uncertain
-        with pytest.warns(FewEffectiveDrawsWarning, match="n_each=200"):
-            of_theta.log_prob([0.0, 0.0], far)
+    np.testing.assert_allclose(slope, np.linalg.solve(covariance, (mean - theta.detach().numpy()).T).T, atol=2e-2)
 
 
 @pytest.mark.slow
@@ -253,7 +146,6 @@ def test_the_default_observation_serves_calls_without_one(model):
     assert repr(made) == "Posterior(x1, x2 given x3, x4)"
     assert "<td" in made._repr_html_()
     assert f">{changing[0] - 5.0:.4g}<" in made._repr_html_()
-    assert repr(made.weighted_draws(SEVERAL, n_each=50, random_state=0)).startswith("WeightedDraws(")
 
 
 def test_draws_become_the_dictionary_of_arviz(of_theta):
@@ -270,6 +162,9 @@ def test_draws_become_the_dictionary_of_arviz(of_theta):
     ("call", "words"),
     [
         (lambda p: p.sample(3, [1.0]), "2 columns"),
+        (lambda p: p.sample(3, SEVERAL), "one observation, but has 5 rows"),
+        (lambda p: p.log_prob(np.zeros(2), SEVERAL), "one observation, but has 5 rows"),
+        (lambda p: p.set_default_x(SEVERAL), "one observation, but has 5 rows"),
         (lambda p: p.sample(-1, X), "sample_shape"),
         (lambda p: p.sample(5.0, X), "sample_shape"),
         (lambda p: p.sample(True, X), "sample_shape"),
@@ -279,8 +174,6 @@ def test_draws_become_the_dictionary_of_arviz(of_theta):
         (lambda p: p.log_prob_batched(np.full((5, 2), np.nan), SEVERAL), "missing"),
         (lambda p: p.log_prob_batched("a", SEVERAL), "2 columns"),
         (lambda p: p.log_prob(np.zeros((4, 3, 3)), X), r"\(4, 3, 3\)"),
-        (lambda p: p.weighted_draws(SEVERAL, n_each=1), "n_each"),
-        (lambda p: p.weighted_draws(SEVERAL, effective_sample_size=np.nan), "effective_sample_size"),
         (lambda p: p.to_arviz_dict(p.sample_batched(4, SEVERAL), SEVERAL), "sample_batched"),
         (lambda p: p.sample(3, {"x3": [1.0, 2.0], "x4": 1.0}), "one value"),
         (lambda p: p.to_arviz_dict(np.zeros(3), X), "theta"),
@@ -297,8 +190,6 @@ def test_a_posterior_needs_a_fitted_model_and_some_columns(model):
         posterior(Diffusion(), given=[0])
     with pytest.raises(InvalidInput, match="given"):
         posterior(model, given=[0, 1, 2, 3])
-    with pytest.raises(InvalidInput, match="log_prob"):
-        posterior(model, given=[0], prior=3.0)
     with pytest.raises(InvalidInput, match=r"\['x1'\]"):
         posterior(model, given="x1")
 
@@ -336,56 +227,6 @@ def test_labels_and_tables_are_taken_by_name(penguins):
     torch.testing.assert_close(log_p[1], of_numbers.log_prob([1.2, -0.5], two[1:])[0])
     as_dictionary = of_numbers.to_arviz_dict(by_name, two[1:])
     np.testing.assert_array_equal(as_dictionary["posterior"]["x"], [by_name["x"]])
-
-
-@pytest.mark.slow
-def test_labels_among_the_parameters_are_pooled_as_their_closed_form_says(penguins, penguins_density):
-    """p(species, x | y_1, y_2) of a known density, by sums over labels and a grid of numbers."""
-    density, y = penguins_density, np.array([0.3, -0.9])
-    table = density.table[..., 0]
-
-    def log_joint(x, y=None):
-        """Return ln p(species, sex, x, y), or without y: (3, 2, n)."""
-        at = [0] if y is None else [0, 1]
-        values = np.column_stack([x, np.full(len(x), y)])[:, at] if y is not None else x[:, None]
-        each = [
-            [
-                np.log(table[s, f])
-                + stats.multivariate_normal(
-                    density.means[s, f, 0, at], density.covariances[s, f, 0][np.ix_(at, at)]
-                ).logpdf(values)
-                for f in range(2)
-            ]
-            for s in range(3)
-        ]
-        return np.array(each)
-
-    grid = np.linspace(-6.0, 6.0, 601)
-    of_y = [np.logaddexp(*log_joint(grid, value).swapaxes(0, 1)) for value in y]  # sex is a missing datum
-    pooled = np.exp(sum(of_y) - np.logaddexp(*log_joint(grid).swapaxes(0, 1)))
-    share = np.trapezoid(pooled, grid) / np.trapezoid(pooled, grid).sum()
-    rows = pd.DataFrame({"sex": [None, None], "y": y})
-    found = posterior(penguins, given=["sex", "y"]).weighted_draws(
-        rows, n_each=200, effective_sample_size=120.0, random_state=0
-    )
-    w, species = found.log_weights.exp().numpy(), found.theta[:, 0].numpy()
-    assert w.sum() == pytest.approx(1.0)
-    np.testing.assert_allclose([w[species == s].sum() for s in range(3)], share, atol=6.0 * found.standard_error)
-    mean = np.trapezoid(pooled.sum(axis=0) * grid, grid) / np.trapezoid(pooled.sum(axis=0), grid)
-    assert w @ found.theta[:, 1].numpy() == pytest.approx(mean, abs=6.0 / np.sqrt(found.effective_sample_size))
-
-
-def test_labels_alone_have_the_probabilities_of_their_product(penguins):
-    of_species = posterior(penguins, given=["x", "sex", "y"])
-    rows = np.array([[0.4, 1.0, 0.2], [-0.3, 0.0, 0.5], [0.1, 1.0, -0.4]])
-    levels = np.arange(3.0)[:, None]
-    each = torch.stack([of_species.log_prob(levels, row) for row in rows])
-    prior = torch.from_numpy(penguins.model_.codec.blocks[0].frequencies).log()
-    expected = (each.sum(dim=0) - 2.0 * prior).softmax(dim=0)
-    torch.testing.assert_close(of_species.log_prob(levels, rows).exp(), expected, rtol=1e-3, atol=1e-4)
-    drawn = of_species.sample(1_000, rows, random_state=0)[:, 0]
-    counts = [int((drawn == level).sum()) for level in range(3)]
-    np.testing.assert_allclose(counts, 1_000 * expected, atol=1.0)  # draws are systematic
 
 
 @pytest.mark.slow
@@ -427,100 +268,3 @@ def test_a_bounded_prior_has_no_leakage_and_needs_no_rejection():
     p = made.log_prob(grid, [0.2]).exp().numpy()  # at -0.4 this hardly trained model has 4 % within 1e-16 of the bound
     assert np.trapezoid(p, grid[:, 0]) == pytest.approx(1.0, abs=5e-3)
     assert torch.isneginf(made.log_prob([[-0.01], [1.01]], [-0.4])).all()
-    with pytest.raises(InvalidInput, match="prior"):
-        made.weighted_draws([[0.1], [0.2]])
-
-
-@pytest.mark.slow
-def test_several_observations_of_a_bounded_parameter_stay_within(monkeypatch):
-    """z is the coordinate of theta > 0, and normal; x = z + N(0, 1/4): z given x_1..x_n is normal, but beside 0."""
-    monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
-    monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)
-    codec = Codec(
-        (NumberColumn(1.0, 1.0, 0.0, bounds=Boundary((-0.7, 0.0, 1.0), (-0.9, 0.0, 1.0), -1.0)), NumberColumn(0.0, 1.0))
-    )
-    of_theta = Codec(codec.columns[:1])
-    denoiser = GaussianDenoiser(torch.zeros(2).double(), torch.tensor([[1.0, 1.0], [1.0, 1.25]]).double())
-    schedule = NoiseSchedule.log_snr_uniform(50, log_snr_max=14.0, log_snr_min=-14.0)
-    z = np.random.default_rng(0).multivariate_normal(np.zeros(2), [[1.0, 1.0], [1.0, 1.25]], 100)
-
-    class Prior:
-        def log_prob(self, theta):
-            z = torch.from_numpy(of_theta.encode(theta.numpy())[:, 0])
-            return torch.distributions.Normal(0.0, 1.0).log_prob(z) + torch.from_numpy(
-                of_theta.log_abs_det_jacobian(theta.numpy())
-            )
-
-    model = oracle_model(denoiser, codec.decode(z), schedule, codec=codec)
-    made = posterior(model, given=[1], prior=Prior())
-    x = np.array([[-1.0], [-1.2], [-0.8]])  # near the bound, where the map bends
-    law = stats.norm(x.sum() / (len(x) + 0.25), np.sqrt(0.25 / (len(x) + 0.25)))
-    grid = np.linspace(1e-9, 1.5, 20001)
-    at_grid = grid[:, None]
-    density = np.exp(law.logpdf(of_theta.encode(at_grid)[:, 0]) + of_theta.log_abs_det_jacobian(at_grid))
-    density /= np.trapezoid(density, grid)
-    mean, mean_square = (np.trapezoid(density * grid**power, grid) for power in (1, 2))
-
-    weighted = made.weighted_draws(x, n_each=60, effective_sample_size=80.0, random_state=0)
-    w = weighted.log_weights.exp().numpy()
-    error = 6.0 * np.sqrt((mean_square - mean**2) / weighted.effective_sample_size)
-    assert w @ weighted.theta[:, 0].numpy() == pytest.approx(mean, abs=error)
-    at = np.array([0.0, 1e-12, 0.05, 0.1, 0.2, 0.3, 0.6])
-    excess = made.log_prob(at[:, None], x, random_state=0).numpy() - np.log(np.interp(at, grid, density))
-    np.testing.assert_allclose(excess, excess.mean(), atol=0.02)
-    assert abs(excess.mean()) < 6.0 * weighted.standard_error
-    assert float(weighted.theta.min()) >= 0.0
-    assert torch.isneginf(made.log_prob([[-0.1]], x)).all()
-    assert torch.isneginf(made.log_prob([[-0.1]], x[0])).all()
-
-    vanishing = posterior(model, given=[1], prior=torch.distributions.Gamma(torch.tensor(3.0).double(), 1.0))
-    nearer = np.array([[1e-2], [1e-4], [1e-6], [1e-9]])
-    rows = np.column_stack([np.full(3, np.nan), x])
-    product, _ = Product(vanishing._conditional, rows).log_prob(nearer)
-    assert (np.diff(product) < 0.0).all()  # the product of densities over powers of the prior has its mass at the bound
-
-
-@pytest.mark.slow
-def test_the_normalising_constant_of_the_last_observations_is_kept(model, monkeypatch):
-    monkeypatch.setattr("backwalk.inference.posteriors._N_EACH", 60)
-    monkeypatch.setattr("backwalk.inference.posteriors._LEAST_SIZE", 80.0)
-    monkeypatch.setattr("backwalk.inference.posteriors._FEW", 0.0)
-    made, calls = posterior(model, given=[2, 3]), []
-    weighted = Product.draw
-    monkeypatch.setattr(Product, "draw", lambda *args, **rest: calls.append(0) or weighted(*args, **rest))
-    first = made.log_prob(X, SEVERAL)
-    assert torch.equal(made.log_prob(X, SEVERAL), first)
-    assert len(calls) == 1
-    assert not torch.equal(made.log_prob(X, SEVERAL, random_state=1), first)
-    assert not torch.equal(made.log_prob(X, SEVERAL[:3]), first)
-    assert torch.equal(made.log_prob(X, SEVERAL), first)
-    assert len(calls) == 4
-
-
-def test_weights_are_worth_their_effective_sample_size():
-    log_w = np.log(np.array([0.5, 0.25, 0.25]))
-    assert effective_size(log_w) == pytest.approx(1.0 / 0.375)
-    assert effective_size(np.full(4, -np.inf)) == 0.0
-    drawn = Weighted(np.zeros((3, 1)), log_w, 0.0, 0.0).resample(8, stream=Stream(0))
-    assert np.bincount(drawn).tolist() == [4, 2, 2]
-
-
-def test_adaptive_weights_find_the_integral_of_a_density_far_from_the_first_points():
-    """A normal density of integral 3 at a distance of four deviations from the first points."""
-    target, first = (
-        stats.multivariate_normal([4.0, 0.0], [[0.04, 0.0], [0.0, 0.25]]),
-        stats.multivariate_normal(np.zeros(2)),
-    )
-    points = first.rvs(500, random_state=0)
-    found = draw_weighted(
-        lambda z: target.logpdf(z) + np.log(3.0),
-        points,
-        target.logpdf(points) - first.logpdf(points),
-        n_each=500,
-        least_size=900.0,
-        stream=Stream(0),
-    )
-    assert found.effective_sample_size >= 900.0
-    assert found.log_integral == pytest.approx(np.log(3.0), abs=6.0 * found.standard_error)
-    mean = np.exp(found.log_weights) @ found.points
-    np.testing.assert_allclose(mean, [4.0, 0.0], atol=0.1)

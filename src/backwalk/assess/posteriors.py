@@ -159,13 +159,13 @@ def score(
         return None
     rows = random_rows(rows, n_pairs, stream=stream.child("rows"))
     others = [j for j in range(model.codec.n_columns) if j not in given]
-    conditional = ParameterConditional(model, list(given), others, None)
+    conditional = ParameterConditional(model, list(given), others)
     data, truth = rows.copy(), rows[:, others]
     data[:, others] = np.nan
     drawn = conditional.draw(data, n_draws, stream=stream.child("draws"))
-    of_draws = conditional.log_prob_paired(drawn.reshape(-1, len(others)), np.repeat(data, n_draws, axis=0))
+    of_draws = conditional.log_prob(drawn.reshape(-1, len(others)), np.repeat(data, n_draws, axis=0))
     levels = density_ranks(
-        of_draws.reshape(len(rows), n_draws), conditional.log_prob_paired(truth, data), stream=stream.child("density")
+        of_draws.reshape(len(rows), n_draws), conditional.log_prob(truth, data), stream=stream.child("density")
     )
     places = [others.index(j) for j in parameters]
     ranks = tuple(

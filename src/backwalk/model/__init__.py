@@ -45,7 +45,7 @@ from backwalk.model.distances import (
 )
 from backwalk.model.distribution import Conditional
 from backwalk.model.given import Allowed, Given, encode_complete
-from backwalk.model.gradients import estimate_scores, log_density_and_gradient, refuse_without_gradient
+from backwalk.model.gradients import log_density_and_gradient, refuse_without_gradient
 from backwalk.model.impute import estimate_rows, impute_rows
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
 from backwalk.model.levels import level_of, log_prob_of_levels, probabilities_of_levels
@@ -92,7 +92,6 @@ __all__ = [
     "denoise",
     "encode_complete",
     "estimate_rows",
-    "estimate_scores",
     "find_rarity",
     "gather_rows",
     "given_all_levels",

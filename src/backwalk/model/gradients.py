@@ -1,17 +1,13 @@
 """Gradients of the log-density of a model's numbers, in the user's units.
 
-`log_density_and_gradient` goes back through the steps of the probability-flow ODE by autograd. `estimate_scores` takes
-the denoiser at the least noise level s, one evaluation: by Tweedie's formula the data blurred by noise of standard
-deviation s have the score (x_0_hat - z) / s^2 in encoded units. With z(x) the map of a column,
+`log_density_and_gradient` goes back through the steps of the probability-flow ODE by autograd. With z(x) the map of a
+column,
 
     d/dx ln p(x) = d/dz ln p(z) dz/dx + d/dx ln(dz/dx).
-
-Source: Efron 2011, "Tweedie's formula and selection bias"; Song et al. 2021.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,9 +19,8 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.given import Given
-from backwalk.model.numbers import Ode, denoiser_of_numbers, log_prob_and_gradient
+from backwalk.model.numbers import Ode, log_prob_and_gradient
 from backwalk.model.score import encode_possible, n_probes_of
-from backwalk.model.tiles import map_tiles, refuse_no_numbers
 from backwalk.table.codec_rules import stated_rules
 from backwalk.threads import on_one_thread
 from backwalk.torch_state import in_initial_torch_state
@@ -48,32 +43,6 @@ def log_density_and_gradient(
     result, by_z = log_prob_and_gradient(rows.then_levels(), Ode(n_probes=n_probes_of(model, given, columns)))
     gradient = _in_user_units(rows, by_z, columns)
     return result.log_prob.where(is_possible, -torch.inf), gradient.where(is_possible[:, None], 0.0)
-
-
-@in_initial_torch_state
-@on_one_thread
-def estimate_scores(model: DiffusionModel, values: Array, *, given: Sequence[int], columns: Sequence[int]) -> Tensor:
-    """Return the score d/dx ln p(x) of columns of rows given others, by the denoiser at the least noise level: (n, i).
-
-    It is 0 in rows that the model cannot make. Raises InvalidInput as `log_density_and_gradient`.
-    """
-    refuse_without_gradient(model, columns)
-    is_possible, values, rows = encode_possible(model, values, given, columns)
-    noise_level, numbers = float(model.schedule.noise_level[1]), torch.from_numpy(model.codec.numbers)
-    with_levels = rows.then_levels()
-
-    def tile(places: NDArray[np.intp]) -> Tensor:
-        part = with_levels.take(places)
-        z = part.rows[:, numbers].masked_fill(~part.is_free[:, numbers], 0.0)
-        x_0_hat = denoiser_of_numbers(part)(z / math.hypot(1.0, noise_level), model.schedule.log_snr[1].to(z))
-        by_z = torch.zeros_like(part.rows)
-        by_z[:, numbers] = (x_0_hat - z) / noise_level**2
-        return by_z
-
-    n, k = rows.rows.shape
-    by_z = map_tiles(tile, n, width=k, device=rows.rows.device).double()
-    refuse_no_numbers(by_z.sum(dim=1), "Scores")
-    return _in_user_units(rows, by_z, columns).where(is_possible[:, None], 0.0)
 
 
 def refuse_without_gradient(model: DiffusionModel, columns: Sequence[int]) -> None:
