@@ -88,7 +88,6 @@ def test_every_exercise_has_its_stub_with_its_arguments():
 
 
 def test_exercises_and_checks_need_no_demonstration(undrawn):
-    """Grading passes demonstrations over."""
     for lesson in LESSONS:
         namespace = {}
         for cell in read_lesson(lesson):

@@ -100,7 +100,6 @@ def check(name: str, mine: Callable[..., Any]) -> Checked:
     See Also
     --------
     write_lessons : The lessons with the exercises.
-    write_lessons : The notebooks that call it.
 
     Examples
     --------

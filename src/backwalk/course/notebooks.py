@@ -75,7 +75,6 @@ def write_lessons(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     See Also
     --------
     check : The check of an exercise.
-    check : The check of an exercise.
 
     Examples
     --------
