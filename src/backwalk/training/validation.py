@@ -22,7 +22,7 @@ from backwalk.streams import Stream
 from backwalk.threads import Map
 from backwalk.training.patterns import Patterns, filled
 
-_POINTS, _MOST_NUMBERS = 4096, 2**24
+_POINTS, _MOST_NUMBERS = 8192, 2**24
 _LEAST_LEAD = 0.5  # of the best weights over newer ones, in standard errors
 _LEAD_OF_OVERFITTING = 1.0
 _ROWS_AT_ONCE = 1024  # a cache holds their activations
@@ -35,7 +35,7 @@ def split_rows(n: int, n_validation: int, *, stream: Stream) -> tuple[NDArray[np
 
 
 def n_points(m: int, d: int) -> int:
-    """Return the least number of noisy points for a validation on m rows in R^d: 4,096, but one for each row.
+    """Return the least number of noisy points for a validation on m rows in R^d: 8,192, but one for each row.
 
     The noise of so many is smaller than that of the choice of rows. All have at most 2^24 numbers, if a point for each
     row has no more.
