@@ -7,7 +7,7 @@ def test_the_lessons_are_written_and_never_over_others(run, tmp_path):
     folder = tmp_path / "lessons"
     status, out, err = run("course", folder)
     assert (status, out) == (0, "")
-    assert {path.stem for path in folder.iterdir()} == set(LESSONS)
+    assert {path.stem for path in folder.glob("*.ipynb")} == set(LESSONS)
     assert all(name in err for name in LESSONS)
     (folder / f"{LESSONS[0]}.ipynb").write_text("mine")
     assert run("course", folder)[0] == 1

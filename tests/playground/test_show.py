@@ -115,12 +115,6 @@ def test_the_command_writes_a_file_and_keeps_one_that_is_there(tmp_path):
     assert runner.invoke(cli, [*arguments, "--force"], obj=Console(())).exit_code == 0
 
 
-def test_the_old_command_says_what_to_call():
-    result = CliRunner().invoke(cli, ["web", "model.backwalk", "--port", "1"], obj=Console(()))
-    assert result.exit_code == 1
-    assert "backwalk playground" in result.output
-
-
 def test_lessons_link_to_states_of_the_page_beside_them(opened, tmp_path):
     write_lessons(tmp_path)
     links = re.findall(r"playground\.html#([^)\\]+)\)", "".join(p.read_text("utf-8") for p in tmp_path.glob("*.ipynb")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import click
 
@@ -14,15 +14,7 @@ from backwalk.cli.report import assess_and_report, check_report_target, print_an
 from backwalk.cli.sample import sample
 from backwalk.errors import InvalidInput
 
-if TYPE_CHECKING:
-    from backwalk.assess import Fidelity
-
 ROWS = 10_000
-_WHAT_FOR = (
-    "Two moons are easy: a simpler model will do. Diffusion is for data that such a model cannot follow: curved data "
-    "in many columns, tables of texts, numbers and gaps, any columns given any others, and posteriors of simulators. "
-    "Next: backwalk split and backwalk fit, with a table of yours."
-)
 
 
 @click.command()
@@ -42,7 +34,7 @@ def demo(
 ) -> None:
     """Fit two moons, draw rows and write a report.
 
-    All steps in one go, in about a minute. --json prints a summary; `backwalk report --json` prints all figures.
+    All steps in one go, in about a minute. --json prints the answers; `backwalk report --json` prints all figures.
     """
     import shlex
 
@@ -63,32 +55,14 @@ def demo(
         f"backwalk sample {m} -n {ROWS} {shared} -o {s}",
         f"backwalk report {m} two_moons --training two_moons {shared} -o {r}",
     ]
-    assessed, _ = assess_and_report(
+    found, _ = assess_and_report(
         console, model=model, data="two_moons", training="two_moons", output=page, commands=commands, **common
     )
-    fidelity = cast("Fidelity", assessed)
     if json:
-        console.print_json({**files, **_summary(fidelity), "commands": commands})
+        answers = {answer.question: answer.text for answer in found.answers}
+        console.print_json({**files, "answers": answers, "warnings": list(found.warnings), "commands": commands})
     else:
-        print_answers(console, fidelity, page)
-    from backwalk.assess.verdict import decide
-
-    if decide(fidelity.model, fidelity.baselines)[1] is not fidelity.model:
-        console.message(_WHAT_FOR)
-
-
-def _summary(fidelity: Fidelity) -> dict[str, Any]:
-    """Return the answers, the warnings, and each model's figures as name, value and null."""
-    figures = {
-        scores.name: {
-            "negative_log_density": scores.negative_log_density.value,
-            "fit_seconds": scores.fit_seconds,
-            **{figure.name: {"value": figure.value, "null": figure.null} for figure in scores.figures},
-        }
-        for scores in fidelity.models
-    }
-    answers = {answer.question: answer.text for answer in fidelity.answers}
-    return {"answers": answers, "warnings": list(fidelity.warnings), "figures": figures}
+        print_answers(console, found, page)
 
 
 def _option_words(given: dict[str, Any]) -> str:

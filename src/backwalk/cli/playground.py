@@ -1,4 +1,4 @@
-"""`backwalk playground`, and `backwalk web`, which it replaces."""
+"""`backwalk playground`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
+from backwalk.cli import options
 from backwalk.cli.console import Console
-from backwalk.cli.options import force_option, verbosity_options
 from backwalk.errors import InvalidInput
 
 
@@ -34,8 +34,8 @@ from backwalk.errors import InvalidInput
     help="The code of a MODEL with a network of your own: a module, or a class or function that makes one of no "
     "arguments or of the number of columns. MODULE is also sought in the current folder.",
 )
-@force_option
-@verbosity_options
+@options.force_option
+@options.verbosity_options
 @click.pass_obj
 def playground(
     console: Console, model: Path | None, output: Path | None, columns: str | None, network: str | None, force: bool
@@ -62,14 +62,6 @@ def playground(
         console.message(f"page: {output.resolve()}")
     else:
         console.message(f"page: {page.open()}")
-
-
-@click.command(hidden=True, context_settings={"ignore_unknown_options": True})
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def web(arguments: tuple[str, ...]) -> None:
-    """Say what replaces `backwalk web`."""
-    del arguments
-    raise click.ClickException("`backwalk web` is now `backwalk playground [MODEL] [-o FILE]`, which needs no server.")
 
 
 def _network_of(text: str, path: Path) -> Any:

@@ -132,9 +132,6 @@ def sample(
     schedule, schema = estimator.model_.schedule, estimator.model_.schema
     conditions = conditions_from(given, schema)
     solver = choose_sampler(estimator.model_.sampler, schedule, sampler, evaluations, eta or 0.0)
-    n_visited = len(solver.times(schedule))
-    if evaluations is not None and evaluations > n_visited:
-        console.message(f"--evaluations {evaluations:,} exceeds the steps of the chain: {n_visited:,} are used")
     given_rows = None
     if given_file is not None:
         given_rows = read_part(console.path(given_file), Selection.of_schema(schema)).table
