@@ -19,6 +19,7 @@ from backwalk.estimator.conditionals import Conditionals
 from backwalk.estimator.draws import Draws
 from backwalk.estimator.files import Files
 from backwalk.estimator.fitted import RowsT
+from backwalk.estimator.judgement import Judgement
 from backwalk.estimator.scores import Scores
 from backwalk.fit import (
     ChosenColumns,
@@ -38,7 +39,14 @@ from backwalk.training import Training
 AnyTable = TypeVar("AnyTable")
 
 
-class Diffusion(Draws[RowsT], Scores[RowsT], Conditionals[RowsT], DensityMixin, Files[RowsT]):  # type: ignore[misc]
+class Diffusion(
+    Draws[RowsT],
+    Scores[RowsT],
+    Conditionals[RowsT],
+    Judgement[RowsT],
+    DensityMixin,  # type: ignore[misc]
+    Files[RowsT],
+):
     """Denoising diffusion model of the rows of an array or a table.
 
     The fitted model draws new rows, draws or predicts some columns given others, fills gaps, and returns log-densities

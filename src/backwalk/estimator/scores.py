@@ -1,11 +1,9 @@
-"""The methods of an estimator that score rows, and that assess the model."""
+"""The methods of an estimator that score rows."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +29,9 @@ from backwalk.model import (
 from backwalk.streams import RandomState, as_stream
 from backwalk.table import as_table
 
-if TYPE_CHECKING:
-    from backwalk.assess import Fidelity
-    from backwalk.datasets import Density
-
 
 class Scores(Fitted[RowsT]):
-    """Scores rows, and assesses the model."""
+    """Scores rows."""
 
     def score_samples(
         self, X: Any, *, given: Columns | None = None, columns: Columns | Mapping[str | int, Any] | None = None
@@ -49,10 +43,10 @@ class Scores(Fitted[RowsT]):
         X : array or table, (n, d)
             A missing value is integrated out.
         given : list of columns, default=None
-            Columns that are known, by name or number: see `log_density`.
+            Columns that are given, by name or number: see `log_density`.
         columns : list of columns, or mapping, default=None
-            Columns in question: see `log_density`. A mapping from one column to a range `(low, high)` or a set asks for
-            ln of the probability that the column lies in it, given the columns `given` of each row, by default all
+            Columns that are scored: see `log_density`. A mapping from one column to a range `(low, high)` or a set asks
+            for ln of the probability that the column lies in it, given the columns `given` of each row, by default all
             others that X has. It takes a model that may be given any columns.
 
         Returns
@@ -96,14 +90,14 @@ class Scores(Fitted[RowsT]):
         table = as_table(X)
         if given is None:
             names = schema.names if table.columns is None else table.columns
-            known = [j for j, name in enumerate(schema.names) if name in names and j != allowed.column]
+            of_given = [j for j, name in enumerate(schema.names) if name in names and j != allowed.column]
         else:
-            known = column_numbers(schema, given)
-        if allowed.column in known:
+            of_given = column_numbers(schema, given)
+        if allowed.column in of_given:
             raise InvalidInput(f"given and columns should differ, but both have {schema.label(allowed.column)}.")
-        values = self._read(table, given=known, columns=known, gaps=True).values
-        is_known = np.isin(np.arange(schema.n_columns), known)
-        return log_prob_of_allowed(self.model_, np.where(is_known, values, np.nan), allowed)
+        values = self._read(table, given=of_given, columns=of_given, gaps=True).values
+        is_given = np.isin(np.arange(schema.n_columns), of_given)
+        return log_prob_of_allowed(self.model_, np.where(is_given, values, np.nan), allowed)
 
     def score_ranks(self, X: Any, reference: Any) -> NDArray[np.float64]:
         """Return the share of reference rows whose log-density is no higher than that of each row.
@@ -155,22 +149,22 @@ class Scores(Fitted[RowsT]):
         It is ln p(columns | given), and ln p of whole rows by default. Columns with levels (labels, truth values, few
         distinct numbers), atoms of numbers, and integers count with their probability; other numbers with their
         density, per unit of the column. Levels follow column by column, ln P(l_j | l_1..l_{j-1}), and then the numbers,
-        given all levels. Columns that are neither in question nor given are integrated out, and so are missing values.
+        given all levels. Columns that are neither scored nor given are integrated out, and so are missing values.
 
         For an integer j the density is integrated over the cell j +- 1/2, at `n_places` places. A row has -inf where a
         constant column differs from the fitted constant, where a column of integers holds another number, and where a
         value is no level of its column. `unseen` of `Diffusion` says what such values count as where they are given,
-        and may refuse them. Columns that are neither given nor in question are not checked. The density is blurred by
+        and may refuse them. Columns that are neither given nor scored are not checked. The density is blurred by
         noise of standard deviation `model_.blur`, and of more in the tails of columns that are transformed.
 
         Parameters
         ----------
         X : array or table, (n, d)
-            Columns that are neither in question nor given may be left out of a table with names.
+            Columns that are neither scored nor given may be left out of a table with names.
         given : list of columns, default=None
-            Columns that are known, by name or number. `conditions` of the fit says which may be given.
+            Columns that are given, by name or number. `conditions` of the fit says which may be given.
         columns : list of columns, default=None
-            Columns in question; None is all that are not given.
+            Columns that are scored; None is all that are not given.
         n_intervals : int, default=16
             Even number of intervals of noise levels, in each of which the divergence is computed once. More make the
             solver's error smaller, and time is proportional to them. With 16 the error of fitted models of 2 to 20
@@ -178,7 +172,7 @@ class Scores(Fitted[RowsT]):
             large, and smaller than the error in one row of a hundred.
         n_probes : int, default=None
             Random probes per row that estimate the divergence, for the mean over many rows: the error of one row may be
-            nats. None computes it exactly up to 32 numbers in question, and takes 16 probes beyond.
+            nats. None computes it exactly up to 32 free numbers, and takes 16 probes beyond.
         n_places : int, default=16
             Places in the joint cell of a row's integers. A row takes about four times as long as one without integers
             where cells are narrow, as the places differ by little there, and up to 16 times in wide cells.
@@ -231,20 +225,21 @@ class Scores(Fitted[RowsT]):
         (torch.Size([5]), True)
         """
         check_is_fitted(self)
-        known = column_numbers(self.model_.schema, given or ())
-        asked = None if columns is None else column_numbers(self.model_.schema, columns)
-        if asked is not None and set(asked) & set(known):
-            both = listed(self.model_.schema.label(j) for j in sorted(set(asked) & set(known)))
-            raise InvalidInput(f"A column should be in question or given, but {both} is both: choose one.")
-        if asked is None:
-            others = [j for j in range(self.model_.schema.n_columns) if j not in known]
-            values = self._read(X, given=known, scored=others, gaps=True).values
+        schema = self.model_.schema
+        of_given = column_numbers(schema, given or ())
+        scored = None if columns is None else column_numbers(schema, columns)
+        if scored is None:
+            others = [j for j in range(schema.n_columns) if j not in of_given]
+            values = self._read(X, given=of_given, scored=others, gaps=True).values
+        elif both := sorted(set(scored) & set(of_given)):
+            named = listed(map(schema.label, both))
+            raise InvalidInput(f"A column should be scored or given, but {named} is both: choose one.")
         else:
-            values = self._read(X, given=known, scored=asked, columns=[*known, *asked]).values
+            values = self._read(X, given=of_given, scored=scored, columns=[*of_given, *scored]).values
         return self._log_density(
             values,
-            given=known,
-            columns=asked,
+            given=of_given,
+            columns=scored,
             n_intervals=n_intervals,
             n_probes=n_probes,
             n_places=n_places,
@@ -380,125 +375,3 @@ class Scores(Fitted[RowsT]):
                 n_draws=n_draws,
                 watch=display.counter("bounding", len(values)),
             )
-
-    def assess(
-        self,
-        X: Any,
-        *,
-        training: Any = None,
-        density: Density | None = None,
-        given: Columns | None = None,
-        random_state: RandomState = 0,
-        **more: Any,
-    ) -> Fidelity | Any:
-        """Score the model on rows that `fit` has not seen: statistics with nulls and errors, and answers in words.
-
-        Parameters
-        ----------
-        X : array or table, (n, d)
-            At least 20 rows, better 500 or more. Rows with values that the fit did not see are left out and counted,
-            unless `unseen` of `Diffusion` is "error".
-        training : array or table, default=None
-            The rows of the fit: baselines are fitted to them, copies are counted, and it is tested how well the model's
-            log-probability tells them from unseen rows.
-        density : Density, default=None
-            The true density, where it is known.
-        given : list of columns, default=None
-            Columns of data, of which the posterior of all others is scored: rank statistics, expected coverage, TARP.
-            None is the only set in `conditions` of the fit, if there is one.
-        random_state : int, numpy.random.Generator or RandomState, default=0
-            Seed of draws and of random halves of rows.
-        **more
-            Other arguments of `backwalk.assess.assess`.
-
-        Returns
-        -------
-        backwalk.assess.Fidelity or backwalk.assess.Calibration
-            The figures, warnings and answers. A model with an embedding has a `Calibration`, with `answers`,
-            `warnings`, `checks` and `posterior` alone.
-
-        See Also
-        --------
-        Diffusion.report : Writes it as an HTML page.
-        backwalk.assess.assess : The function behind it.
-
-        Examples
-        --------
-        >>> from backwalk import Diffusion
-        >>> from backwalk.datasets import two_moons
-        >>> X = two_moons().sample(700, random_state=0)
-        >>> model = Diffusion(max_steps=20, random_state=0).fit(X[:500])
-        >>> fidelity = model.assess(X[500:], training=X[:500])  # doctest: +SKIP
-        >>> print(fidelity.answers[0].question)  # doctest: +SKIP
-        Is it good enough?
-        """
-        from backwalk.assess import assess
-
-        check_is_fitted(self)
-        if self.unseen != "nearest":  # whose rows are left out, and told in the result
-            self._read(X, scored=range(self.model_.schema.n_columns))
-        stream = as_stream(random_state).child("report", "assess")
-        with Display(verbose=self.verbose) as display:
-            watch = partial(display.show, "scoring")
-            return assess(
-                self.model_, X, training=training, density=density, given=given, stream=stream, watch=watch, **more
-            )
-
-    def report(
-        self,
-        path: str | Path,
-        X: Any,
-        *,
-        training: Any = None,
-        density: Density | None = None,
-        given: Columns | None = None,
-        random_state: RandomState = 0,
-        overwrite: bool = False,
-    ) -> Fidelity | Any:
-        """Write a report of `assess` to one HTML file, and return its record.
-
-        Parameters
-        ----------
-        path : str or Path
-            The name of the file, such as `report.html`.
-        X : array or table, (n, d)
-            Rows that `fit` has not seen: see `assess`.
-        training : array or table, default=None
-            The rows of the fit: see `assess`.
-        density : Density, default=None
-            The true density, where it is known.
-        given : list of columns, default=None
-            See `assess`.
-        random_state : int, numpy.random.Generator or RandomState, default=0
-            See `assess`.
-        overwrite : bool, default=False
-            Whether to replace an existing file.
-
-        Returns
-        -------
-        backwalk.assess.Fidelity or backwalk.assess.Calibration
-            What `assess` returns.
-
-        Raises
-        ------
-        OSError
-            The file cannot be written, or it exists and `overwrite` is False.
-
-        See Also
-        --------
-        Diffusion.assess : The figures without a page.
-
-        Examples
-        --------
-        >>> from backwalk import Diffusion
-        >>> from backwalk.datasets import two_moons
-        >>> X = two_moons().sample(700, random_state=0)
-        >>> model = Diffusion(max_steps=20, random_state=0).fit(X[:500])
-        >>> fidelity = model.report("report.html", X[500:], training=X[:500])  # doctest: +SKIP
-        """
-        from backwalk.assess import write_report
-
-        fidelity = self.assess(X, training=training, density=density, given=given, random_state=random_state)
-        stream = as_stream(random_state).child("report", "pictures")
-        write_report(path, fidelity, self.model_, stream=stream, overwrite=overwrite)
-        return fidelity
