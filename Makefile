@@ -69,7 +69,7 @@ bench: $(BENCH_STAMP)
 # Old code beside new on a fixed set: what a change gained or cost. Half an hour; ARGS="--size full" takes three seeds.
 # make compare BASE=main~5 ARGS="--entries adult,magic"
 compare: $(BENCH_STAMP)
-	$(BIN)/python -m benchmarks.compare $(BASE) $(ARGS)
+	$(BIN)/python -m benchmarks.compare $(or $(BASE),$(error name the old code: make compare BASE=main~1)) $(ARGS)
 
 # The site, with all its cells and scripts run: out/site/index.html. Cells and scripts that did not change are not run again.
 # A quick look without their outputs: make docs ARGS="-D nb_execution_mode=off -D plot_gallery=False"
