@@ -29,13 +29,12 @@ SMOKE = (  # where the dependencies are used: tables, files, models, optimisers,
     "tests/model_file",
     "tests/test_streams.py",
     "tests/training/test_learner.py",
-    "tests/denoiser",
+    "tests/denoiser/test_network.py",
     "tests/assess/statistics/test_two_sample.py",
     "tests/report",
     "tests/cli/test_sample.py",
     "tests/cli/test_tables.py",
     "tests/test_public_names.py",
-    "tests/reference",
 )
 
 
