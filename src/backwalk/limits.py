@@ -43,7 +43,6 @@ KnownSolver: TypeAlias = Literal["ancestral", "ddim", "multistep", "multistep-sd
 """The solvers of this package; a user's own register themselves beside them."""
 SOLVER_NAMES: tuple[str, ...] = get_args(KnownSolver)
 
-TABLE_FILE_BYTES = 2**30  # of the file, and of all that it unpacks to
 TABLE_FILE_CELLS = 2**26
 TABLE_FILE_COLUMNS = 10_000
 TABLE_LEVELS = 2**22  # labels of texts and categories in all columns together
@@ -52,7 +51,6 @@ ONE_HOT_LEVELS = 512  # of one column: their codes are a square
 TABLE_FILES = 100_000  # read as one table
 MEMORY = 2**31  # bytes that a fit to files may take, unless the user says otherwise
 LEAST_MEMORY = 2**20
-PARQUET_FOOTER_BYTES = 2**25
 
 CHECKSUMMED_HEADER_BYTES = 4 * 2**20
 CHECKSUMMED_HEADER_VALUES = 160_000  # counted before JSON is parsed: a value may take 30 times the bytes of its text

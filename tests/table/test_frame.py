@@ -132,13 +132,6 @@ def test_what_is_no_table_of_numbers_is_refused(rows, message):
         as_table(rows)
 
 
-def test_a_cell_that_is_no_number_is_also_a_type_error_in_the_words_of_scikit_learn():
-    rows = X.astype(object)
-    rows[0, 0] = {"foo": "bar"}
-    with pytest.raises(TypeError, match=r"argument must be .* string.* number"):
-        as_table(rows)
-
-
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("kind", ["numpy", *MAKE_FRAME])
 def test_a_number_that_is_not_finite_is_named_with_row_and_column(kind, bad):
@@ -251,12 +244,6 @@ def test_permuted_columns_are_put_in_order_by_name(order):
     np.testing.assert_array_equal(matched.values, [[0.0, 1.0, 2.0]])
 
 
-def test_a_matched_table_has_the_schema_of_the_fit():
-    table = Table(np.array([[1.0, 2.0]]), Schema(("b", "a"), ("int64", "float32"), "pandas"))
-    fitted = Schema(("a", "b"), ("float64", "float64"), "polars")
-    assert match_columns(table, fitted).schema == fitted
-
-
 FITTED_LABELS = as_table(pd.DataFrame({"color": pd.Categorical(["red"], ["red", "green", "blue"]), "n": [1.0]})).schema
 
 
@@ -288,11 +275,6 @@ def test_numbers_match_labels_that_are_these_numbers():
     np.testing.assert_array_equal(match_columns(rows, fitted).values, [[1, 1, 1], [0, 0, 0]])
     with pytest.raises(InvalidInput, match="column 'b' has '2' at row 1"):
         match_columns(as_table(pd.DataFrame({"a": [3, 3], "b": [1, 2], "c": [True, True]})), fitted)
-
-
-def test_an_escaped_label_is_known_as_an_escaped_name_is():
-    fitted = as_table(pa.table({"x": ["=1", "NA"]})).schema
-    assert match_columns(as_table(pa.table({"x": ["'NA", "'=1"]})), fitted).values.tolist() == [[1.0], [0.0]]
 
 
 def test_times_are_matched_in_the_unit_of_the_fit():
@@ -362,8 +344,3 @@ def test_columns_without_names_are_taken_by_position_and_counted(schema):
     assert match_columns(as_table(X), schema).values.shape == (4, 3)
     with pytest.raises(InvalidInput, match=r"X has 1 features, but \w+ is expecting 3 features as input"):
         match_columns(as_table(X[:, [1]]), schema)
-
-
-def test_a_table_needs_one_dtype_a_column():
-    with pytest.raises(InvalidInput, match="shape"):
-        Table(X, FITTED.__class__(("a",), ("float64",), "pandas"))

@@ -16,7 +16,6 @@ from backwalk.fit import check_settings, choose_columns
 from backwalk.fit.columns import choose_from_files
 from backwalk.table import (
     Relation,
-    Schema,
     Selection,
     Total,
     as_table,
@@ -148,20 +147,6 @@ def test_the_facts_of_a_pass_are_those_of_all_rows(tmp_path, suffix, n_files):
             facts.shares_of_atoms(j, np.array([-999.0])), [spikes, 1 - gaps - spikes] / (1 - gaps)
         )
     assert whole.a_fraction(table.schema.names.index("cents")) % 1
-
-
-def test_weights_count_in_frequencies_alone():
-    x = np.array([[1.0], [2.0], [2.0], [np.nan], [7.0]])
-    facts = Relation.of_rows(x, Schema(("x",), ("float64",), "pyarrow"), np.array([1.0, 2.0, 3.0, 4.0, 10.0]))
-    assert facts.n_missing.tolist() == [1]
-    for missing, shares in ((False, [1 / 16, 5 / 16, 10 / 16]), (True, [0.05, 0.25, 0.5, 0.2])):
-        np.testing.assert_allclose(facts.frequencies(0, missing=missing)[1], shares)
-    np.testing.assert_allclose(facts.shares_of_atoms(0, np.array([7.0, 2.0, np.nan])), [0.5, 0.25, 0.2, 0.05])
-
-
-def test_any_number_of_values_is_counted_in_memory():
-    x = np.arange(2000.0)[:, None]
-    assert len(Relation.of_rows(x, Schema(("x",), ("float64",), "pyarrow")).frequencies(0, missing=False)[0]) == 2000
 
 
 def test_rows_are_chosen_by_their_number_however_they_are_read(tmp_path):

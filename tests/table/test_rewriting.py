@@ -77,11 +77,6 @@ def test_a_single_column_keeps_its_gaps(tmp_path, end):
     assert read_labels(tmp_path / "u.csv", "a").to_pylist() == ["", ""]
 
 
-def test_names_that_are_numbers_stay_names(tmp_path):
-    (tmp_path / "rows.csv").write_text('"1","2"\n3,4\n5,6\n')
-    assert split(tmp_path / "rows.csv", ".tsv")[:2] == ('"1"\t"2"\n3\t4\n', '"1"\t"2"\n5\t6\n')
-
-
 @pytest.mark.parametrize("suffix", [".csv", ".tsv"])
 def test_gaps_of_text_are_filled_and_all_other_cells_stay(text, suffix):
     path, end = text

@@ -98,37 +98,3 @@ def test_columns_may_be_read_as_texts(tmp_path):
     table = read_part(tmp_path / "t.csv", Selection(texts=("zip", "price", "day", "absent"))).table
     assert table.schema.labels == (("00501", "02134"), ("(5)", "5", "7"), ("2024-01-01", "2024-01-02"), None)
     np.testing.assert_array_equal(table.values[:, 0], [0, 1, np.nan])
-
-
-def test_names_that_differ_by_an_apostrophe_are_told_apart():
-    """Found by review: the column that the model lacks was taken too, and then refused."""
-    assert Selection(only=("=a",)).names(["=a", "'=a", "b"]) == ["=a"]
-    assert Selection(only=("=a",)).names(["'=a", "b"]) == ["'=a"]
-
-
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_row_numbers_and_other_texts_can_be_left_out(tmp_path, suffix):
-    """Found by review: what was refused before it could be dropped could not be dropped."""
-    path = tmp_path / f"t{suffix}"
-    if suffix == ".csv":
-        path.write_text("Unnamed: 0,x,größe\n7,1,a\n5,2,b\n")
-    else:
-        pa.parquet.write_table(pa.table({"Unnamed: 0": [7, 5], "x": [1, 2], "größe": ["a", "b"]}), path)
-    with pytest.raises(TableFileError, match=r"not number the rows|'string'"):
-        read_table(path)
-    assert read_part(path, Selection(drop=("Unnamed: 0", "größe"))).table.values.tolist() == [[1.0], [2.0]]
-    assert read_part(path, Selection(only=("x",))).table.values.tolist() == [[1.0], [2.0]]
-    assert [column["name"] for column in facts_of_columns(path)[1]] == ["Unnamed: 0", "x", "größe"]
-
-
-def test_a_column_without_any_value_is_named_where_it_leaves_no_row(tmp_path):
-    """Found by review: it was told that there were no rows."""
-    (tmp_path / "t.csv").write_text("a,b\n1,\n2,\n")
-    with pytest.raises(TableFileError, match=r"missing values, but all 2 have some, in 'b' \(2\)"):
-        read_part(tmp_path / "t.csv", Selection(complete=True))
-
-
-def test_half_floats_are_read_and_their_gaps_are_found(tmp_path):
-    halves = pa.array(np.array([1.5, np.nan, 2.5], dtype=np.float16))
-    pa.parquet.write_table(pa.table({"h": halves}), tmp_path / "t.parquet")
-    assert read_part(tmp_path / "t.parquet", Selection(complete=True)).table.values.tolist() == [[1.5], [2.5]]

@@ -3,18 +3,12 @@
 import csv
 import gzip
 import io
-import random
-import sys
-from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv
 import pytest
 
 from backwalk.errors import TableFileError
 from backwalk.table import Selection, facts_of_columns, read_labels, read_part, read_table
-from tests.trials.children import forked, left, resident
 
 TYPES = {
     "int64": (["1", "2", "-3"], ["-0", "1"], [" 1 ", "2\t"], ["NA", "1"], ["", "5"], ["nan", "1"], ["20200101"]),
@@ -122,33 +116,6 @@ def test_cells_keep_line_ends_quotes_and_separators(tmp_path):
         assert "=1+1" in read_table(path).schema.labels[0]  # without its apostrophe
 
 
-@pytest.mark.slow
-def test_random_texts_are_parsed_as_by_arrow(tmp_path):
-    rng, n_compared = random.Random(0), 0
-    kinds = [["1", "-3"], ["1.5", "2"], ["", "NA", "3"], ["x", "7"], ["2020-01-01"], ['"a,b"', '"q""q"'], ['"1"']]
-    for i in range(15):
-        n, end = rng.randrange(1, 60), rng.choice(["\n", "\r\n", "\r"])
-        columns = [[rng.choice(rng.choice(kinds[k : k + 2])) for _ in range(n)] for k in (0, 2, rng.randrange(6))]
-        lines = ["c0,c1,c2", *map(",".join, zip(*columns, strict=True))]
-        data = (end.join(lines) + rng.choice([end, ""])).encode()
-        expected = pa.csv.read_csv(io.BytesIO(data), convert_options=pa.csv.ConvertOptions(strings_can_be_null=True))
-        (tmp_path / f"{i}.csv").write_bytes(data)
-        try:
-            table = read_part(tmp_path / f"{i}.csv", Selection(texts=("c0", "c1", "c2"))).table
-        except TableFileError:
-            assert all(column.null_count == n for column in expected.columns)
-            continue
-        for j, column in enumerate(expected.columns):
-            labels, codes = table.schema.labels[j], table.values[:, j]
-            cells = [None if np.isnan(code) else labels[int(code)] for code in codes]
-            as_texts = columns[j]
-            plain = [(next(csv.reader([cell]), None) or [""])[0] for cell in as_texts]
-            assert cells == [None if cell in ("", "NA") else cell for cell in plain]
-            assert column.null_count == cells.count(None)
-        n_compared += 1
-    assert n_compared > 10
-
-
 @pytest.mark.parametrize("cells", [["00501", "02134"], [" 007 ", "8"], ["1.5", "007"], ["+441632960961", "5"]])
 def test_numbers_may_have_leading_zeros_where_they_are_asked_for(tmp_path, cells):
     """Found by review: zip codes became numbers, and 00501 was written as 501."""
@@ -179,13 +146,6 @@ def test_names_stay_as_they_are(tmp_path, suffix, data, names):
     table = read_part(path, Selection(drop=("",) * ("" in names))).table
     assert table.columns == tuple(filter(None, names))
     assert len(table.values) == 1
-
-
-def test_no_row_is_lost_where_a_name_has_a_line_end_of_another_kind(tmp_path):
-    """DuckDB takes the first line end of a file for that of all lines, and reads nothing."""
-    (tmp_path / "rows.csv").write_bytes(b'"a\nb","c"\r\n1,2\r\n')
-    with pytest.raises(TableFileError, match="on one line"):
-        read_table(tmp_path / "rows.csv")
 
 
 @pytest.mark.parametrize("name", ["x*y.csv", "x[1].csv", "x?.csv", "x'q.csv", "x{1,2}.csv", "ü .csv"])
@@ -267,25 +227,3 @@ def test_no_identifier_in_text_is_a_missing_value(tmp_path, suffix, sign):
     assert read_labels(path, "id").to_pylist() == ["NA", "null", "", "007", "nan", "", "1e3"]
     # where the column is data, they are missing
     assert read_table(path).observed[:, 0].tolist() == [False, False, False, True, False, False, True]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak of memory is read from /proc")
-@pytest.mark.parametrize("text", [f"{1 / 3:.36f}", "level" * 6])
-def test_text_takes_the_memory_of_its_numbers_and_labels(tmp_path, text):
-    """Found by attack: a CSV of 1 GiB took 3.1 to 4.1 GiB. Here 20 MB hold 4 MB of numbers, which are held twice."""
-    path, told = tmp_path / "rows.csv", tmp_path / "told"
-    path.write_text("a,b\n" + f"{text},{text}\n" * 2**18)
-
-    def work():
-        read_table(written(tmp_path / "few.csv", {"a": ["1"]}))  # imports
-        Path("/proc/self/clear_refs").write_text("5")
-        before = resident("VmRSS")
-        size = read_table(path).values.nbytes
-        told.write_text(f"{size} {resident('VmHWM') - before}")
-
-    assert left(forked(work), 60.0) == 0
-    size, peak = map(int, told.read_text().split())
-    assert size == 2**22
-    assert path.stat().st_size > 3 * size
-    assert peak < 80 * 2**20

@@ -22,7 +22,6 @@ from backwalk.table.matching import label_words, match_columns
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.reading import (
     RowsThatFit,
-    Watch,
     is_read_at_once,
     most_rows,
     read_part,
@@ -35,6 +34,7 @@ from backwalk.table.rule_system import LevelRule, RuleSystem
 from backwalk.table.rules import Computed, Determines, Order, Rule, Total, parse_rule
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
+from backwalk.table.sources import Watch
 from backwalk.table.ties import repeated_values, tied_numbers
 from backwalk.table.values import from_values
 from backwalk.table.writing import check_table_path, write_rows, write_table

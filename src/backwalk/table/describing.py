@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from backwalk.table.files import faults_of, files_of
-from backwalk.table.reading import open_source, relation_of
 from backwalk.table.relation import Relation
 from backwalk.table.selection import Selection
+from backwalk.table.sources import open_source, relation_of
 from backwalk.table.values import from_values
 from backwalk.text_options import StrPath
 
