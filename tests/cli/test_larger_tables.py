@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     """Three files of one table, in which one row alone has a level, and the largest number."""
     place, rng = tmp_path_factory.mktemp("data"), np.random.default_rng(0)
     x, kind = rng.normal(size=N), rng.choice(["a", "b"], size=N).astype(object)
-    row = int(np.flatnonzero(priorities_of(0, N) > 0.9)[0])
+    row = int(np.flatnonzero(priorities_of(np.arange(N)) > 0.9)[0])
     x[row], kind[row] = 99.0, "rare"
     rows = pa.table({"x": x, "kind": kind, "y": rng.normal(size=N)})
     for i, (start, stop) in enumerate(((0, 3_000), (3_000, 7_000), (7_000, N))):
