@@ -17,7 +17,6 @@ from backwalk.fit.columns import choose_from_files
 from backwalk.table import (
     Relation,
     Selection,
-    Total,
     as_table,
     fit_codec,
     priorities_of,
@@ -25,7 +24,6 @@ from backwalk.table import (
     read_within,
     set_aside,
 )
-from backwalk.table.codec_rules import stated_rules
 from backwalk.table.grids import find_grid
 
 N = 400
@@ -346,17 +344,3 @@ def test_columns_are_chosen_alike_in_memory_and_from_files(tmp_path):
         found = choose_from_files(written(tmp_path, rows, suffix), settings)
         assert found.codec == in_memory.codec
         assert (found.set_aside, list(found.gaps)) == (in_memory.set_aside, list(in_memory.gaps))
-
-
-def test_a_rule_that_was_found_and_fails_in_other_rows_is_no_rule(tmp_path):
-    """It was called one that the user had declared, and the fit asked to mend rows."""
-    n, rng = 4000, np.random.default_rng(0)
-    a, b = rng.poisson(20, (2, n))
-    both, c = a + b, rng.normal(size=n)
-    both[priorities_of(np.arange(n)) > 0.5] += 1
-    rows = pa.table({"a": a, "b": b, "both": both, "c": c, "double": 2.0 * c})
-    found = in_a_pass(written(tmp_path, rows, ".parquet"), most=600)
-    codec = fit_codec(found.table, whole=found.relation, rules="auto")
-    assert stated_rules(codec, rows.column_names) == ["double = 2 * c"]
-    with pytest.raises(InvalidInput, match="both = a \\+ b should hold in all rows"):
-        fit_codec(found.table, whole=found.relation, rules=[Total("both", ["a", "b"])])
