@@ -120,7 +120,7 @@ class ColumnScores:
         difference = np.array([figure.difference for figure in self.figures])
         drawn = np.sort(np.argsort(-difference, kind="stable")[:_MOST_PICTURES]).tolist()
         shown = f"The {len(drawn)} of {n} columns that differ most. " if len(drawn) < n else ""
-        words = "Filled: real rows. Lines and points: generated ones."
+        words = "Blue and filled: real rows. Vermilion lines and points: generated ones."
         if model.codec.blocks:
             words += (
                 " Levels: if the model is right, all points of a column lie in the grey bands in 95 % of cases, "
@@ -277,7 +277,7 @@ class _View:
         real, generated = (values[~np.isnan(values)] for values in self.sets)
         if kind.levels and (kind.is_category or len(kind.levels) <= _MOST_BARS):
             return Picture.of(self._draw_levels(real, generated), f"Levels of {self.name}")
-        looks: dict[str, Any] = {"label": self.name, "asinh": column.asinh, "integers": column.is_integer}
+        looks: dict[str, Any] = {"title": self.name, "asinh": column.asinh, "integers": column.is_integer}
         if kind.atoms:
             figure = plot_number_with_atoms(real, generated, kind.atoms, **looks)
         else:

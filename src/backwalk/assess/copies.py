@@ -111,7 +111,7 @@ class CopyScores:
             "that the model was trained on; held-out rows, which chose its weights, count as neither."
         )
         if self.n_impossible:
-            words += f" {self.n_impossible:,} of the unseen rows hold values that the model cannot make, and score −∞."
+            words += f" Unseen rows with values that the model cannot make score −∞: {self.n_impossible:,}."
         rows = []
         for test in self.tests:
             matters = sign_that_matters(test.area.value - 0.5, test.area.standard_error, _AREA_MARGIN)

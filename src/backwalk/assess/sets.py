@@ -98,8 +98,8 @@ class RowChecks:
         aside, given = self.impossible_training, self.n_given or 0
         if aside.n_rows:
             yield (
-                f"{aside.n_rows:,} of {aside.n_rows + given:,} training rows were set aside, as the model cannot make "
-                f"them: {listed((*aside.columns, *aside.rules))}. They are no rows of its fit."
+                f"{aside.n_rows:,} of {aside.n_rows + given:,} training rows {_were(aside.n_rows)} set aside, as the "
+                f"model cannot make such rows: {listed((*aside.columns, *aside.rules))}."
             )
         if self.impossible.rules:
             yield (
@@ -107,10 +107,11 @@ class RowChecks:
                 f"{listed(self.impossible.rules)}. The model cannot make such rows, and their log-density is −∞. If "
                 "they are right, fit with rules=None (--no-rules), or declare the rules that hold."
             )
+        n = self.n_impossible
         if self.impossible.columns:
             yield (
-                f"{self.n_impossible:,} of {self.n_impossible + self.n_unseen:,} unseen rows were set aside, as they "
-                "hold a value that the model cannot make, such as a label that the fit did not see: in "
+                f"{n:,} of {n + self.n_unseen:,} unseen rows {_were(n)} "
+                "set aside: a value that the model cannot make, such as a label that the fit did not see, stands in "
                 f"{listed(self.impossible.columns)}. Their log-density is −∞, and no score but the test of training "
                 "rows counts them. Include such rows in the fit, or drop the column."
             )
@@ -203,6 +204,10 @@ def copied_share(unseen: Rows, training: Rows) -> float:
     copied = float(np.mean([bytes(row) in stored for row in np.ascontiguousarray(unseen)]))
     by_nature = float(np.mean(counts[index.reshape(-1)] > 1))
     return max(0.0, copied - by_nature)
+
+
+def _were(n: int) -> str:
+    return "was" if n == 1 else "were"
 
 
 def check_set_size(n_rows: int | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from backwalk.model import DiffusionModel
 from backwalk.report.blocks import Code, Row, Section, Table
+from backwalk.report.words import significant
 
 _CARD_NAMES: Mapping[str, str] = MappingProxyType(
     {
@@ -56,4 +57,4 @@ def _flattened(record: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, st
             yield from _flattened(value, {"settings": "", "versions": "version of "}.get(key, f"{prefix}{key}: "))
         elif value is not None:
             name = _CARD_NAMES.get(key, key) if not prefix else key
-            yield f"{prefix}{name}".replace("_", " "), str(value)
+            yield f"{prefix}{name}".replace("_", " "), significant(value) if isinstance(value, float) else str(value)

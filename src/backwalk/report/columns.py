@@ -39,7 +39,7 @@ def plot_marginal(
     data: ArrayLike,
     generated: ArrayLike,
     *,
-    label: str = "x",
+    label: str = "",
     title: str = "",
     asinh: Asinh | None = None,
     integers: bool = False,
@@ -65,8 +65,7 @@ def plot_marginal(
     for values, look in ((x, {**FILLED, "fill": True}), (y, OUTLINED)):
         ax.stairs(np.histogram(values, bins)[0] / (max(1, len(values)) * widths), bins, **look)
     height = "density" if asinh is None else "share of rows"
-    ax.set(xlabel=literal(label), ylabel=height, ylim=(0.0, 1.25 * ax.get_ylim()[1]))  # room for the legend
-    ax.legend(loc="upper right")
+    ax.set(xlabel=literal(label), ylabel=height, ylim=(0.0, 1.05 * ax.get_ylim()[1]))
     return finish(ax, title, grid="")
 
 
@@ -76,7 +75,7 @@ def plot_number_with_atoms(
     generated: ArrayLike,
     atoms: Sequence[float],
     *,
-    label: str = "x",
+    label: str = "",
     title: str = "",
     asinh: Asinh | None = None,
     integers: bool = False,
@@ -122,9 +121,7 @@ def plot_levels(
     ax.set_xlabel("share of rows")
     ax.locator_params("x", nbins=5)
     ax.tick_params("y", length=0)
-    figure = finish(ax, title, grid="x")
-    figure.legend(loc="outside lower left", ncols=3, handlelength=1.2, columnspacing=1.2)
-    return figure
+    return finish(ax, title, grid="x")
 
 
 def _between_integers(bins: Rows, *, even: bool) -> Rows:

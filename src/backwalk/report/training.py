@@ -55,7 +55,7 @@ def plot_training_loss(step: Sequence[int], loss: Sequence[float], *, loss_name:
     values = np.asarray(loss, dtype=np.float64)
     ax.plot(step, values, color=BLUE, linewidth=0.8, alpha=0.45, label="a batch")
     ax.plot(step, _running_mean(values, max(1, len(values) // 40)), color=BLUE, label="running mean")
-    ax.legend(loc="upper right")
+    ax.legend(loc="best")
     ax.set_ylabel(literal(loss_name))
     return _finish_loss(ax, values, "Training loss")
 
@@ -91,6 +91,8 @@ def plot_validation_loss(step: Sequence[int], loss: Sequence[float], *, chosen_s
 def _finish_loss(ax: Axes, drawn: Rows, title: str) -> Figure:
     if drawn.min() > 0 and drawn.max() > 20 * np.median(drawn):
         ax.set_yscale("log")
+    if ax.get_yscale() == "linear":
+        ax.ticklabel_format(axis="y", useOffset=False)
     ax.set_xlabel("training step")
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return finish(ax, title)

@@ -108,21 +108,6 @@ class RealPairs:
         n = min(n, self.n_rows)
         return RealPairs(tuple((a[:n], b[:n]) for a, b in self.pairs), self.overlap * n / self.n_rows)
 
-    def columns(self, block: slice) -> RealPairs:
-        """Return the pairs of some columns alone.
-
-        Parameters
-        ----------
-        block : slice
-            The columns.
-
-        Returns
-        -------
-        RealPairs
-            The pairs of sets of shape (n, w).
-        """
-        return RealPairs(tuple((a[:, block], b[:, block]) for a, b in self.pairs), self.overlap)
-
 
 def disjoint_pairs(rows: ArrayLike, n_pairs: int, *, stream: Stream) -> RealPairs:
     """Cut rows, in random order, into pairs of sets without a common row.
