@@ -91,7 +91,7 @@ def score(
                     is another model than the ODE
 
     Labels and other levels, and rounded numbers, are scored by their log-probability, other numbers by their density.
-    Missing cells, and columns that are neither in question nor given, are integrated out. The means go to stderr, or
+    Missing cells, and columns that are neither scored nor given, are integrated out. The means go to stderr, or
     with --json to stdout; the table is then written only with -o FILE. Columns of DATA that MODEL does not have are
     ignored. If DATA is a built-in density, the rows are new draws, which no fit has seen. DATA should fit
     into memory: the page "Many rows, many machines" of the documentation says how to score a larger table.
