@@ -20,6 +20,8 @@ from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream
 from backwalk.table import Asinh, Codec, ConstantColumn, NumberColumn, as_table, fit_codec
 
+pytestmark = pytest.mark.slow
+
 STREAM = Stream(77)
 MEAN, COVARIANCE = torch.tensor([0.4, -0.3]).double(), torch.tensor([[1.0, 0.72], [0.72, 0.64]]).double()
 SCHEDULE = NoiseSchedule.log_snr_uniform(50, log_snr_max=8.0, log_snr_min=-9.0)

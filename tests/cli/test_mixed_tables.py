@@ -328,6 +328,7 @@ def test_a_messy_file_goes_through_every_command(run, tmp_path):
     assert (tmp_path / "b.csv").read_text().startswith("day;price;place\n")
 
 
+@pytest.mark.slow
 def test_score_and_impute_warn_of_a_likely_mistake_in_the_file_that_they_read(run, birds, tmp_path):
     """Found by a user: a fit with --na -999, and then scores without it, of -4,000 nats and without a word."""
     _, model, _ = birds

@@ -34,6 +34,7 @@ def test_a_built_in_density_gives_rows_that_no_fit_was_given(run, tmp_path, judg
     assert not set(read_table(tmp_path / "s.csv").values[:, 0]) & set(expected)
 
 
+@pytest.mark.slow
 def test_demo_ends_in_a_report(demo):
     folder, status, out, err, fidelity = demo
     record = json.loads(out)
@@ -50,6 +51,7 @@ def test_demo_ends_in_a_report(demo):
     assert record["warnings"] == list(fidelity.warnings)
 
 
+@pytest.mark.slow
 def test_demo_s_lines_to_repeat_it_name_all_that_it_was_given(demo):
     """Found by review: --device was left out, and a GPU makes another model."""
     folder, _, out, _, _ = demo
@@ -66,6 +68,7 @@ def test_demo_s_lines_to_repeat_it_name_all_that_it_was_given(demo):
     assert all(command in page for command in commands)
 
 
+@pytest.mark.slow
 def test_a_report_s_answers_and_warnings_stand_on_the_terminal(run, model, rows_file, tmp_path, demo, judged):
     """Found by a cross-check: overfitting was named on the page alone."""
     fidelity = demo[-1]

@@ -140,6 +140,7 @@ def test_the_moons_are_a_density_whose_best_network_is_known():
     assert moon_centres().shape == (200, 2)
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_repeats_itself():
     points, eps = draw_moons(1_000), torch.randn(1_000, 2, generator=torch.Generator().manual_seed(1))
     x_t = ALPHA_BAR[50].sqrt() * points + (1 - ALPHA_BAR[50]).sqrt() * eps

@@ -132,6 +132,7 @@ def test_ddpm_is_the_notebook_s_model_and_says_what_it_costs():
     assert model.model_.card["n_parameters"] == 3 * 100 + 100 + 3 * (100 * 100 + 100) + 100 * 2 + 2
 
 
+@pytest.mark.slow
 def test_the_model_learns_what_it_is_shown():
     """Data a third as wide across as along: the samples' covariance and the score both tell."""
     rng = np.random.default_rng(0)

@@ -29,6 +29,7 @@ def refitted():
     return rows, seen, tables, first
 
 
+@pytest.mark.slow
 def test_each_imputation_has_a_model_of_its_own_weights(refitted):
     """Weights are Exp(1): of 120, the mean is within 5 errors of 1, false alarm below 1e-6."""
     rows, seen, tables, first = refitted

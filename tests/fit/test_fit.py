@@ -85,6 +85,7 @@ def test_a_warm_start_takes_the_same_columns_and_levels_alone():
     assert model.fit(frame.sample(frac=0.5, random_state=0)).model_.history.n_steps > 0
 
 
+@pytest.mark.slow
 def test_a_warm_start_is_the_model_before_where_no_step_moves_it():
     """On rows whose finest scale differs: weights are for the floor that they were made for."""
     rng = np.random.default_rng(0)

@@ -190,6 +190,7 @@ def test_integers_beside_many_numbers_have_the_integral_over_their_cells():
     assert np.abs(found.log_prob.numpy() - expected)[inner].max() < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cells", [2.0, 30.0], ids=["wide", "narrow"])
 def test_places_that_are_told_apart_roughly_give_the_scores_of_all(cells, monkeypatch):
     """Of a mixture the divergence differs from place to place. The rough differences err by .02 and .01."""

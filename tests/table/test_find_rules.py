@@ -73,6 +73,7 @@ def test_missing_cells_lose_no_rules(share):
     assert {str(rule) for rule in found(table.mask(rng.random(table.shape) < share))} == RULES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", sorted(RULES))
 def test_a_rule_that_one_row_breaks_is_not_found_but_nearly_holds(text):
     table = structured()
