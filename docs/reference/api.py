@@ -22,6 +22,7 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
             "DegenerateRowsWarning",
             "DoubtfulCellsWarning",
             "ImpossibleRowsWarning",
+            "LeftOutRuleWarning",
             "PriorMismatchWarning",
             "RepeatedValueWarning",
             "ShortTrainingWarning",

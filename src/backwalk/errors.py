@@ -15,6 +15,7 @@ UserWarning
 ├── DegenerateRowsWarning           rows that lie in fewer dimensions, repeat each other, or are very few
 ├── DoubtfulCellsWarning            cells that are likely mistakes
 ├── ImpossibleRowsWarning           rows that the model cannot make are left out of a score
+├── LeftOutRuleWarning              drawn rows go without a found rule, as what is given leaves no others
 ├── PriorMismatchWarning            the chain ends before the data are noise
 ├── RepeatedValueWarning            one number stands in many rows of a column
 ├── ShortTrainingWarning            a time limit or Ctrl-C ended training after too few steps
@@ -283,6 +284,31 @@ class ImpossibleRowsWarning(UserWarning):
     ...     _ = model.score([[0.0, 7.0], [0.0, 8.0]])
     >>> [warning.category.__name__ for warning in caught]
     ['ImpossibleRowsWarning']
+    """
+
+
+class LeftOutRuleWarning(UserWarning):
+    """Drawn rows that go without a rule which was found in the fitted rows.
+
+    What is given contradicts the rule, or next to no draws obey it. A declared rule is an error there.
+
+    See Also
+    --------
+    Diffusion.sample : Warns of such rows.
+
+    Examples
+    --------
+    >>> import warnings
+    >>> import numpy as np
+    >>> import pyarrow as pa
+    >>> from backwalk import Diffusion, LeftOutRuleWarning
+    >>> a, b = np.random.default_rng(0).poisson(20, (2, 200))
+    >>> model = Diffusion(max_steps=20, random_state=0).fit(pa.table({"a": a, "b": b, "both": a + b}))
+    >>> with warnings.catch_warnings(record=True) as caught:
+    ...     warnings.simplefilter("always")
+    ...     _ = model.sample(2, given={"a": 20, "b": 20, "both": 41}, random_state=0)
+    >>> LeftOutRuleWarning in [warning.category for warning in caught]
+    True
     """
 
 

@@ -17,6 +17,7 @@ from backwalk.model_file import is_model, load
 from backwalk.table import Codec, Schema, Selection, StrPath, facts_of_columns, find_doubts, is_read_at_once, read_part
 from backwalk.table.codec_rules import stated_rules
 from backwalk.table.column_facts import facts_of_codec
+from backwalk.table.find_rules import nearly_rules
 
 MODEL_SUFFIXES = (".backwalk", ".safetensors")  # of files that are called models even if they are damaged
 
@@ -110,6 +111,7 @@ def _describe_files(path: StrPath) -> dict[str, Any]:
         "n_columns": rows.table.schema.n_columns,
         "columns": [{**facts, **aside}[name] for name in rows.table.schema.names],
         **_rules(chosen.codec, chosen.table.schema),
+        **_nearly(chosen),
         **_doubts(chosen),
     }
 
@@ -126,7 +128,15 @@ def _kinds(path: StrPath, unfit: Sequence[str]) -> tuple[dict[str, dict[str, Any
         **{each["name"]: {key: each[key] for key in ("kind", "encoded_as")} for each in kinds},
         **{name: {"set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()},
     }
-    return by_name, {**_rules(chosen.codec, chosen.table.schema), **_doubts(chosen)}
+    return by_name, {**_rules(chosen.codec, chosen.table.schema), **_nearly(chosen), **_doubts(chosen)}
+
+
+def _nearly(chosen: ChosenColumns) -> dict[str, list[str]]:
+    """Return the rules that all but a few rows obey, if there are any."""
+    levels = [block.column for block in chosen.codec.blocks if block.number is None]
+    broken = nearly_rules(chosen.table, levels=[j for j in levels if j < chosen.codec.n_columns])
+    texts = [f"{rule} (but for {n:,} row{'s' * (n != 1)})" for rule, n in broken.items()]
+    return {"nearly": texts} if texts else {}
 
 
 def _doubts(chosen: ChosenColumns) -> dict[str, list[str]]:

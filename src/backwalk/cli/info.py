@@ -9,6 +9,8 @@ from backwalk.cli import options
 from backwalk.cli.console import Console, on_one_line
 from backwalk.formatting import NO_NAME
 
+_OF_RULES = {"doubts": "warning", "rules": "rule", "nearly": "nearly a rule"}
+
 
 @click.command()
 @click.argument("path", required=False)
@@ -38,8 +40,8 @@ def _lines(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield each fact as a label and a text, both on one line."""
     for name, value in facts.items():
         label = name.replace("_", " ")
-        if name in ("doubts", "rules"):
-            yield from (("warning" if name == "doubts" else "rule", on_one_line(text)) for text in value)
+        if name in _OF_RULES:
+            yield from ((_OF_RULES[name], on_one_line(text)) for text in value)
             continue
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for item in value:

@@ -33,6 +33,7 @@ from backwalk.model import (
     MOST_HELD_OUT,
     DiffusionModel,
     default_decoder_variance,
+    measure_accepted_share,
     measure_distances,
     time_limit_words,
 )
@@ -92,7 +93,8 @@ def fit_model(
             card = make_card(plan, history, data_sha256=data_sha256, stopped_by=trainer.stopped_by)
             model = _make_model(plan, plan.denoiser, error, history, card)
             distances = tuple(_held_out_distances(model, chosen.table.values[split.held_out]))
-    return replace(model, held_out_distances=distances, fit_seconds=time.perf_counter() - began), diverged
+            model = replace(model, held_out_distances=distances, accepted_share=measure_accepted_share(model))
+    return replace(model, fit_seconds=time.perf_counter() - began), diverged
 
 
 def warn_of_set_aside(chosen: ChosenColumns, *, stacklevel: int) -> None:

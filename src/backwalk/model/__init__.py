@@ -59,7 +59,7 @@ from backwalk.model.possible import (
     refuse_not_made,
 )
 from backwalk.model.restricted import log_prob_of_allowed
-from backwalk.model.sample import gather_rows, sample_numbered, sample_pieces, sample_rows
+from backwalk.model.sample import gather_rows, measure_accepted_share, sample_numbered, sample_pieces, sample_rows
 from backwalk.model.score import log_density, rank_scores
 from backwalk.model.terms import column_numbers, read_cells, read_given_table, user_terms
 from backwalk.model.unseen import beyond_range, broken_rules, check_policy, check_unseen, warn_of_unseen
@@ -104,6 +104,7 @@ __all__ = [
     "log_prob_of_allowed",
     "log_prob_of_levels",
     "log_prob_of_rows",
+    "measure_accepted_share",
     "measure_denoising_error",
     "measure_distances",
     "mismatch_warning",

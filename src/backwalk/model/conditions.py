@@ -76,7 +76,9 @@ def _as_given(
 ) -> Given:
     """Return the condition of rows of given values, (m, d). Raises InvalidInput as `read_given` does."""
     refuse_fractions(model.schema, values, "given")
-    for rule, is_broken in rules_broken(model.codec, values, model.schema.names).items():
+    are_declared = model.codec.rules is not None and not model.codec.rules.are_found
+    broken = rules_broken(model.codec, values, model.schema.names) if are_declared else {}
+    for rule, is_broken in broken.items():
         at = "" if len(values) == 1 else f" in row {is_broken.argmax()} (rows count from 0)"
         raise InvalidInput(f"given should obey the rules of the model, but breaks {rule}{at}: give other values.")
     every = range(model.codec.n_columns)

@@ -71,6 +71,8 @@ class DiffusionModel:
         The network by which the denoiser reads the only set of `conditions`, which have to be given.
     held_out_distances : tuple of tuples of float, default=()
         Distances of up to 1,000 held-out rows from the others, increasing, for each set of `conditions`.
+    accepted_share : float, default=1.0
+        Share of the rows drawn with nothing given that obey the rules between columns, before any is drawn again.
     fit_seconds : float, default=None
         Time of the fit. None for a model from a file, which holds no times, so that equal fits are equal files.
 
@@ -104,6 +106,7 @@ class DiffusionModel:
     gaps: tuple[int, ...] = ()
     embedding: Embedding | None = None
     held_out_distances: tuple[tuple[float, ...], ...] = ()
+    accepted_share: float = 1.0
     fit_seconds: float | None = None
 
     @property

@@ -27,15 +27,17 @@ from torch import Tensor
 
 from backwalk.diffusion import LogDensity
 from backwalk.errors import InvalidInput, SamplingDiverged
+from backwalk.formatting import listed
 from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.chain import ReverseChain
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.integers import N_PLACES, log_prob_of_integers
 from backwalk.model.levels import draw_levels, log_prob_of_levels
 from backwalk.model.numbers import Ode, draw_dates, draw_numbers, log_prob_of_numbers
+from backwalk.model.terms import user_terms
 from backwalk.model.unseen import settle_given
 from backwalk.sampling import RowNoise
-from backwalk.table import Codec, Table, complete, nearest_index
+from backwalk.table import Codec, Schema, Table, complete, nearest_index
 from backwalk.threads import on_one_thread
 
 Array = NDArray[np.float64]
@@ -59,6 +61,15 @@ class Allowed:
         if self.levels is not None:
             return np.asarray(np.isin(values, self.levels))
         return np.asarray((values >= self.low) & (values <= self.high))
+
+    def words(self, schema: Schema) -> str:
+        """Return the condition in the user's terms."""
+        if self.levels is not None:
+            return (
+                f"{schema.label(self.column)} in {{{listed(user_terms(schema, self.column, x) for x in self.levels)}}}"
+            )
+        low, high = (user_terms(schema, self.column, end) for end in (self.low, self.high))
+        return f"{schema.label(self.column)} in {low}..{high}"
 
     def nearest(self, values: Array) -> Array:
         """Return the nearest allowed values."""
@@ -252,7 +263,10 @@ class Given:
 
     def holds(self, rows: Array) -> NDArray[np.bool_]:
         """Return which rows, (..., d), have allowed values."""
-        return np.asarray(np.all([allowed.holds(rows) for allowed in self.allowed], axis=0))
+        holds = np.ones(rows.shape[:-1], dtype=bool)
+        for allowed in self.allowed:
+            holds &= allowed.holds(rows)
+        return holds
 
     def log_prob(
         self, ode: Ode, *, n_places: int = N_PLACES, watch: Callable[[int], object] = lambda _: None

@@ -33,6 +33,7 @@ from backwalk.model.numbers import denoiser_of_numbers
 from backwalk.model.tiles import map_tiles
 from backwalk.sampling import RowNoise
 from backwalk.table import NumberColumn
+from backwalk.table.codec_rules import ends_by_rules
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
@@ -48,51 +49,68 @@ _MOST_ROWS = 256  # of a tile
 class Restriction:
     """The allowed values of a column that is free, given one row for all or each of some rows.
 
+    They are drawn in a `cell`, that of the column or, where a single rule gives the column from what is given and
+    another cell, this other one.
+
+    - `low`, `high`: the ends of the cell's allowed values in each row, (n,).
     - `shares`: P(level | given) of each level, 0 where it is not allowed, and last the probability of the allowed
-      numbers, if the column has any: (n, L).
+      numbers, if the cell has any: (n, L).
     - `ends`: the intervals of the noise that the ODE carries to the allowed numbers, (n, K, 2).
+    - `possible`: the probability of the values of the cell that rules leave, (n,).
     """
 
     allowed: Allowed
     given: Given
+    cell: int
+    low: Array
+    high: Array
     shares: Array
     ends: Array
+    possible: Array
 
     @property
     def probability(self) -> Array:
-        """P(allowed | given) of each row, (n,)."""
-        return np.asarray(self.shares.sum(axis=1))
+        """P(allowed | given) of each row, (n,); 0 where rules leave no value."""
+        mass = self.shares.sum(axis=1)
+        return np.where(mass > 0.0, mass / np.maximum(self.possible, mass), 0.0)
 
     @in_initial_torch_state
     def draw(self, noise: RowNoise, places: NDArray[np.intp]) -> Given:
         """Return the rows at some places, (m,), in which the column is given: a value that m rows of noise draw."""
-        j, at = self.allowed.column, places.clip(0, len(self.shares) - 1)
-        u = noise.uniform("allowed", j, width=2).numpy()
+        at = places.clip(0, len(self.shares) - 1)
+        u = noise.uniform("allowed", self.allowed.column, width=2).numpy()
         up_to = self.shares[at].cumsum(axis=1)
         level = (up_to <= u[:, :1] * up_to[:, -1:]).sum(axis=1).clip(max=up_to.shape[1] - 1)
-        given, model = self.given.take(places), self.given.model
-        values, is_given = given.values.copy(), _given_columns(given)
-        block, is_number = model.codec.block_of(j), np.ones(len(level), dtype=bool)
+        given, codec = self.given.take(places), self.given.model.codec
+        block, is_number = codec.block_of(self.cell), np.ones(len(level), dtype=bool)
+        x = np.empty(len(level))
         if block is not None:
-            values[:, j] = block.values[level]
+            x = block.values[level]
             is_number = (level == block.other) & (block.number is not None)
         if is_number.any():
             x_N = _within(self.ends[at[is_number]], u[is_number, 1])
-            values[is_number, j] = self._numbers(x_N, given.take(np.flatnonzero(is_number)))
-        is_given[:, j] = True
-        return Given.to_draw(model, values, is_given)
+            some = np.flatnonzero(is_number)
+            x[some] = np.clip(self._numbers(x_N, given.take(some)), self.low[at[some]], self.high[at[some]])
+        values, is_given = given.values.copy(), given_columns(given)
+        column, cells = self.allowed.column, codec.cells(values)
+        cells[:, self.cell] = x
+        if self.cell != column:
+            x = codec.rows_of_cells(cells)[:, column]
+        values[:, column] = np.where(np.isnan(x), x, self.allowed.nearest(x))
+        is_given[:, column] = True
+        return Given.to_draw(given.model, values, is_given)
 
     def _numbers(self, x_N: Array, given: Given) -> Array:
         """Return the allowed numbers to which the ODE carries noise, (n,), each in its row."""
-        number = _number_of(self.given.model, self.allowed.column)
+        number = _number_of(self.given.model, self.cell)
         if len(self.shares) == 1:
             z = np.empty_like(x_N)
             for (low, high), to_number in zip(self.ends[0].tolist(), self._maps, strict=True):
                 inside = (x_N >= low) & (x_N <= high)
                 z[inside] = to_number(x_N[inside])
         else:
-            z = _carried(given, self.allowed.column, x_N[:, None], to_noise=False)[:, 0]
-        return self.allowed.nearest(number.within_range(number.decode(z[:, None])))
+            z = _carried(given, self.cell, x_N[:, None], to_noise=False)[:, 0]
+        return number.within_range(number.decode(z[:, None]))
 
     @cached_property
     def _maps(self) -> list[PchipInterpolator]:
@@ -102,7 +120,7 @@ class Restriction:
             least = float(np.clip(low, -_FARTHEST, _FARTHEST))
             greatest = max(float(np.clip(high, -_FARTHEST, _FARTHEST)), least + _NARROWEST)
             points = np.linspace(least, greatest, _N_POINTS)
-            z = _carried(given, self.allowed.column, points[:, None], to_noise=False)[:, 0]
+            z = _carried(given, self.cell, points[:, None], to_noise=False)[:, 0]
             maps.append(PchipInterpolator(points, np.maximum.accumulate(z), extrapolate=True))
         return maps
 
@@ -113,16 +131,66 @@ def restrict(given: Given, allowed: Allowed) -> Restriction:
 
     The model should know any column given any others.
     """
-    codec, j = given.model.codec, allowed.column
-    block, shares, ends = codec.block_of(j), np.ones((given.n_rows, 1)), np.empty((given.n_rows, 0, 2))
+    codec, j, n = given.model.codec, allowed.column, given.n_rows
+    if codec.rules is None:
+        low, high = np.full(n, allowed.low), np.full(n, allowed.high)
+        shares, ends = _shares(given, j, low, high, allowed.levels)
+        return Restriction(allowed, given, j, low, high, shares, ends, np.ones(n))
+    least = np.where(np.isnan(given.values), -np.inf, given.values)
+    largest = np.where(np.isnan(given.values), np.inf, given.values)
+    possible = ends_by_rules(codec, least, largest)[:2]
+    cell = _cell_for(given, j)
+    levels = np.array(allowed.levels) if allowed.levels is not None else np.empty(0)
+    least[:, j] = np.maximum(least[:, j], levels.min(initial=allowed.low))
+    largest[:, j] = np.minimum(largest[:, j], levels.max(initial=allowed.high))
+    if allowed.levels is not None:
+        least[:, j], largest[:, j] = levels.min(), levels.max()
+    *narrow, contradicts = ends_by_rules(codec, least, largest)
+    low, high = narrow[0][:, cell], narrow[1][:, cell]
+    low, high = np.where(contradicts < 0, low, np.inf), np.where(contradicts < 0, high, -np.inf)
+    shares, ends = _shares(given, cell, low, high, allowed.levels if cell == j else None)
+    least, largest = (each[:, cell] for each in possible)
+    is_bound = bool((np.isfinite(least) | np.isfinite(largest)).any())
+    of_rules = _shares(given, cell, least, largest, None)[0].sum(axis=1) if is_bound else np.ones(n)
+    return Restriction(allowed, given, cell, low, high, shares, ends, of_rules)
+
+
+def _cell_for(given: Given, j: int) -> int:
+    """Return the cell that is drawn in the place of a column: the only free one that a rule gives it from.
+
+    It is the column itself where it is free, or no single rule gives it.
+    """
+    codec = given.model.codec
+    is_free: NDArray[np.bool_] = np.logical_and.reduce(given.free_cells(), axis=0)
+    assert codec.rules is not None
+    has_value = ~np.isnan(codec.cells(given.values))
+    if not is_free[j]:
+        for equation in codec.rules.equations.values():
+            others = [k for k in equation.columns if k != j]
+            unknown = [k for k in others if not has_value[:, k].all()]
+            if j not in equation.columns or len(unknown) != 1:
+                continue
+            other = unknown[0]
+            if is_free[other] and codec.all_columns[other].width and not has_value[:, other].any():
+                return other
+    return j
+
+
+def _shares(given: Given, cell: int, low: Array, high: Array, levels: tuple[float, ...] | None) -> tuple[Array, Array]:
+    """Return the `shares` and `ends` of a `Restriction` of a cell to values between ends, (n,), or to some levels."""
+    codec = given.model.codec
+    block, shares, ends = codec.block_of(cell), np.ones((given.n_rows, 1)), np.empty((given.n_rows, 0, 2))
     if block is not None:
-        shares = probabilities_of_levels(given, codec.block_numbers[j])
+        shares = probabilities_of_levels(given, codec.block_numbers[cell])
         is_other = (np.arange(block.n_levels) == block.other) & (block.number is not None)
-        shares = np.where(allowed.contains(block.values) | is_other, shares, 0.0)
+        may_be = (block.values >= low[:, None]) & (block.values <= high[:, None])
+        if levels is not None:
+            may_be &= np.isin(block.values, levels)
+        shares = np.where(may_be | is_other, shares, 0.0)
     if block is None or block.number is not None:
-        ends = _ends_of_noise(given, allowed)
+        ends = _ends_of_noise(given, cell, low, high, levels)
         shares[:, -1] *= _masses(ends).sum(axis=1)
-    return Restriction(allowed, given, shares, ends)
+    return shares, ends
 
 
 @in_initial_torch_state
@@ -149,21 +217,30 @@ def log_prob_of_allowed(model: DiffusionModel, values: Array, allowed: Allowed) 
     return log_p
 
 
-def _ends_of_noise(given: Given, allowed: Allowed) -> Array:
+def _ends_of_noise(given: Given, cell: int, low: Array, high: Array, levels: tuple[float, ...] | None) -> Array:
     """Return the intervals of the noise that the ODE carries to the allowed numbers, (n, K, 2)."""
-    number = _number_of(given.model, allowed.column)
-    ranges = [(allowed.low, allowed.high)]
-    if allowed.levels is not None:
-        block = given.model.codec.block_of(allowed.column)
-        of_number = np.setdiff1d(allowed.levels, np.empty(0) if block is None else block.atoms)
-        ranges = [(value, value) for value in of_number.tolist()] if number.cell_width else []
-    x = np.array([ends for low, high in ranges for ends in number.support.before_rounding(low, high)]).reshape(-1, 2)
-    z = number.chain.encode(x.ravel())
+    number, block = _number_of(given.model, cell), given.model.codec.block_of(cell)
+    of_number = np.setdiff1d(levels or (), np.empty(0) if block is None else block.atoms).tolist()
+    distinct, of_row = np.unique(np.stack([low, high], axis=1), axis=0, return_inverse=True)
+    intervals = list[list[tuple[float, float]]]()
+    for least, largest in distinct.tolist():
+        ranges = [(least, largest)] if levels is None else [(x, x) for x in of_number if least <= x <= largest]
+        is_some = least <= largest and (levels is None or number.cell_width > 0.0)
+        intervals.append(
+            [ends for of_range in ranges for ends in number.support.before_rounding(*of_range)] if is_some else []
+        )
+    width = max(map(len, intervals), default=0)
+    x = np.full((len(distinct), width, 2), np.nan)
+    for i, of_distinct in enumerate(intervals):
+        x[i, : len(of_distinct)] = np.array(of_distinct).reshape(-1, 2)
+    z = number.chain.encode(x.ravel()).reshape(len(distinct), 2 * width)
     z[np.abs(z) > _FARTHEST_NUMBER] *= np.inf
-    noise, finite = np.tile(z, (given.n_rows, 1)), np.isfinite(z)
-    if finite.any():
-        noise[:, finite] = _carried(given, allowed.column, noise[:, finite], to_noise=True)
-    ends = noise.reshape(len(noise), -1, 2)
+    z = z[of_row.ravel()]
+    noise, at = z.copy(), np.flatnonzero(np.isfinite(z).any(axis=0))
+    if len(at):
+        carried = _carried(given, cell, np.where(np.isfinite(z[:, at]), z[:, at], 0.0), to_noise=True)
+        noise[:, at] = np.where(np.isfinite(z[:, at]), carried, z[:, at])
+    ends = np.where(np.isnan(noise), np.inf, noise).reshape(len(noise), width, 2)
     ends[..., 1] = np.maximum(ends[..., 0], ends[..., 1])
     return ends
 
@@ -214,12 +291,12 @@ def _towards_the_lower_tail(ends: Array) -> tuple[Array, Array]:
 
 
 def _number_of(model: DiffusionModel, column: int) -> NumberColumn:
-    number = model.codec.columns[column].number_column
+    number = model.codec.all_columns[column].number_column
     assert number is not None
     return number
 
 
-def _given_columns(given: Given) -> NDArray[np.bool_]:
+def given_columns(given: Given) -> NDArray[np.bool_]:
     """Return which columns of rows are given, (n, d)."""
     codec, is_given = given.model.codec, ~np.isnan(given.values)
     for j in codec.missing_levels:

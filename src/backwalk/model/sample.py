@@ -8,7 +8,9 @@ of row i is row i of the stream's child ("candidate", c): a row does not depend 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -16,22 +18,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.errors import InvalidInput
+from backwalk.errors import InvalidInput, LeftOutRuleWarning, warn_caller
 from backwalk.formatting import listed
 from backwalk.model.chain import ReverseChain, make_chain
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.given import Given
-from backwalk.model.restricted import Restriction, restrict
+from backwalk.model.restricted import Restriction, given_columns, restrict
+from backwalk.model.terms import user_terms
 from backwalk.sampling import TILE_ROWS, RowNoise, Sampler, over_tiles, tile_of
 from backwalk.streams import Stream
-from backwalk.table.codec_rules import broken_rules, stated_rules
+from backwalk.table.codec_rules import broken_rules, ends_by_rules, obeys_rules, stated_rules
 from backwalk.torch_state import in_initial_torch_state
 
 MOST_CANDIDATES = 4 * TILE_ROWS  # of a row; and as many are drawn before too small a share is given up
 _FIRST_CANDIDATES = 8  # of a row, in tiles of the size of its own; later ones are drawn in large tiles
 LEAST_SHARE = 1e-3  # of candidates that meet the conditions
 LEAST_PROBABILITY = 1e-15  # of the allowed values of a column
-_MOST_ATTEMPTS, _REDRAWN_AT_ONCE = 1_000, 256  # for rows that break a rule
+_MOST_TO_MEASURE, _ERROR_OF_SHARE = 8 * TILE_ROWS, 0.005  # rows, and the standard error of ln of the share they obey
+_MOST_OF_RULES = 1_000  # candidates of a row before it goes without rules that it breaks
 
 
 def sample_rows(
@@ -105,14 +109,15 @@ def sample_pieces(
 ) -> Iterator[NDArray[np.float64]]:
     """Return an iterator over the rows of `sample_rows`, in pieces that end at multiples of 2,048 rows.
 
-    Raises InvalidInput at once for an unknown sampler, and for a range or a set with next to no probability. The
-    iterator raises it where fewer than one candidate in a thousand meets all conditions, and SamplingDiverged if rows
-    are not finite.
+    Raises InvalidInput at once for an unknown sampler, for conditions that contradict declared rules, and for a range
+    or a set with next to no probability. The iterator raises it where fewer than one candidate in a thousand meets all
+    conditions, or none obeys declared rules, and SamplingDiverged if rows are not finite. Rows that go without a found
+    rule are counted in a warning at the end.
     """
     given, chain = given or Given.nothing(model), make_chain(model, sampler)
-    if given.allowed:
-        restriction = _rarest(given) if model.conditions == "any" else None
-        tiles = _accepted_tiles(given, chain, start, stop, stream, restriction)
+    if given.allowed or model.codec.rules is not None:
+        draws = _Draws(given, chain, stream)
+        tiles = draws.tiles(start, stop)
     else:
         tiles = _draw_tiles(given, chain, start, stop, partial(RowNoise, stream))
     return _in_pieces(tiles, start)
@@ -140,16 +145,40 @@ def sample_numbered(
     the size of a sample's first one.
     """
     _, tile_rows = tile_of(0, given.rows.device)
-    return _draw_numbered(given, make_chain(given.model, sampler), RowNoise(stream, numbers), tile_rows)
+    chain = make_chain(given.model, sampler)
+    if given.model.codec.rules is None:
+        return _draw_numbered(given, chain, RowNoise(stream, numbers), tile_rows)
+    draws, parts = _Draws(given, chain, stream), list[NDArray[np.float64]]()
+    for places in np.split(np.arange(len(numbers)), range(TILE_ROWS, len(numbers), TILE_ROWS)):
+        parts.append(draws.rows(numbers[places], places, tile_rows))
+    draws.warn()
+    return np.concatenate(parts)
 
 
 def sample_candidates(
     given: Given, numbers: NDArray[np.intp], n_each: int, *, stream: Stream, sampler: Sampler | str | None = None
 ) -> NDArray[np.float64]:
-    """Return several candidates of each of the rows of `sample_numbered`: (m, n_each, d)."""
-    noise, places = _noise_of_candidates(stream, numbers, range(n_each))
-    rows = _draw_numbered(given.take(places), make_chain(given.model, sampler), noise)
-    return rows.reshape(len(numbers), n_each, -1)
+    """Return several draws of each of some rows: (m, n_each, d)."""
+    m, places = len(numbers), np.repeat(np.arange(len(numbers)), n_each)
+    of_draws = numbers[places] * n_each + np.tile(np.arange(n_each), m)
+    rows = sample_numbered(given.take(places), of_draws, stream=stream.child("draws"), sampler=sampler)
+    return rows.reshape(m, n_each, -1)
+
+
+def measure_accepted_share(model: DiffusionModel) -> float:
+    """Return the share of rows drawn with nothing given that obey the rules, of 2,048, and as many until .5 % is known.
+
+    It is 1 where draws obey the rules by construction.
+    """
+    codec = model.codec
+    if codec.rules is None or not codec.rules.draws_may_break:
+        return 1.0
+    given, chain, n, n_obey = Given.nothing(model), make_chain(model, None), 0, 0
+    while n < _MOST_TO_MEASURE and (not n or (n - n_obey) > n * n_obey * _ERROR_OF_SHARE**2):
+        noise = RowNoise(Stream(0).child("accepted share"), np.arange(n, n + TILE_ROWS))
+        rows = _draw_numbered(given, chain, noise)
+        n, n_obey = n + TILE_ROWS, n_obey + int(obeys_rules(codec, rows).sum())
+    return max(n_obey, 1) / n
 
 
 def _noise_of_candidates(
@@ -186,44 +215,6 @@ def _draw_tiles(
         yield rows.numpy()
 
 
-def _draw_rows(given: Given, chain: ReverseChain, noise: RowNoise) -> NDArray[np.float64]:
-    """Return rows in the user's units, (n, d)."""
-    z = given.draw(chain, noise).double()
-    rows = given.decode(z, noise.numbers)
-    return rows if given.model.codec.rules is None else _redraw_broken(given, chain, noise, rows)
-
-
-def _redraw_broken(
-    given: Given, chain: ReverseChain, noise: RowNoise, rows: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Return rows of a tile, (n, d), of which those that break a rule are drawn again.
-
-    Raises InvalidInput where a row breaks rules 1,000 times.
-    """
-    codec = given.model.codec
-    known = codec.cells(given.values)[:, : codec.n_columns]
-    broken = broken_rules(codec, rows, known)
-    pending = np.flatnonzero(broken.any(axis=1))
-    for attempt in range(1, _MOST_ATTEMPTS):
-        if not len(pending):
-            return rows
-        for some in np.split(pending, range(_REDRAWN_AT_ONCE, len(pending), _REDRAWN_AT_ONCE)):
-            at = np.resize(some, _REDRAWN_AT_ONCE)  # products of one shape
-            candidates = None if noise.candidates is None else noise.candidates[at]
-            again = RowNoise(noise.stream.child("again", attempt), noise.numbers[at], candidates)
-            of_rows = given.take(at)
-            rows[some] = of_rows.decode(of_rows.draw(chain, again).double(), again.numbers)[: len(some)]
-        broken = broken_rules(codec, rows[pending], known[pending])
-        pending, broken = pending[broken.any(axis=1)], broken[broken.any(axis=1)]
-    if not len(pending):
-        return rows
-    rule = stated_rules(codec, given.model.schema.names)[int(broken[0].argmax())]
-    raise InvalidInput(
-        f"Draws should obey the rule {rule}, but none of {_MOST_ATTEMPTS:,} for row {noise.numbers[pending[0]]} does: "
-        "check the given values, or fit with rules=None."
-    )
-
-
 def _rarest(given: Given) -> Restriction | None:
     """Return the restriction of the column whose allowed values are the least probable, of those that vary.
 
@@ -257,66 +248,181 @@ def _draw_numbered(
     return gather_rows(_draw_tiles(given, chain, 0, n, noise_of, tile_rows), n, given.model.codec.n_columns)
 
 
-def _accepted_tiles(
-    given: Given,
-    chain: ReverseChain,
-    start: int,
-    stop: int,
-    stream: Stream,
-    restriction: Restriction | None,
-) -> Iterator[NDArray[np.float64]]:
-    """Yield rows start..stop-1 under ranges and sets, tile by tile."""
-    row = start
-    while row < stop:
-        first, last = tile_of(row, given.rows.device)
-        numbers = np.arange(row, min(last, stop))
-        yield _first_accepted(given, chain, numbers, numbers - start, stream, restriction, last - first)
-        row = last
+def _draw_rows(given: Given, chain: ReverseChain, noise: RowNoise) -> NDArray[np.float64]:
+    """Return rows in the user's units, (n, d)."""
+    return given.decode(given.draw(chain, noise).double(), noise.numbers)
 
 
-def _first_accepted(
-    given: Given,
-    chain: ReverseChain,
-    numbers: NDArray[np.intp],
-    places: NDArray[np.intp],
-    stream: Stream,
-    restriction: Restriction | None,
-    tile_rows: int,
-) -> NDArray[np.float64]:
-    """Return the first candidate of each row that meets the conditions: (m, d).
+@dataclass(eq=False)
+class _Draws:
+    """Rows that meet conditions and obey rules: of each, the first candidate that does.
 
-    The rows stand at their `places` in `given`, (m,). The `restriction` is that of one column. `tile_rows` is the size
-    of the rows' tile.
+    Candidate c of row i is row i of the stream's child ("candidate", c), so that a row does not depend on how many
+    others are drawn; without ranges and sets its first candidate is row i of the stream. A row for which no candidate
+    obeys a found rule goes without it; `n_without` counts such rows.
     """
-    codec = given.model.codec
-    rows, pending = np.empty((len(numbers), codec.n_columns)), np.arange(len(numbers))
-    n_tried = n_drawn = n_met = 0
-    is_only_one = restriction is not None and len(given.allowed) == 1
-    while len(pending):
-        # A candidate's tile follows from the row's number and its own, as its bits depend on the tile's size.
-        is_first = n_tried < _FIRST_CANDIDATES
-        at_once, most = (tile_rows, _FIRST_CANDIDATES) if is_first else (TILE_ROWS, MOST_CANDIDATES)
-        n_each = 1 if is_only_one else max(1, min(at_once // len(pending), most - n_tried))
-        which = range(n_tried, n_tried + n_each)
-        noise, of_candidates = _noise_of_candidates(stream, numbers[pending], which)
-        at = places[pending][of_candidates]
-        of_rows = given.take(at) if restriction is None else restriction.draw(noise, at)
-        candidates = _draw_numbered(of_rows, chain, noise, at_once).reshape(len(pending), n_each, -1)
-        is_met = given.holds(candidates)
-        of_rules = broken_rules(codec, candidates.reshape(-1, candidates.shape[-1]))
-        is_met &= ~of_rules.any(axis=1).reshape(is_met.shape)
-        has_one, first = is_met.any(axis=1), is_met.argmax(axis=1)
-        rows[pending[has_one]] = candidates[has_one, first[has_one]]
-        pending, n_tried = pending[~has_one], n_tried + n_each
-        n_drawn, n_met = n_drawn + is_met.size, n_met + int(is_met.sum())
-        is_rare = n_drawn >= MOST_CANDIDATES and n_met < LEAST_SHARE * n_drawn
-        if len(pending) and (n_tried >= MOST_CANDIDATES or is_rare):
-            columns = listed(given.model.schema.label(allowed.column) for allowed in given.allowed)
-            raise InvalidInput(
-                f"Conditions should hold for one candidate in {1 / LEAST_SHARE:,.0f} at least, but those on {columns} "
-                f"held for {n_met:,} of {n_drawn:,}: widen the ranges, or give values of these columns."
-            )
-    return rows
+
+    given: Given
+    chain: ReverseChain
+    stream: Stream
+    n_without: Counter[int] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self._of_rows = dict[frozenset[int], tuple[Given, Restriction | None]]()
+        n, rules = self.given.n_rows, self.given.model.codec.rules
+        self._left_out, pending = [frozenset[int]() for _ in range(n)], np.arange(n)
+        if rules is not None:  # values that break a rule by themselves are those of a row that is there
+            for i, broken in enumerate(broken_rules(self.given.model.codec, self.given.values)):
+                self._left_out[i] = frozenset(np.flatnonzero(broken).tolist())
+        while rules is not None and len(pending):
+            contradicted = np.full(n, -1)
+            for left_out in {self._left_out[i] for i in pending}:
+                at = np.array([i for i in pending if self._left_out[i] == left_out])
+                contradicted[at] = self._contradicted(left_out, at)
+            pending = np.flatnonzero(contradicted >= 0)
+            self._check_declared(contradicted[pending, None] == np.arange(rules.n_rules), pending)
+            for i in pending.tolist():
+                self._left_out[i] = self._left_out[i] | {int(contradicted[i])}
+        for left_out in set(self._left_out):
+            self._without(left_out)  # what has next to no probability is an error at once
+
+    @property
+    def _takes_any(self) -> bool:
+        return self.given.model.conditions == "any" and bool(self.given.allowed)
+
+    def tiles(self, start: int, stop: int) -> Iterator[NDArray[np.float64]]:
+        """Yield rows start..stop-1, tile by tile, and warn in the end."""
+        row = start
+        while row < stop:
+            first, last = tile_of(row, self.given.rows.device)
+            numbers = np.arange(row, min(last, stop))
+            yield self.rows(numbers, numbers - start, last - first)
+            row = last
+        self.warn()
+
+    def rows(self, numbers: NDArray[np.intp], places: NDArray[np.intp], tile_rows: int) -> NDArray[np.float64]:
+        """Return the rows of these numbers, (m, d), which stand at their `places` in `given`.
+
+        `tile_rows` is the size of the rows' tile.
+        """
+        places = places.clip(max=self.given.n_rows - 1)
+        rows, pending = np.empty((len(numbers), self.given.model.codec.n_columns)), np.arange(len(numbers))
+        left_out = [self._left_out[i] for i in places]
+        while len(pending):
+            failed = list[int]()
+            for of_rows in sorted({left_out[i] for i in pending}, key=sorted):
+                at = np.array([i for i in pending if left_out[i] == of_rows])
+                found, is_found, broken = self._first_accepted(of_rows, numbers[at], places[at], tile_rows)
+                rows[at[is_found]] = found[is_found]
+                self._check_declared(broken[~is_found], places[at[~is_found]])
+                for i, of_row in zip(at[~is_found].tolist(), broken[~is_found], strict=True):
+                    left_out[i] = of_rows.union(np.flatnonzero(of_row).tolist())
+                    failed.append(i)
+            pending = np.array(failed, dtype=np.intp)
+        for each in left_out:
+            self.n_without.update(each)
+        return rows
+
+    def warn(self) -> None:
+        """Warn of rows that go without found rules, if there are any."""
+        if not self.n_without:
+            return
+        stated = stated_rules(self.given.model.codec, self.given.model.schema.names)
+        rules = listed(f"{stated[i]} ({n:,} row{'s' * (n != 1)})" for i, n in sorted(self.n_without.items()))
+        self.n_without.clear()
+        warn_caller(
+            f"Some rows go without rules that all rows of the fit obey, as what is given leaves next to no others: "
+            f"{rules}.",
+            LeftOutRuleWarning,
+        )
+
+    def _first_accepted(
+        self, left_out: frozenset[int], numbers: NDArray[np.intp], places: NDArray[np.intp], tile_rows: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_]]:
+        """Return the first accepted candidate of each row, (m, d), which rows have one, and broken rules, (m, R).
+
+        These are the rules that the last candidate breaks which meets all other conditions.
+        """
+        given, restriction = self._without(left_out)
+        codec = given.model.codec
+        known = codec.cells(given.values)[:, : codec.n_columns]
+        m, n_rules = len(numbers), 0 if codec.rules is None else codec.rules.n_rules
+        rows, pending, last_broken = np.empty((m, codec.n_columns)), np.arange(m), np.zeros((m, n_rules), dtype=bool)
+        is_found, meets = np.zeros(m, dtype=bool), np.zeros(m, dtype=bool)
+        n_tried, n_drawn, n_met = -1 if not given.allowed else 0, 0, 0
+        while len(pending):
+            # A candidate's tile follows from the row's number and its own, as its bits depend on the tile's size.
+            is_first = n_tried < _FIRST_CANDIDATES
+            at_once, most = (tile_rows, _FIRST_CANDIDATES) if is_first else (TILE_ROWS, MOST_CANDIDATES)
+            n_each = 1 if n_tried <= 0 else max(1, min(at_once // len(pending), most - n_tried))
+            which = range(n_tried, n_tried + n_each)
+            noise, of_candidates = _noise_of_candidates(self.stream, numbers[pending], which)
+            noise = RowNoise(self.stream, numbers[pending]) if n_tried < 0 else noise
+            at = places[pending][of_candidates]
+            of_rows = given.take(at) if restriction is None else restriction.draw(noise, at)
+            candidates = _draw_numbered(of_rows, self.chain, noise, at_once)
+            broken = broken_rules(codec, candidates, known[at.clip(max=len(known) - 1)])
+            is_met = given.holds(candidates).reshape(len(pending), n_each)
+            is_accepted = is_met & ~broken.any(axis=1).reshape(is_met.shape)
+            has_one, first = is_accepted.any(axis=1), is_accepted.argmax(axis=1)
+            rows[pending[has_one]] = candidates.reshape(*is_met.shape, -1)[has_one, first[has_one]]
+            is_found[pending[has_one]] = True
+            last_met = n_each - 1 - is_met[:, ::-1].argmax(axis=1)
+            of_last = broken.reshape(*is_met.shape, -1)[np.arange(len(pending)), last_met]
+            some = is_met.any(axis=1)
+            last_broken[pending[some]], meets[pending[some]] = of_last[some], True
+            n_tried, n_drawn, n_met = n_tried + n_each, n_drawn + is_met.size, n_met + int(is_met.sum())
+            pending = pending[~has_one]
+            is_rare = n_drawn >= MOST_CANDIDATES and n_met < LEAST_SHARE * n_drawn
+            if len(pending) and (n_tried >= MOST_CANDIDATES or is_rare) and not meets[pending].all():
+                columns = listed(given.model.schema.label(allowed.column) for allowed in given.allowed)
+                raise InvalidInput(
+                    f"Conditions should hold for one candidate in {1 / LEAST_SHARE:,.0f} at least, but those on "
+                    f"{columns} held for {n_met:,} of {n_drawn:,}: widen the ranges, or give values of these columns."
+                )
+            if n_tried >= _MOST_OF_RULES:
+                pending = pending[~meets[pending]]
+        return rows, is_found, last_broken
+
+    def _without(self, left_out: frozenset[int]) -> tuple[Given, Restriction | None]:
+        """Return the conditions for a model without some rules, and the restriction of one column."""
+        if left_out not in self._of_rows:
+            given = self.given
+            if left_out:
+                model = replace(given.model, codec=given.model.codec.without(left_out))
+                given = Given.to_draw(model, given.values, given_columns(given), allowed=given.allowed)
+            self._of_rows[left_out] = given, _rarest(given) if self._takes_any else None
+        return self._of_rows[left_out]
+
+    def _contradicted(self, left_out: frozenset[int], places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the number of a rule that given values and ranges contradict, (m,), -1 where there is none."""
+        codec, values = self.given.model.codec.without(left_out), self.given.values[places]
+        low, high = np.where(np.isnan(values), -np.inf, values), np.where(np.isnan(values), np.inf, values)
+        for allowed in self.given.allowed:
+            ends = (allowed.low, allowed.high) if allowed.levels is None else (allowed.levels[0], allowed.levels[-1])
+            low[:, allowed.column] = np.fmax(low[:, allowed.column], ends[0])
+            high[:, allowed.column] = np.fmin(high[:, allowed.column], ends[1])
+        return ends_by_rules(codec, low, high)[2]
+
+    def _check_declared(self, broken: NDArray[np.bool_], places: NDArray[np.intp]) -> None:
+        """Raise InvalidInput where one of the broken rules, (m, R), of rows at some places is declared."""
+        model = self.given.model
+        if not len(broken) or model.codec.rules is None or model.codec.rules.are_found:
+            return
+        rule = int(broken[0].argmax())
+        columns = [j for j in model.codec.rules.columns_of[rule] if j < model.codec.n_columns]
+        values = self.given.values[places[0]]
+        conditions = [
+            f"{model.schema.label(j)} = {user_terms(model.schema, j, values[j])}"
+            for j in columns
+            if not np.isnan(values[j])
+        ]
+        conditions += [each.words(model.schema) for each in self.given.allowed]
+        at = "" if self.given.n_rows == 1 else f" in row {places[0]} (rows count from 0)"
+        raise InvalidInput(
+            f"Rows should obey the rule {stated_rules(model.codec, model.schema.names)[rule]}, but none with "
+            f"{listed(conditions) if conditions else 'nothing given'} does{at}: give other values, or fit without it."
+        )
 
 
 def gather_rows(pieces: Iterable[NDArray[np.float64]], n: int, d: int) -> NDArray[np.float64]:

@@ -6,6 +6,7 @@ The levels take one evaluation per column (`levels.py`), the numbers the probabi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -125,6 +126,8 @@ def log_density(
     result = rows.log_prob(ode, n_places=n_places, watch=watch)
     is_given, is_free = np.isin(np.arange(model.codec.n_columns), given), free_columns(model, given, columns)
     change = torch.from_numpy(log_change(model.codec, is_given, is_free, values, rows.cells))
+    if columns is None and not is_given.any():
+        change = change - math.log(model.accepted_share)
     return replace(result, log_prob=(result.log_prob + change).where(is_possible, -torch.inf))
 
 

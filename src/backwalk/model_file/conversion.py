@@ -88,6 +88,7 @@ def record_of(model: DiffusionModel) -> Record:
             else model.conditions,
             "gaps": list(model.gaps),
             "held_out_distances": list(map(list, model.held_out_distances)),
+            "accepted_share": model.accepted_share,
         }
     )
 
@@ -195,6 +196,7 @@ def model_of(
         embedding=read,
         gaps=tuple(record.gaps),
         held_out_distances=tuple(map(tuple, record.held_out_distances)),
+        accepted_share=record.accepted_share,
     )
 
 

@@ -79,3 +79,4 @@ class Record(_Strict):
     conditions: Literal["any"] | list[list[_Count]] | None
     gaps: list[_Count] = []
     held_out_distances: Annotated[list[_Distances], Field(max_length=1000)] = []
+    accepted_share: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0

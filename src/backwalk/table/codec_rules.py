@@ -66,13 +66,13 @@ def obeys_rules(codec: Codec, values: FloatArray) -> BoolArray:
     return np.asarray(~broken_rules(codec, values).any(axis=1))
 
 
-def contradicted_rules(codec: Codec, low: FloatArray, high: FloatArray) -> IntArray:
-    """Return the number of a rule that no row meets whose values lie between `low` and `high`, (n, d): (n,).
+def ends_by_rules(codec: Codec, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Return the ends that rules leave the cells of rows whose values lie between `low` and `high`, (n, d): (n, D).
 
-    It is -1 where no rule contradicts by itself; several together may. Ends that are infinite are those of the columns.
+    Ends that are infinite are those of the columns. Returned is also the number of a rule that no such row meets, (n,),
+    -1 where no rule contradicts by itself; several together may.
     """
-    if codec.rules is None:
-        return np.full(len(low), -1)
+    assert codec.rules is not None
     ends = np.array([column.value_range for column in codec.columns]).T
     in_rules = np.isin(np.arange(codec.n_columns), [j for columns in codec.rules.columns_of for j in columns])
     is_open = np.isinf(low) & in_rules, np.isinf(high) & in_rules
@@ -80,7 +80,7 @@ def contradicted_rules(codec: Codec, low: FloatArray, high: FloatArray) -> IntAr
     return codec.rules.narrowed(
         np.column_stack([np.where(is_open[0], np.minimum(ends[0], high), low), of_differences]),
         np.column_stack([np.where(is_open[1], np.maximum(ends[1], low), high), of_differences + np.inf]),
-    )[2]
+    )
 
 
 def log_change(codec: Codec, given: BoolArray, asked: BoolArray, values: FloatArray, scored: FloatArray) -> FloatArray:

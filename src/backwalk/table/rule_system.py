@@ -338,6 +338,21 @@ class RuleSystem:
         drawn: BoolArray = self.basis(np.zeros_like(asked), asked)[1][0]
         return drawn
 
+    @cached_property
+    def draws_may_break(self) -> bool:
+        """Whether rows drawn with nothing known may break a rule that computes nothing, or one of levels beside others.
+
+        Of a single rule of two columns of levels, each that is drawn first leaves the other some.
+        """
+        ruled = list(self.preference)
+        n_computed = len(ruled) - int(self.drawn[ruled].sum())
+        of_levels = {j for pair in self.orders[self.n_differences :] for j in pair} & self.orders_of_levels
+        n_of_levels = len(self.orders) - self.n_differences + len(self.dependencies)
+        is_checked = len(self.equations) > n_computed or not of_levels.issuperset(
+            j for pair in self.orders[self.n_differences :] for j in pair
+        )
+        return is_checked or n_of_levels > 1 or any(len(each.columns) > 2 for each in self.dependencies)
+
     def cells(self, values: FloatArray, on_grid: OnGrid) -> FloatArray:
         """Return the cells, (n, D), of rows, (n, d), with those filled that rules determine.
 
