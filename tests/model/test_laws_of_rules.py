@@ -61,11 +61,11 @@ def conditions_on(table, seed):
     yield None
     for name in table:
         yield {name: row[name]}
-        if table[name].dtype != object:
+        if pd.api.types.is_numeric_dtype(table[name]):
             width = 0.5 * float(table[name].std())
             low, high = table[name].min(), table[name].max()
             yield {name: (max(low, row[name] - width), min(high, row[name] + width))}
-    numbers = [name for name in table if table[name].dtype != object]
+    numbers = [name for name in table if pd.api.types.is_numeric_dtype(table[name])]
     for one, other in itertools.combinations(numbers, 2):
         yield {one: row[one], other: (None, row[other])}
 
