@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from backwalk.datasets.mixed import Category, MixedDensity, Number
 from backwalk.denoiser import Residual
 from backwalk.diffusion import NoiseSchedule
 from backwalk.estimator import Diffusion
@@ -15,6 +14,7 @@ from backwalk.fit.oracle import oracle_model
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
 from tests.mixed_forms import ConditionalGaussianDenoiser
+from tests.penguins import SPECIES, Penguins
 
 TINY = Residual(width=16, n_blocks=1, n_members=2)
 
@@ -87,24 +87,14 @@ def oracle_in_units():
 @pytest.fixture(scope="session")
 def penguins_density():
     """A known density of labels, a number, levels 0 and 1, and another number."""
-    rng = np.random.default_rng(3)
-    factors = rng.normal(size=(3, 2, 1, 2, 2))
-    columns = (Category("species", ("Adelie", "Chinstrap", "Gentoo")), Number("x"), Category("sex", ("f", "m")))
-    return MixedDensity(
-        "penguins",
-        4,
-        (*columns, Number("y")),
-        rng.dirichlet(np.full(6, 2.0)).reshape(3, 2, 1),
-        rng.normal(size=(3, 2, 1, 2)),
-        0.3 * np.eye(2) + 0.2 * factors @ factors.swapaxes(-1, -2),
-    )
+    return Penguins()
 
 
 @pytest.fixture(scope="session")
 def penguins(penguins_density):
     """An estimator around the denoiser of that density, which is exact; tests may use but not change it."""
-    density, (species, sex) = penguins_density, penguins_density.table.sum(2).shape
-    joint = density.table[..., 0]
+    density, joint = penguins_density, penguins_density.probabilities
+    species, sex = joint.shape
     columns = (
         LevelsColumn(tuple(map(float, range(species))), tuple(joint.sum(1).tolist()), "one-hot"),
         NumberColumn(0.0, 1.0),
@@ -117,8 +107,8 @@ def penguins(penguins_density):
         coordinates=tuple(block.coordinates for block in codec.blocks),
         probabilities=torch.from_numpy(joint),
         numbers=torch.from_numpy(codec.numbers),
-        means=torch.from_numpy(density.means[:, :, 0]),
-        covariances=torch.from_numpy(density.covariances[:, :, 0]),
+        means=torch.from_numpy(density.means),
+        covariances=torch.from_numpy(density.covariances),
     )
     schedule = NoiseSchedule.log_snr_uniform(100, log_snr_max=14.0, log_snr_min=-18.0)
     model = oracle_model(denoiser, density.sample(200, random_state=0), schedule, codec=codec)
@@ -126,7 +116,7 @@ def penguins(penguins_density):
         density.names,
         ("string", "float64", "bool", "float64"),
         "pandas",
-        labels=(density.columns[0].labels, None, None, None),
+        labels=(SPECIES, None, None, None),
     )
     estimator = Diffusion(verbose=False)
     estimator.model_ = replace(model, schema=schema)

@@ -121,16 +121,6 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
             "curved_chain",
             "rotated_chain",
         ),
-        "Densities of tables": (
-            "MixedDensity",
-            "MIXED_DENSITIES",
-            "Category",
-            "Number",
-            "levels_alone",
-            "mixed_arcs",
-            "mixed_spikes",
-        ),
-        "Mixtures in closed form": ("MixtureForm", "mixture_form"),
     },
     "backwalk.assess": {
         "Assessments": ("assess", "Fidelity", "Calibration", "ModelScores"),

@@ -62,8 +62,8 @@ def test_a_number_given_others_has_their_mean_and_quantiles(penguins, penguins_d
     rows, frame = whole
     found = penguins.conditional(frame, "y", n_draws=99)
     species, sex = rows[:, 0].astype(int), rows[:, 2].astype(int)
-    means = penguins_density.means[species, sex, 0]
-    covariances = penguins_density.covariances[species, sex, 0]
+    means = penguins_density.means[species, sex]
+    covariances = penguins_density.covariances[species, sex]
     gain = covariances[:, 0, 1] / covariances[:, 0, 0]
     np.testing.assert_allclose(found.mean, means[:, 1] + gain * (rows[:, 1] - means[:, 0]), atol=1e-4)
     assert found.draws.shape == (12, 99)

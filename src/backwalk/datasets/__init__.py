@@ -1,8 +1,7 @@
 """Densities with a known log-density and entropy, drawn independently.
 
 Each function returns a `Density` with `sample(n, random_state=...)`, `log_prob(x)` and `entropy`, in nats. `DENSITIES`
-maps their names to the functions, all of whose arguments have defaults. `MIXED_DENSITIES` does so for rows with
-categories, numbers and spikes, whose marginals and conditionals are known as well.
+maps their names to the functions, all of whose arguments have defaults.
 
 >>> from backwalk.datasets import DENSITIES
 >>> DENSITIES["rings"]().sample(5, random_state=0).shape
@@ -15,9 +14,6 @@ from types import MappingProxyType
 from backwalk.datasets.chains import curved_chain, funnel, rotated_chain
 from backwalk.datasets.curves import checkerboard, circles, rings, spirals, two_moons
 from backwalk.datasets.density import Density
-from backwalk.datasets.mixed import Category, MixedDensity, Number
-from backwalk.datasets.mixed_members import MIXED_DENSITIES, levels_alone, mixed_arcs, mixed_spikes
-from backwalk.datasets.mixture_forms import MixtureForm, mixture_form
 from backwalk.datasets.mixtures import around_points, gaussian_mixture, pinwheel, warped_mixture
 
 DENSITIES: Mapping[str, Callable[[], Density]] = MappingProxyType(
@@ -38,22 +34,13 @@ DENSITIES: Mapping[str, Callable[[], Density]] = MappingProxyType(
 
 __all__ = [
     "DENSITIES",
-    "MIXED_DENSITIES",
-    "Category",
     "Density",
-    "MixedDensity",
-    "MixtureForm",
-    "Number",
     "around_points",
     "checkerboard",
     "circles",
     "curved_chain",
     "funnel",
     "gaussian_mixture",
-    "levels_alone",
-    "mixed_arcs",
-    "mixed_spikes",
-    "mixture_form",
     "pinwheel",
     "rings",
     "rotated_chain",

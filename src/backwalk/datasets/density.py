@@ -37,7 +37,6 @@ class Density(ABC):
     See Also
     --------
     DENSITIES : The functions that make densities, by name.
-    MixedDensity : A density of rows with categories.
 
     Examples
     --------

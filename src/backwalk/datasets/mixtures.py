@@ -210,7 +210,7 @@ def around_points(points: ArrayLike, noise: float | None = None) -> Density:
 
     See Also
     --------
-    mixture_form : Its exact denoiser.
+    backwalk.diffusion.GaussianMixtureDenoiser : The exact denoiser of a mixture.
     gaussian_mixture : Gaussians at random places.
 
     Examples

@@ -1,4 +1,4 @@
-"""Maps of densities: increasing ones of single numbers, and rotations, twists and shears, which preserve volume.
+"""Maps of densities: rotations, twists and shears, which preserve volume.
 
 With |det J| = 1 everywhere, a warped density is p(x) = p_base(inverse(x)), and its entropy is exactly that of the base.
 So curved densities in many dimensions have a known log-density and entropy.
@@ -13,59 +13,6 @@ import numpy as np
 from backwalk.datasets.density import Density, normal_rows, transform
 from backwalk.estimates import Estimate, Rows
 from backwalk.streams import Stream
-
-
-@dataclass(frozen=True)
-class Affine:
-    """x = shift + scale z."""
-
-    shift: float = 0.0
-    scale: float = 1.0
-
-    def forward(self, z: Rows) -> Rows:
-        """Return shift + scale z."""
-        return np.asarray(self.shift + self.scale * z)
-
-    def inverse(self, x: Rows) -> tuple[Rows, Rows]:
-        """Return (x - shift) / scale and -ln scale."""
-        return (x - self.shift) / self.scale, np.full(len(x), -np.log(self.scale))
-
-
-@dataclass(frozen=True)
-class Exponential:
-    """x = scale exp(rate z) > 0."""
-
-    scale: float = 1.0
-    rate: float = 1.0
-
-    def forward(self, z: Rows) -> Rows:
-        """Return scale exp(rate z)."""
-        return np.asarray(self.scale * np.exp(self.rate * z))
-
-    def inverse(self, x: Rows) -> tuple[Rows, Rows]:
-        """Return ln(x / scale) / rate and -ln(rate x); -inf for the latter where x <= 0."""
-        positive = np.where(x > 0, x, 1.0)
-        log_slope = np.where(x > 0, -np.log(self.rate * positive), -np.inf)
-        return np.log(positive / self.scale) / self.rate, log_slope
-
-
-@dataclass(frozen=True)
-class HyperbolicSine:
-    """x = scale sinh(z): nearly linear around 0, with heavy tails."""
-
-    scale: float = 1.0
-
-    def forward(self, z: Rows) -> Rows:
-        """Return scale sinh(z)."""
-        return np.asarray(self.scale * np.sinh(z))
-
-    def inverse(self, x: Rows) -> tuple[Rows, Rows]:
-        """Return arcsinh(x / scale) and -ln(x^2 + scale^2) / 2."""
-        return np.arcsinh(x / self.scale), -np.log(np.hypot(x, self.scale))
-
-
-Monotone = Affine | Exponential | HyperbolicSine
-"""Increasing maps f of numbers (n,): `inverse(x)` returns z with f(z) = x, and ln dz/dx."""
 
 
 @dataclass(frozen=True, eq=False)

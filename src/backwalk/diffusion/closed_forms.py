@@ -145,7 +145,6 @@ class GaussianMixtureDenoiser(ClosedForm):
     See Also
     --------
     GaussianDenoiser : The exact denoiser of a single Gaussian.
-    backwalk.datasets.mixture_form : The mixture that a known density is.
 
     Notes
     -----
