@@ -51,6 +51,7 @@ def test_errors_are_what_their_tree_says():
                 "DegenerateRowsWarning",
                 "DoubtfulCellsWarning",
                 "ImpossibleRowsWarning",
+                "LeftOutRuleWarning",
                 "PriorMismatchWarning",
                 "RepeatedValueWarning",
                 "ShortTrainingWarning",
