@@ -30,8 +30,8 @@ def main() -> None:
         page.wait_for_selector("body.ready #train:not([disabled])")
         page.select_option("#set-preset", "better")
         page.click("#train")
-        step = "Number(document.getElementById('training-reading').textContent.match(/step ([\\d,]+)/)?.[1].replace(',', ''))"
-        page.wait_for_function(f"() => {step} >= {STEPS}")
+        reading = "document.getElementById('training-reading').textContent.replace(',', '')"
+        page.wait_for_function(f"() => Number({reading}.match(/step ([0-9]+)/)?.[1]) >= {STEPS}")
         page.click("#pause")
         page.wait_for_function("() => document.getElementById('training-quality').textContent.includes('Sliced')")
         page.screenshot(path=Path(__file__).with_name("playground.png"))
