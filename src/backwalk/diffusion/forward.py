@@ -37,7 +37,7 @@ class Gaussian:
 
     See Also
     --------
-    FullGaussian : Gaussians with full covariances.
+    q_posterior : A function that returns one.
 
     Examples
     --------
