@@ -7,19 +7,29 @@ import { Trainer } from "./trainer.js";
 import { codeOf } from "./code.js";
 
 const models = new Map();
+const records = new Map(); // of the page's own models, which are made when they are first asked for
 let trainer = null;
 let running = false;
 let left = 0; // steps until training rests; Infinity until it is paused
 let table = null; // the file that was opened last
 let rows = null; // the rows to train on
 const SLICE = 25; // milliseconds of training between two looks at the questions
-const BETWEEN_PICTURES = 400; // milliseconds
-const N_SHOWN = 1000, STEPS_SHOWN = 25; // rows and steps of the picture that sharpens
+const BETWEEN_PICTURES = 400, PICTURES_SHARE = 0.2; // milliseconds, at least, and the most of the time that pictures take
+const N_SHOWN = 700, STEPS_SHOWN = 20; // rows and steps of the picture that sharpens
 const ARROWS = 20;
 
 function modelOf(id) {
+  if (!models.has(id) && records.has(id)) models.set(id, ownModel(records.get(id)));
   const model = models.get(id);
   if (!model) throw new Error("The link's model is not in this page: train it again, or open the page anew.");
+  return model;
+}
+
+// A model of the page's own: its rows by a recipe, its settings by a preset, and trained weights.
+function ownModel({ id, title, preset, density, n, seed, weights, steps }) {
+  const model = new Model(id, title, data.densityRows(density, n, seed), { ...PRESETS[preset], seed: 0 });
+  model.network.parameters.set(model.network.filled(weights));
+  model.steps = steps;
   return model;
 }
 
@@ -29,16 +39,12 @@ function describe(rowsNow) {
 }
 
 const answers = {
-  // Makes a model of the page's own: its rows by a recipe, its settings by a preset, and trained weights.
-  add({ id, title, preset, density, n, seed, weights, steps }) {
-    const model = new Model(id, title, data.densityRows(density, n, seed), { ...PRESETS[preset], seed: 0 });
-    model.network.parameters.set(model.network.filled(weights));
-    model.steps = steps;
-    models.set(id, model);
-    return model.card();
+  add(record) {
+    records.set(record.id, record);
+    return true;
   },
   card: ({ model }) => modelOf(model).card(),
-  models: () => [...models.values()].map(({ id, title }) => ({ model: id, title })),
+  models: () => [...new Map([...records, ...models]).values()].map(({ id, title }) => ({ model: id, title })),
   chain: ({ model, ...body }) => pictures.chainOf(modelOf(model), body),
   particle: ({ model, ...body }) => pictures.particleOf(modelOf(model), body),
   field: ({ model, ...body }) => pictures.fieldOf(modelOf(model), body),
@@ -108,7 +114,7 @@ function run(steps) {
   slice();
 }
 
-let started = 0, spent = 0, pictured = 0;
+let started = 0, spent = 0, nextPicture = 0;
 
 function slice() {
   const end = performance.now() + SLICE, mine = trainer;
@@ -125,9 +131,11 @@ function slice() {
   }
   spent = performance.now() - started;
   if (left <= 0) running = false;
-  if (!running || performance.now() - pictured > BETWEEN_PICTURES) {
+  const now = performance.now();
+  if (!running || now > nextPicture) {
     tell();
-    pictured = performance.now();
+    const took = performance.now() - now;
+    nextPicture = performance.now() + Math.max(BETWEEN_PICTURES, took / PICTURES_SHARE - took);
   }
   if (running) setTimeout(slice, 0);
 }
