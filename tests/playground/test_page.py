@@ -127,7 +127,8 @@ class TestQuestionsOfAStudent:
 
     def test_what_is_predicted_and_how_x_0_hat_follows(self, tab):
         tab.open("tab=particle&p=0.5000")
-        assert tab.page.locator("#panel-particle .symbols th").all_inner_texts()[2:4] == ["learned", "exact"]
+        tab.page.wait_for_selector("#panel-particle .symbols thead")
+        assert tab.page.locator("#panel-particle .symbols thead th").all_inner_texts()[2:4] == ["learned", "exact"]
         assert tab.page.locator("#particle-formulas math").count() >= 4
 
     def test_beta_or_beta_tilde_and_ddim_or_ancestral_and_ten_steps(self, tab):
