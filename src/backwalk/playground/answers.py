@@ -29,7 +29,7 @@ from backwalk.model import (
     walk,
 )
 from backwalk.playground.plane import Packed, Plane, choose_plane, row_record
-from backwalk.sampling import Sampler, choose_sampler, tile_of
+from backwalk.sampling import ChainState, Sampler, choose_sampler, tile_of
 from backwalk.streams import Stream
 
 Array = NDArray[np.float64]
@@ -70,7 +70,7 @@ def answers_of(
     answers = {
         "card": _card(model, title),
         "chain": _chain(model, plane, data, "model" if rows is None else "data").to_base64(),
-        "particles": {str(row): _particle(model, plane, row, paper) for row in range(N_PARTICLES)},
+        "particles": _particles(model, plane, paper),
         "fields": [
             {"t": t, "what": what, "packed": _field(model, plane, t, what).to_base64()}
             for t in levels
@@ -148,16 +148,23 @@ def _chain(model: DiffusionModel, plane: Plane, data: Array, origin: str) -> Pac
     )
 
 
-def _particle(model: DiffusionModel, plane: Plane, row: int, sampler: Sampler) -> dict[str, Any]:
-    """Return the steps of one row by the paper's sampler, with every number of the formulas."""
-    tile = tile_of(row, model.denoiser.device)
+def _particles(model: DiffusionModel, plane: Plane, sampler: Sampler) -> dict[str, Any]:
+    """Return the steps of the first rows by the paper's sampler, by the row's number; their tile is walked once."""
+    tile = tile_of(0, model.denoiser.device)
     states = list(walk(model, *tile, stream=Stream(_SEED).child("sample"), sampler=sampler))
+    return {str(row): _particle(model, plane, states, row, sampler) for row in range(N_PARTICLES)}
+
+
+def _particle(
+    model: DiffusionModel, plane: Plane, states: list[ChainState], row: int, sampler: Sampler
+) -> dict[str, Any]:
+    """Return the steps of one row of a walk, with every number of the formulas."""
 
     def shown(vector: Tensor) -> list[float]:
         return vector.double()[plane.places].tolist()
 
     steps = []
-    for step in row_steps(model, states, row - tile[0], sampler=sampler):
+    for step in row_steps(model, states, row, sampler=sampler):
         schedule, at = step.schedule, step.place
         steps.append(
             {

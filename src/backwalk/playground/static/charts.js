@@ -76,19 +76,6 @@ export function barChart(label, terms, xName, yName, { height = 220, lit = null 
   return root;
 }
 
-// Horizontal bars of shares, for the levels of a column.
-export function shareBars(label, shares) {
-  const step = 26, height = step * shares.length + 6, top = Math.max(...shares.map((share) => share.value), 1e-9);
-  const root = svg("svg", { viewBox: `0 0 ${USUAL_WIDTH} ${height}`, class: "chart", role: "img", "aria-label": label });
-  shares.forEach(({ name, value }, i) => {
-    const text = name.length > 18 ? `${name.slice(0, 17)}…` : name;
-    root.append(svg("text", { x: 130, y: step * i + 18, class: "tick end" }, text),
-      svg("rect", { x: 138, y: step * i + 5, width: Math.max(1, (value / top) * 240), height: 17, class: "bar" }),
-      svg("text", { x: 144 + (value / top) * 240, y: step * i + 18, class: "tick" }, `${number(100 * value, 3)} %`));
-  });
-  return root;
-}
-
 // Figures with errors on one scale: {name, value, error, class}.
 export function ladder(label, figures, unit) {
   const finite = figures.filter((figure) => Number.isFinite(figure.value));
