@@ -14,7 +14,7 @@ from backwalk.diffusion import (
     moments_with_gaps,
     scales,
 )
-from backwalk.diffusion.posteriors import MOST_DIRECTIONS, RIDGE
+from backwalk.diffusion.posteriors import MOST_DIRECTIONS, RIDGE, RowSets
 from backwalk.streams import Stream
 from tests.conditional import conditional_of
 from tests.jacobian import value_and_jacobian
@@ -64,6 +64,20 @@ def test_one_pattern_for_all_rows_gives_what_each_row_would():
     each, one = (joint().posterior(a[:m], b[:m].square(), wanted) for m in (7, 1))
     torch.testing.assert_close(each.mean(x_t), one.mean(x_t))
     torch.testing.assert_close(each.deviation(), one.deviation().expand(7, K))
+
+
+@pytest.mark.parametrize("sizes", [(1, 2, 3), (40, 1, 1), (1, 1, 90, 1, 1, 1)], ids=["even", "few", "filled in vain"])
+def test_rows_of_a_set_share_what_each_row_would_have(sizes):
+    """Sets of rows at the same noise levels, in any order, also for several tangents at once."""
+    of_row = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))[torch.randperm(sum(sizes))]
+    n, wanted, (log_snr, _, _) = len(of_row), torch.tensor([4, 1]), patterns(len(sizes))
+    x_t, tangents = torch.from_numpy(RNG.normal(size=(n, K))), torch.from_numpy(RNG.normal(size=(3, n, K)))
+    a, b = scales(log_snr, x_t)
+    shared = joint().posterior(a, b.square(), wanted, RowSets(len(sizes), of_row))
+    alone = joint().posterior(a[of_row], b[of_row].square(), wanted)
+    torch.testing.assert_close(shared.mean(x_t), alone.mean(x_t))
+    torch.testing.assert_close(shared.deviation()[of_row], alone.deviation())
+    torch.testing.assert_close(shared.push(tangents), torch.stack([alone.push(each) for each in tangents]))
 
 
 def test_moments_of_rows_with_gaps_are_those_of_the_distribution():

@@ -26,14 +26,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from backwalk.denoiser.layout import TableLayout
 from backwalk.diffusion import GaussianPosterior, scales
+from backwalk.diffusion.posteriors import RowSets
 from backwalk.limits import GREATEST_LEVEL
 
+_INFINITE = 1e4  # of log-SNRs
 _LEAST_LEFT, _LEAST_VARIANCE = 1e-7, 1e-12  # of b^2, and in all: what rounding leaves of b^2 - a^2 e^2
 
 
@@ -88,51 +89,53 @@ class NumbersStart(NamedTuple):
 
 
 def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tensor, free: Tensor) -> NumbersStart:
-    """Return the start for x_t and log_snr, (..., n, k), with numbers `free` of their levels, (..., n, I)."""
-    numbers, places = layout.numbers, layout.part_of_number
-    log_snr = log_snr[..., layout.first_of_part]  # all coordinates of a part share it
-    a, b = scales(log_snr, x_t)
-    of_numbers = a[..., places]
-    known, absent, seen, noise_sq = b == 0.0, a == 0.0, a, b.square()
-    given = known[..., places] & ~free
-    if bool(free.any()):
-        seen, noise_sq = a.clone(), noise_sq.clone()
-        known[..., places], absent[..., places] = given, absent[..., places] | free
-        seen[..., places] = of_numbers.masked_fill(free, 0.0)
-        noise_sq[..., places] = noise_sq[..., places].masked_fill(free, 1.0)
-    posterior = _posterior(layout, seen, noise_sq)
-    mean, deviation = posterior.mean(x_t), posterior.deviation()
-    of_some = waves(mean, deviation, layout.waving, layout.frequencies)
-    level_sq = torch.exp(-log_snr).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
-    number_sq = level_sq[..., places]
+    """Return the start for x_t and log_snr, (..., n, k), with numbers `free` of their levels, (..., n, I).
+
+    What depends on the noise levels alone is computed once for the rows that share them.
+    """
+    rows, places = x_t.shape[:-1], layout.part_of_number
+    of_parts = log_snr[..., layout.first_of_part].flatten(0, -2)  # all coordinates of a part share it
+    free = free.flatten(0, -2)
+    first, of_row = equal_rows(torch.cat([of_parts.clamp(-_INFINITE, _INFINITE), free.to(of_parts)], dim=1))
+    of_sets, free, sets = of_parts[first], free[first], RowSets(len(first), of_row)
+
+    a, b = scales(of_sets, x_t)
+    of_numbers, known, absent, seen, noise_sq = a[:, places], b == 0.0, a == 0.0, a.clone(), b.square()
+    given = known[:, places] & ~free
+    known[:, places], absent[:, places] = given, absent[:, places] | free
+    seen[:, places] = of_numbers.masked_fill(free, 0.0)
+    noise_sq[:, places] = noise_sq[:, places].masked_fill(free, 1.0)
+    posterior = _posterior(layout, seen, noise_sq, sets)
+    deviation = posterior.deviation()
+    level_sq = torch.exp(-of_sets).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
+    number_sq = level_sq[:, places]
     scale = deviation * torch.sqrt(number_sq / (number_sq + floor**2))
-    of_row = level_sq.masked_fill(known | absent, 0.0).amax(-1, keepdim=True)
-    of_row = torch.where(of_row > 0.0, of_row, GREATEST_LEVEL**2)  # where no part has noise
-    is_seen = seen[..., places] > 0.0
-    level = 0.125 * torch.log(of_row + floor**2)
-    own_noise_sq, is_noisy = noise_sq[..., places], is_seen & ~given
+    greatest = level_sq.masked_fill(known | absent, 0.0).amax(1, keepdim=True)
+    greatest = torch.where(greatest > 0.0, greatest, GREATEST_LEVEL**2)  # where no part has noise
+    level = 0.125 * torch.log(greatest + floor**2)
+    own_noise_sq, is_seen = noise_sq[:, places], seen[:, places] > 0.0
     left_sq = (own_noise_sq - (of_numbers * deviation).square()).maximum(_LEAST_LEFT * own_noise_sq)
-    left_sq = left_sq.clamp(min=_LEAST_VARIANCE)
-    surprise_scale = torch.where(is_noisy, left_sq.masked_fill(~is_noisy, 1.0).rsqrt(), 0.0)
-    surprises = surprise_scale * (x_t[..., numbers] - of_numbers * mean)
-    moving = [x_t[..., numbers] * is_seen, mean, surprises, of_some.values]
-    inputs = torch.cat([*moving, known.to(x_t), absent.to(x_t), level], dim=-1)
+    surprise_scale = left_sq.clamp(min=_LEAST_VARIANCE).rsqrt().masked_fill(~is_seen | given, 0.0)
+    states = torch.cat([known.to(x_t), absent.to(x_t), level], dim=1)
+
+    def by_row(values: Tensor) -> Tensor:
+        return sets.by_row(values).expand(len(of_row), -1).reshape(*rows, -1)
+
+    of_numbers, is_seen, surprise_scale = by_row(of_numbers), by_row(is_seen), by_row(surprise_scale)
+    x_of_numbers, mean = x_t[..., layout.numbers], posterior.mean(x_t.flatten(0, -2)).reshape(*rows, -1)
+    of_some = waves(mean, by_row(deviation), layout.waving, layout.frequencies)
+    moving = [x_of_numbers * is_seen, mean, surprise_scale * (x_of_numbers - of_numbers * mean), of_some.values]
+    inputs = torch.cat([*moving, by_row(states)], dim=-1)
     inputs *= layout.input_scale[layout.n_levels :]
-    return NumbersStart(inputs, of_numbers, is_seen, mean, scale, given, free, posterior, surprise_scale, of_some)
+    fixed = by_row(given), by_row(free)
+    return NumbersStart(inputs, of_numbers, is_seen, mean, by_row(scale), *fixed, posterior, surprise_scale, of_some)
 
 
-def _posterior(layout: TableLayout, a: Tensor, b_sq: Tensor) -> GaussianPosterior:
-    """Return the Gaussian's posterior of the numbers for a and b_sq of parts, (..., n, J), once for equal rows."""
-    numbers, part, n = layout.numbers, layout.part, a.shape[-2]
-    if not layout.n_numbers:  # then one row will do
-        a, b_sq, n = a[..., :1, :], b_sq[..., :1, :], 1
-    if a.shape[:-2].numel() == 1 and n > 1:
-        first, of_row = equal_rows(torch.cat([a.flatten(0, -2), b_sq.flatten(0, -2)], dim=1))
-        if len(first) < n:
-            a, b_sq = a[..., first, :], b_sq[..., first, :]
-            posterior = layout.gaussian.posterior(a[..., part], b_sq[..., part], numbers)
-            return posterior if len(first) == 1 else posterior.of_rows(of_row)
-    return layout.gaussian.posterior(a[..., part], b_sq[..., part], numbers)
+def _posterior(layout: TableLayout, a: Tensor, b_sq: Tensor, sets: RowSets) -> GaussianPosterior:
+    """Return the Gaussian's posterior of the numbers of rows of p sets, at a and b_sq of parts, (p, J)."""
+    if not layout.n_numbers:  # then one set will do
+        a, b_sq, sets = a[:1], b_sq[:1], RowSets(1)
+    return layout.gaussian.posterior(a[:, layout.part], b_sq[:, layout.part], layout.numbers, sets)
 
 
 def equal_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,14 +143,15 @@ def equal_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
 
     Rows are compared by their products with a fixed vector, whose collisions are looked for.
     """
-    device = rows.device
-    key = rows.double() @ torch.sin(torch.arange(1.0, rows.shape[1] + 1.0, dtype=torch.float64, device=device))
-    _, first, which = np.unique(key.cpu().numpy(), return_index=True, return_inverse=True)
-    of_set, of_row = torch.from_numpy(first).to(device), torch.from_numpy(which.reshape(-1)).to(device)
-    if not torch.equal(rows[of_set][of_row], rows):
-        everyone = torch.arange(len(rows), device=device)
-        return everyone, everyone
-    return of_set, of_row
+    device, n = rows.device, len(rows)
+    everyone = torch.arange(n, device=device)
+    if not n or bool((rows == rows[:1]).all()):
+        return everyone[:1], torch.zeros_like(everyone)
+    vector = torch.sin(torch.arange(1.0, rows.shape[1] + 1.0, dtype=torch.float64, device=device))
+    key = rows.double() @ vector
+    of_row = torch.unique(key, return_inverse=True)[1]
+    first = everyone.new_full((int(of_row.max()) + 1,), n).scatter_reduce(0, of_row, everyone, "amin")
+    return (first, of_row) if bool((rows[first[of_row]] == rows).all()) else (everyone, everyone)
 
 
 def waves(mean: Tensor, deviation: Tensor, places: Tensor, frequencies: Tensor) -> Waves:

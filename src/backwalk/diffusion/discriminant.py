@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from torch import Tensor
 
-from backwalk.diffusion.posteriors import JointGaussian
+from backwalk.diffusion.posteriors import JointGaussian, RowSets
 
 _MOST_OF_BLOCK, _MOST = 8, 256  # variates
 
@@ -72,16 +72,15 @@ class Discriminants(NamedTuple):
 
         `patterns`, (p, k), are True where a coordinate is known, and those of the rows are `of_row`, (n,).
         """
-        v, r = joint.directions, joint.directions.shape[1]
+        v, r, sets = joint.directions, joint.directions.shape[1], RowSets(len(patterns), of_row)
         weight = patterns.to(x) / joint.rest
         squares = (v.unsqueeze(-1) * v.unsqueeze(-2)).reshape(-1, r * r)
         precision = (weight @ squares).reshape(-1, r, r) + torch.eye(r, dtype=x.dtype, device=x.device)
         towards = torch.cholesky_inverse(torch.linalg.cholesky(precision)) @ self.directions.T  # (p, r, K)
         variance = (self.directions.T * towards).sum(-2) + self.rest
-        seen = (weight[of_row] * (x - joint.mean)) @ v
-        mean = seen @ towards[0] if len(patterns) == 1 else (seen.unsqueeze(1) @ towards[of_row]).squeeze(1)
+        seen = (sets.by_row(weight) * (x - joint.mean)) @ v
         squared = (0.5 - 0.5 / variance) @ self.codes.square()
-        return (mean / variance[of_row]) @ self.codes + squared[of_row]
+        return sets.product(seen, towards / variance.unsqueeze(1)) @ self.codes + sets.by_row(squared)
 
 
 def variates_of(shapes: Sequence[tuple[int, ...]]) -> list[slice]:

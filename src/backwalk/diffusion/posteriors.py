@@ -23,8 +23,8 @@ for EM; Varadhan & Roland 2008 for its acceleration; Woodbury's identity.
 from __future__ import annotations
 
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -43,6 +43,7 @@ _MOST_ADDED = 0.01  # to variances
 MOST_DIRECTIONS = 32
 _MOST_STEPS, _STEPS_NEAR, _SHORTEST_STEP, _LONGEST_JUMP = 200, 12, 1e-6, 100.0  # of EM, the last in steps
 _MOST_ROWS, _FEWEST_ROWS, _NUMBERS_OF_EM = 20_000, 500, 10**6
+_MOST_FILLED = 4  # times as many rows: beyond, to copy a matrix for each row takes less time than empty products
 
 
 @runtime_checkable
@@ -116,35 +117,73 @@ class JointGaussian:
         """Return N(0, I) in the shapes of a fitted one."""
         return cls(torch.zeros(k), torch.zeros(k, min(k, MOST_DIRECTIONS)), torch.ones(k))
 
-    def posterior(self, a: Tensor, b_sq: Tensor, wanted: Tensor) -> GaussianPosterior:
-        """Return the posterior of the `wanted` coordinates, (i,), at a and b_sq, (..., n, k) or (..., 1, k)."""
-        return GaussianPosterior(self, a, b_sq, wanted)
+    def posterior(self, a: Tensor, b_sq: Tensor, wanted: Tensor, sets: RowSets | None = None) -> GaussianPosterior:
+        """Return the posterior of the `wanted` coordinates, (i,), of rows of p sets; a and b_sq of these are (p, k).
+
+        By default each row is a set, or all are one, if p is 1.
+        """
+        return GaussianPosterior(self, a, b_sq, wanted, RowSets(len(a)) if sets is None else sets)
+
+
+class RowSets:
+    """Rows of p sets: row i of n belongs to set `of_row[i]`. Without `of_row`, all rows are one set or p = n."""
+
+    def __init__(self, p: int, of_row: Tensor | None = None) -> None:
+        self._p, self._of_row = p, None if p == 1 else of_row
+
+    def by_row(self, of_sets: Tensor) -> Tensor:
+        """Return values of sets, (p, ...), as those of rows, (n, ...), or (1, ...) where there is one set."""
+        return of_sets if self._of_row is None else of_sets[self._of_row]
+
+    def product(self, x: Tensor, matrices: Tensor) -> Tensor:
+        """Return each row's product with the matrix of its set, (..., n, j): x is (..., n, r), matrices (p, r, j)."""
+        if self._p == 1:
+            return x @ matrices[0]
+        rows = x.reshape(-1, *x.shape[-2:]).movedim(0, 1)  # (n, t, r)
+        _, t, r = rows.shape
+        if self._slots is not None:
+            most, slot = self._slots
+            padded = rows.new_zeros(self._p * most, t, r).index_copy(0, slot, rows).view(self._p, most * t, r)
+            products = torch.bmm(padded, matrices).view(self._p * most, t, -1)[slot]
+        else:
+            products = torch.bmm(rows, self.by_row(matrices))
+        return products.movedim(1, 0).reshape(*x.shape[:-1], -1)
+
+    @cached_property
+    def _slots(self) -> tuple[int, Tensor] | None:
+        """The size of the largest set and the place of each row if all are filled up to it; None if few rows are."""
+        if self._of_row is None:
+            return None
+        sizes, order = torch.bincount(self._of_row, minlength=self._p), self._of_row.argsort()
+        most = int(sizes.max())
+        if self._p * most > _MOST_FILLED * len(order):
+            return None
+        of_sorted = self._of_row[order]
+        within = torch.arange(len(order), device=order.device) - (sizes.cumsum(0) - sizes)[of_sorted]
+        return most, torch.empty_like(order).index_copy(0, order, of_sorted * most + within)
 
 
 class GaussianPosterior:
-    """E[x_0 | x_t] and the standard deviations of some coordinates of a `JointGaussian`, at fixed noise levels."""
+    """E[x_0 | x_t] and the standard deviations of some coordinates of a `JointGaussian`, at fixed noise levels.
 
-    def __init__(self, joint: JointGaussian, a: Tensor, b_sq: Tensor, wanted: Tensor) -> None:
+    Rows at the same noise levels form a set, of which all that does not depend on x_t is computed once.
+    """
+
+    def __init__(self, joint: JointGaussian, a: Tensor, b_sq: Tensor, wanted: Tensor, sets: RowSets) -> None:
         v = joint.directions
-        r = v.shape[1]
-        self._weight = a / (a.square() * joint.rest + b_sq)
+        p, r = len(a), v.shape[1]
+        weight = a / (a.square() * joint.rest + b_sq)
         squares = (v.unsqueeze(-1) * v.unsqueeze(-2)).reshape(-1, r * r)
-        precision = (a * self._weight) @ squares + torch.eye(r, dtype=v.dtype, device=v.device).reshape(-1)
-        self._factor = torch.linalg.cholesky(precision.reshape(*precision.shape[:-1], r, r))
-        self._joint, self._a, self._wanted = joint, a, wanted
-        self._own = joint.rest[wanted] * self._weight[..., wanted]  # of x_t, in the mean
-        self._others = 1.0 - self._own * a[..., wanted]
-        towards = v[wanted].T.expand(*self._factor.shape[:-2], r, len(wanted))
-        of_directions: Tensor = torch.linalg.solve_triangular(self._factor, towards, upper=False).square().sum(dim=-2)
-        self._variance = of_directions * self._others.square() + joint.rest[wanted] * self._others
-
-    def of_rows(self, rows: Tensor) -> GaussianPosterior:
-        """Return the posterior at noise levels `rows`, (n,), of these, as that of n rows."""
-        made = copy(self)
-        for name in ("_weight", "_a", "_own", "_others", "_variance"):
-            setattr(made, name, getattr(self, name)[..., rows, :])
-        made._factor = self._factor[..., rows, :, :]
-        return made
+        precision = (a * weight) @ squares + torch.eye(r, dtype=v.dtype, device=v.device).reshape(-1)
+        factor = torch.linalg.cholesky(precision.reshape(p, r, r))
+        own = joint.rest[wanted] * weight[:, wanted]  # of x_t, in the mean
+        others = 1.0 - own * a[:, wanted]
+        half: Tensor = torch.linalg.solve_triangular(factor, v[wanted].T.expand(p, r, len(wanted)), upper=False)
+        whole: Tensor = torch.linalg.solve_triangular(factor.mT, half, upper=True)
+        self._joint, self._wanted, self._sets = joint, wanted, sets
+        self._gain = whole * others.unsqueeze(1)
+        self._variance = half.square().sum(dim=1) * others.square() + joint.rest[wanted] * others
+        self._weight, self._a, self._own = (sets.by_row(part) for part in (weight, a, own))
 
     def mean(self, x_t: Tensor) -> Tensor:
         """Return E[x_0 | x_t] of the wanted coordinates, (..., n, i): x_t is (..., n, k)."""
@@ -152,24 +191,12 @@ class GaussianPosterior:
 
     def push(self, tangent: Tensor) -> Tensor:
         """Return the derivative of `mean` along tangents of x_t, (..., n, k): (..., n, i)."""
-        z = _solved(self._factor, (self._weight * tangent) @ self._joint.directions)
-        return self._others * (z @ self._joint.directions[self._wanted].T) + self._own * tangent[..., self._wanted]
+        of_directions = (self._weight * tangent) @ self._joint.directions
+        return self._sets.product(of_directions, self._gain) + self._own * tangent[..., self._wanted]
 
     def deviation(self) -> Tensor:
-        """Return the standard deviations of the wanted coordinates given x_t, (..., n or 1, i)."""
+        """Return the standard deviations of the wanted coordinates given x_t, (p, i)."""
         return self._variance.clamp(min=0.0).sqrt()
-
-
-def _solved(factor: Tensor, u: Tensor) -> Tensor:
-    """Return (L L')^-1 u, (..., n, r), for L, (..., n or 1, r, r), whose axes before n are 1 or those of u."""
-    r = factor.shape[-1]
-    solved: Tensor
-    if factor.shape[:-2].numel() == 1:
-        solved = torch.cholesky_solve(u.reshape(-1, r).T, factor.reshape(r, r)).T.reshape(u.shape)
-        return solved
-    if u.ndim == 3 and factor.shape[:-3].numel() == 1:  # tangents of a row share its matrix
-        return torch.cholesky_solve(u.permute(1, 2, 0), factor.reshape(-1, r, r)).permute(2, 0, 1)
-    return torch.cholesky_solve(u.unsqueeze(-1), factor).squeeze(-1)
 
 
 def moments_with_gaps(
