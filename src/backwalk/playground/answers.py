@@ -92,12 +92,8 @@ def _card(model: DiffusionModel, title: str) -> dict[str, Any]:
         "schedule": {"n_steps": schedule.n_steps, "alpha_bar": schedule.alpha_bar},
         "prior_mismatch": model.prior_mismatch,
         "warning": mismatch_warning(model.prior_mismatch, schedule),
-        "sampler": {"words": model.sampler.describe(schedule)},
         "n_parameters": model.card.get("n_parameters"),
         "words": repr(model).splitlines(),
-        "drawable": [schema.names[j] for j in model.codec.plottable],
-        "has_chain": True,
-        "has_exact": False,
     }
 
 
@@ -179,13 +175,11 @@ def _particle(
                 "sigma_t": step.sigma,
                 "a": math.sqrt(float(schedule.alpha_bar[at])),
                 "b": math.sqrt(float(schedule.one_minus_alpha_bar[at])),
-                "a_next": math.sqrt(float(schedule.alpha_bar[at - 1])),
                 "alpha": float(schedule.alpha[at]),
                 "beta": float(schedule.beta[at]),
                 "beta_tilde": float(schedule.beta_tilde[at]),
                 "denoising_error": float(model.denoising_error[step.t]),
-                "weights": dict(zip(("x_t", "x_0_hat"), step.weights, strict=True)),
-                "past": [],
+                "x_0_weight": step.weights[1][0],
                 "in_user_units": {
                     "x_t": row_record(model, step.x_t.double().numpy()),
                     "x_0_hat": row_record(model, step.x_0_hat.double().numpy()),

@@ -1,16 +1,9 @@
 // Small charts in SVG. Each is an image with a name; the numbers stand in a table beside it.
 import { number, svg } from "./dom.js";
+import { niceTicks } from "./ticks.js";
 
 const USUAL_WIDTH = 460;
 const LEFT = 46;
-
-export function niceTicks(low, high, about = 4) {
-  const span = high - low || 1, raw = span / about, power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((k) => k * power).find((size) => size >= raw);
-  const ticks = [];
-  for (let value = Math.ceil(low / step) * step; value <= high + 1e-9 * span; value += step) ticks.push(Number(value.toPrecision(12)));
-  return ticks;
-}
 
 // As few digits as tell the ticks apart.
 function texts(ticks) {

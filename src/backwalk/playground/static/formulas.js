@@ -87,7 +87,7 @@ export const varianceRule = () => shown("sigma squared is eta squared times beta
 
 // sigma^2 of a step: {rule, numbers, hint}, or null where another formula has it.
 export function varianceOf(step, solver, eta, kind) {
-  const { beta, beta_tilde: least, denoising_error: error, sigma_t: sigma, weights: { x_0_hat: [weight] } } = step;
+  const { beta, beta_tilde: least, denoising_error: error, sigma_t: sigma, x_0_weight: weight } = step;
   const square = () => sup(linked("sigma_t"), mn("2")), betaTilde = () => sub(over(mi("β"), "˜"), mi("t"));
   const value = () => [mo("="), mn(digits(sigma ** 2)), mo(","), linked("sigma_t"), mo("="), scalar(sigma, "sigma_t")];
   const tildeRule = () => [betaTilde(), mo("="), frac(row(mn("1"), mo("−"), alphaBar(minus1())), row(mn("1"), mo("−"), alphaBar())), sub(mi("β"), mi("t")), mo("="), mn(digits(least))];
@@ -137,37 +137,6 @@ export function stepNumbers(step) {
 
 function nextPoint(step) {
   return sub(mi("x"), mn(String(step.t_next)));
-}
-
-function termSymbol({ symbol, t }, now) {
-  if (symbol === "z") return linked("z");
-  if (t === now) return linked(symbol);
-  const base = symbol === "x_t" ? mi("x") : over(mi("x"), "^");
-  return symbol === "x_t" ? sub(base, mn(String(t))) : math("msubsup", {}, base, mn("0"), brackets(mn(String(t))));
-}
-
-const A_LINE = window.matchMedia("(max-width: 520px)").matches ? 2 : 3; // terms of a sum in a line
-
-// A sum over several lines. `shape` makes the formula of a term.
-function sumOf(label, left, terms, shape) {
-  const lines = [];
-  for (let first = 0; first < terms.length; first += A_LINE) {
-    const parts = terms.slice(first, first + A_LINE).flatMap((term, i) => [
-      first + i || term.weight < 0 ? mo(term.weight < 0 ? "−" : "+") : "", mn(digits(Math.abs(term.weight))), mo("\u2062"), shape(term),
-    ]);
-    lines.push(shown(first ? "and" : label, ...(first ? [math("mspace", { width: "2em" })] : [left, mo("=")]), ...parts.filter(Boolean)));
-  }
-  return lines;
-}
-
-// Any solver's step: a weighted sum of points, of estimates and of fresh noise.
-export function sumRule(step, terms) {
-  return sumOf("the next point as a weighted sum", linked("x_next", nextPoint(step)), terms, (term) => termSymbol(term, step.t));
-}
-
-export function sumNumbers(step, terms) {
-  const name = (term) => (term.t === step.t || term.symbol === "z" ? term.symbol : null);
-  return sumOf("the same in numbers", vector(step.x_next, "x_next"), terms, (term) => vector(term.value, name(term)));
 }
 
 export function inlineSymbol(name, step = null) {

@@ -1,22 +1,22 @@
 // The page: picture, slider, tabs, and what happens when the state changes.
-import { byId, el, fixed, number, reducedMotion, say, tableOf } from "./dom.js";
+import { byId, el, fixed, number, say, tableOf } from "./dom.js";
 import { boundPanel } from "./panel_bound.js";
 import { codePanel, copy } from "./panel_code.js";
 import { comparePanel } from "./panel_compare.js";
 import { fieldPanel } from "./panel_field.js";
-import { light, particlePanel, pickAt } from "./panel_particle.js";
+import { light, particlePanel, pick } from "./panel_particle.js";
 import { dataPanel } from "./panel_data.js";
 import { trainFromLink, trainPanel } from "./panel_train.js";
 import { watchPanel } from "./panel_watch.js";
-import { frameTimes, pause, play, player, redraw, resetFrameTimes, showPosition, singleStep, startPlayer } from "./player.js";
-import { drawChain, onChain, openModel, session, startSession, tell, untell, usualCaption } from "./session.js";
+import { pause, play, playFirst, player, redraw, showPosition, singleStep, startPlayer } from "./player.js";
+import { drawChain, onPicture, openModel, session, startSession, tell, untell, usualCaption } from "./session.js";
 import { Refused } from "./source.js";
 import { change, followHistory, link, onChange, readFragment, state, writeFragment } from "./state.js";
 import { goTo, showTour } from "./tour.js";
 
 const PANELS = [watchPanel, dataPanel, trainPanel, particlePanel, fieldPanel, boundPanel, comparePanel, codePanel];
 const SIDES = ["forward", "backward", "both", "estimate"];
-const REDRAWS_CHAIN = ["n", "seed", "solver", "evaluations", "variance", "eta", "columns"];
+const REDRAWS_CHAIN = ["n", "seed", "solver", "evaluations", "variance", "eta"];
 let open = null;
 
 function visibleStages() {
@@ -56,15 +56,6 @@ function showNumbers() {
     el("p", { class: "hint" }, `State ${reading()}. Each cell holds ${axes.join(", ")}, standardised.`),
     tableOf("Twelve particles of the picture", ["row", "forward", "backward", "x̂₀"], rows),
   );
-}
-
-function showFrameTimes() {
-  const box = byId("frames");
-  if (!box.open) return;
-  const { n, mean_ms: mean, p95_ms: p95, draw_ms: drawn, frames_per_second: rate } = frameTimes();
-  byId("frames-text").textContent = n < 2 ? "Press Play: frames are measured while the picture moves."
-    : `${fixed(rate, 1)} frames per second over the last ${n} frames; mean ${fixed(mean, 1)} ms, 95 % within ${fixed(p95, 1)} ms; drawing takes ${fixed(drawn, 2)} ms of ${session.chain.n.toLocaleString("en")} points.`;
-  setTimeout(showFrameTimes, 500);
 }
 
 function tabButton(name) {
@@ -127,7 +118,7 @@ function listenToPicture(stage) {
   };
   stage.view.addEventListener("click", (event) => {
     if (stage !== session.stages[0] || !stage.chain || stage.snapshot || state.tab === "compare") return;
-    pickAt(stage, place(event));
+    pick(stage.nearest(state.p, state.side, ...place(event)));
   });
   stage.view.addEventListener("pointermove", (event) => {
     if (!stage.marks.length) return;
@@ -196,16 +187,11 @@ async function start() {
   player.draw = drawAll;
   player.states = () => Math.max(2, ...visibleStages().map((stage) => stage.chain?.k || 2));
   onChange(react);
-  onChain(showPosition);
   buildTabs();
   for (const name of SIDES) byId(`side-${name}`).addEventListener("change", () => change({ side: name }));
   showSide();
   showTour();
   byId("numbers").addEventListener("toggle", showNumbers);
-  byId("frames").addEventListener("toggle", () => {
-    resetFrameTimes();
-    showFrameTimes();
-  });
   byId("start-tour").addEventListener("click", () => goTo(1));
   byId("share").addEventListener("click", () => {
     writeFragment();
@@ -227,13 +213,16 @@ async function start() {
   window.addEventListener("resize", measurePicture);
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", redraw);
   window.addEventListener("pagehide", writeFragment);
-  const wasAsked = location.hash.includes("p=") || state.tour > 0;
-  await openFromLink();
+  startPlayer();
+  let isFirst = !location.hash.includes("p=") && state.tour === 0;
+  onPicture(() => {
+    if (isFirst && !first.snapshot) playFirst();
+    isFirst = false;
+    showPosition();
+  });
   showTab();
-  showPosition();
-  if (!wasAsked) change({ p: reducedMotion() ? 0.35 : 1 });
-  startPlayer(!wasAsked);
-  followHistory((model) => openModel(model).then(showPosition, tell));
+  await openFromLink();
+  followHistory((model) => openModel(model).catch(tell));
   document.body.classList.add("ready");
   say("The page is ready.");
 }

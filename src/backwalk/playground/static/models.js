@@ -5,7 +5,9 @@ import { Residual, Textbook } from "./maths/network.js";
 import { stream } from "./maths/random.js";
 import { cosine, evenSteps, linear, logSnrUniform, priorMismatch, respace } from "./maths/schedule.js";
 import { momentsOf, newRows } from "./data.js";
+import { niceTicks } from "./ticks.js";
 
+export const MOST_EVALUATIONS = 50; // of a chain where no number is asked for
 const FLOOR = 0.02; // the finest structure that the better network follows, of standardised rows
 const SHOWN_NOISE = 3.3; // standard deviations of x_N that a picture shows
 const OUTSIDE = 0.0005, MARGIN = 0.06; // the share of rows beyond the picture's sides, and the room around the others
@@ -21,26 +23,12 @@ export function scheduleOfSettings({ schedule, steps, betaMax }) {
   return schedule === "cosine" ? cosine(steps) : logSnrUniform(steps, 8, -8);
 }
 
-export class Model {
-  // `settings` are those of PRESETS, with a seed of the first weights.
-  constructor(id, title, data, settings) {
-    Object.assign(this, { id, title, data, settings, steps: 0 });
-    const { mean, scale } = momentsOf(data.points);
-    this.mean = mean;
-    this.scale = scale;
+// Rows, each column with mean 0 and standard deviation 1, and the sides and ticks of their picture.
+export class Standardised {
+  constructor(data) {
+    Object.assign(this, { data, ...momentsOf(data.points) });
     this.z = this.encode(data.points);
-    this.schedule = scheduleOfSettings(settings);
-    const { network, width, depth, predicts, batch } = settings;
-    const made = network === "textbook" ? new Textbook({ width, nHidden: depth, rows: batch }) : new Residual({ width, nBlocks: depth, rows: batch });
-    made.start(stream(settings.seed ?? 0, "weights"));
-    this.denoiser = new NetworkDenoiser(made, { predicts, schedule: this.schedule, floor: FLOOR });
-    const centres = data.mixture ? this.encode(data.mixture.centres) : this.z;
-    this.exact = mixtureDenoiser(centres, scale.map((each) => (data.mixture ? (data.mixture.noise / each) ** 2 : 0)));
     this.limits = this.findLimits();
-  }
-
-  get network() {
-    return this.denoiser.network;
   }
 
   // Rows in the user's units to standardised ones, and back.
@@ -50,6 +38,42 @@ export class Model {
 
   decode(z) {
     return Float64Array.from(z, (value, i) => this.mean[i % 2] + this.scale[i % 2] * value);
+  }
+
+  // [left, right, bottom, top], of the rows and of noise.
+  findLimits() {
+    return [0, 1].flatMap((k) => {
+      const values = this.z.filter((_, i) => i % 2 === k).sort(), at = (share) => values[Math.round(share * (values.length - 1))];
+      const low = Math.min(at(OUTSIDE), -SHOWN_NOISE), high = Math.max(at(1 - OUTSIDE), SHOWN_NOISE), room = MARGIN * (high - low);
+      return [low - room, high + room];
+    });
+  }
+
+  axes() {
+    return this.data.names.map((name, k) => {
+      const ends = this.limits.slice(2 * k, 2 * k + 2).map((z) => this.mean[k] + this.scale[k] * z);
+      return { name, ends, ticks: niceTicks(...ends, 5).map((value) => ({ at: (value - this.mean[k]) / this.scale[k], label: String(value) })) };
+    });
+  }
+}
+
+export class Model extends Standardised {
+  // `settings` are those of PRESETS, with a seed of the first weights.
+  constructor(id, title, data, settings) {
+    super(data);
+    const { scale } = this;
+    Object.assign(this, { id, title, settings, steps: 0 });
+    this.schedule = scheduleOfSettings(settings);
+    const { network, width, depth, predicts, batch } = settings;
+    const made = network === "textbook" ? new Textbook({ width, nHidden: depth, rows: batch }) : new Residual({ width, nBlocks: depth, rows: batch });
+    made.start(stream(settings.seed ?? 0, "weights"));
+    this.denoiser = new NetworkDenoiser(made, { predicts, schedule: this.schedule, floor: FLOOR });
+    const centres = data.mixture ? this.encode(data.mixture.centres) : this.z;
+    this.exact = mixtureDenoiser(centres, scale.map((each) => (data.mixture ? (data.mixture.noise / each) ** 2 : 0)));
+  }
+
+  get network() {
+    return this.denoiser.network;
   }
 
   // ln |det dz/dx|, which turns log-densities of standardised rows into those of the user's units.
@@ -69,32 +93,10 @@ export class Model {
     return Float64Array.from(order.slice(0, n).flatMap((i) => [this.z[2 * i], this.z[2 * i + 1]]));
   }
 
-  // [left, right, bottom, top], of the rows and of noise.
-  findLimits() {
-    return [0, 1].flatMap((k) => {
-      const values = this.z.filter((_, i) => i % 2 === k).sort(), at = (share) => values[Math.round(share * (values.length - 1))];
-      const low = Math.min(at(OUTSIDE), -SHOWN_NOISE), high = Math.max(at(1 - OUTSIDE), SHOWN_NOISE), room = MARGIN * (high - low);
-      return [low - room, high + room];
-    });
-  }
-
-  axes() {
-    return this.data.names.map((name, k) => {
-      const ends = this.limits.slice(2 * k, 2 * k + 2).map((z) => this.mean[k] + this.scale[k] * z), step = niceStep(ends[1] - ends[0]);
-      const ticks = [];
-      for (let value = Math.ceil(ends[0] / step) * step; value <= ends[1]; value += step) {
-        const shown = Number(value.toPrecision(12)) + 0;
-        ticks.push({ at: (shown - this.mean[k]) / this.scale[k], label: String(shown) });
-      }
-      return { name, ticks, ends };
-    });
-  }
-
   // The chain that a request asks for: {schedule, times: the visited steps after a 0, sampler}.
-  chainOf({ sampler = null, n_evaluations: evaluations = null, eta = 0, reverse_variance: variance = null } = {}) {
-    const n = this.schedule.n, k = Math.min(n, evaluations ?? Math.min(n, 50)), times = evenSteps(n, k), name = sampler ?? "ancestral";
+  chainOf({ sampler: name = "ancestral", n_evaluations: evaluations = MOST_EVALUATIONS, eta = 0, reverse_variance: kind = "beta_tilde" } = {}) {
+    const n = this.schedule.n, k = Math.min(n, evaluations), times = evenSteps(n, k), symbol = { beta: "β", beta_tilde: "β̃" }[kind];
     const shortened = k === n ? `all ${n} steps` : `${k} of ${n.toLocaleString("en")} steps`;
-    const kind = variance ?? "beta_tilde", symbol = { beta: "β", beta_tilde: "β̃" }[kind];
     return {
       schedule: k === n ? this.schedule : respace(this.schedule, times),
       times: [0, ...times],
@@ -118,17 +120,10 @@ export class Model {
     const of = { eps: "the noise ε", v: "v", x_0: "x_0", F: "what the best linear answer leaves" }[settings.predicts];
     const names = settings.network === "textbook" ? `${settings.depth} layers of ${settings.width} units, tanh` : `${settings.depth} residual blocks of ${settings.width} units`;
     return {
-      model: this.id, title: this.title, mean: this.mean, scale: this.scale,
-      columns: data.names.map((name, k) => ({ name, kind: "number", description: "standardised", low: this.mean[k], high: this.scale[k] })),
+      title: this.title, columns: data.names.map((name) => ({ name })),
       schedule: { n_steps: schedule.n, alpha_bar: Array.from(schedule.alphaBar) }, prior_mismatch: mismatch, warning,
-      sampler: { words: this.chainOf().record.words }, n_parameters: this.network.size, trained: this.steps,
+      n_parameters: this.network.size,
       words: [`${names}; it predicts ${of}`, `${data.title}, ${data.n.toLocaleString("en")} rows, standardised`, `trained for ${this.steps.toLocaleString("en")} steps of ${settings.batch} rows`],
-      drawable: data.names, has_chain: true, has_exact: true, knows_density: Boolean(data.mixture), has_rows: true,
     };
   }
-}
-
-function niceStep(span) {
-  const rough = span / 5, decade = 10 ** Math.floor(Math.log10(rough));
-  return [1, 2, 5, 10].map((factor) => factor * decade).find((step) => step >= rough * (1 - 1e-9));
 }

@@ -5,6 +5,7 @@ import { prose } from "./formulas.js";
 import { redraw } from "./player.js";
 import { samplerControls } from "./panel_watch.js";
 import { attempt, chainBody, fetchChain, modelChoices, modelId, onModel, session, usualCaption } from "./session.js";
+import { MOST_EVALUATIONS } from "./models.js";
 import { catalogue, theCard, theLogP, theQuality } from "./source.js";
 import { asked, change, state } from "./state.js";
 
@@ -19,22 +20,22 @@ let turn = 0;
 let asking = new AbortController();
 
 // Each side as text in the state: model, solver, evaluations, variance, eta.
-export function sideText({ model = "", solver = "", evaluations = 0, variance = "", eta = 0 }) {
+export function sideText({ model = "", solver = "ancestral", evaluations = 0, variance = "beta_tilde", eta = 0 }) {
   return [model, solver, evaluations || "", variance, eta || ""].join(",");
 }
 
 function sideOf(text) {
   const [model, solver, evaluations, variance, eta] = text.split(",");
-  return { model: model || "", solver: solver || "", evaluations: Number(evaluations) || 0, variance: variance || "", eta: Number(eta) || 0 };
+  return { model: model || "", solver: solver || "ancestral", evaluations: Number(evaluations) || 0, variance: variance || "beta_tilde", eta: Number(eta) || 0 };
 }
 
 const PAIRS = {
   "The course’s network and a better one": [{ model: "course" }, { model: "better" }],
-  "The notebook’s chain": [{ model: "notebook", evaluations: 100, variance: "beta", solver: "ancestral" }, { model: "better" }],
-  "Ancestral and DDIM": [{ solver: "ancestral", evaluations: 20 }, { solver: "ddim", evaluations: 20 }],
+  "The notebook’s chain": [{ model: "notebook", evaluations: 100, variance: "beta" }, { model: "better" }],
+  "Ancestral and DDIM": [{ evaluations: 20 }, { solver: "ddim", evaluations: 20 }],
   "5 and 100 steps": [{ solver: "ddim", evaluations: 5 }, { solver: "ddim", evaluations: 100 }],
-  "10 and 100 steps": [{ solver: "ancestral", evaluations: 10 }, { solver: "ancestral", evaluations: 100 }],
-  "σ² = β and β̃": [{ solver: "ancestral", evaluations: 20, variance: "beta" }, { solver: "ancestral", evaluations: 20, variance: "beta_tilde" }],
+  "10 and 100 steps": [{ evaluations: 10 }, { evaluations: 100 }],
+  "σ² = β and β̃": [{ evaluations: 20, variance: "beta" }, { evaluations: 20 }],
 };
 
 function pairText(name) {
@@ -46,7 +47,7 @@ function chosen() {
 }
 
 function settingsOf(side) {
-  return { sampler: side.solver || null, n_evaluations: side.evaluations || null, reverse_variance: side.variance || null, eta: side.eta || null };
+  return { sampler: side.solver, n_evaluations: side.evaluations || null, reverse_variance: side.variance, eta: side.eta };
 }
 
 // Both pictures show the same range of the data's units, where the two chains' own limits differ.
@@ -76,7 +77,7 @@ async function load() {
   pair = got;
   session.stages.forEach((stage, i) => { stage.chain = pair[i].chain; });
   showOneScale();
-  session.pair = pair;
+  for (const { sampler } of parts.sides) sampler.show();
   parts.table.replaceChildren(tableOf("The two settings in numbers", ["setting", "A", "B"], [
     ["model", ...pair.map(({ card }) => card.title)],
     ["sampler", ...pair.map(({ chain }) => chain.header.sampler.words)],
@@ -194,6 +195,8 @@ async function fillModels() {
 }
 
 function show() {
+  const now = chosen().map(sideText).join("~");
+  for (const chip of parts.chips) chip.setAttribute("aria-pressed", String(now === pairText(chip.textContent)));
   chosen().forEach((values, i) => {
     parts.sides[i].model.value = values.model || catalogue.start.model;
     parts.sides[i].sampler.show();
@@ -209,7 +212,7 @@ function changeSide(i, values) {
 function controls(i) {
   const model = el("select", {});
   model.addEventListener("change", () => changeSide(i, { model: model.value }));
-  const sampler = samplerControls((values) => changeSide(i, values), () => chosen()[i]);
+  const sampler = samplerControls((values) => changeSide(i, values), () => chosen()[i], () => pair[i]?.card.schedule.n_steps ?? MOST_EVALUATIONS);
   parts.sides[i] = { model, sampler };
   return el("fieldset", {}, el("legend", {}, "AB"[i]), field("Model", model), el("div", { class: "row" }, sampler.parts));
 }
@@ -225,7 +228,7 @@ export const comparePanel = {
     add(root,
       el("p", { class: "lead" }, "Two settings under one seed: both chains start from the same noise, so that only the settings differ."),
       el("div", { class: "chips", role: "group", "aria-label": "Comparisons to start from" },
-        Object.keys(PAIRS).map((name) => el("button", { type: "button", onclick: () => change({ pair: pairText(name) }) }, name))),
+        parts.chips = Object.keys(PAIRS).map((name) => el("button", { type: "button", onclick: () => change({ pair: pairText(name) }) }, name))),
       parts.quality, controls(0), controls(1), el("h2", {}, "How many evaluations are enough?"),
       el("p", { class: "row" }, parts.draw, el("span", { class: "hint" }, "The distance of every sampler's rows against its evaluations, for model A. It takes about half a minute.")),
       parts.curve, el("h2", {}, "The settings"), parts.table,
@@ -247,7 +250,6 @@ export const comparePanel = {
     first.frame = second.frame = null;
     first.chain = session.chain;
     first.caption.textContent = usualCaption();
-    session.pair = null;
     redraw();
   },
   update(changed) {

@@ -2,7 +2,7 @@
 import { Board } from "./draw_board.js";
 import { add, count, el, field, option, say } from "./dom.js";
 import { color } from "./paint.js";
-import { attempt, session, tell, untell } from "./session.js";
+import { attempt, hideRows, session, showRows, tell, untell } from "./session.js";
 import { Refused, ask, catalogue } from "./source.js";
 import { change, state } from "./state.js";
 
@@ -86,23 +86,14 @@ async function take(recipe) {
 function use(data) {
   session.data = data;
   parts.summary.textContent = [`${data.title}: ${count(data.n)} rows, standardised before training: each column gets mean 0 and standard deviation 1.`, ...data.notes].join(" ");
-  preview(data.points);
+  if (state.tab === "data") picture();
   say(`${count(data.n)} rows are ready to train on.`);
   for (const hear of hearers) hear();
 }
 
-function preview(points) {
-  const pen = parts.preview.getContext("2d"), size = parts.preview.width, ranges = [0, 1].map((k) => {
-    const values = points.filter((_, i) => i % 2 === k);
-    return [Math.min(...values), Math.max(...values)];
-  });
-  const place = (value, [low, high]) => 12 + ((value - low) / (high - low || 1)) * (size - 24);
-  parts.preview.hidden = false;
-  pen.clearRect(0, 0, size, size);
-  pen.fillStyle = color("--forward");
-  pen.globalAlpha = 0.6;
-  for (let i = 0; i < points.length; i += 2) pen.fillRect(place(points[i], ranges[0]) - 1, size - place(points[i + 1], ranges[1]) - 1, 2.5, 2.5);
-  pen.globalAlpha = 1;
+function picture() {
+  const { title, samples, limits, axes } = session.data;
+  showRows({ samples, limits, axes, ink: "--forward" }, `${title}: the rows to train on`);
 }
 
 async function takeFile(file) {
@@ -156,13 +147,12 @@ export const dataPanel = {
       return el("label", { class: "segment", for: `way-${value}` }, radio, el("span", {}, text));
     });
     parts.summary = el("p", { class: "figure-line", id: "data-summary" });
-    parts.preview = el("canvas", { class: "preview", width: 220, height: 220, role: "img", "aria-label": "The rows to train on", hidden: true });
     parts.size = el("div", { class: "row" }, field("Rows", parts.n), field("Seed of the rows", parts.seed));
     for (const control of [parts.n, parts.seed]) control.addEventListener("change", () => (parts.ways.draw.hidden ? takeDensity() : takeDrawing()));
     add(root,
       el("p", { class: "lead" }, "What should the network learn? Choose rows here, then train on them."),
       el("div", { class: "segments", role: "radiogroup", "aria-label": "Where the rows come from" }, radios), Object.values(parts.ways), parts.size,
-      el("div", { class: "data-line" }, parts.preview, parts.summary), el("p", { class: "row" }, el("button", { type: "button", class: "primary", "data-tab": "train" }, "Train on these rows")),
+      parts.summary, el("p", { class: "row" }, el("button", { type: "button", class: "primary", "data-tab": "train" }, "Train on these rows")),
       el("p", { class: "hint" }, "Of a known density, and of a drawing, rows can be drawn for ever, and the best of all networks is known. Of a file the exact denoiser is the one that remembers every row: a network cannot follow it, and that is what makes its rows new."),
     );
     show("density");
@@ -181,8 +171,11 @@ export const dataPanel = {
       takeFile(event.dataTransfer.files[0]);
     });
   },
-  show: () => attempt(null, firstRows),
-  hide() {},
+  async show() {
+    await attempt(null, firstRows);
+    if (session.data && state.tab === "data") picture();
+  },
+  hide: hideRows,
 };
 
 // The rows are there when they are first needed: those of the link, or two moons.

@@ -5,7 +5,7 @@ import { Plot, arrows, contours, heat, usualLength } from "./plots.js";
 import { redraw } from "./player.js";
 import { nowAt, onChain, session, tell } from "./session.js";
 import { theDensity, theField } from "./source.js";
-import { change, drawing, state } from "./state.js";
+import { change, state } from "./state.js";
 
 const ARROWS = 22;
 const FULL = 0.3; // relative difference of the map's full color
@@ -101,13 +101,13 @@ function background(paint) {
 
 async function load() {
   if (!session.chain || state.tab !== "field") return;
-  const turn = (asked += 1), { columns } = drawing();
+  const turn = (asked += 1);
   parts.root.classList.add("waiting");
   if (state.view === "density") parts.when.textContent = "Computing the density, which takes a few seconds.";
   try {
     const density = state.view === "density";
-    const answer = density ? await theDensity(session.card.id, { size: CONTOURS, ...(columns && { columns }) })
-      : await theField(session.card.id, { t: Math.max(1, Math.round(nowAt().t)), what: state.field, size: ARROWS, ...(columns && { columns }) });
+    const answer = density ? await theDensity(session.card.id, { size: CONTOURS })
+      : await theField(session.card.id, { t: Math.max(1, Math.round(nowAt().t)), what: state.field, size: ARROWS });
     if (turn !== asked || state.tab !== "field") return;
     if (!answer) parts.figure.textContent = "A page from Python does not hold this picture.";
     else if (density) showDensity(answer);

@@ -1,8 +1,7 @@
 // One particle, one step: the numbers inside the formulas, and their marks in the picture.
 import { add, digits, el, field, number, say, tableOf } from "./dom.js";
 import {
-  SYMBOLS, ddimNumbers, ddimRule, estimateNumbers, estimateRule, formula, inlineSymbol, meanNumbers, meanRule, prose, stepNumbers, stepRule, sumNumbers,
-  sumRule, varianceOf,
+  SYMBOLS, ddimNumbers, ddimRule, estimateNumbers, estimateRule, formula, inlineSymbol, meanNumbers, meanRule, prose, stepNumbers, stepRule, varianceOf,
 } from "./formulas.js";
 import { pause, redraw, singleStep } from "./player.js";
 import { nowAt, onChain, onModel, session, tell } from "./session.js";
@@ -13,7 +12,6 @@ import { why } from "./why.js";
 let particle = null; // the answer for the row that is shown
 let shownStep = null;
 let isPicked = false; // whether the numbers are to be brought into sight
-let lender = null; // the model's own sampler, in whose place the picture has the paper's
 const parts = {};
 
 // The step that leaves the state at the slider; at t = 0 the last one.
@@ -70,19 +68,6 @@ function inUnits(value) {
   return typeof value === "number" ? number(value, 4) : String(value);
 }
 
-// The solver's weighted sum: this visit's point and estimate, those of visits before, and fresh noise.
-function termsOf(step) {
-  const terms = [];
-  for (const symbol of ["x_t", "x_0_hat"]) {
-    step.weights[symbol].forEach((weight, back) => {
-      const visit = back ? step.past[back - 1] : step;
-      if (weight) terms.push({ symbol, weight, t: visit.t, value: visit[symbol] });
-    });
-  }
-  if (step.noise && step.sigma_t) terms.push({ symbol: "z", weight: step.sigma_t, t: step.t, value: step.noise });
-  return terms;
-}
-
 function valueOf(step, name) {
   const values = { ...step, z: step.noise, x_next: step.x_next };
   const value = values[name];
@@ -112,23 +97,17 @@ function showStep() {
   const { solver, eta } = particle.sampler;
   parts.symbols.replaceChildren(symbolTable(step));
   const lines = [formula("What the network says", estimateRule(), estimateNumbers(step))];
-  const variance = (step.sigma_t > 0 && ["ancestral", "ddim"].includes(solver)) ? varianceOf(step, solver, eta, particle.reverse_variance) : null;
+  const variance = step.sigma_t > 0 ? varianceOf(step, solver, eta, particle.reverse_variance) : null;
   const spread = variance ? [formula("The variance of the fresh noise", ...variance.rules, variance.numbers), variance.hint && el("p", { class: "hint" }, prose(variance.hint)), why("sigma"), solver === "ddim" && why("eta")].filter(Boolean) : [];
   if (solver === "ancestral") {
     lines.push(formula("The mean of the next point", meanRule(), meanNumbers(step)));
     if (step.t_next !== step.t - 1) lines.push(el("p", { class: "hint" }, prose(`The chain visits t = ${step.t} and then t = ${step.t_next}: α_t = ${digits(step.alpha)} and β_t = 1 − α_t are those of this long step, and t − 1 stands for ${step.t_next}.`)));
     lines.push(...spread, formula("The next point", stepRule(step), stepNumbers(step)));
     if (!step.noise) lines.push(el("p", { class: "hint" }, "The last step adds no noise."));
-  } else if (solver === "ddim") {
+  } else {
     lines.push(...spread, formula("The next point", ddimRule(step), ddimNumbers(step)));
     if (!spread.length) lines.push(why("eta"));
     lines.push(el("p", { class: "hint" }, `Here t − 1 stands for ${step.t_next}, the next place that the chain visits.`), parts.ancestral);
-  } else {
-    const terms = termsOf(step);
-    lines.push(formula("The next point", sumRule(step, terms), sumNumbers(step, terms)));
-    lines.push(el("p", { class: "hint" }, `The sampler ${solver} adds up points and estimates with weights that depend on t alone. `
-      + "The ancestral sampler shows the paper's own step."));
-    lines.push(parts.ancestral);
   }
   parts.lines.replaceChildren(...lines);
   const { x_t: point, x_0_hat: estimate } = step.in_user_units, names = session.chain.header.columns.map((j) => session.card.columns[j].name);
@@ -137,35 +116,11 @@ function showStep() {
   redraw();
 }
 
-// The paper's step comes first: while the panel is open, the picture has its chain, unless a sampler was chosen.
-function takePaperStep() {
-  if (heldRows(session.card?.id) || state.solver || !session.chain || session.chain.header.sampler.solver === "ancestral") return false;
-  lender = session.chain.header.sampler;
-  change({ solver: "ancestral", evaluations: Math.min(50, session.card.schedule.n_steps) });
-  return true;
-}
-
-function giveBack() {
-  if (lender && state.solver === "ancestral") change({ solver: "", evaluations: 0 });
-  lender = null;
-}
-
-function useOwnSampler() {
-  const { solver, n_evaluations: evaluations, eta } = lender;
-  lender = null;
-  change({ solver, evaluations, eta });
-}
-
 let asked = 0;
 let loading = false;
 
 async function load() {
-  if (!session.chain) {
-    parts.where.textContent = session.card?.has_chain === false ? "This model has no chain." : "";
-    return;
-  }
-  if (takePaperStep()) return; // it is loaded once its chain is there
-  parts.lent.hidden = !lender;
+  if (!session.chain) return;
   const turn = (asked += 1);
   parts.row.value = String(state.row);
   loading = true;
@@ -191,14 +146,7 @@ function showNumbers() {
   if (top < above || top > 0.6 * window.innerHeight) parts.where.scrollIntoView({ block: "start" });
 }
 
-// Picks the particle at a place of the picture, in pixels, of the chain that the panel shows.
-export async function pickAt(stage, place) {
-  pause();
-  if (takePaperStep()) await session.drawn;
-  pick(stage.nearest(state.p, state.side, ...place));
-}
-
-function pick(row) {
+export function pick(row) {
   const held = heldRows(session.card.id), nearest = held ? held.reduce((a, b) => (Math.abs(b - row) < Math.abs(a - row) ? b : a)) : row;
   pause();
   isPicked = state.tab !== "particle"; // in this panel the text stays where it is
@@ -216,20 +164,18 @@ export const particlePanel = {
     parts.symbols = el("div", {});
     parts.lines = el("div", { class: "formulas", id: "particle-formulas" });
     parts.units = el("div", {});
-    parts.lent = el("p", { class: "hint", hidden: true }, "The picture has the paper's chain meanwhile: ancestral, at most 50 steps. ",
-      el("button", { type: "button", class: "plain", id: "own-sampler", onclick: useOwnSampler }, "Show the model's own sampler"));
-    parts.ancestral = el("button", { type: "button", onclick: () => change({ solver: "ancestral", evaluations: 50, variance: "", eta: 0 }) },
+    parts.ancestral = el("button", { type: "button", onclick: () => change({ solver: "ancestral", evaluations: 0, eta: 0 }) },
       "Use the ancestral sampler, 50 steps");
     add(root,
       el("p", { class: "lead" }, "One step of one particle. Point at a symbol, and it lights up in the picture; click on another point to follow that one."),
       el("p", { class: "hint" }, "Numbers are standardised, as the picture's axes are now: a column's mean is 0 and its spread 1. The last table has the data's units."),
       el("div", { class: "row" }, field("Particle (row)", parts.row),
         el("div", { class: "field" }, el("button", { type: "button", onclick: () => singleStep(-1) }, "Take this step"))),
-      parts.lent, parts.where, parts.symbols, parts.lines, parts.units,
+      parts.where, parts.symbols, parts.lines, parts.units,
     );
     listenForSymbols(root);
     onModel(() => {
-      particle = shownStep = lender = null;
+      particle = shownStep = null;
       for (const part of [parts.where, parts.symbols, parts.lines, parts.units]) part.replaceChildren();
     });
     onChain(() => {
@@ -243,7 +189,6 @@ export const particlePanel = {
   },
   hide() {
     const [stage] = session.stages;
-    giveBack();
     stage.isStandardised = false;
     stage.marks = [];
     stage.faded = false;

@@ -4,8 +4,8 @@ import { add, count, el, field, fixed, number, option, refill, say, whenQuiet } 
 import { prose } from "./formulas.js";
 import { firstRows, onRows, rowsOf } from "./panel_data.js";
 import { arrows } from "./plots.js";
-import { pause, play, redraw } from "./player.js";
-import { attempt, openModel, session, tell, usualCaption } from "./session.js";
+import { play } from "./player.js";
+import { attempt, hideRows, openModel, session, showRows, tell } from "./session.js";
 import { showSchedule } from "./schedule_view.js";
 import { PRESETS } from "./models.js";
 import { Refused, ask, noteVersion, onTraining, theQuality, theSchedule } from "./source.js";
@@ -15,7 +15,7 @@ import { why } from "./why.js";
 const LIMITS = { width: [8, 256], depth: [1, 8], steps: [2, 2000], betaMax: [0.005, 0.9], rate: [1e-6, 1], batch: [8, 1024] };
 const NAMES = { width: "Width", depth: "Depth", steps: "Steps N", betaMax: "β_N", rate: "Learning rate", batch: "Rows of a batch" };
 const ORDER = ["network", "width", "depth", "predicts", "schedule", "steps", "betaMax", "rate", "batch"]; // in a link
-const PRESET_NAMES = [["course", "the course's network, N = 40"], ["better", "a better network"], ["notebook", "the course notebook's chain, N = 100"]];
+const PRESET_NAMES = [["course", "the course's, N = 40"], ["better", "a better one"], ["notebook", "the notebook's chain, N = 100"]];
 const parts = { controls: {} };
 const live = { model: null, loss: [], held: [], state: "none" };
 let trained = 0;
@@ -94,20 +94,15 @@ function hear({ event, message, ...now }) {
   if (event !== "progress") rest(now);
 }
 
-function picture({ samples, limits, way, arrows: size, step }) {
-  const [stage] = session.stages;
-  pause();
-  stage.snapshot = { samples, n: samples.length / 2, limits };
-  stage.background = (pen, place, pixels) => arrows(pen, pixels, way, size, { scale: 2, ink: "--trail", opacity: 0.55 });
-  stage.caption.textContent = `Rows that the network draws after ${count(step)} training step${step === 1 ? "" : "s"}; arrows lead towards x̂₀ at equal signal and noise`;
-  redraw();
+function picture({ samples, limits, axes, way, arrows: size, step }) {
+  showRows({ samples, limits, axes, ink: "--backward" }, `Rows that the network draws after ${count(step)} training step${step === 1 ? "" : "s"}; arrows lead towards x̂₀ at equal signal and noise`,
+    (pen, place, pixels) => arrows(pen, pixels, way, size, { scale: 2, ink: "--trail", opacity: 0.55 }));
 }
 
 // Where training rests, the page knows the model, and how far its rows are from real ones.
 async function rest({ model, step }) {
   parts.quality.textContent = "";
   if (state.model !== model) return;
-  session.card = { ...session.card, trained: step };
   if (!step) return;
   const figures = await attempt(null, () => theQuality(model, { seed: 0 }));
   if (!figures || live.state === "running") return;
@@ -122,7 +117,7 @@ async function train() {
   live.model = `trained-${trained}`;
   Object.assign(live, { loss: [], held: [], state: "running" });
   const title = `${session.data.title}, ${parts.controls.network.value === "textbook" ? "the course's network" : "a better network"}, trained here`;
-  change({ fit: settingsText(values), fitSeed: values.seed, columns: "", row: 0, model: live.model });
+  change({ fit: settingsText(values), fitSeed: values.seed, row: 0, model: live.model });
   parts.live.hidden = false;
   parts.chart.replaceChildren();
   parts.quality.textContent = "";
@@ -153,14 +148,14 @@ function settingsForm() {
   parts.preset = preset;
   parts.seed = el("input", { type: "number", id: "fit-seed", min: "0", step: "1", value: String(state.fitSeed), inputmode: "numeric" });
   parts.schedule = el("div", { id: "schedule-drawn" });
-  parts.more = el("details", { id: "more-settings", ontoggle: () => drawScheduleSoon() }, el("summary", {}, "Network, loss, schedule, rate"), el("div", { class: "grid" },
-    chooser("network", "Network", [["textbook", "the course's: layers with tanh"], ["residual", "residual blocks, reads the noise level"]]),
+  parts.more = el("details", { id: "more-settings", ontoggle: () => drawScheduleSoon() }, el("summary", {}, "Width, loss, schedule, rate"), el("div", { class: "grid" },
+    chooser("network", "Kind", [["textbook", "the course's: layers with tanh"], ["residual", "residual blocks, reads the noise level"]]),
     amount("width", "Width", "units of a layer", { step: "1" }), amount("depth", "Depth", "layers, or residual blocks", { step: "1" }),
     chooser("predicts", "Predicts", [["eps", "ε, the noise: L_simple"], ["v", "v"], ["x_0", "x₀, the clean point"], ["F", "what the best linear answer leaves"]], "the loss is the squared distance to it"),
     chooser("schedule", "Schedule", [["linear", "linear"], ["cosine", "cosine"], ["log_snr", "even in log-SNR"]], "how the noise grows"), amount("steps", "Steps N", "of the chain", { step: "1" }),
     amount("betaMax", prose("β_N"), "where the line ends"), amount("rate", "Learning rate", "of Adam"), amount("batch", "Rows of a batch", "of a training step", { step: "1" })),
   why("loss"), el("h3", { class: "below" }, "The schedule"), parts.schedule, why("schedule"));
-  return el("div", {}, el("div", { class: "row" }, field("Start from", preset), field("Seed of the weights", parts.seed, "the same seed, the same first weights")), parts.more);
+  return el("div", {}, el("div", { class: "row" }, field("Network", preset), field("Seed of the weights", parts.seed, "Reset goes back to these")), parts.more);
 }
 
 export const trainPanel = {
@@ -182,7 +177,7 @@ export const trainPanel = {
     add(root,
       el("p", { class: "lead" }, "Watch a network learn. It runs in this page, on this machine: two moons take half a minute."),
       el("p", { class: "row actions" }, button("train", "Train", train, { class: "primary" }), button("pause", "Pause", () => ask("pause")), button("goOn", "Go on", () => ask("goOn")),
-        button("oneStep", "One step", () => ask("oneStep")), button("reset", "The same weights again", () => ask("reset")),
+        button("oneStep", "One step", () => ask("oneStep")), button("reset", "Reset", () => ask("reset")),
         el("button", { type: "button", class: "plain", "data-tab": "watch" }, "Watch its chain")),
       parts.live, settingsForm(),
     );
@@ -194,13 +189,9 @@ export const trainPanel = {
   },
   show: () => attempt(null, firstRows),
   hide() {
-    const [stage] = session.stages;
     if (live.state === "running") ask("pause");
-    if (!stage.snapshot) return;
-    stage.snapshot = stage.background = null;
-    stage.caption.textContent = usualCaption();
+    hideRows();
     if (live.model && state.model === live.model) openModel(live.model).then(() => { change({ side: "backward", p: 1 }); play(); }, tell);
-    redraw();
   },
 };
 

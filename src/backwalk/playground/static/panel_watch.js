@@ -4,19 +4,21 @@ import { prose } from "./formulas.js";
 import { redraw } from "./player.js";
 import { attempt, modelChoices, onChain, onModel, openModel, session } from "./session.js";
 import { showSchedule } from "./schedule_view.js";
+import { MOST_EVALUATIONS } from "./models.js";
 import { heldRows, theSchedule } from "./source.js";
 import { change, state } from "./state.js";
 import { why } from "./why.js";
 
-export function samplerControls(onPick, read) {
+// The controls of a sampler, which `read` and `onPick` get and set; `most` is the number of steps of the chain.
+export function samplerControls(onPick, read, most) {
   const { samplers, reverse_variances: variances } = session.catalogue;
-  const solver = el("select", { class: "solver" }, option("", "the model's own"), samplers.map(({ name, label }) => option(name, label)));
-  const evaluations = el("input", { type: "number", min: "1", max: "100000", step: "1", placeholder: "usual", inputmode: "numeric" });
-  const variance = el("select", {}, option("", "the model's own"), variances.map(({ name, label }) => option(name, label)));
+  const solver = el("select", { class: "solver" }, samplers.map(({ name, label }) => option(name, label)));
+  const evaluations = el("input", { type: "number", min: "1", max: "100000", step: "1", inputmode: "numeric" });
+  const variance = el("select", {}, variances.map(({ name, label }) => option(name, label)));
   const eta = el("input", { type: "number", min: "0", max: "1", step: "0.1", value: "0", inputmode: "decimal" });
   const parts = [
-    field("Sampler", solver), field("Evaluations", evaluations, "steps that the sampler takes"),
-    field("Reverse variance", variance, "of the ancestral sampler"), field("η", eta, "share of fresh noise in DDIM"),
+    field("Sampler", solver), field("Evaluations", evaluations, "steps taken"),
+    field("Variance σ²", variance), field("η", eta, "share of fresh noise"),
   ];
   parts[2].append(why("sigma"));
   parts[3].append(why("eta"));
@@ -24,6 +26,7 @@ export function samplerControls(onPick, read) {
     const values = read();
     solver.value = values.solver;
     evaluations.value = values.evaluations || "";
+    evaluations.placeholder = Math.min(most(), MOST_EVALUATIONS);
     variance.value = values.variance;
     eta.value = values.eta;
     parts[2].hidden = solver.value !== "ancestral";
@@ -33,7 +36,7 @@ export function samplerControls(onPick, read) {
     control.addEventListener("change", () => {
       onPick({
         solver: solver.value, evaluations: Math.max(0, Math.round(Number(evaluations.value) || 0)),
-        variance: solver.value === "ancestral" ? variance.value : "", eta: solver.value === "ddim" ? Number(eta.value) || 0 : 0,
+        variance: variance.value, eta: solver.value === "ddim" ? Number(eta.value) || 0 : 0,
       });
       show();
     });
@@ -45,11 +48,11 @@ function facts(card) {
   const rows = [
     ["network", card.n_parameters ? `${count(card.n_parameters)} weights` : "a function in closed form"],
     ["chain", prose(`N = ${count(card.schedule.n_steps)} steps; ᾱ_N = ${number(card.schedule.alpha_bar[card.schedule.n_steps], 4)}`)],
-    ["sampler", session.chain?.header.sampler.words ?? card.sampler.words],
+    ["sampler", session.chain?.header.sampler.words ?? "…"],
     ["prior mismatch", `${number(card.prior_mismatch, 2)} nats`],
   ];
   return [el("dl", { class: "facts" }, rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
-    el("details", {}, el("summary", {}, "As Python prints it"), el("pre", { class: "code", tabindex: "0", role: "region", "aria-label": "The model as Python prints it" }, el("code", {}, card.words.join("\n"))))];
+    el("details", {}, el("summary", {}, "About the model"), el("pre", { class: "code", tabindex: "0", role: "region", "aria-label": "About the model" }, el("code", {}, card.words.join("\n"))))];
 }
 
 export const watchPanel = {
@@ -58,7 +61,7 @@ export const watchPanel = {
   build(root) {
     const model = el("select", { id: "model" });
     model.addEventListener("change", () => attempt(null, () => {
-      change({ columns: "", row: 0 });
+      change({ row: 0 });
       return openModel(model.value);
     }));
     const words = el("div", { class: "model-words" });
@@ -74,7 +77,7 @@ export const watchPanel = {
     const seed = el("input", { type: "number", min: "0", max: "4294967295", step: "1", id: "seed", value: state.seed });
     seed.addEventListener("change", () => change({ seed: Math.max(0, Math.round(Number(seed.value) || 0)) }));
     const again = el("button", { type: "button", onclick: () => change({ seed: (state.seed + 1) % 1_000_000 }) }, "New seed");
-    const sampler = samplerControls((values) => change(values), () => state), drawing = el("div", { class: "row" }, sampler.parts);
+    const sampler = samplerControls((values) => change(values), () => state, () => session.card?.schedule.n_steps ?? MOST_EVALUATIONS), drawing = el("div", { class: "row" }, sampler.parts);
     const drawn = el("div", {});
     const showDrawn = () => schedule.open && attempt(null, async () => showSchedule(drawn, await theSchedule(session.card.id)));
     const schedule = el("details", { id: "schedule", ontoggle: showDrawn }, el("summary", {}, prose("The schedule: β_t, ᾱ_t and SNR")), drawn, why("schedule"));
@@ -103,6 +106,7 @@ export const watchPanel = {
       warning.hidden = !card.warning;
       warning.textContent = card.warning || "";
       drawing.hidden = heldRows(card.id) !== null; // a model from Python has one chain, with its own sampler
+      show();
       const choices = await attempt(null, modelChoices) || [];
       model.replaceChildren(...choices.map(({ value, title }) => option(value, title, value === state.model)));
     });

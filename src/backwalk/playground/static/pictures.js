@@ -69,11 +69,10 @@ export function particleOf(model, { row, seed, ...asked }) {
       exact: { eps_theta: exact.eps, x_0_hat: exact.x_0_hat, mu_theta: exact.mean },
       a: Math.sqrt(schedule.alphaBar[t]), b: Math.sqrt(schedule.noise[t]), a_next: Math.sqrt(schedule.alphaBar[t - 1]),
       alpha: schedule.alpha[t], beta: schedule.beta[t], beta_tilde: schedule.betaTilde[t],
-      weights: { x_t: [schedule.xtWeight[t]], x_0_hat: [schedule.x0Weight[t]] }, past: [],
       in_user_units: { x_t: named(x), x_0_hat: named(x0Hat) },
     };
   }).filter(({ place }) => kept.has(place));
-  return { row, sampler: chain.record, reverse_variance: chain.reverseVariance, steps, x_0: named(states.at(-1).x) };
+  return { row, sampler: chain.record, reverse_variance: chain.reverseVariance, steps };
 }
 
 // The grid of a picture: its axes, and its points, rows of equal y after each other.

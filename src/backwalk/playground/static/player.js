@@ -1,4 +1,4 @@
-// The slider's position, playing, and the times of frames.
+// The slider's position, and playing.
 import { byId, reducedMotion } from "./dom.js";
 import { change, remember, state } from "./state.js";
 
@@ -8,36 +8,10 @@ const REST = 1500; // milliseconds at the end, before it plays again
 const ROUNDS = 4; // that the page plays when it opens
 
 export const player = { playing: false, slow: false, draw: () => {}, states: () => 2 };
-const frames = [];
-const drawn = [];
 let last = null;
 let resting = 0;
 let wanted = false;
 let rounds = Infinity; // left to play
-
-// Mean and 95th percentile of the last 240 frames, in milliseconds, and the time that drawing itself took.
-export function frameTimes() {
-  const sorted = [...frames].sort((a, b) => a - b), mean = (values) => values.reduce((sum, v) => sum + v, 0) / (values.length || 1);
-  return {
-    n: frames.length, mean_ms: mean(frames), p95_ms: sorted[Math.floor(0.95 * (sorted.length - 1))] ?? 0,
-    draw_ms: mean(drawn), frames_per_second: frames.length ? 1000 / mean(frames) : 0,
-  };
-}
-
-export function resetFrameTimes() {
-  frames.length = drawn.length = 0;
-}
-
-function record(values, value) {
-  values.push(value);
-  if (values.length > 240) values.shift();
-}
-
-function drawNow() {
-  const start = performance.now();
-  player.draw();
-  record(drawn, performance.now() - start);
-}
 
 // Draws once before the next frame, however often it is asked for.
 export function redraw() {
@@ -45,7 +19,7 @@ export function redraw() {
   wanted = true;
   requestAnimationFrame(() => {
     wanted = false;
-    drawNow();
+    player.draw();
   });
 }
 
@@ -70,11 +44,10 @@ export function singleStep(way) {
 
 function tick(now) {
   if (!player.playing) return undefined;
-  if (last !== null) record(frames, now - last);
   const seconds = last === null ? 0 : Math.min(0.1, (now - last) / 1000);
   last = now;
   if (resting > now) {
-    drawNow();
+    player.draw();
   } else {
     const way = state.side === "forward" ? 1 : -1;
     if (resting) {
@@ -87,7 +60,7 @@ function tick(now) {
     change({ p: Math.min(1, Math.max(0, p)) });
     if (p <= 0 || p >= 1) resting = now + REST;
     showPosition();
-    drawNow();
+    player.draw();
   }
   return requestAnimationFrame(tick);
 }
@@ -118,7 +91,7 @@ function labelPlay() {
   document.body.classList.toggle("playing", player.playing);
 }
 
-export function startPlayer(moving) {
+export function startPlayer() {
   const slider = byId("level");
   slider.addEventListener("input", () => {
     pause();
@@ -132,9 +105,11 @@ export function startPlayer(moving) {
     byId("slow").setAttribute("aria-pressed", String(player.slow));
   });
   document.addEventListener("visibilitychange", () => { last = null; });
-  if (moving && !reducedMotion()) play(ROUNDS);
-  else redraw();
 }
 
-window.backwalkFrames = frameTimes;
-window.backwalkResetFrames = resetFrameTimes;
+// Plays a few rounds when the page opens, but for people who ask for less motion.
+export function playFirst() {
+  change({ p: reducedMotion() ? 0.35 : 1 });
+  if (reducedMotion()) redraw();
+  else play(ROUNDS);
+}

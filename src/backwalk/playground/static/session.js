@@ -1,17 +1,22 @@
 // What is loaded: the catalogue, one model and its chain. Panels hear of each change.
 import { byId, refill, say, withCode } from "./dom.js";
-import { redraw } from "./player.js";
-import { Refused, addOwnModels, catalogue, stored, theCard, theChain, theModels } from "./source.js";
+import { pause, redraw } from "./player.js";
+import { Refused, addOwnModels, catalogue, heldRows, stored, theCard, theChain, theModels } from "./source.js";
 import { Chain, Stage } from "./stage.js";
 import { change, drawing, state } from "./state.js";
 
 export const session = { catalogue, card: null, chain: null, data: null, stages: [], hidden: false };
-const NO_CHAIN = "All columns of this model have levels, so its rows are drawn at once, without a chain. See Rows.";
-const hearers = { model: [], chain: [] };
+const FEW = 500; // rows that are walked and shown before the others
+const hearers = { model: [], picture: [], chain: [] };
 let asking = null;
 
 export function onModel(hear) {
   hearers.model.push(hear);
+}
+
+// Hears of each picture: of the first rows, and of all.
+export function onPicture(hear) {
+  hearers.picture.push(hear);
 }
 
 export function onChain(hear) {
@@ -55,30 +60,19 @@ export async function fetchChain(name, body, signal) {
   return new Chain(await theChain(modelId(name), body, signal));
 }
 
-export function drawChain() {
-  session.drawn = drawNow();
-  return session.drawn;
-}
-
-async function drawNow() {
+export async function drawChain() {
   if (!session.card) return; // it is drawn once the model is there
   if (asking) asking.abort();
   asking = new AbortController();
   const { signal } = asking;
-  if (!session.card.has_chain) {
-    showNoChain();
-    return;
-  }
   document.body.classList.add("waiting");
-  const slow = setTimeout(() => { session.stages[0].caption.textContent = "Drawing the chain."; }, 400);
+  const slow = setTimeout(() => { if (!session.stages[0].chain && !session.stages[0].snapshot) session.stages[0].caption.textContent = "Drawing the chain."; }, 400);
   try {
-    session.chain = await fetchChain(state.model, chainBody(), signal);
-    const [stage] = session.stages;
-    stage.chain = session.chain;
-    stage.snapshot = null;
-    stage.caption.textContent = usualCaption();
+    const body = chainBody();
+    if (body.n > FEW && !heldRows(session.card.id)) show(await fetchChain(state.model, { ...body, n: FEW }, signal));
+    session.chain = await fetchChain(state.model, body, signal);
+    show(session.chain);
     for (const hear of hearers.chain) hear();
-    redraw();
   } catch (error) {
     if (error.name === "AbortError") return;
     tell(error);
@@ -88,18 +82,35 @@ async function drawNow() {
   }
 }
 
-// All columns have levels: their rows are drawn at once.
-function showNoChain() {
+function show(chain) {
   const [stage] = session.stages;
-  session.chain = stage.chain = stage.snapshot = null;
+  if (state.tab !== "compare") stage.chain = chain; // its pictures are others
+  if (state.tab !== "compare" && !stage.snapshot) stage.caption.textContent = usualCaption();
+  for (const hear of hearers.picture) hear();
+  redraw();
+}
+
+// Shows rows in the chain's place: {samples, limits, axes, ink}, with a function that draws under them.
+export function showRows(snapshot, caption, background = null) {
+  const [stage] = session.stages;
+  pause();
+  Object.assign(stage, { snapshot, background });
+  stage.caption.textContent = caption;
+  document.body.classList.add("still");
+  redraw();
+}
+
+export function hideRows() {
+  const [stage] = session.stages;
+  stage.snapshot = stage.background = null;
   stage.caption.textContent = usualCaption();
+  document.body.classList.remove("still");
   redraw();
 }
 
 // What stands under the picture where no panel says more.
 export function usualCaption() {
-  if (session.card?.has_chain === false) return NO_CHAIN;
-  const isOwn = session.chain?.header.forward_from === "model" && ["forward", "both"].includes(state.side);
+  const isOwn = session.stages[0].chain?.header.forward_from === "model" && ["forward", "both"].includes(state.side);
   return isOwn ? "The forward chain starts from rows of the model, as its data are not here." : "";
 }
 

@@ -1,6 +1,7 @@
 // Where the numbers come from: a worker beside the page, or, for a model from Python, the answers that the page holds.
-import { DENSITIES, MOST_ROWS } from "./data.js";
+import { DENSITIES, MOST_ROWS, densityRows } from "./data.js";
 import { byId } from "./dom.js";
+import { unpacked } from "./packed.js";
 
 const held = (id) => (byId(id) ? JSON.parse(byId(id).textContent) : null);
 
@@ -66,41 +67,23 @@ export function noteVersion(model, version) {
   versions.set(model, version);
 }
 
-export function bytesOf(base64) {
-  return Uint8Array.from(atob(base64), (c) => c.charCodeAt(0)).buffer;
-}
-
-// The packed form of Python's arrays: the length of a header, the header as JSON, and the arrays.
-const VIEWS = { u2: Uint16Array, f4: Float32Array, f8: Float64Array };
-
-function unpacked(base64) {
-  const buffer = bytesOf(base64), length = new DataView(buffer).getUint32(0, true);
-  const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length))), start = Math.ceil((4 + length) / 8) * 8, result = { header };
-  for (const { name, dtype, shape, offset } of header.arrays) {
-    result[name] = new VIEWS[dtype](buffer, start + offset, shape.reduce((product, k) => product * k, 1));
-    result[name].shape = shape;
-  }
-  return result;
-}
-
 // The page's own models, whose weights it holds; the first is shown when the page opens.
 export async function addOwnModels() {
-  for (const { weights, ...model } of held("models")) await ask("add", { ...model, weights: new Float32Array(bytesOf(weights)) });
+  await Promise.all(held("models").map((model) => ask("add", model)));
 }
 
 export const catalogue = {
   start: { model: stored ? PYTHON : "better", notebook: "notebook" },
   samplers: [{ name: "ancestral", label: "ancestral" }, { name: "ddim", label: "DDIM" }],
-  reverse_variances: [{ name: "beta_tilde", label: "β̃, the posterior's" }, { name: "beta", label: "β" }],
-  densities: Object.entries(DENSITIES).map(([name, { label, description, centres }]) => ({ name, label, description, points: thinned(centres()) })),
+  reverse_variances: [{ name: "beta_tilde", label: "β̃" }, { name: "beta", label: "β" }],
+  densities: Object.entries(DENSITIES).map(([name, { label, description }]) => ({ name, label, description, points: inUnitSquare(densityRows(name, 300, 0).points) })),
   limits: { rows: MOST_ROWS },
 };
 
-// Centres as pairs in the unit square, for a small picture.
-function thinned(centres) {
-  const pairs = Array.from({ length: centres.length / 2 }, (_, i) => [centres[2 * i], centres[2 * i + 1]]).filter((_, i, all) => i % Math.ceil(all.length / 120) === 0);
-  const low = Math.min(...pairs.flat()), high = Math.max(...pairs.flat());
-  return pairs.map((pair) => pair.map((value) => (value - low) / (high - low)));
+// Points as pairs in the unit square, for a small picture.
+function inUnitSquare(points) {
+  const low = Math.min(...points), high = Math.max(...points), share = (value) => (value - low) / (high - low);
+  return Array.from({ length: points.length / 2 }, (_, i) => [share(points[2 * i]), share(points[2 * i + 1])]);
 }
 
 export async function theCard(model) {

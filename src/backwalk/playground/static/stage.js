@@ -1,7 +1,7 @@
 // One picture of a chain: what lies under the points, the points, and trails and marks over them.
-import { niceTicks } from "./charts.js";
 import { el, number } from "./dom.js";
 import { Raster, color } from "./paint.js";
+import { niceTicks } from "./ticks.js";
 
 const N_TRAILS = 12;
 const TAIL = 0.3; // of the chain, that a trail shows
@@ -69,7 +69,7 @@ export class Stage {
     this.root = el("figure", { class: "stage" }, this.view, this.caption);
     this.raster = new Raster(this.points);
     this.chain = null;
-    this.snapshot = null; // {samples, n, limits}: rows drawn during training, in the chain's place
+    this.snapshot = null; // {samples, limits, axes, ink}: rows in the chain's place
     this.background = null; // a function (pen, place, size) that draws under the points
     this.marks = [];
     this.spots = []; // where marks were drawn, in pixels
@@ -140,45 +140,40 @@ export class Stage {
 
   // Names and ticks, in the data's units or as the chain computes.
   axes() {
-    const axes = this.chain?.header.axes, [x0, x1, y0, y1] = this.limits;
-    if (axes && this.frame) return axes.map(({ name }, k) => ({ name, ticks: niceTicks(...this.frame[k], 5).map((value) => ({ at: this.encoded(k, value), label: number(value) })) }));
+    const axes = (this.snapshot ?? this.chain?.header)?.axes, [x0, x1, y0, y1] = this.limits;
+    if (axes && this.frame && !this.snapshot) return axes.map(({ name }, k) => ({ name, ticks: niceTicks(...this.frame[k], 5).map((value) => ({ at: this.encoded(k, value), label: number(value) })) }));
     if (!axes || !this.isStandardised) return axes;
     return axes.map(({ name, ticks }, k) => (ticks.length
       ? { name: `${name}, standardised`, ticks: niceTicks(...(k ? [y0, y1] : [x0, x1]), 6).map((at) => ({ at, label: number(at) })) } : { name, ticks }));
   }
 
   drawUnder() {
-    const pen = this.pen(this.under);
-    const axes = this.axes();
+    const pen = this.pen(this.under), axes = this.axes(), { size } = this;
+    const across = axes ? axes[0].ticks.map(({ at, label }) => [this.place([at, 0])[0], label]).filter(([at]) => at > 18 && at < size - 18) : [];
+    const up = axes ? axes[1].ticks.map(({ at, label }) => [this.place([0, at])[1], label]).filter(([at]) => at > 34 && at < size - 24) : [];
     pen.strokeStyle = color("--grid");
-    pen.fillStyle = color("--soft");
     pen.lineWidth = 1;
-    pen.font = `11px ${getComputedStyle(document.body).fontFamily}`;
-    if (axes) {
-      const [x, y] = axes, left = this.limits[0], bottom = this.limits[2];
-      pen.textAlign = "center";
-      for (const { at: z, label: text } of x.ticks) {
-        const [at] = this.place([z, bottom]);
-        if (at < 18 || at > this.size - 18) continue;
-        this.line(pen, at, 0, at, this.size);
-        pen.fillText(text.replace("-", "−"), at, this.size - 6);
-      }
-      pen.textAlign = "left";
-      for (const { at: z, label: text } of y.ticks) {
-        const [, at] = this.place([left, z]);
-        if (at < 34 || at > this.size - 24) continue;
-        this.line(pen, 0, at, this.size, at);
-        pen.fillText(text.replace("-", "−"), 6, at - 4);
-      }
-    }
-    if (axes) {
-      const short = (name) => (name.length > 28 ? `${name.slice(0, 27)}…` : name);
-      pen.font = `600 11px ${getComputedStyle(document.body).fontFamily}`;
-      pen.fillText(short(axes[1].name), 6, 14);
-      pen.textAlign = "right";
-      pen.fillText(short(axes[0].name), this.size - 8, this.size - 20);
-    }
-    if (this.background) this.background(pen, (point) => this.place(point), this.size);
+    for (const [at] of across) this.line(pen, at, 0, at, size);
+    for (const [at] of up) this.line(pen, 0, at, size, at);
+    if (this.background) this.background(pen, (point) => this.place(point), size);
+    if (!axes) return;
+    const family = getComputedStyle(document.body).fontFamily, short = (name) => (name.length > 28 ? `${name.slice(0, 27)}…` : name);
+    pen.font = `11px ${family}`;
+    for (const [at, text] of across) this.write(pen, text.replace("-", "−"), at, size - 6, "center");
+    for (const [at, text] of up) this.write(pen, text.replace("-", "−"), 6, at - 4, "left");
+    pen.font = `600 11px ${family}`;
+    this.write(pen, short(axes[1].name), 6, 14, "left");
+    this.write(pen, short(axes[0].name), size - 8, size - 20, "right");
+  }
+
+  // Text that can be read over arrows.
+  write(pen, text, x, y, align, ink = "--soft") {
+    pen.textAlign = align;
+    pen.lineWidth = 4;
+    pen.strokeStyle = color("--panel");
+    pen.strokeText(text, x, y);
+    pen.fillStyle = color(ink);
+    pen.fillText(text, x, y);
   }
 
   // Where pure noise would lie: circles of one and two standard deviations of N(0, I).
@@ -193,13 +188,8 @@ export class Stage {
       pen.stroke();
     }
     pen.setLineDash([]);
-    pen.fillStyle = color("--ink");
-    pen.textAlign = "center";
     pen.font = `600 12px ${getComputedStyle(document.body).fontFamily}`;
-    pen.lineWidth = 4;
-    pen.strokeStyle = color("--panel");
-    pen.strokeText("N(0, I)", center[0], this.place([0, 2])[1] - 6);
-    pen.fillText("N(0, I)", center[0], this.place([0, 2])[1] - 6);
+    this.write(pen, "N(0, I)", center[0], this.place([0, 2])[1] - 6, "center", "--ink");
   }
 
   line(pen, x0, y0, x1, y1) {
@@ -210,18 +200,17 @@ export class Stage {
   }
 
   drawPoints(p, side) {
-    const blue = color("--forward"), red = color("--backward");
-    const n = this.snapshot?.n || this.chain?.n || 0;
+    const n = this.snapshot ? this.snapshot.samples.length / 2 : this.chain?.n || 0;
     if (!n) return this.raster.clear();
     const size = Math.max(1, this.size / 520), radius = (n > 6000 ? 0.8 : n > 1500 ? 1.25 : 1.8) * size * this.ratio;
     const fit = this.fit(), strength = (n > 6000 ? 0.34 : n > 1500 ? 0.5 : 0.66) * (this.faded ? 0.5 : 1);
     if (this.snapshot) {
       this.raster.add(0, this.snapshot.samples, this.snapshot.samples, 0, n, radius, fit);
-      this.raster.show([red], strength);
+      this.raster.show([color(this.snapshot.ink)], strength);
     } else if (side === "both") {
       this.raster.add(0, ...this.chain.around("forward", p), this.chain.size("forward"), radius, fit);
       this.raster.add(1, ...this.chain.around("backward", p), n, radius, fit);
-      this.raster.show([blue, red], strength);
+      this.raster.show([color(INKS.forward), color(INKS.backward)], strength);
     } else {
       this.raster.add(0, ...this.chain.around(side, p), this.chain.size(side), radius, fit);
       this.raster.show([color(INKS[side])], strength);
@@ -306,12 +295,7 @@ export class Stage {
       taken.push(best);
       this.labels.push({ text, ...best });
       pen.globalAlpha = isDim ? 0.3 : 1;
-      pen.textAlign = "center";
-      pen.lineWidth = 4;
-      pen.strokeStyle = color("--panel");
-      pen.strokeText(text, best.left + half, best.bottom - 4);
-      pen.fillStyle = color(ink);
-      pen.fillText(text, best.left + half, best.bottom - 4);
+      this.write(pen, text, best.left + half, best.bottom - 4, "center", ink);
     }
     pen.globalAlpha = 1;
   }

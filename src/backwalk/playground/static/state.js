@@ -2,7 +2,7 @@
 
 const USUAL = {
   tab: "watch", side: "backward", p: 0.35, n: 2000, seed: 0, trails: true, row: 0, model: "",
-  solver: "", evaluations: 0, variance: "", eta: 0, columns: "", field: "score", view: "field", tour: 0,
+  solver: "ancestral", evaluations: 0, variance: "beta_tilde", eta: 0, field: "score", view: "field", tour: 0,
   pair: "", data: "", fit: "", fitSeed: 0,
 };
 
@@ -93,11 +93,10 @@ export function link() {
 export function drawing(more = {}) {
   return asked({
     seed: state.seed,
-    sampler: state.solver || null,
+    sampler: state.solver,
     n_evaluations: state.evaluations || null,
-    eta: state.eta || null,
-    reverse_variance: state.variance || null,
-    columns: state.columns ? state.columns.split(",").map(Number) : null,
+    eta: state.eta,
+    reverse_variance: state.variance,
     ...more,
   });
 }

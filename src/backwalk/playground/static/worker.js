@@ -1,10 +1,11 @@
 // The page's mathematics, beside the page: it answers questions, and trains between them.
 import * as data from "./data.js";
 import * as judge from "./judge.js";
-import { Model, PRESETS, scheduleOfSettings } from "./models.js";
+import { Model, PRESETS, Standardised, scheduleOfSettings } from "./models.js";
 import * as pictures from "./pictures.js";
 import { Trainer } from "./trainer.js";
 import { codeOf } from "./code.js";
+import { bytesOf } from "./packed.js";
 
 const models = new Map();
 const records = new Map(); // of the page's own models, which are made when they are first asked for
@@ -15,6 +16,7 @@ let table = null; // the file that was opened last
 let rows = null; // the rows to train on
 const SLICE = 25; // milliseconds of training between two looks at the questions
 const BETWEEN_PICTURES = 400, PICTURES_SHARE = 0.2; // milliseconds, at least, and the most of the time that pictures take
+const MOST_SHOWN = 5000; // rows to train on in their picture
 const N_SHOWN = 700, STEPS_SHOWN = 20; // rows and steps of the picture that sharpens
 const ARROWS = 20;
 
@@ -28,14 +30,16 @@ function modelOf(id) {
 // A model of the page's own: its rows by a recipe, its settings by a preset, and trained weights.
 function ownModel({ id, title, preset, density, n, seed, weights, steps }) {
   const model = new Model(id, title, data.densityRows(density, n, seed), { ...PRESETS[preset], seed: 0 });
-  model.network.parameters.set(model.network.filled(weights));
+  model.network.parameters.set(model.network.filled(new Float32Array(bytesOf(weights))));
   model.steps = steps;
   return model;
 }
 
-function describe(rowsNow) {
-  const { title, recipe, names, n, notes = [] } = rowsNow;
-  return { title, recipe, columns: names, n, notes, points: Array.from(rowsNow.points.slice(0, 2 * Math.min(n, 1500))) };
+// The rows to train on, and their picture.
+function describe() {
+  const { title, n, notes = [] } = rows, shown = new Standardised(rows), z = shown.z.subarray(0, 2 * MOST_SHOWN), samples = new Uint16Array(z.length);
+  pictures.placesOf(z, shown.limits, samples, 0);
+  return { title, n, notes, samples, limits: shown.limits, axes: shown.axes() };
 }
 
 const answers = {
@@ -63,7 +67,7 @@ const answers = {
   // The rows to train on.
   rows({ kind, name, points, n, seed }) {
     rows = kind === "density" ? data.densityRows(name, n, seed) : data.drawnRows(points, n, seed);
-    return describe(rows);
+    return describe();
   },
   file({ name, text }) {
     table = data.readTable(name, text);
@@ -72,7 +76,7 @@ const answers = {
   columns({ first, second }) {
     if (!table) throw new Error("A file should be opened first: choose one.");
     rows = data.chooseColumns(table, first, second);
-    return describe(rows);
+    return describe();
   },
 
   // Training: a new model of these rows and settings, which then trains; pause, go on, one step, and the same weights again.
@@ -149,10 +153,10 @@ function tell(isReset = false) {
   const places = new Uint16Array(drawn.length);
   pictures.placesOf(drawn, model.limits, places, 0);
   const { schedule } = model, near = schedule.logSnr.reduce((best, value, t) => (t && Math.abs(value) < Math.abs(schedule.logSnr[best]) ? t : best), 1);
-  const { x, y, points } = pictures.gridOf(model, ARROWS), estimate = model.denoiser.at(points, schedule.logSnr[near]);
+  const { points } = pictures.gridOf(model, ARROWS), estimate = model.denoiser.at(points, schedule.logSnr[near]);
   postMessage({
     event: running ? "progress" : isReset ? "reset" : "rests", model: model.id, step: model.steps, seconds: spent / 1000, loss: thinned(loss), held: heldOut.slice(),
-    samples: places, limits: model.limits, way: Float32Array.from(estimate, (value, i) => value - points[i]), arrows: ARROWS, x, y,
+    samples: places, limits: model.limits, axes: model.axes(), way: Float32Array.from(estimate, (value, i) => value - points[i]), arrows: ARROWS,
   });
 }
 
