@@ -82,6 +82,8 @@ def test_points_are_drawn_and_a_file_is_read(tab, tmp_path):
         ("short.csv", "a,b\n1,2\n", "at least two rows"),
         ("open.csv", 'a,b\n1,"2\n3,4\n', "has no end"),
         ("flat.csv", "a,b\n" + "".join(f"{i},5\n" for i in range(30)), "should vary"),
+        ("few.csv", "a,b\n1,2\n2,1\n3,3\n", "20 rows with both numbers"),
+        ("wide.csv", "a,b\n" + "".join(f"{i}e300,{i % 7}\n" for i in range(30)), "too large to be squared"),
     ],
 )
 def test_a_bad_file_gets_a_sentence_and_loses_nothing(tab, tmp_path, name, text, expected):
@@ -93,6 +95,22 @@ def test_a_bad_file_gets_a_sentence_and_loses_nothing(tab, tmp_path, name, text,
     tab.page.set_input_files("#file", file)
     tab.page.wait_for_selector("#problem:not([hidden])")
     assert expected in tab.tell("#problem")
+    assert "5,000 rows" in tab.tell("#data-summary")
+    assert tab.page.is_enabled("#panel-data >> text=Train on these rows")
+    tab.goto("train")
+    tab.page.wait_for_selector("#train:not([disabled])")
+
+
+def test_a_file_of_many_rows_and_of_two_columns_of_one_name_is_read(tab, tmp_path):
+    tab.open("tab=data")
+    file = tmp_path / "many.csv"
+    file.write_text("a,a\n" + "".join(f"{i % 89},{i % 97}\n" for i in range(12_000)))
+    tab.page.click("label[for=way-file]")
+    tab.page.set_input_files("#file", file)
+    tab.page.wait_for_function("() => document.getElementById('data-summary').textContent.includes('many.csv')")
+    assert "first 10,000 of 12,000 rows" in tab.tell("#data-summary")
+    names = tab.page.locator("#file-columns select").first.locator("option").all_inner_texts()
+    assert names == ["a", "a (column 2)"]
 
 
 def test_settings_out_of_range_get_a_sentence(tab):
@@ -121,12 +139,14 @@ class TestQuestionsOfAStudent:
     """Each is answered by the clicks that docs/how-to/the-playground.md names."""
 
     def test_what_alpha_bar_n_costs(self, tab):
-        tab.open("model=notebook")
+        tab.open()
+        tab.page.select_option("#model", "notebook")
+        tab.settle()
         assert "0.3475" in tab.tell("#panel-watch .facts")
         assert "nats" in tab.tell("#panel-watch .notice")
 
     def test_what_is_predicted_and_how_x_0_hat_follows(self, tab):
-        tab.open("tab=particle&p=0.5000")
+        tab.open("p=0.5000").page.click(".stage .view")
         tab.page.wait_for_selector("#panel-particle .symbols thead")
         assert tab.page.locator("#panel-particle .symbols thead th").all_inner_texts()[2:4] == ["learned", "exact"]
         assert tab.page.locator("#particle-formulas math").count() >= 4
@@ -156,6 +176,11 @@ class TestQuestionsOfAStudent:
         tab.page.select_option("#set-schedule", "cosine")
         tab.page.wait_for_selector("#schedule-drawn svg")
         tab.page.wait_for_function("() => document.querySelector('#schedule-drawn .alpha-bar')?.textContent.length > 2")
+
+    def test_why_the_loss_is_flat(self, tab):
+        tab.open("tab=train").page.click("#train:not([disabled])")
+        tab.page.wait_for_selector("text=Why the loss hardly falls")
+        tab.page.wait_for_selector("#training-chart svg")
 
     def test_what_the_exact_field_is(self, tab):
         tab.open("tab=field&p=0.4000")

@@ -42,8 +42,9 @@ export function momentsOf(points) {
 
 // Rows with what is known of them: {title, recipe, names, points, n, mixture: {centres, noise} or null}.
 function rows(title, recipe, names, points, mixture = null) {
-  const { scale } = momentsOf(points), flat = scale.findIndex((each) => !(each > 0));
+  const { scale } = momentsOf(points), flat = scale.indexOf(0), wide = scale.findIndex((each) => !Number.isFinite(each));
   if (flat >= 0) throw new Error(`${names[flat]} should vary, but all of its ${points.length / 2} values are equal: choose another column.`);
+  if (wide >= 0) throw new Error(`${names[wide]} should have a finite standard deviation, but its numbers are too large to be squared: divide them first.`);
   return { title, recipe, names, points, n: points.length / 2, mixture };
 }
 
@@ -91,12 +92,13 @@ export function parseTable(text) {
 
 const isNumber = (cell) => cell.trim() !== "" && Number.isFinite(Number(cell));
 
-// A file's columns of numbers: {file, columns: [{name, values}], n, skipped}; rows with an empty cell are left out later.
+// A file's columns of numbers: {file, columns: [{name, values}], n}; rows with an empty cell are left out later.
 export function readTable(file, text) {
   const { separator, lines } = parseTable(text.replace(/^\uFEFF/, ""));
   if (lines.length < 3) throw new Error(`${file} should have a line of names and at least two rows, but has ${lines.length} line${lines.length === 1 ? "" : "s"}: choose another file.`);
   const decimals = (cell) => (separator === ";" ? cell.replace(",", ".") : cell), hasNames = !lines[0].every((cell) => isNumber(decimals(cell)));
-  const names = hasNames ? lines[0].map((name, j) => name.trim() || `column ${j + 1}`) : lines[0].map((_, j) => `column ${j + 1}`);
+  const given = lines[0].map((name, j) => (hasNames && name.trim()) || `column ${j + 1}`);
+  const names = given.map((name, j) => (given.indexOf(name) < j ? `${name} (column ${j + 1})` : name)); // each its own
   const body = lines.slice(hasNames ? 1 : 0).map((line) => line.map(decimals));
   const columns = names.map((name, j) => ({ name, values: body.map((line) => (isNumber(line[j] ?? "") ? Number(line[j]) : NaN)) }));
   // A column of texts has hardly a number; gaps in a column of numbers are few.

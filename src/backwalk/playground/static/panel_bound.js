@@ -2,7 +2,7 @@
 import { barChart, ladder } from "./charts.js";
 import { add, el, fixed, number, tableOf, withError } from "./dom.js";
 import { boundRule, formula, prose } from "./formulas.js";
-import { attempt, nowAt, onModel, session } from "./session.js";
+import { attempt, nowAt, onChain, onModel, session } from "./session.js";
 import { theBound } from "./source.js";
 import { state } from "./state.js";
 
@@ -92,6 +92,7 @@ export const boundPanel = {
       answer = askedFor = null;
       if (state.tab === "bound") load();
     });
+    onChain(() => state.tab === "bound" && showBars());
   },
   show() {
     load();

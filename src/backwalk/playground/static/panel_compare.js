@@ -4,10 +4,10 @@ import { add, count, el, field, fixed, number, option, refill, say, tableOf } fr
 import { prose } from "./formulas.js";
 import { redraw } from "./player.js";
 import { samplerControls } from "./panel_watch.js";
-import { attempt, chainBody, fetchChain, modelChoices, modelId, onModel, session, usualCaption } from "./session.js";
+import { attempt, fetchChain, modelChoices, modelId, onModel, session, usualCaption } from "./session.js";
 import { MOST_EVALUATIONS } from "./models.js";
 import { catalogue, theCard, theLogP, theQuality } from "./source.js";
-import { asked, change, state } from "./state.js";
+import { asked, change, drawing, state } from "./state.js";
 
 const EVALUATIONS = [5, 10, 20, 50]; // of the curve
 const FIGURES = [
@@ -35,7 +35,7 @@ const PAIRS = {
   "Ancestral and DDIM": [{ evaluations: 20 }, { solver: "ddim", evaluations: 20 }],
   "5 and 100 steps": [{ solver: "ddim", evaluations: 5 }, { solver: "ddim", evaluations: 100 }],
   "10 and 100 steps": [{ evaluations: 10 }, { evaluations: 100 }],
-  "σ² = β and β̃": [{ evaluations: 20, variance: "beta" }, { evaluations: 20 }],
+  "σ² = β and β̃": [{ evaluations: 10, variance: "beta" }, { evaluations: 10 }],
 };
 
 function pairText(name) {
@@ -67,7 +67,7 @@ async function load() {
   document.body.classList.add("waiting");
   session.stages.forEach((stage, i) => { stage.caption.textContent = `${"AB"[i]}: drawing the chain`; });
   const got = await attempt(null, () => Promise.all(sides.map(async (side) => {
-    const body = chainBody(settingsOf(side));
+    const body = drawing({ n: state.n, ...settingsOf(side) });
     const [chain, card] = await Promise.all([fetchChain(side.model, body), theCard(modelId(side.model))]);
     return { chain, card };
   })));

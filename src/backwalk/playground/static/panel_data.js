@@ -10,6 +10,7 @@ const MOST_BYTES = 50_000_000; // of a file: a browser reads so many in seconds
 const parts = {};
 const hearers = [];
 let asked = 0;
+let before = null; // the rows that others may replace, with their recipe
 
 // Hears of new rows to train on, `session.data`, which is null while they are made.
 export function onRows(hear) {
@@ -65,33 +66,33 @@ export function rowsOf(recipe) {
   return ask("rows", { kind, points: board.points, ...size });
 }
 
-// Rows that are asked for replace those before at once, so that nobody trains on the old ones.
-async function get(work) {
+// Rows that are asked for replace those before at once, so that nobody trains on the old ones; these return where there
+// are no new ones. A link holds their recipe, but for those of a file.
+async function take(recipe, work = () => rowsOf(recipe)) {
   const turn = (asked += 1);
+  if (session.data) before = { data: session.data, recipe: state.data };
   session.data = null;
   if (turn > 1) untell();
   parts.summary.textContent = "Making the rows.";
+  change({ data: recipe });
   for (const hear of hearers) hear();
   const data = await attempt(null, work);
   if (turn !== asked) return;
   parts.summary.textContent = "";
-  if (data) use(data);
-}
-
-async function take(recipe) {
-  change({ data: recipe });
-  await get(() => rowsOf(recipe));
+  if (!data) change({ data: before?.recipe ?? "" });
+  use(data ?? before?.data);
 }
 
 function use(data) {
+  if (!data) return;
   session.data = data;
   parts.summary.textContent = [`${data.title}: ${count(data.n)} rows, standardised before training: each column gets mean 0 and standard deviation 1.`, ...data.notes].join(" ");
-  if (state.tab === "data") picture();
+  if (state.tab === "data") showDataRows();
   say(`${count(data.n)} rows are ready to train on.`);
   for (const hear of hearers) hear();
 }
 
-function picture() {
+export function showDataRows() {
   const { title, samples, limits, axes } = session.data;
   showRows({ samples, limits, axes, ink: "--forward" }, `${title}: the rows to train on`);
 }
@@ -107,10 +108,7 @@ async function takeFile(file) {
   const found = await attempt(null, async () => ask("file", { name: file.name, text: await file.text() }));
   if (!found) return; // the rows before stay
   const [first, second] = [0, 1].map((k) => el("select", {}, found.columns.map((name, j) => option(name, name, j === k))));
-  const choose = () => {
-    change({ data: "" });
-    return get(() => ask("columns", { first: first.value, second: second.value }));
-  };
+  const choose = () => take("", () => ask("columns", { first: first.value, second: second.value }));
   for (const select of [first, second]) select.addEventListener("change", choose);
   parts.columns.replaceChildren(el("p", { class: "hint" }, `${found.file}: ${count(found.n)} rows, ${found.columns.length} columns of numbers. It stays on this machine.`),
     el("div", { class: "row" }, field("Column across", first), field("Column up", second)));
@@ -173,7 +171,7 @@ export const dataPanel = {
   },
   async show() {
     await attempt(null, firstRows);
-    if (session.data && state.tab === "data") picture();
+    if (session.data && state.tab === "data") showDataRows();
   },
   hide: hideRows,
 };

@@ -108,7 +108,7 @@ async function load() {
     const density = state.view === "density";
     const answer = density ? await theDensity(session.card.id, { size: CONTOURS })
       : await theField(session.card.id, { t: Math.max(1, Math.round(nowAt().t)), what: state.field, size: ARROWS });
-    if (turn !== asked || state.tab !== "field") return;
+    if (turn !== asked || state.tab !== "field" || !session.chain) return;
     if (!answer) parts.figure.textContent = "A page from Python does not hold this picture.";
     else if (density) showDensity(answer);
     else showField(answer);

@@ -2,7 +2,7 @@
 import { lineChart } from "./charts.js";
 import { add, count, el, field, fixed, number, option, refill, say, whenQuiet } from "./dom.js";
 import { prose } from "./formulas.js";
-import { firstRows, onRows, rowsOf } from "./panel_data.js";
+import { firstRows, onRows, rowsOf, showDataRows } from "./panel_data.js";
 import { arrows } from "./plots.js";
 import { play } from "./player.js";
 import { attempt, hideRows, openModel, session, showRows, tell } from "./session.js";
@@ -71,7 +71,7 @@ function buttons() {
   parts.train.disabled = !session.data || running;
   parts.pause.hidden = !running;
   parts.goOn.hidden = parts.oneStep.hidden = running || now === "none";
-  parts.reset.hidden = now === "none";
+  parts.reset.hidden = parts.watch.hidden = now === "none";
   document.body.classList.toggle("training", running);
 }
 
@@ -149,9 +149,9 @@ function settingsForm() {
   parts.seed = el("input", { type: "number", id: "fit-seed", min: "0", step: "1", value: String(state.fitSeed), inputmode: "numeric" });
   parts.schedule = el("div", { id: "schedule-drawn" });
   parts.more = el("details", { id: "more-settings", ontoggle: () => drawScheduleSoon() }, el("summary", {}, "Width, loss, schedule, rate"), el("div", { class: "grid" },
-    chooser("network", "Kind", [["textbook", "the course's: layers with tanh"], ["residual", "residual blocks, reads the noise level"]]),
+    chooser("network", "Kind", [["textbook", "tanh layers"], ["residual", "residual blocks"]]),
     amount("width", "Width", "units of a layer", { step: "1" }), amount("depth", "Depth", "layers, or residual blocks", { step: "1" }),
-    chooser("predicts", "Predicts", [["eps", "ε, the noise: L_simple"], ["v", "v"], ["x_0", "x₀, the clean point"], ["F", "what the best linear answer leaves"]], "the loss is the squared distance to it"),
+    chooser("predicts", "Predicts", [["eps", "ε, as L_simple"], ["v", "v"], ["x_0", "x₀"], ["F", "F"]], "the loss is the squared distance to it"),
     chooser("schedule", "Schedule", [["linear", "linear"], ["cosine", "cosine"], ["log_snr", "even in log-SNR"]], "how the noise grows"), amount("steps", "Steps N", "of the chain", { step: "1" }),
     amount("betaMax", prose("β_N"), "where the line ends"), amount("rate", "Learning rate", "of Adam"), amount("batch", "Rows of a batch", "of a training step", { step: "1" })),
   why("loss"), el("h3", { class: "below" }, "The schedule"), parts.schedule, why("schedule"));
@@ -178,7 +178,7 @@ export const trainPanel = {
       el("p", { class: "lead" }, "Watch a network learn. It runs in this page, on this machine: two moons take half a minute."),
       el("p", { class: "row actions" }, button("train", "Train", train, { class: "primary" }), button("pause", "Pause", () => ask("pause")), button("goOn", "Go on", () => ask("goOn")),
         button("oneStep", "One step", () => ask("oneStep")), button("reset", "Reset", () => ask("reset")),
-        el("button", { type: "button", class: "plain", "data-tab": "watch" }, "Watch its chain")),
+        parts.watch = el("button", { type: "button", class: "plain", "data-tab": "watch" }, "Watch its chain")),
       parts.live, settingsForm(),
     );
     fill(PRESETS.course);
@@ -187,7 +187,10 @@ export const trainPanel = {
     onTraining(hear);
     buttons();
   },
-  show: () => attempt(null, firstRows),
+  async show() {
+    await attempt(null, firstRows);
+    if (session.data && state.tab === "train" && !session.stages[0].snapshot) showDataRows();
+  },
   hide() {
     if (live.state === "running") ask("pause");
     hideRows();

@@ -1,5 +1,5 @@
 // The first panel: what is to be seen, and how the chain is drawn.
-import { add, count, el, field, number, option } from "./dom.js";
+import { add, count, el, field, number, option, refill } from "./dom.js";
 import { prose } from "./formulas.js";
 import { redraw } from "./player.js";
 import { attempt, modelChoices, onChain, onModel, openModel, session } from "./session.js";
@@ -104,7 +104,7 @@ export const watchPanel = {
       words.replaceChildren(...facts(card));
       showDrawn();
       warning.hidden = !card.warning;
-      warning.textContent = card.warning || "";
+      refill(warning, prose(card.warning || ""));
       drawing.hidden = heldRows(card.id) !== null; // a model from Python has one chain, with its own sampler
       show();
       const choices = await attempt(null, modelChoices) || [];

@@ -1,7 +1,7 @@
 // What is loaded: the catalogue, one model and its chain. Panels hear of each change.
 import { byId, refill, say, withCode } from "./dom.js";
 import { pause, redraw } from "./player.js";
-import { Refused, addOwnModels, catalogue, heldRows, stored, theCard, theChain, theModels } from "./source.js";
+import { Refused, addOwnModels, catalogue, heldRows, theCard, theChain, theModels } from "./source.js";
 import { Chain, Stage } from "./stage.js";
 import { change, drawing, state } from "./state.js";
 
@@ -43,6 +43,7 @@ export function modelId(name) {
 // Opens a model by its name in the state ("" is the one that ships with the page).
 export async function openModel(name) {
   const id = modelId(name);
+  document.body.classList.add("waiting"); // until its chain is drawn
   session.card = { ...(await theCard(id)), id };
   change({ model: name });
   byId("model-name").textContent = session.card.title;
@@ -50,10 +51,6 @@ export async function openModel(name) {
   redraw();
   for (const hear of hearers.model) hear();
   await drawChain();
-}
-
-export function chainBody(more = {}) {
-  return drawing({ n: stored && session.card?.id === "python" ? 1500 : state.n, ...more });
 }
 
 export async function fetchChain(name, body, signal) {
@@ -68,7 +65,7 @@ export async function drawChain() {
   document.body.classList.add("waiting");
   const slow = setTimeout(() => { if (!session.stages[0].chain && !session.stages[0].snapshot) session.stages[0].caption.textContent = "Drawing the chain."; }, 400);
   try {
-    const body = chainBody();
+    const body = drawing({ n: state.n });
     if (body.n > FEW && !heldRows(session.card.id)) show(await fetchChain(state.model, { ...body, n: FEW }, signal));
     session.chain = await fetchChain(state.model, body, signal);
     show(session.chain);

@@ -6,7 +6,7 @@ const WHY = {
   sigma: {
     of: "the variance σ²", section: "3.3", title: "Ten steps instead of a hundred",
     words: ["How much noise a step back should add depends on how well x_0 is known. If it were known exactly, the variance of x_{t−1} would be β̃_t. For standard normal data it is β_t. "
-      + "The fitted choice lies between: β̃_t plus what the network leaves open about x_0. In a chain of many steps all three nearly agree. In a short one the choice decides the rows and the bound."],
+      + "The library's fitted choice lies between: β̃_t plus what the network leaves open about x_0. In a chain of many steps all three nearly agree. In a short one the choice decides the rows and the bound."],
   },
   eta: {
     of: "η", section: "3.2", title: "A walk without noise",
@@ -21,7 +21,8 @@ const WHY = {
   loss: {
     of: "the loss", section: "2.4", title: "What to minimise",
     words: ["Each step's term of the bound compares two normal densities with one variance. So it is a weight times the squared distance of the true and the predicted mean, or, which is the same, of the true noise ε and ε_θ. "
-      + "L_simple leaves the weights out. The best network is the same, as each term has its own t; a limited network then spends more on noisy points."],
+      + "L_simple leaves the weights out. The best network is the same, as each term has its own t; a limited network then spends more on noisy points. "
+      + "F, which the better network predicts, is what the best linear answer leaves open, at every noise level of one size."],
   },
 };
 
