@@ -48,7 +48,7 @@ class Twice(Mean):
         return 2.0 * super().forward(x)
 
 
-def denoiser_of(n_members=2, embedding=None):
+def denoiser_of(n_members=1, embedding=None):
     data = DataColumns.of(CODEC, DATA)
     made = build_denoiser(
         Residual(16, 1, n_members),
@@ -68,7 +68,7 @@ def denoiser_of(n_members=2, embedding=None):
     return made
 
 
-def batch(n_members=2, n=6):
+def batch(n_members=1, n=6):
     k, of_data = CODEC.n_encoded, DataColumns.of(CODEC, DATA).coordinates
     x_0, eps = (STREAM.child(name).normal(0, n_members * n, k, torch.float32) for name in ("x", "eps"))
     log_snr = STREAM.child("level").normal(0, n_members * n, 1, torch.float32).repeat(1, k)
@@ -98,18 +98,13 @@ def trained(request):
     return estimator(request.param).fit(SIMULATIONS)
 
 
-def test_gradients_in_pieces_are_those_of_the_loss():
-    """Members share the embedding: its gradient is the sum of theirs."""
+def test_gradients_are_those_of_the_loss():
     denoiser, of_all = denoiser_of(), batch()
     loss, gradients = Learner(denoiser, Training(batch_size=6, learning_rate=0.01, max_steps=1)).gradients(of_all)
-    in_pieces = denoiser.gradients_of_all(
-        [denoiser.members(k, k + 1).loss_and_gradients(*(part[k : k + 1] for part in of_all))[1] for k in range(2)]
-    )
     direct = torch.autograd.grad(denoiser.loss(*of_all) / 6, list(denoiser.parameters()))
     assert float(direct[-1].abs().max()) > 0.0  # the embedding's
-    for one, piece, whole in zip(gradients, in_pieces, direct, strict=True):
+    for one, whole in zip(gradients, direct, strict=True):
         torch.testing.assert_close(one, whole)
-        torch.testing.assert_close(piece / 6, whole)
     torch.testing.assert_close(loss, denoiser.loss(*of_all).detach() / 6)
 
 
@@ -121,8 +116,7 @@ def test_noise_of_the_data_does_not_count_and_the_data_do():
     value = denoiser.loss(x_0, eps, log_snr, weight)
     assert denoiser.loss(x_0, other_noise, log_snr, weight) == value
     assert denoiser.loss(other_data, eps, log_snr, weight) != value
-    by_row = sum(denoiser.members(k, k + 1).losses(x_0[k], eps[k], log_snr[k], weight[k]).sum() for k in range(2))
-    torch.testing.assert_close(by_row, value)
+    torch.testing.assert_close(denoiser.losses(x_0[0], eps[0], log_snr[0], weight[0]).sum(), value)
 
 
 def test_rows_with_given_levels_are_those_of_the_whole_denoiser():

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from backwalk.denoiser import NoiseDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
+from backwalk.denoiser import EnsembleDenoiser, NoiseDenoiser, Residual, ResidualDenoiser, Textbook, build_denoiser
 from backwalk.diffusion import (
     GaussianDenoiser,
     NoiseSchedule,
@@ -158,27 +158,22 @@ def test_gradients_of_training_are_those_of_automatic_differentiation(architectu
 
 
 @pytest.mark.parametrize("asked_before", [False, True])
-def test_a_member_is_that_member_and_shares_its_weights(asked_before):
+def test_joined_members_are_the_denoiser_with_weights_of_its_own(asked_before):
     denoiser = residual(n_members=3)
     x, log_snr = STREAM.normal(0, 5, 2, torch.float32), torch.linspace(-2.0, 4.0, 5)
     if asked_before:
         denoiser(x, log_snr)
-    members = [denoiser.members(k, k + 1) for k in range(3)]
-
-    def are_one_by_one():
-        together = denoiser.by_member(x.expand(3, 5, 2), log_snr.expand(3, 5))
-        return [torch.allclose(member(x, log_snr), one) for member, one in zip(members, together, strict=True)]
-
-    assert are_one_by_one() == [True] * 3
+    members = [denoiser.member(k) for k in range(3)]
+    together = denoiser.by_member(x.expand(3, 5, 2), log_snr.expand(3, 5))
+    for member, one in zip(members, together, strict=True):
+        torch.testing.assert_close(member(x, log_snr), one)
+    joined = EnsembleDenoiser.joined(members)
+    expected = denoiser(x, log_snr)
+    torch.testing.assert_close(joined(x, log_snr), expected)
     with torch.no_grad():
-        for parameter in members[1].parameters():
+        for parameter in [*members[1].parameters(), *denoiser.parameters()]:
             parameter.mul_(1.1)
-    assert are_one_by_one() == [True] * 3
-    with torch.no_grad():
-        for parameter in denoiser.parameters():
-            parameter.mul_(1.1)
-    assert are_one_by_one() == [True] * 3
-    assert not torch.allclose(members[1](x, log_snr), members[2](x, log_snr))
+    torch.testing.assert_close(joined(x, log_snr), expected)
 
 
 def test_bfloat16_changes_gradients_by_their_rounding_alone():
@@ -203,6 +198,6 @@ def test_the_bound_of_the_mean_is_no_more_than_that_of_its_members_on_average():
     def by_row(denoiser):
         return variational_bound(denoiser, x_0, schedule, beta_variance(schedule), stream=Stream(4)).per_row
 
-    members = torch.stack([by_row(whole.members(k, k + 1)) for k in range(3)])
+    members = torch.stack([by_row(whole.member(k)) for k in range(3)])
     assert bool((by_row(whole) <= members.mean(dim=0) + 1e-9).all())
     assert bool((by_row(whole) < members.mean(dim=0)).any())

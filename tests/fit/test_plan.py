@@ -55,12 +55,12 @@ def test_denoising_errors_are_of_validation_rows_where_there_are_any(fraction):
 def test_the_floor_and_the_split_are_those_of_the_seed():
     z = two_moons().sample(400, random_state=0)
     plan = planned(z, stream=3)
-    assert plan.denoiser.floor == finest_scale(z, stream=Stream(3).child("floor"))
+    assert plan.new_member(0).floor == finest_scale(z, stream=Stream(3).child("floor"))
     validation, trained = split_rows(400, 40, stream=Stream(3))
     assert torch.equal(plan.rows.x_0, torch.from_numpy(z[trained]).float())
     assert torch.equal(plan.rows.x_validation, torch.from_numpy(z[validation]).float())
     # Trained at levels about half-way, in ln s, between the floor and e^.3 = 1.35.
-    assert math.exp(2.0 * plan.noise_levels.centre) == pytest.approx(plan.denoiser.floor * math.exp(0.3))
+    assert math.exp(2.0 * plan.noise_levels.centre) == pytest.approx(plan.new_member(0).floor * math.exp(0.3))
     ends = plan.schedule.noise_level[[1, -1]].tolist()
     assert [plan.noise_levels.level_min, plan.noise_levels.level_max] == pytest.approx(ends)
 

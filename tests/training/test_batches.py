@@ -1,4 +1,4 @@
-"""Batches: functions of member and step, with integers dequantised anew and the weights of rows."""
+"""Batches: functions of the step, with integers dequantised anew and the weights of rows."""
 
 import numpy as np
 import torch
@@ -14,15 +14,13 @@ X_0 = STREAM.child("x_0").normal(0, 50, 3, torch.float32)
 LEVELS = LogNormalLevels(0.02, 20.0, centre=-1.0)
 
 
-def test_a_batch_is_its_members_and_does_not_depend_on_what_was_asked_before():
+def test_a_batch_does_not_depend_on_what_was_asked_before():
     training = Training(batch_size=20, learning_rate=0.01, max_steps=99)
-    asked = Batches(TrainingRows(x_0=X_0), LEVELS, training, 2, STREAM)
+    asked = Batches(TrainingRows(x_0=X_0), LEVELS, training, STREAM)
     for step in (40, 3, 41, 3):
-        fresh = [Batches(TrainingRows(x_0=X_0), LEVELS, training, members, STREAM).at(step) for members in (1, 2)]
-        for part, of_one, of_two in zip(asked.at(step), *fresh, strict=True):
-            assert torch.equal(part, of_two)
-            assert torch.equal(part[:1], of_one)
-            assert not torch.equal(part[0], part[1])
+        fresh = Batches(TrainingRows(x_0=X_0), LEVELS, training, STREAM).at(step)
+        for part, expected in zip(asked.at(step), fresh, strict=True):
+            assert torch.equal(part, expected)
 
 
 def test_integers_are_dequantised_anew_for_each_batch():
@@ -34,18 +32,17 @@ def test_integers_are_dequantised_anew_for_each_batch():
     x_0 = torch.from_numpy(codec.encode(values, stream=STREAM)).float()
     training = Training(batch_size=50, learning_rate=0.01, max_steps=99)
     rows = TrainingRows(x_0=x_0, redraw=codec.redraw(values))
-    drawn, again = (Batches(rows, LEVELS, training, 2, STREAM) for _ in range(2))
-    plain = Batches(TrainingRows(x_0=x_0), LEVELS, training, 2, STREAM)
+    drawn, again = (Batches(rows, LEVELS, training, STREAM) for _ in range(2))
+    plain = Batches(TrainingRows(x_0=x_0), LEVELS, training, STREAM)
     seen = []
     for step in (0, 1, 40):
         batch, other = drawn.at(step), plain.at(step)
-        assert torch.equal(batch.x_0, again.at(step).x_0)  # a function of seed, member and step
+        assert torch.equal(batch.x_0, again.at(step).x_0)  # a function of seed and step
         assert torch.equal(batch.eps, other.eps)
         assert torch.equal(batch.x_0[..., 1], other.x_0[..., 1])  # a number on a continuous scale
-        for member in (0, 1):
-            rows, same = (codec.decode(x[member].double().numpy()) for x in (batch.x_0, other.x_0))
-            np.testing.assert_allclose(rows, same, atol=1e-6)  # the same rows, at other places in their cells
-            seen.append(batch.x_0[member, batch.x_0[member, :, 1].argsort()])
+        rows, same = (codec.decode(x[0].double().numpy()) for x in (batch.x_0, other.x_0))
+        np.testing.assert_allclose(rows, same, atol=1e-6)  # the same rows, at other places in their cells
+        seen.append(batch.x_0[0, batch.x_0[0, :, 1].argsort()])
     places = torch.stack(seen)[..., [0, 2]]
     assert all((a != b).all() for i, a in enumerate(places) for b in places[:i])
     of_some = codec.redraw(values).take(np.array([4, 7]))
@@ -61,8 +58,8 @@ def test_the_weight_of_a_row_is_that_of_its_numbers_and_of_its_levels():
     x_0, weights = torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), torch.arange(12.0)
     x_0[:, 2] = torch.arange(12.0)  # tells the row
     training = Training(batch_size=6, learning_rate=0.01, max_steps=4)
-    plain = Batches(TrainingRows(x_0=x_0), LEVELS, training, 1, STREAM, patterns)
-    weighted = Batches(TrainingRows(x_0=x_0, weight=weights), LEVELS, training, 1, STREAM, patterns)
+    plain = Batches(TrainingRows(x_0=x_0), LEVELS, training, STREAM, patterns)
+    weighted = Batches(TrainingRows(x_0=x_0, weight=weights), LEVELS, training, STREAM, patterns)
     for step in range(4):
         expected, found = plain.at(step), weighted.at(step)
         torch.testing.assert_close(found.weight, expected.weight * found.x_0[..., 2:])

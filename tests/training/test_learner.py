@@ -13,6 +13,7 @@ from backwalk.streams import Stream
 from backwalk.training import LogNormalLevels, Trainer, Training, TrainingRows
 from backwalk.training.batches import Batch, Batches
 from backwalk.training.learner import Learner, pieces
+from backwalk.training.validation import Validation
 from tests.denoiser import tables
 
 SCHEDULE = NoiseSchedule.log_snr_uniform(20, log_snr_max=8.0, log_snr_min=-6.0)
@@ -24,18 +25,18 @@ PLAN = Training(max_steps=4, batch_size=1300, learning_rate=0.01, hidden_rate=0.
 pytestmark = pytest.mark.usefixtures("own_setting")
 
 
-def rough(width=16, n_blocks=1, members=2):
+def rough(width=16, n_blocks=1):
     """A denoiser none of whose weights is 0."""
     weights = STREAM.child("weights")
-    denoiser = build_denoiser(Residual(width, n_blocks, members), 2, schedule=SCHEDULE, floor=0.1, stream=weights)
+    denoiser = build_denoiser(Residual(width, n_blocks), 2, schedule=SCHEDULE, floor=0.1, stream=weights)
     with torch.no_grad():
         for i, parameter in enumerate(denoiser.parameters()):
             parameter.add_(0.1 * weights.child(i).normal(0, parameter.numel(), 1).reshape(parameter.shape))
     return denoiser
 
 
-def batch_of(denoiser, plan=PLAN, step=0):
-    return Batches(TrainingRows(x_0=X_0), LEVELS, plan, denoiser.n_members, STREAM).at(step)
+def batch_of(plan=PLAN, step=0):
+    return Batches(TrainingRows(x_0=X_0), LEVELS, plan, STREAM).at(step)
 
 
 class Given(EnsembleDenoiser):
@@ -60,49 +61,36 @@ ANY_BATCH = Batch(*(torch.zeros(1, 1),) * 4)
 ADAM = Training(max_steps=1, batch_size=1, learning_rate=1.0, ema_width=None)
 
 
-@pytest.mark.parametrize(
-    ("members", "n_rows", "expected"),
-    [
-        (1, 511, 1),
-        (4, 511, 2),  # few rows: some members at once
-        (3, 511, 2),
-        (9, 100, 2),
-        (2, 512, 2),
-        (1, 512, 2),  # in two shards for two threads
-        (3, 2048, 6),
-        (2, 2049, 4),
-        (1, 5000, 4),
-    ],
-)
-def test_pieces_are_every_row_of_every_member_once(members, n_rows, expected):
-    made, seen = pieces(members, n_rows), torch.zeros(members, n_rows)
+@pytest.mark.parametrize(("n_rows", "expected"), [(100, 1), (511, 1), (512, 2), (4096, 2), (4097, 4)])
+def test_pieces_are_every_row_once(n_rows, expected):
+    made, seen = pieces(n_rows), torch.zeros(n_rows)
     for piece in made:
         seen[piece] += 1
     assert bool((seen == 1).all())
     assert len(made) == expected
 
 
-@pytest.mark.parametrize("members", [1, 2, 3])
 @pytest.mark.parametrize("batch_size", [100, 1300, 5000])
-def test_gradients_of_the_pieces_add_up_to_those_of_the_batch(members, batch_size):
-    plan, denoiser = replace(PLAN, batch_size=batch_size), rough(members=members)
-    batch = batch_of(denoiser, plan)
+def test_gradients_of_the_pieces_add_up_to_those_of_the_batch(batch_size):
+    plan, denoiser = replace(PLAN, batch_size=batch_size), rough()
+    batch = batch_of(plan)
     a, b = scales(batch.log_snr.unsqueeze(-1), batch.x_0)
     error = batch.x_0 - denoiser.by_member(a * batch.x_0 + b * batch.eps, batch.log_snr)
-    expected = (LEVELS.weight(batch.log_snr) * error.square().sum(-1)).mean(-1).sum()
+    expected = (LEVELS.weight(batch.log_snr) * error.square().sum(-1)).mean()
     expected_gradients = torch.autograd.grad(expected, list(denoiser.parameters()))
     loss, gradients = Learner(denoiser, plan).gradients(batch)
     torch.testing.assert_close(loss, expected.detach())
     torch.testing.assert_close(gradients, list(expected_gradients), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize(("members", "width", "bfloat16"), [(1, 16, False), (2, 16, True), (3, 80, False)])
-def test_any_number_of_threads_gives_the_same_bits(members, width, bfloat16):
+@pytest.mark.parametrize(("width", "bfloat16"), [(16, False), (16, True), (80, False)])
+def test_any_number_of_threads_gives_the_same_bits(width, bfloat16):
     def trained(n_threads):
         torch.set_num_threads(n_threads)
         plan = replace(PLAN, bfloat16=bfloat16)
-        denoiser = rough(width, members=members)
-        run = Trainer(denoiser, TrainingRows(x_0=X_0, x_validation=X_0[:50]), LEVELS, plan, stream=STREAM)
+        denoiser, rows = rough(width), TrainingRows(x_0=X_0, x_validation=X_0[:50])
+        validation = Validation.of(rows, denoiser.log_snr_range, STREAM)
+        run = Trainer(denoiser, rows, LEVELS, plan, stream=STREAM, validation=validation)
         losses = [progress.loss for progress in run.run()]
         return losses, run.history().validation_loss, [weight.tolist() for weight in denoiser.parameters()]
 
@@ -114,7 +102,7 @@ def test_half_the_rate_is_half_the_step_of_every_weight():
     moves = []
     for rate in (0.5, 0.25):
         denoiser = rough()
-        Learner(denoiser, PLAN).step(batch_of(denoiser), 0, rate)
+        Learner(denoiser, PLAN).step(batch_of(), 0, rate)
         moves.append([new - old for new, old in zip(denoiser.parameters(), rough().parameters(), strict=True)])
     assert all(bool(move.any()) for move in moves[0])
     torch.testing.assert_close([2.0 * move for move in moves[1]], moves[0], rtol=1e-3, atol=1e-6)
@@ -160,7 +148,7 @@ def test_how_a_gradient_lies_in_memory_does_not_matter():
 @pytest.mark.parametrize("hidden_rate", [0.02, None])
 @pytest.mark.parametrize("made", [lambda: rough(width=80, n_blocks=2), tables.denoiser], ids=["numbers", "table"])
 def test_only_the_first_layer_has_the_ridge(made, hidden_rate, monkeypatch):
-    """A step whose gradients are 0 moves the input weights of every member, and nothing else."""
+    """A step whose gradients are 0 moves the input weights, and nothing else."""
     denoiser = made().float()
     before = {name: parameter.detach().clone() for name, parameter in denoiser.named_parameters()}
     learner = Learner(denoiser, replace(PLAN, input_ridge=0.1, hidden_rate=hidden_rate))

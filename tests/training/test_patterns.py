@@ -135,7 +135,9 @@ def test_a_validation_does_not_depend_on_how_often_each_row_occurs(shares):
         Residual(4, 1), CODEC.n_encoded, schedule=schedule, floor=0.1, stream=Stream(0), layout=TableLayout(CODEC)
     )
     patterns = Patterns.of(CODEC, Shares(*shares))
-    many, few = (Validation(denoiser, part, Stream(2), patterns).by_row() for part in (rows, rows[:40]))
+    many, few = (
+        Validation(denoiser.log_snr_range, part, Stream(2), patterns).by_row(denoiser) for part in (rows, rows[:40])
+    )
     error = math.hypot(float(many.std()) / 20.0, float(few.std()) / math.sqrt(40.0))
     assert abs(float(many.mean() - few.mean())) < 6.0 * error
 

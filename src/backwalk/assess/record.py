@@ -15,12 +15,11 @@ from backwalk.assess.posteriors import PosteriorScores
 from backwalk.assess.rows import C2ST, RowScores
 from backwalk.assess.sets import RowChecks
 from backwalk.formatting import as_json, html_table
-from backwalk.model import DiffusionModel, time_limit_words
+from backwalk.model import DiffusionModel, short_training
 from backwalk.report.words import estimate_text, percent
 from backwalk.table import Schema
 
 VERSION = 8
-_SOUND_SHARE = 0.5  # of the usual number of training steps
 
 
 @dataclass(frozen=True)
@@ -192,8 +191,8 @@ def collect_warnings(model: DiffusionModel, record: Calibration) -> Iterator[str
     """Yield the warnings about rows, the fit and all questions: what is wrong, by how much, and what to do."""
     schema: Schema = model.schema
     yield from record.checks.warnings()
-    n_steps, usual_steps = model.history.n_steps, model.card.get("usual_steps", 0)
-    if model.card.get("stopped_by") == "time limit" and n_steps < _SOUND_SHARE * usual_steps:
-        yield f"Training was {time_limit_words(n_steps, usual_steps)}. Fit again with a larger max_time."
+    card = model.card
+    if short := short_training(model.history.n_steps, card.get("stopped_by", ""), card.get("last_gain", 0.0)):
+        yield f"Training was {short}. Fit again with a larger max_time."
     for question in record.questions:
         yield from question.warnings(schema)

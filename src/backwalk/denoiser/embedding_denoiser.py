@@ -5,8 +5,8 @@ have no part in its layout. Their features phi(x) are added to the first hidden 
 
     h_0 = W_in (inputs, level) + b_in + W_phi phi(x),
 
-so that a row's features are computed once, however many noise levels its parameters pass. All members of an ensemble
-share the embedding, and each has a W_phi. The loss is that of the parameters alone, and trains all weights.
+so that a row's features are computed once, however many noise levels its parameters pass. There is one network: the
+loss is that of the parameters alone, and trains all weights.
 
 Source: Radev et al. 2020, "BayesFlow", for summaries that are learnt together with the posterior.
 """
@@ -15,9 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import torch
@@ -135,22 +133,6 @@ class EmbeddingDenoiser(TableDenoiser):
             parameter for parameter in self.embedding.parameters() if parameter.ndim > 1 and parameter.requires_grad
         ]
 
-    def members(self, first: int, stop: int) -> Self:
-        """Return the denoiser of members first..stop-1, which shares their weights and those of the embedding."""
-        shared = {id(p): _same(p, p.detach()) for p in self.embedding.parameters()}
-        shared |= {id(p): _same(p, p.detach()[first:stop]) for p in self.parameters() if id(p) not in shared}
-        part = deepcopy(self, shared)
-        part.n_members = len(range(self.n_members)[first:stop])
-        return part
-
-    def gradients_of_all(self, of_parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """Return the gradients by all parameters from those of parts of the members, which share the embedding."""
-        shared = {id(parameter) for parameter in self.embedding.parameters()}
-        gradients = zip(self.parameters(), zip(*of_parts, strict=True), strict=True)
-        return [
-            torch.stack(parts).sum(0) if id(parameter) in shared else torch.cat(parts) for parameter, parts in gradients
-        ]
-
     def _features(self, rows: Tensor) -> Tensor:
         """Return the features of rows, (n, k): (n, n_features)."""
         data = rows.new_zeros(len(rows), self.m)
@@ -195,7 +177,3 @@ class EmbeddedRows:
             return moved
 
         return x_0_hat, push_all
-
-
-def _same(parameter: nn.Parameter, part: Tensor) -> nn.Parameter:
-    return nn.Parameter(part, requires_grad=parameter.requires_grad)

@@ -97,19 +97,31 @@ class EnsembleDenoiser(nn.Module, ABC):
         """Return the weights of an embedding, without biases; none by default."""
         return []
 
-    def members(self, first: int, stop: int) -> Self:
-        """Return the denoiser of members first..stop-1, which shares their weights.
+    def member(self, number: int) -> Self:
+        """Return a copy of one member as a denoiser, with weights of its own."""
+        if self.n_members == 1:
+            return deepcopy(self)
+        parts = {id(p): nn.Parameter(p.detach()[number : number + 1].clone()) for p in self.parameters()}
+        return self._with_parameters(parts, 1)
 
-        It does so until one of the two moves to another device or dtype.
+    @staticmethod
+    def joined(denoisers: Sequence[EnsembleDenoiser]) -> EnsembleDenoiser:
+        """Return the denoiser whose members are those of these denoisers of one architecture, in order.
+
+        It has copies of their weights; of a single denoiser it is that denoiser.
         """
-        shared = {id(parameter): nn.Parameter(parameter.detach()[first:stop]) for parameter in self.parameters()}
-        part = deepcopy(self, shared)  # with these in the place of the parameters' copies
-        part.n_members = len(range(self.n_members)[first:stop])
-        return part
+        first = denoisers[0]
+        if len(denoisers) == 1:
+            return first
+        rows = zip(*(denoiser.parameters() for denoiser in denoisers), strict=True)
+        parameters = {id(of_all[0]): nn.Parameter(torch.cat([p.detach() for p in of_all])) for of_all in rows}
+        return first._with_parameters(parameters, sum(denoiser.n_members for denoiser in denoisers))
 
-    def gradients_of_all(self, of_parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
-        """Return the gradients by all parameters from those by the parameters of parts of the members, in order."""
-        return [torch.cat(parts) for parts in zip(*of_parts, strict=True)]
+    def _with_parameters(self, parameters: dict[int, nn.Parameter], n_members: int) -> Self:
+        """Return a copy with other parameters in the place of its own, which are named by their ids."""
+        part = deepcopy(self, dict(parameters))
+        part.n_members = n_members
+        return part
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, d), for x_t, (n, d), at log_snr, () or (n,)."""

@@ -77,8 +77,9 @@ class Diffusion(
         Default sampler of the fitted model, or the name of a solver. None is "auto" with 20 evaluations, or
         60 where all columns are numbers and only some sets of them may be given.
     max_steps : int, default=None
-        Number of training steps. With `max_time`, training ends at whichever limit is reached first. None follows from
-        the numbers of rows and columns.
+        The most training steps, of all networks together. With `max_time`, training ends at whichever limit is reached
+        first. Without either it ends once the loss on held-out rows no longer falls, and no later than after 20,000
+        steps; without held-out rows, after 1,000.
     max_time : float, default=None
         Seconds after which training stops, counted from the start of the fit; at least half of them go into training.
         Measuring the network's errors comes after. A fit that the limit stops is not reproducible bit for bit. None

@@ -9,15 +9,12 @@ was done. `progress.py` shows how far a fit is. What the settings leave open fol
 from backwalk.fit.card import is_of_the_fit, is_of_these_versions, parameters_from, parameters_record, trained_rows
 from backwalk.fit.columns import ChosenColumns, choose_columns, choose_from_files, choose_within, read_rows
 from backwalk.fit.defaults import (
-    FitRules,
     default_architecture,
     default_evaluations,
     default_shares,
     default_training,
     default_validation_fraction,
-    fit_rules,
     has_fast_bfloat16,
-    table_rules,
 )
 from backwalk.fit.fit import fit_model, warn_of_set_aside
 from backwalk.fit.oracle import oracle_model
@@ -28,7 +25,6 @@ from backwalk.fit.structure import complete_cases, default_schedule, finest_scal
 __all__ = [
     "ChosenColumns",
     "FitProgress",
-    "FitRules",
     "Settings",
     "check_settings",
     "check_weights",
@@ -45,7 +41,6 @@ __all__ = [
     "default_validation_fraction",
     "finest_scale",
     "fit_model",
-    "fit_rules",
     "has_fast_bfloat16",
     "is_of_the_fit",
     "is_of_these_versions",
@@ -53,7 +48,6 @@ __all__ = [
     "parameters_from",
     "parameters_record",
     "read_rows",
-    "table_rules",
     "trained_rows",
     "warn_of_set_aside",
 ]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import backwalk
-from backwalk.denoiser import CNNEmbedding, FCEmbedding, Residual, Textbook
+from backwalk.denoiser import CNNEmbedding, EnsembleDenoiser, FCEmbedding, Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.fit.plan import Plan
@@ -24,7 +24,7 @@ from backwalk.formatting import as_json
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Levels, Number, Rule
-from backwalk.training import History, Training, split_rows
+from backwalk.training import EnsembleTrainer, Training, split_rows
 
 _LEFT_OUT = ("callbacks", "device")  # a file holds no functions, and another machine has other devices
 _SIZES = (Residual, Textbook, CNNEmbedding, FCEmbedding)
@@ -34,11 +34,11 @@ _OWN = "Module"  # a user's network
 _BY_NAME = "by name"  # kinds of columns
 
 
-def make_card(plan: Plan, history: History, *, data_sha256: str, stopped_by: str) -> dict[str, Any]:
+def make_card(plan: Plan, denoiser: EnsembleDenoiser, trainer: EnsembleTrainer, *, data_sha256: str) -> dict[str, Any]:
     """Return the card of a fit.
 
-    `data_sha256` is the `digest` of the table, and `stopped_by` what ended training (`Trainer.stopped_by`). In the
-    card, `n_rows` counts the training rows, and `n_table_rows` all rows of the files, where some were chosen.
+    `data_sha256` is the `digest` of the table. In the card, `n_rows` counts the training rows, and `n_table_rows` all
+    rows of the files, where some were chosen.
     """
     chosen = plan.chosen
     n_columns, n_used = chosen.table.schema.n_columns, len(chosen.table.values)
@@ -50,7 +50,7 @@ def make_card(plan: Plan, history: History, *, data_sha256: str, stopped_by: str
         "description": f"diffusion model of {columns}, fitted to {n_used:,} "
         f"{f'of {chosen.n_rows:,} ' if are_some else ''}rows{held_out}",
         "parameters": parameters_record(plan.settings),
-        "settings": {"denoiser": _plain(plan.architecture), "training": asdict(plan.training)},
+        "settings": {"denoiser": _plain(plan.architecture_of(denoiser)), "training": asdict(plan.training)},
         "seed": plan.stream.seed,
         "split_seed": plan.split.stream.seed,
         "data_sha256": data_sha256,
@@ -58,10 +58,10 @@ def make_card(plan: Plan, history: History, *, data_sha256: str, stopped_by: str
         "n_validation_rows": n_held_out,
         **({"n_table_rows": chosen.n_rows} if are_some else {}),
         "n_columns": n_columns,
-        "n_parameters": sum(parameter.numel() for parameter in plan.denoiser.parameters()),
-        "steps_taken": history.n_steps,
-        "usual_steps": plan.n_steps,
-        "stopped_by": stopped_by,
+        "n_parameters": sum(parameter.numel() for parameter in denoiser.parameters()),
+        "steps_taken": trainer.step,
+        "last_gain": trainer.last_gain,
+        "stopped_by": trainer.stopped_by,
         "versions": {**_versions(), "python": platform.python_version()},
     }
 

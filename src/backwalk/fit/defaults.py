@@ -1,20 +1,18 @@
-"""Default network, training and patterns of a fit: they follow from the numbers of rows (n) and of coordinates (d).
+"""Default network, training and patterns of a fit: they follow from the numbers of rows (n) and of columns.
 
-Up to three coordinates (`LOW`), networks hardly overfit but need many steps; beyond (`HIGH`), the reverse holds. Tables
-with levels, gaps or conditions have the rules of `HIGH` with other numbers. A time limit changes nothing here: it stops
+There is one rule for each of width, batch, decay and patience. No limit of time or steps changes them: limits stop
 training. The maintainers' page on the defaults has each number with what it was measured on.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import nn
 
-from backwalk.denoiser import Architecture, Residual, is_low
+from backwalk.denoiser import Architecture, Residual
 from backwalk.fit.settings import always_given
 from backwalk.model import Conditions
 from backwalk.sampling import EVALUATIONS_OF_CONDITIONALS, EVALUATIONS_OF_ONE_NUMBER, USUAL_EVALUATIONS
@@ -22,202 +20,111 @@ from backwalk.table import Block, Codec
 from backwalk.training import Shares, Training
 
 FEWEST_ROWS = 20  # with fewer, none are held out
-_CPU = torch.device("cpu")
-_LEAST_BATCH = 256
-_HIDDEN_RATE, _CALM_STEPS = 0.02, 1600
+_FEWEST_FOR_PATIENCE = 5  # held-out rows: the standard error of fewer tells little
+_LEAST_WIDTH, _MOST_WIDTH = 64, 512
+MOST_MEMBERS = 4  # each evaluation of the model takes as many of a network
+_LEAST_BATCH, _MOST_BATCH = 256, 1000
+_RATE, _HIDDEN_RATE = 0.01, 0.02  # Adam's and Muon's
 _OWN_NETWORK_RATE = 0.005  # of Adam alone, for a user's network
-_DECAYED_ROWS = 200.0
+_PATIENCE = 8  # validations: about half as many steps again
+_STEPS_WITHOUT_VALIDATION = 1000
+_BFLOAT16_WIDTH = 128  # from which products in bfloat16 are faster
+_CPU = torch.device("cpu")
+
+# Decay of weights against overfitting: so much over n, within the limits.
+_DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 200.0, 0.05, 0.4
+_OUTER_DECAYED_ROWS, _LEAST_OUTER_DECAY, _MOST_OUTER_DECAY = 600.0, 0.3, 2.0  # of input and output layers, for levels
 _EMBEDDING_DECAYED_ROWS, _LEAST_EMBEDDING_DECAY, _MOST_EMBEDDING_DECAY = 3000.0, 0.1, 1.5
-
-# Of tables with levels, gaps or conditions:
-_STEPS_PER_ROOT, _MOST_STEPS = 5.0, 1600  # of levels alone
-_PATIENCE, _PATIENT_STEPS = 5, 1200  # small tables learn for long, or overfit and end
-_OUTER_DECAYED_ROWS, _LEAST_OUTER_DECAY, _MOST_OUTER_DECAY = 600.0, 0.3, 2.0
 _RIDGE, _MOST_RIDGE = 0.2, 3.0  # times columns / n, and times 1 / n
-_STEPS_PER_ROOT_OF_CONDITIONALS = 80.0  # of numbers alone
-_OVERFITTING_DECAY = 0.5  # of conditionals of numbers
 
 
-@dataclass(frozen=True, kw_only=True)
-class FitRules:
-    """The numbers behind a fit's defaults.
+def default_architecture(n: int, n_columns: int, *, n_members: int = MOST_MEMBERS) -> Residual:
+    """Return the network for n rows of so many columns: as wide as the rows can bear.
 
-    - Members of the ensemble: 4 for up to `few_rows` rows, 2 for more, at most `most_members`.
-    - Steps: `steps_per_root` sqrt(n), within `least_steps`..`most_steps`. With `patience`, at least `patient_steps`;
-      the run ends after `patience` validations in a row with overfitted weights.
-    - Width: 64 ceil(d / 64) units, within `least_width`..`most_width`; 64 for fewer than `narrow_rows` rows. What a
-      network adds to a multiple of x_t lies in a space of as many dimensions as its last layer has units.
-    - Batch: n rows, within 256..`most_batch`.
-    - Rates: Adam's `learning_rate` haste^1.5 and Muon's 0.02 haste^0.5, with haste = 1600 / steps within
-      1..`most_haste`.
-    - Weight decay: 200 / n, within `least_decay`..`most_decay`; `overfitting_decay` once the network overfits.
-    - Decay of the input and output layers: `outer_decay`; penalty of the input layer's weights: `input_ridge`.
-    - Decay of an embedding's weights: `embedding_decay`.
+    The hidden layers of a network of width w have 6 w^2 weights. The width is the largest power of two, within 64..512,
+    with which they have no more weights than the rows have numbers. Up to `n_members` networks are trained.
     """
-
-    few_rows: int
-    most_members: int = 4
-    steps_per_root: float
-    least_steps: int
-    most_steps: int
-    patience: int | None = None
-    patient_steps: int = 0
-    least_width: int
-    most_width: int
-    narrow_rows: int = 0
-    most_batch: int
-    learning_rate: float
-    most_haste: float = 1.0
-    least_decay: float
-    most_decay: float
-    overfitting_decay: float = 0.0
-    outer_decay: float = 0.0
-    input_ridge: float = 0.0
-    embedding_decay: float = 0.0
-
-
-LOW = FitRules(  # up to three coordinates
-    few_rows=1300,
-    steps_per_root=22,
-    least_steps=800,
-    most_steps=2200,
-    least_width=48,
-    most_width=48,
-    most_batch=1500,
-    learning_rate=0.005,
-    most_haste=2.5,  # fewer steps should be larger
-    least_decay=0.0,  # decay only costs here
-    most_decay=0.0,
-)
-HIGH = FitRules(  # four coordinates and more
-    few_rows=2200,
-    steps_per_root=17,
-    least_steps=400,
-    most_steps=2500,
-    least_width=128,
-    most_width=512,
-    narrow_rows=1000,
-    most_batch=1000,
-    learning_rate=0.01,
-    least_decay=0.05,
-    most_decay=0.4,
-)
-
-
-def fit_rules(d: int) -> FitRules:
-    """Return the rules for rows of numbers, of d coordinates."""
-    return LOW if is_low(d) else HIGH
-
-
-def table_rules(codec: Codec, n: int, conditions: Conditions = None) -> FitRules:
-    """Return the rules of a fit to n encoded rows of a table with levels, gaps or conditions.
-
-    Cross-entropies of levels overfit in fewer steps than errors of numbers, so that the input and output layers decay,
-    the more the fewer the rows and the more of the columns have levels. A run is long, and ends when it overfits.
-    Numbers take as many steps as in tables of numbers alone; between the two the rules follow the share of columns that
-    are numbers. Where only some sets of columns may be given, and all columns are numbers, a fit learns a conditional,
-    and takes more steps, with more decay once it overfits: many given columns overfit long before few do.
-
-    The input weights have a penalty in proportion to columns / n, as for a normal prior whose variance is in
-    proportion to 1 / columns, with a limit: thirty columns need no more.
-    """
-    of_numbers = _share_of_numbers(codec)
-    steps_per_root, overfitting_decay = _STEPS_PER_ROOT + of_numbers * (HIGH.steps_per_root - _STEPS_PER_ROOT), 0.0
-    if _learns_a_conditional_of_numbers(codec, conditions):
-        steps_per_root, overfitting_decay = _STEPS_PER_ROOT_OF_CONDITIONALS, _OVERFITTING_DECAY
-    return replace(
-        HIGH,
-        steps_per_root=steps_per_root,
-        most_steps=round(_MOST_STEPS + of_numbers * (HIGH.most_steps - _MOST_STEPS)),
-        patience=_PATIENCE,
-        patient_steps=_PATIENT_STEPS,
-        overfitting_decay=overfitting_decay,
-        outer_decay=(1.0 - of_numbers) * _within(_OUTER_DECAYED_ROWS / n, _LEAST_OUTER_DECAY, _MOST_OUTER_DECAY),
-        input_ridge=min(_RIDGE * len(codec.varying), _MOST_RIDGE) / n,
-    )
-
-
-def embedding_rules(rules: FitRules, n: int) -> FitRules:
-    """Return the rules of a fit with an embedding to n rows.
-
-    An embedding of many columns overfits in few steps. Its weights decay, the more the fewer the rows. It takes most of
-    the time of a step, so that there is one member.
-    """
-    decay = _within(_EMBEDDING_DECAYED_ROWS / n, _LEAST_EMBEDDING_DECAY, _MOST_EMBEDDING_DECAY)
-    return replace(rules, embedding_decay=decay, most_members=1)
-
-
-def default_architecture(n: int, d: int, rules: FitRules | None = None) -> Residual:
-    """Return the network for n rows in R^d. `rules` are by default those for d coordinates."""
-    rules = rules or fit_rules(d)
-    width = 64
-    if n >= rules.narrow_rows:
-        width = int(_within(64 * math.ceil(d / 64), rules.least_width, rules.most_width))
-    return Residual(width=width, n_members=min(4 if n <= rules.few_rows else 2, rules.most_members))
+    root = math.sqrt(n * n_columns / (2 * Residual().n_blocks))
+    width = 2 ** int(math.log2(_within(root, _LEAST_WIDTH, _MOST_WIDTH)))
+    return Residual(width=width, n_members=n_members)
 
 
 def default_training(
     n: int,
-    d: int,
-    max_steps: int | None = None,
+    *,
+    codec: Codec | None = None,
     architecture: Architecture | None = None,
+    max_steps: int | None = None,
+    n_held_out: int = 0,
     device: torch.device = _CPU,
-    rules: FitRules | None = None,
 ) -> Training:
-    """Return the training of a network (by default the usual one) for n rows in R^d on a device."""
-    rules = rules or fit_rules(d)
-    usual = int(_within(rules.steps_per_root * math.sqrt(n), rules.least_steps, rules.most_steps))
-    length, batch_size = max_steps or max(usual, rules.patient_steps), int(_within(n, _LEAST_BATCH, rules.most_batch))
-    network = architecture or default_architecture(n, d, rules)
-    if isinstance(network, nn.Module):
-        return Training(max_steps=length, batch_size=batch_size, learning_rate=_OWN_NETWORK_RATE)
-    haste = _within(_CALM_STEPS / length, 1.0, rules.most_haste)
-    is_wide = not is_low(d) and isinstance(network, Residual) and network.width >= HIGH.least_width
+    """Return the training of a network on n rows, of a table with the columns of `codec`, or of numbers alone.
+
+    A batch has n rows, within 256..1,000. The run of a network ends by patience; without enough held-out rows it has
+    1,000 steps.
+
+    The fewer the rows, the more the weights decay. Cross-entropies of levels overfit in fewer steps than errors of
+    numbers, so that in tables the input and output layers decay as well, the more of the columns have levels. The input
+    weights of tables have a penalty in proportion to columns / n, as for a normal prior whose variance is in proportion
+    to 1 / columns, with a limit: thirty columns need no more.
+    """
+    has_patience = n_held_out >= _FEWEST_FOR_PATIENCE
+    length = max_steps if max_steps or has_patience else _STEPS_WITHOUT_VALIDATION
+    patience, batch_size = _PATIENCE if has_patience else None, int(_within(n, _LEAST_BATCH, _MOST_BATCH))
+    if isinstance(architecture, nn.Module):
+        return Training(batch_size=batch_size, learning_rate=_OWN_NETWORK_RATE, max_steps=length, patience=patience)
+    is_wide = isinstance(architecture, Residual) and architecture.width >= _BFLOAT16_WIDTH
+    of_levels = 0.0 if codec is None else 1.0 - _share_of_numbers(codec)
+    outer = _within(_OUTER_DECAYED_ROWS / n, _LEAST_OUTER_DECAY, _MOST_OUTER_DECAY)
     return Training(
-        max_steps=length,
         batch_size=batch_size,
-        learning_rate=rules.learning_rate * haste**1.5,
-        hidden_rate=_HIDDEN_RATE * haste**0.5,
-        weight_decay=_within(_DECAYED_ROWS / n, rules.least_decay, rules.most_decay),
-        overfitting_decay=rules.overfitting_decay,
-        outer_decay=rules.outer_decay,
-        input_ridge=rules.input_ridge,
-        embedding_decay=rules.embedding_decay,
-        patience=rules.patience if max_steps is None else None,
+        learning_rate=_RATE,
+        max_steps=length,
+        hidden_rate=_HIDDEN_RATE,
+        weight_decay=_within(_DECAYED_ROWS / n, _LEAST_DECAY, _MOST_DECAY),
+        outer_decay=of_levels * outer,
+        input_ridge=0.0 if codec is None else min(_RIDGE * len(codec.varying), _MOST_RIDGE) / n,
+        embedding_decay=_within(_EMBEDDING_DECAYED_ROWS / n, _LEAST_EMBEDDING_DECAY, _MOST_EMBEDDING_DECAY),
+        patience=patience,
         bfloat16=is_wide and has_fast_bfloat16(device),
     )
 
 
-def default_validation_fraction(n: int, d: int) -> float:
-    """Return the share of n rows in R^d that is held out, to choose the weights and to fit the reverse variances.
+def default_validation_fraction(n: int) -> float:
+    """Return the share of n rows that is held out, to choose the weights and to fit the reverse variances.
 
-    It is a tenth, sqrt(10 n) rows or 1,000 rows, whichever is least, and in up to three coordinates at most a twentieth
-    or 50 rows: networks overfit less with more rows, and hardly there. It is 0 for fewer than 20 rows.
+    It is a tenth, sqrt(10 n) rows or 1,000 rows, whichever is least; 0 for fewer than 20 rows.
     """
-    if n < FEWEST_ROWS:
-        return 0.0
-    most = max(0.05, 50 / n) if is_low(d) else 0.1
-    return min(0.1, most, math.sqrt(10.0 / n), 1000 / n)
+    return 0.0 if n < FEWEST_ROWS else min(0.1, math.sqrt(10.0 / n), 1000 / n)
 
 
 def default_shares(codec: Codec, conditions: Conditions) -> Shares:
-    """Return the shares of the training patterns: with conditions, or for whole rows alone.
+    """Return the shares of the training patterns: they follow from what is asked of the model.
 
-    The more of the columns are numbers, the more rows train numbers given levels; those of the chain train levels.
-    Where only some sets of columns may be given, and the others are numbers, nearly all rows train these conditionals.
-    Patterns for which a table has no columns give their shares to the others.
+    A fifth of the rows is joint in any case, as these regularise. The rest is shared by what is asked for:
+
+    - Whole rows are drawn level by level, each given those before it, and then the numbers given all levels; numbers
+      alone are drawn jointly. Each column counts alike.
+    - With conditions, the other columns are asked for given a set: for draws, and for probabilities and means in one
+      evaluation. Where only some sets of columns may be given, and the others are numbers, these are draws, and nearly
+      all that is asked for; as the free numbers share a noise level, a tenth of joint rows will do.
     """
-    has_levels, has_dates = bool(_blocks_asked_for(codec, conditions)), len(codec.dates) > 0
-    f = _share_of_numbers(codec)
-    joint, numbers, chain, mixed, regression = 0.2, 0.15 + 0.35 * f, 0.29 - 0.27 * f, 0.1 + 0.05 * f, 0.3 - 0.15 * f
+    n_levels = len(codec.blocks)
+    of_numbers = len(codec.numbers) / (n_levels + len(codec.numbers))
+    has_order = n_levels > 0 or len(codec.dates) > 0
+    joint, drawn, mixed, regression = 0.2, 0.4, 0.2, 0.2
     if conditions is None:
-        joint, mixed, regression = 0.4, 0.0, 0.0
-    elif not has_levels and not has_dates:
-        joint, mixed, regression = (0.2, 0.3, 0.5) if conditions == "any" else (0.1, 0.85, 0.05)
-    if not has_levels:  # but whole rows may: levels are drawn before numbers, of which half have the set given
-        numbers, chain = (0.25, 0.05) if codec.blocks else (numbers, 0.0)
-    if len(codec.numbers) == len(codec.dates) or not (codec.blocks or has_dates):
+        drawn, mixed, regression = 0.8, 0.0, 0.0
+    elif _learns_a_conditional_of_numbers(codec, conditions):
+        drawn, mixed, regression = (0.2, 0.7, 0.0) if has_order else (0.0, 0.9, 0.0)
+        joint = 0.1
+    if not has_order:
+        return Shares(joint + drawn, 0.0, 0.0, mixed, regression)
+    numbers, chain = drawn * of_numbers, drawn * (1.0 - of_numbers)
+    if len(codec.numbers) == len(codec.dates):  # nothing is left to draw once levels and dates are given
         numbers = 0.0
+    if not n_levels:
+        chain = 0.0
     total = joint + numbers + chain + mixed + regression
     return Shares(joint / total, numbers / total, chain / total, mixed / total, regression / total)
 

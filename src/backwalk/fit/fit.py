@@ -35,15 +35,14 @@ from backwalk.model import (
     default_decoder_variance,
     measure_accepted_share,
     measure_distances,
-    time_limit_words,
+    short_training,
 )
 from backwalk.streams import Stream, as_stream
 from backwalk.table import Table
 from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
-from backwalk.training import History, Progress, Trainer
+from backwalk.training import EnsembleTrainer, History, Progress
 
-_SHORT = 0.25  # of the planned steps: a fit that its time limit stops before warns
 _LEAST_SHARE_OF_TIME = 0.5  # of a time limit, which training has even where columns take longer to choose
 
 
@@ -87,11 +86,11 @@ def fit_model(
         for category, text in found_warnings:
             warnings.warn(text, category, stacklevel=3)  # at the caller of `Diffusion.fit`
         del z  # frees memory: the plan has its own copy of the rows
-        trainer, diverged = _train(plan, began, is_untrained=previous_model is None)
+        trainer, diverged = _train(plan, began)
         with out_of_memory_as_invalid_input():
-            error, history = plan.denoising_error(plan.denoiser), trainer.history()
-            card = make_card(plan, history, data_sha256=data_sha256, stopped_by=trainer.stopped_by)
-            model = _make_model(plan, plan.denoiser, error, history, card)
+            denoiser = trainer.denoiser
+            card = make_card(plan, denoiser, trainer, data_sha256=data_sha256)
+            model = _make_model(plan, denoiser, plan.denoising_error(denoiser), trainer.history(), card)
             distances = tuple(_held_out_distances(model, chosen.table.values[split.held_out]))
             model = replace(model, held_out_distances=distances, accepted_share=measure_accepted_share(model))
     return replace(model, fit_seconds=time.perf_counter() - began), diverged
@@ -128,22 +127,23 @@ def _encode(chosen: ChosenColumns, stream: Stream) -> NDArray[Any]:
     return z
 
 
-def _train(plan: Plan, began: float, *, is_untrained: bool) -> tuple[Trainer, TrainingDiverged | None]:
-    """Train until the end, Ctrl-C, or a callback that returns True; the chosen weights are then the denoiser's.
+def _train(plan: Plan, began: float) -> tuple[EnsembleTrainer, TrainingDiverged | None]:
+    """Train until the end, Ctrl-C, or a callback that returns True.
 
     Return the error too if training diverged with weights to keep.
     """
     # On one thread: a process can be forked after a fit only if no OpenMP threads have begun in it.
     with out_of_memory_as_invalid_input(), single_threads():
-        trainer = Trainer(
-            plan.denoiser,
+        trainer = EnsembleTrainer(
+            plan.new_member,
             plan.rows,
             plan.noise_levels,
             plan.training,
+            n_members=getattr(plan.architecture, "n_members", 1),
             stream=plan.stream.child("training"),
             patterns=plan.patterns,
             max_seconds=_seconds_left(plan.settings.max_time, began),
-            is_untrained=is_untrained,
+            n_started=plan.n_started,
         )
 
     def model_so_far() -> DiffusionModel:
@@ -161,7 +161,7 @@ def _train(plan: Plan, began: float, *, is_untrained: bool) -> tuple[Trainer, Tr
                 if is_stopped:
                     break
     except TrainingDiverged as error:
-        if trainer.give_up() is None:
+        if not trainer.give_up():
             raise
         return trainer, error
     except KeyboardInterrupt:
@@ -173,13 +173,9 @@ def _train(plan: Plan, began: float, *, is_untrained: bool) -> tuple[Trainer, Tr
     if is_stopped:
         with out_of_memory_as_invalid_input():
             trainer.stop()
-    elif trainer.stopped_by == "time limit" and trainer.step < _SHORT * plan.n_steps:
-        warnings.warn(
-            f"training was {time_limit_words(trainer.step, plan.n_steps)}, which is too few: give a longer max_time, "
-            "or leave it out.",
-            ShortTrainingWarning,
-            stacklevel=4,
-        )
+    elif short := short_training(trainer.step, trainer.stopped_by, trainer.last_gain):
+        text = f"training was {short}: give a longer max_time, or leave it out."
+        warnings.warn(text, ShortTrainingWarning, stacklevel=4)
     return trainer, None
 
 
@@ -204,7 +200,7 @@ def _make_model(
     reverse_variance = plan.settings.reverse_variance
     return DiffusionModel(
         schedule=plan.schedule,
-        architecture=plan.architecture,
+        architecture=plan.architecture_of(denoiser),
         denoiser=denoiser,
         codec=plan.codec,
         schema=plan.chosen.table.schema,

@@ -6,6 +6,7 @@ network and training, the patterns, and builds the network.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -18,6 +19,7 @@ from backwalk.denoiser import (
     Architecture,
     DataColumns,
     EnsembleDenoiser,
+    Residual,
     TableDenoiser,
     TableLayout,
     build_denoiser,
@@ -36,14 +38,12 @@ from backwalk.diffusion import (
 from backwalk.errors import InvalidInput
 from backwalk.fit.columns import ChosenColumns
 from backwalk.fit.defaults import (
+    MOST_MEMBERS,
     default_architecture,
     default_evaluations,
     default_shares,
     default_training,
     default_validation_fraction,
-    embedding_rules,
-    fit_rules,
-    table_rules,
 )
 from backwalk.fit.settings import Settings, check_length, choose_device
 from backwalk.fit.structure import LAST_LEVEL, complete_cases, default_schedule, finest_scale
@@ -74,7 +74,6 @@ _MOST_MEASURED = 1000  # rows on which the denoising errors are measured
 _MOST_FOR_MOMENTS = 100_000  # rows
 _MOST_IN_DOUBLE = 2**26  # numbers of encoded rows that are held in float64; training takes float32
 _ROWS_ENCODED_AT_ONCE = 2**16
-_FEWEST_FOR_PATIENCE = 5  # held-out rows: the standard error of fewer tells little
 
 
 class Split(NamedTuple):
@@ -87,12 +86,13 @@ class Split(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Plan:
-    """The columns and rows of a fit, the noise, the untrained network and its training.
+    """The columns and rows of a fit, the noise, the networks before training, and their training.
 
     `conditions` are the columns that may be given, and `stream` has the fit's random numbers.
 
     `patterns` make columns of a table given or absent; without them rows are numbers alone. `covariance` is that of all
-    rows, in tables that of the numbers in up to 100,000 training rows.
+    rows, in tables that of the numbers in up to 100,000 training rows. `architecture` is that of the most networks, of
+    which `new_member` returns one by its number; the first `n_started` have been trained before.
     """
 
     settings: Settings
@@ -110,18 +110,15 @@ class Plan:
     prior_mismatch: float
 
     architecture: Architecture
-    denoiser: EnsembleDenoiser
+    new_member: Callable[[int], EnsembleDenoiser]
+    n_started: int
+    floor: float
     training: Training
 
     @property
     def codec(self) -> Codec:
         """The codec of the columns."""
         return self.chosen.codec
-
-    @property
-    def n_steps(self) -> int:
-        """The number of training steps, if nothing ends training before."""
-        return self.training.steps_for(len(self.rows.x_0))
 
     @property
     def gaps(self) -> tuple[int, ...]:
@@ -131,6 +128,12 @@ class Plan:
             for j in _columns_with_gaps(self.chosen)
             if j not in self.codec.missing_levels and (self.patterns or not self.codec.columns[j].width)
         )
+
+    def architecture_of(self, denoiser: EnsembleDenoiser) -> Architecture:
+        """Return the architecture with the number of networks that a denoiser has."""
+        if isinstance(self.architecture, Residual):
+            return replace(self.architecture, n_members=denoiser.n_members)
+        return self.architecture
 
     @property
     def sampler(self) -> Sampler:
@@ -167,9 +170,9 @@ def encode_rows(codec: Codec, values: NDArray[np.float64], *, stream: Stream) ->
 
 def split_encoded(z: NDArray[Any], settings: Settings, stream: Stream) -> Split:
     """Return the split of encoded rows, (n, k), into held-out rows and those to train on."""
-    n, k = z.shape
+    n = len(z)
     fraction = settings.validation_fraction
-    fraction = default_validation_fraction(n, k) if fraction is None else fraction
+    fraction = default_validation_fraction(n) if fraction is None else fraction
     n_held_out = round(fraction * n)
     if fraction and not n_held_out:
         raise InvalidInput(
@@ -231,31 +234,43 @@ def plan_fit(
         _refuse_unscaled(z, schedule, settings)
 
     # The defaults of network and training.
-    has_patience = len(split.held_out) >= _FEWEST_FOR_PATIENCE
-    rules = table_rules(made, n, conditions_of_made if has_patience else None) if is_table else fit_rules(k)
-    if data is not None:
-        rules = embedding_rules(rules, n)
-    if not has_patience:
-        rules = replace(rules, patience=None, patient_steps=0)
-    architecture = settings.denoiser or (None if previous_model is None else previous_model.architecture)
-    architecture = architecture or default_architecture(n, made.n_encoded, rules)
-    training = settings.training or default_training(n, made.n_encoded, settings.max_steps, architecture, device, rules)
+    architecture = settings.denoiser or default_architecture(n, len(made.varying))
+    if settings.denoiser is None and previous_model is not None and previous_model.architecture is not None:
+        architecture = previous_model.architecture
+        if isinstance(architecture, Residual):
+            architecture = replace(architecture, n_members=max(architecture.n_members, MOST_MEMBERS))
+    if data is not None and isinstance(architecture, Residual):  # an embedding takes most of the time of a step
+        architecture = replace(architecture, n_members=1)
+    training = settings.training or default_training(
+        n,
+        codec=made if is_table else None,
+        architecture=architecture,
+        max_steps=settings.max_steps,
+        n_held_out=len(split.held_out),
+        device=device,
+    )
     check_length(training, n)
     shares = default_shares(made, conditions_of_made)
     patterns = Patterns.of(codec, shares, conditions, always_given=data is not None) if is_table else None
 
-    denoiser = build_denoiser(
-        architecture,
-        k,
-        schedule=schedule,
-        floor=floor,
-        stream=stream.child("weights"),
-        layout=layout,
-        embedding=settings.embedding,
-        data=data,
-    )
-    if previous_model is not None:
-        _start_from(denoiser, previous_model)
+    previous = [] if previous_model is None else _members_of(previous_model)
+    single = replace(architecture, n_members=1) if isinstance(architecture, Residual) else architecture
+
+    def new_member(number: int) -> EnsembleDenoiser:
+        denoiser = build_denoiser(
+            single,
+            k,
+            schedule=schedule,
+            floor=floor,
+            stream=stream.child("weights", number),
+            layout=layout,
+            embedding=settings.embedding,
+            data=data,
+        )
+        if number < len(previous):
+            _start_from(denoiser, previous[number])
+        return denoiser.to(device)
+
     return Plan(
         settings=settings,
         chosen=chosen,
@@ -269,7 +284,9 @@ def plan_fit(
         covariance=covariance,
         prior_mismatch=prior_mismatch(mean, covariance, schedule),
         architecture=architecture,
-        denoiser=denoiser.to(device),
+        new_member=new_member,
+        n_started=len(previous),
+        floor=floor,
         training=training,
     )
 
@@ -314,10 +331,16 @@ def _blank(codec: Codec, previous_model: DiffusionModel) -> TableLayout:
     return TableLayout(codec, partners=denoiser.layout.blank_partners(), tied=denoiser.layout.tied)
 
 
-def _start_from(denoiser: EnsembleDenoiser, previous_model: DiffusionModel) -> None:
+def _members_of(previous_model: DiffusionModel) -> list[EnsembleDenoiser]:
+    """Return the networks of a fitted model, each as a denoiser."""
+    denoiser = previous_model.denoiser
+    assert isinstance(denoiser, EnsembleDenoiser)  # of a fit
+    return [denoiser.member(number) for number in range(denoiser.n_members)]
+
+
+def _start_from(denoiser: EnsembleDenoiser, previous: EnsembleDenoiser) -> None:
     try:
-        assert isinstance(previous_model.denoiser, EnsembleDenoiser)  # of a fit
-        denoiser.load_state_dict(previous_model.denoiser.state_dict())
+        denoiser.load_state_dict(previous.state_dict())
     except RuntimeError as error:
         raise InvalidInput(
             "warm_start needs the same network and columns as the previous fit, but the sizes differ: give the same "

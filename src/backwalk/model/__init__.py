@@ -30,7 +30,7 @@ from backwalk.model.diffusion_model import (
     default_decoder_variance,
     mismatch_warning,
     reverse_variances,
-    time_limit_words,
+    short_training,
     training_words,
 )
 from backwalk.model.distances import (
@@ -126,7 +126,7 @@ __all__ = [
     "sample_numbered",
     "sample_pieces",
     "sample_rows",
-    "time_limit_words",
+    "short_training",
     "training_words",
     "user_terms",
     "walk",

@@ -26,6 +26,7 @@ from backwalk.table import Codec, Schema
 from backwalk.training import History
 
 MISMATCH_THAT_MATTERS = 0.01  # nats per row
+_SHORT_GAIN, _SHORT = 0.1, 100  # nats per row of the last third of the steps, and steps: more should follow
 Conditions: TypeAlias = Literal["any"] | tuple[tuple[int, ...], ...] | None
 """Which columns may be given: any, one of some sets of column numbers, or none."""
 
@@ -255,11 +256,11 @@ def training_words(model: DiffusionModel) -> str:
     """Describe the training of a model: steps, rows per step, precision, and the weights that were kept."""
     plan = model.card.get("settings", {}).get("training")  # a file's card may hold anything
     plan = plan if isinstance(plan, dict) else {}
-    words, usual = f"{model.history.n_steps:,} steps", model.card.get("usual_steps", 0)
-    if model.card.get("stopped_by") == "time limit" and model.history.n_steps < usual:
-        words = time_limit_words(model.history.n_steps, usual)
+    words = f"{model.history.n_steps:,} steps"
+    if model.card.get("stopped_by") == "time limit":
+        words = time_limit_words(model.history.n_steps, model.card.get("last_gain", 0.0))
     if isinstance(plan.get("batch_size"), int):
-        words += f" of {plan['batch_size']:,} rows per member"
+        words += f" of {plan['batch_size']:,} rows"
     words += ", products in bfloat16" if plan.get("bfloat16") is True else ""
     kept = model.history.chosen_step
     if kept == model.history.n_steps:
@@ -267,9 +268,17 @@ def training_words(model: DiffusionModel) -> str:
     return f"{words}; kept: the weights {f'of step {kept:,}' if kept else 'before training'}, better on held-out rows"
 
 
-def time_limit_words(n_steps: int, usual_steps: int) -> str:
-    """Describe a training that a time limit ended."""
-    return f"stopped by the time limit after {n_steps:,} of about {usual_steps:,} steps"
+def time_limit_words(n_steps: int, last_gain: float) -> str:
+    """Describe a training that a time limit ended, whose last third of the steps gained so many nats a row."""
+    words = f"stopped by the time limit after {n_steps:,} steps"
+    return f"{words}, of which the last third still gained {last_gain:.2g} nats a row" if last_gain > 0.0 else words
+
+
+def short_training(n_steps: int, stopped_by: str, last_gain: float) -> str | None:
+    """Describe a training that a time limit ended too soon; None for any other."""
+    if stopped_by != "time limit" or (n_steps >= _SHORT and last_gain <= _SHORT_GAIN):
+        return None
+    return time_limit_words(n_steps, last_gain)
 
 
 def mismatch_warning(prior_mismatch: float, schedule: NoiseSchedule) -> str | None:

@@ -54,8 +54,8 @@ class _Card(_Strict):
     n_columns: _Count
     n_parameters: _Count
     steps_taken: _Count
-    usual_steps: _Count
-    stopped_by: Literal["steps", "time limit", "overfitting", "callback", "divergence"]
+    last_gain: float
+    stopped_by: Literal["steps", "time limit", "patience", "callback", "divergence"]
     versions: dict[_Text, _Text]
 
 

@@ -25,9 +25,9 @@ def training_section(model: DiffusionModel) -> Section | None:
         loss = "L_simple = |ε − ε_θ|²"
     words = f"Training took {history.n_steps:,} steps"
     if card.get("stopped_by") == "time limit":
-        words += f" of about {card['usual_steps']:,}, when its time limit ended"
-    elif card.get("stopped_by") == "overfitting":
-        words += f" of {card['usual_steps']:,}, as later weights were worse on held-out rows"
+        words += ", until the time limit"
+    elif card.get("stopped_by") == "patience":
+        words += ", until the loss on held-out rows no longer fell"
     words += (
         f". Each step lowers the {loss}, at random noise levels, summed over coordinates. The loss does not reach 0: "
         "noisy rows do not determine their noise."

@@ -1,7 +1,11 @@
-"""Training, the only code that changes weights: `Trainer` runs the loop that a `Training` record describes."""
+"""Training, the only code that changes weights.
+
+`EnsembleTrainer` trains networks one after another; `Trainer` is the loop of one, as a `Training` record describes it.
+"""
 
 from backwalk.training.batches import TrainingRows
 from backwalk.training.config import Training
+from backwalk.training.ensemble import EnsembleTrainer
 from backwalk.training.loop import Trainer
 from backwalk.training.noise_levels import ChainLevels, LogNormalLevels, NoiseLevels
 from backwalk.training.pace import History, Progress
@@ -10,6 +14,7 @@ from backwalk.training.validation import split_rows
 
 __all__ = [
     "ChainLevels",
+    "EnsembleTrainer",
     "History",
     "LogNormalLevels",
     "NoiseLevels",

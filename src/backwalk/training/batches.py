@@ -1,4 +1,4 @@
-"""Training batches: rows, in one shuffled order per epoch and member, with noise levels and noise."""
+"""Training batches: rows, in one shuffled order per epoch, with noise levels and noise."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from torch import Tensor
 
 from backwalk.streams import Stream
 from backwalk.table import Redraw
-from backwalk.threads import Map
 from backwalk.training.config import Training
 from backwalk.training.noise_levels import NoiseLevels
 from backwalk.training.patterns import Patterns, filled
@@ -40,9 +39,9 @@ class TrainingRows:
 
 
 class Batch(NamedTuple):
-    """Rows x_0 and noise eps, (members, rows, d); log-SNRs and the loss's weights, (members, rows).
+    """Rows x_0 and noise eps, (1, rows, d); log-SNRs and the loss's weights, (1, rows), all for a single network.
 
-    Batches of tables with `Patterns` have a log-SNR and a weight for each coordinate, (members, rows, d).
+    Batches of tables with `Patterns` have a log-SNR and a weight for each coordinate, (1, rows, d).
     """
 
     x_0: Tensor
@@ -52,7 +51,7 @@ class Batch(NamedTuple):
 
 
 class _Draws(NamedTuple):
-    """The random numbers of several steps of a member: log-SNRs, (steps, rows), and noise, (steps, rows, d).
+    """The random numbers of several steps: log-SNRs, (steps, rows), and noise, (steps, rows, d).
 
     `uniforms`, (steps, rows, n_uniforms), are those of `redraw`; `states` are the patterns' states, one for each step.
     """
@@ -64,7 +63,7 @@ class _Draws(NamedTuple):
 
 
 class Batches:
-    """The batches of a run as functions of member and step alone.
+    """The batches of a run as functions of the step alone.
 
     With `patterns`, x_0 is NaN where there is no value, and some columns are given or absent.
     """
@@ -74,30 +73,24 @@ class Batches:
         rows: TrainingRows,
         levels: NoiseLevels,
         training: Training,
-        members: int,
         stream: Stream,
         patterns: Patterns | None = None,
     ) -> None:
-        self._x_0, self._levels, self._members, self._stream = rows.x_0, levels, range(members), stream
+        self._x_0, self._levels, self._stream = rows.x_0, levels, stream
         self._redraw, self._patterns, self._row_weight = rows.redraw, patterns, rows.weight
         self._batch_size = training.batch_size
         self._steps_an_epoch = training.steps_an_epoch(len(self._x_0))
         numbers = self._batch_size * self._x_0.shape[1]
         self._steps_drawn = max(1, min(_MOST_STEPS_DRAWN, _NUMBERS_DRAWN // numbers))
-        self._order: dict[int, tuple[int, Tensor]] = {}  # by member, with the epoch
-        self._draws: dict[int, tuple[int, _Draws]] = {}  # by member, with the number of the block of steps
+        self._order: tuple[int, Tensor] | None = None  # with the epoch
+        self._draws: tuple[int, _Draws] | None = None  # with the number of the block of steps
 
-    def at(self, step: int, parallel_map: Map = map) -> Batch:
+    def at(self, step: int) -> Batch:
         """Return the batch of a step, counted from 0, on the rows' device."""
-        of_members = list(parallel_map(lambda member: self._of_member(member, step), self._members))
-        return of_members[0] if len(of_members) == 1 else Batch(*map(torch.cat, zip(*of_members, strict=True)))
-
-    def _of_member(self, member: int, step: int) -> Batch:
-        """Return the batch of one member. Several threads may call this for different members."""
         block, place = divmod(step, self._steps_drawn)
-        if self._draws.get(member, (None,))[0] != block:
-            self._draws[member] = (block, self._draw(self._stream.child("steps", member, block)))
-        draws, rows = self._draws[member][1], self._rows(member, step)
+        if self._draws is None or self._draws[0] != block:
+            self._draws = (block, self._draw(self._stream.child("steps", block)))
+        draws, rows = self._draws[1], self._rows(step)
         log_snr = draws.log_snr[None, place]
         eps, x_0 = draws.eps[None, place], self._x_0[None, rows]
         if self._redraw is not None:
@@ -126,18 +119,18 @@ class Batches:
         )
         return _Draws(log_snr.to(device), eps.to(device), uniforms, states)
 
-    def _rows(self, member: int, step: int) -> Tensor:
+    def _rows(self, step: int) -> Tensor:
         """Return the indices of a step's rows, (rows,)."""
         epoch, position = divmod(step, self._steps_an_epoch)
-        if self._order.get(member, (None,))[0] != epoch:
-            self._order[member] = (epoch, torch.from_numpy(self._shuffled(member, epoch)).to(self._x_0.device))
+        if self._order is None or self._order[0] != epoch:
+            self._order = (epoch, torch.from_numpy(self._shuffled(epoch)).to(self._x_0.device))
         start = position * self._batch_size
-        return self._order[member][1][start : start + self._batch_size]
+        return self._order[1][start : start + self._batch_size]
 
-    def _shuffled(self, member: int, epoch: int) -> np.ndarray:
+    def _shuffled(self, epoch: int) -> np.ndarray:
         n, batch = len(self._x_0), self._batch_size
         repeats = -(-batch // n)
-        stream = self._stream.child("order", epoch, member, 0)
+        stream = self._stream.child("order", epoch)
         if repeats == 1:
             return stream.permutation(n)
         # One generator for all orders, as creating one takes long.

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from backwalk.errors import InvalidInput
 from backwalk.limits import is_number, is_whole
 
-WARM_UP_STEPS, WARM_UP_SHARE = 50, 0.05  # whichever ends first
+WARM_UP_STEPS = 50
+FULL_RATE_STEPS = 100  # about as many, after which the rates fall as the inverse root of the step
+LONGEST_RUN = 20_000  # steps, where nothing ends a run before
 MOST_UPDATE_EVERY = 3  # the most steps in which Muon moves a matrix once, by as many times the rate (`muon.py`)
 
 
@@ -25,16 +27,13 @@ class Training:
     learning_rate : float
         Adam's greatest learning rate.
     max_steps : int, optional
-        The number of training steps. Give this or `n_epochs`.
+        The most training steps, of all networks together. Give this, `n_epochs` or neither; 20,000 without both.
     n_epochs : int, optional
-        The number of epochs, of n // batch_size steps each, as the last short batch is dropped.
+        The most epochs, of n // batch_size steps each, as the last short batch is dropped.
     hidden_rate : float, optional
         Muon's greatest rate, for the square matrices of residual blocks. With None, Adam trains them too.
     weight_decay : float, default=0.0
         Each time Muon moves a matrix, it first shrinks it by the share rate x `weight_decay`.
-    overfitting_decay : float, default=0.0
-        A larger `weight_decay` than before, from the first validation on at which the weights are worse on the held-out
-        rows than the best by a standard error of the difference.
     outer_decay : float, default=0.0
         Each step shrinks the weights that Adam trains by the share rate x `outer_decay`.
     input_ridge : float, default=0.0
@@ -45,22 +44,22 @@ class Training:
     bfloat16 : bool, default=False
         Whether the factors of the matrix products in the blocks are rounded to bfloat16, in training only. Weights and
         sums stay float32. This is faster on some devices.
-    ema_width : float or None, default=0.05
+    ema_width : float or None, default=0.1
         The relative width of the average of weights; None keeps the last weights.
     decay : bool, default=True
-        Whether the rates fall to 0 along a half cosine after a short warm-up, with Adam's beta_2 at 0.99. Otherwise
+        Whether the rates fall as 1 / sqrt(1 + step / 100) after a short warm-up, with Adam's beta_2 at 0.99. Otherwise
         rates are constant and beta_2 is 0.999.
     levels : {"log_normal", "chain"}, default="log_normal"
         The distribution of noise levels. "chain" is t uniform on 1..n_steps, with L_simple as loss.
     patience : int, optional
-        The run ends early once the newest weights have been worse on the held-out rows than the best, by a standard
-        error of the difference, at this many validations in a row. There are twenty in a run, after the first weights'.
-        None trains on, and so does a run without held-out rows.
+        The run of a network ends after this many validations on the held-out rows without a gain of 0.01 nats a row
+        over the best before. There is one about every sixteenth of the steps so far. None trains on, and so does a run
+        without held-out rows.
 
     Raises
     ------
     InvalidInput
-        For a number out of range, and unless exactly one length is given.
+        For a number out of range, and for two lengths.
 
     See Also
     --------
@@ -83,12 +82,11 @@ class Training:
     n_epochs: int | None = None
     hidden_rate: float | None = None
     weight_decay: float = 0.0
-    overfitting_decay: float = 0.0
     outer_decay: float = 0.0
     input_ridge: float = 0.0
     embedding_decay: float = 0.0
     bfloat16: bool = False
-    ema_width: float | None = 0.05
+    ema_width: float | None = 0.1
     decay: bool = True
     levels: str = "log_normal"
     patience: int | None = None
@@ -104,9 +102,8 @@ class Training:
         for name, most, may_be_zero, usual in (
             ("learning_rate", 1.0, False, "0.005 or 0.01"),
             ("hidden_rate", 1.0, False, "0.02, or None for Adam alone,"),
-            ("ema_width", 0.25, False, "0.05, or None for the last weights,"),
+            ("ema_width", 0.25, False, "0.1, or None for the last weights,"),
             ("weight_decay", 10.0, True, "0 to 0.4"),
-            ("overfitting_decay", 10.0, True, "0 or 0.5"),
             ("outer_decay", 10.0, True, "0 to 1"),
             ("input_ridge", 10.0, True, "0 to 0.05"),
             ("embedding_decay", 10.0, True, "1 to 5"),
@@ -120,19 +117,18 @@ class Training:
                     "usual."
                 )
             object.__setattr__(self, name, float(value))
-        decay = "overfitting_decay" if self.overfitting_decay > self.weight_decay else "weight_decay"
-        shrinks = (self.hidden_rate or 0.0) * getattr(self, decay)
+        shrinks = (self.hidden_rate or 0.0) * self.weight_decay
         if MOST_UPDATE_EVERY * shrinks >= 1.0:
             raise InvalidInput(
-                f"hidden_rate x {decay} should be below {1 / MOST_UPDATE_EVERY:g}, as weights may change sign "
-                f"otherwise, but is {shrinks:g}: lower {decay}; 0.05 to 0.5 is usual."
+                f"hidden_rate x weight_decay should be below {1 / MOST_UPDATE_EVERY:g}, as weights may change sign "
+                f"otherwise, but is {shrinks:g}: lower weight_decay; 0.05 to 0.5 is usual."
             )
         if not isinstance(self.bfloat16, bool):
             raise InvalidInput(f"bfloat16 should be True or False, but got {self.bfloat16!r}: False works everywhere.")
-        if (self.max_steps is None) == (self.n_epochs is None):
+        if self.max_steps is not None and self.n_epochs is not None:
             raise InvalidInput(
-                f"Exactly one of max_steps and n_epochs should be given, but got {self.max_steps!r} and "
-                f"{self.n_epochs!r}: set the other to None."
+                f"max_steps and n_epochs should not both be given, but got {self.max_steps!r} and {self.n_epochs!r}: "
+                "set one of them to None."
             )
         if self.levels not in ("log_normal", "chain"):
             raise InvalidInput(
@@ -140,7 +136,7 @@ class Training:
             )
 
     def steps_for(self, n: int) -> int:
-        """Return the number of training steps of a run.
+        """Return the most training steps of a fit.
 
         Parameters
         ----------
@@ -150,9 +146,11 @@ class Training:
         Returns
         -------
         int
-            `max_steps`, or `n_epochs` in steps.
+            `max_steps`, `n_epochs` in steps, or 20,000.
         """
-        return self.max_steps if self.max_steps is not None else (self.n_epochs or 0) * self.steps_an_epoch(n)
+        if self.n_epochs is not None:
+            return self.n_epochs * self.steps_an_epoch(n)
+        return LONGEST_RUN if self.max_steps is None else self.max_steps
 
     def steps_an_epoch(self, n: int) -> int:
         """Return the number of training steps of an epoch.
@@ -169,15 +167,15 @@ class Training:
         """
         return max(1, n // self.batch_size)
 
-    def rate_at(self, step: int, progress: float) -> float:
+    def rate_at(self, step: int) -> float:
         """Return the factor of the learning rates at a training step.
+
+        It needs no end: averages of the weights stand for a fall to 0, and a run may end at any step.
 
         Parameters
         ----------
         step : int
             The step, counted from 0.
-        progress : float
-            The share of the run that is done, from 0 to 1.
 
         Returns
         -------
@@ -186,5 +184,4 @@ class Training:
         """
         if not self.decay:
             return 1.0
-        warm_up = min(1.0, max((step + 1) / WARM_UP_STEPS, progress / WARM_UP_SHARE))
-        return warm_up * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+        return min(1.0, (step + 1) / WARM_UP_STEPS) / math.sqrt(1.0 + step / FULL_RATE_STEPS)

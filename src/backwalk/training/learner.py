@@ -1,9 +1,9 @@
 """A training step: the gradients of a batch, and the update of all weights and of their average.
 
-On a CPU the gradients are computed in pieces, each on one thread: a piece is a member of the ensemble, or some members
-with few rows, or a shard of one's rows. The pieces depend on sizes alone and their sums have a fixed order, so that a
-fit does not depend on the number of threads. Then Muon moves the square matrices of residual blocks (`muon.py`), and
-Adam the rest: for w with gradient g at step k = 1, 2, ...,
+On a CPU the gradients are computed in pieces, each on one thread: a piece is a shard of the batch's rows. The pieces
+depend on sizes alone and their sums have a fixed order, so that a fit does not depend on the number of threads. Then
+Muon moves the square matrices of residual blocks (`muon.py`), and Adam the rest: for w with gradient g at step k = 1,
+2, ...,
 
     m <- beta_1 m + (1 - beta_1) g,  v <- beta_2 v + (1 - beta_2) g^2,
     w <- (1 - rate decay) w - rate m / (1 - beta_1^k) / (sqrt(v / (1 - beta_2^k)) + 1e-8).
@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from functools import cached_property, reduce
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -32,7 +32,7 @@ from backwalk.training.batches import Batch
 from backwalk.training.config import Training
 from backwalk.training.muon import Muon
 
-LEAST_ROWS_OF_A_PIECE, MOST_ROWS_OF_A_PIECE = 512, 2048
+LEAST_ROWS_TO_CUT, MOST_ROWS_OF_A_PIECE = 512, 2048
 
 
 class Learner:
@@ -61,52 +61,29 @@ class Learner:
         self._exponent = 1.0 + average_power(training.ema_width) if training.ema_width else 1.0
         self._denoiser = denoiser
 
-    @cached_property
-    def _pieces(self) -> list[tuple[slice, slice]]:
-        """The members and rows of each piece of a step; listed once there is room for a batch."""
-        n_members, n_rows = self._denoiser.n_members, self._training.batch_size
-        on_cpu = self._denoiser.device.type == "cpu"
-        return pieces(n_members, n_rows) if on_cpu else [(slice(0, n_members), slice(0, n_rows))]
-
-    @cached_property
-    def _denoisers(self) -> list[EnsembleDenoiser]:
-        """The denoiser of each piece's members."""
-        whole = self._denoiser
-        parts = {(part.start, part.stop) for part, _ in self._pieces}
-        of_part = {part: whole.members(*part) for part in parts} if len(parts) > 1 else {(0, whole.n_members): whole}
-        return [of_part[part.start, part.stop] for part, _ in self._pieces]
-
-    def step(
-        self, batch: Batch, number: int, rate_factor: float, parallel_map: Map = map, *, has_overfitted: bool = False
-    ) -> Tensor:
-        """Take step `number`, counted from 0, at rates times `rate_factor`; return the members' summed loss."""
+    def step(self, batch: Batch, number: int, rate_factor: float, parallel_map: Map = map) -> Tensor:
+        """Take step `number`, counted from 0, at rates times `rate_factor`; return the loss."""
         loss, gradients = self.gradients(batch, parallel_map)
-        decay = self._training.weight_decay
-        if has_overfitted:
-            decay = max(decay, self._training.overfitting_decay)
-        self._muon.step(_at(gradients, self._by_muon), number, rate_factor, decay)
+        self._muon.step(_at(gradients, self._by_muon), number, rate_factor)
         self._step_adam(_at(gradients, self._by_adam), rate_factor)
         if self._training.ema_width:
             torch._foreach_lerp_(self.averages, self.parameters, 1.0 - (1.0 - 1.0 / (number + 1)) ** self._exponent)
         return loss
 
     def gradients(self, batch: Batch, parallel_map: Map = map) -> tuple[Tensor, list[Tensor]]:
-        """Return the loss, the mean over rows and sum over members, and its gradient by each parameter."""
+        """Return the loss, the mean over rows, and its gradient by each parameter."""
 
-        def of_piece(piece: int) -> tuple[Tensor, list[Tensor]]:
-            part = Batch(*(tensor[pieces_of_step[piece]] for tensor in batch))
-            return denoisers[piece].loss_and_gradients(
+        def of_piece(rows: slice) -> tuple[Tensor, list[Tensor]]:
+            part = Batch(*(tensor[:, rows] for tensor in batch))
+            return self._denoiser.loss_and_gradients(
                 part.x_0, part.eps, part.log_snr, part.weight / n_rows, bfloat16=self._training.bfloat16
             )
 
-        n_rows, pieces_of_step, denoisers = batch.x_0.shape[1], self._pieces, self._denoisers
-        losses, gradients = zip(*parallel_map(of_piece, range(len(pieces_of_step))), strict=True)
-        of_members: dict[int, list[list[Tensor]]] = {}
-        for (members, _), of_shard in zip(pieces_of_step, gradients, strict=True):
-            of_members.setdefault(members.start, []).append(of_shard)
-        sums = [reduce(_added, of_shards) for of_shards in of_members.values()]
-        whole = list(sums[0]) if len(sums) == 1 else self._denoiser.gradients_of_all(sums)
-        return torch.stack(losses).sum(), whole
+        n_rows = batch.x_0.shape[1]
+        on_cpu = self._denoiser.device.type == "cpu"
+        results = parallel_map(of_piece, pieces(n_rows) if on_cpu else [slice(0, n_rows)])
+        losses, gradients = zip(*results, strict=True)
+        return torch.stack(losses).sum(), reduce(_added, list(gradients))
 
     def _step_adam(self, gradients: list[Tensor], rate_factor: float) -> None:
         # The fused operation ignores strides, so that a transposed gradient would move the wrong weights.
@@ -135,27 +112,18 @@ class Learner:
             )
 
 
-def pieces(n_members: int, n_rows: int) -> list[tuple[slice, slice]]:
-    """Return the members and rows of each piece of a step on a CPU.
+def pieces(n_rows: int) -> list[slice]:
+    """Return the rows of each piece of a step on a CPU: pieces of at most 2,048 rows, an even number for two threads.
 
-    A piece has at least 512 rows of one or more members, as far as there are so many: launching the operations of
-    smaller ones would take longer than computing them. A member's rows are cut into shards of at most 2,048, and in two
-    where two threads would have unequal shares.
+    Fewer than 512 rows are one piece: launching the operations of a smaller one takes longer than computing them.
 
     >>> from backwalk.training.learner import pieces
-    >>> pieces(2, 1500)
-    [(slice(0, 1, None), slice(0, 1500, None)), (slice(1, 2, None), slice(0, 1500, None))]
+    >>> pieces(1000)
+    [slice(0, 500, None), slice(500, 1000, None)]
     """
-    n_together = -(-LEAST_ROWS_OF_A_PIECE // n_rows)
-    n_shards = -(-n_rows // MOST_ROWS_OF_A_PIECE)
-    if n_together == 1:
-        n_shards += n_members * n_shards % 2
-    length = -(-n_rows // n_shards)
-    return [
-        (slice(member, min(member + n_together, n_members)), slice(first, min(first + length, n_rows)))
-        for member in range(0, n_members, n_together)
-        for first in range(0, n_rows, length)
-    ]
+    n_pieces = 1 if n_rows < LEAST_ROWS_TO_CUT else 2 * -(-n_rows // (2 * MOST_ROWS_OF_A_PIECE))
+    length = -(-n_rows // n_pieces)
+    return [slice(first, min(first + length, n_rows)) for first in range(0, n_rows, length)]
 
 
 def average_power(width: float) -> float:

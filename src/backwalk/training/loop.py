@@ -1,16 +1,17 @@
-"""The training loop: rows and noise in, weights out.
+"""The training loop of one network: rows and noise in, weights out.
 
 A step takes a batch of rows x_0 with a noise level and noise eps for each (`batches.py`). It moves the network's
 weights against the gradient of the loss (`learner.py`), the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed
 over d. With the SNR as weight(log_snr) it is L_simple (Ho et al. 2020, Eq. 14); with 1 + SNR it is the v-loss. A
 table's levels have the cross-entropy instead.
 
-The (averaged) weights are validated up to twenty times a run, and a new network once before (`validation.py`). The
-validation loss, in nats per row, is the bound's diffusion part on held-out rows, with -ln P of the levels for tables. A
-denoiser trained for conditions has its training loss on them instead. Noise and levels are the same each time, so that
-two values differ by the weights alone. The run ends with the weights that these values choose.
+The (averaged) weights are validated as the steps grow by a sixteenth, and a new network once before (`validation.py`).
+The validation loss, in nats per row, is the bound's diffusion part on held-out rows, with -ln P of the levels for
+tables. A denoiser trained for conditions has its training loss on them instead. Noise and levels are the same each
+time, so that two values differ by the weights alone. The run ends with the weights that these values choose.
 
-What a step draws is a function of the seed and the step's number. There is no other random state.
+What a step draws is a function of the seed and the step's number. There is no other random state, and no step depends
+on when the run ends.
 """
 
 from __future__ import annotations
@@ -32,21 +33,19 @@ from backwalk.training.batches import Batches, TrainingRows
 from backwalk.training.config import Training
 from backwalk.training.learner import Learner
 from backwalk.training.noise_levels import NoiseLevels
-from backwalk.training.pace import History, Pace, Progress
+from backwalk.training.pace import LEAST_SPACING, N_RECORDS, SPACING, History, Progress, next_after
 from backwalk.training.patterns import Patterns
 from backwalk.training.validation import Candidate, Choice, Validation
 
-N_RECORDS = 200  # losses recorded in a run of at least as many steps
-
 
 class Trainer:
-    """Training of one denoiser on encoded rows: `run` is the loop.
+    """Training of one network on encoded rows: `run` is the loop.
 
-    - `rows`: those to train on, and held-out ones; without the latter the last (averaged) weights are kept.
+    - `rows`: those to train on.
     - `noise_levels`: the distribution of noise levels, and the weight of each in the loss.
     - `patterns`: make columns given or absent, for a denoiser of tables.
-    - `max_seconds`: the time after which training stops. The learning rates follow the share of the steps or of the
-      time, whichever is larger, so that two runs that it stops are not bit-equal.
+    - `validation`: that on held-out rows; without it the last (averaged) weights are kept.
+    - `max_steps`, `max_seconds`: the limits of the run; the steps are by default those of `training`.
     - `is_untrained`: whether the denoiser is new; then its weights before the first step are a candidate too.
     """
 
@@ -59,24 +58,24 @@ class Trainer:
         *,
         stream: Stream,
         patterns: Patterns | None = None,
+        validation: Validation | None = None,
+        max_steps: int | None = None,
         max_seconds: float = math.inf,
         is_untrained: bool = True,
     ) -> None:
         self.denoiser, self.rows, self.noise_levels, self.training = denoiser, rows, noise_levels, training
-        self.stream, self.patterns = stream, patterns
-        self.max_steps = training.steps_for(len(rows.x_0))
+        self.validation = validation
+        self.max_steps = training.steps_for(len(rows.x_0)) if max_steps is None else max_steps
+        self.max_seconds = max_seconds
         self.step, self.seconds = 0, 0.0
         self.diverged = self.stopped = False
         self._is_untrained = is_untrained
-        self.batches = Batches(rows, noise_levels, training, denoiser.n_members, stream, patterns)
+        self.batches = Batches(rows, noise_levels, training, stream, patterns)
         self._learner = Learner(denoiser, training)
-        self._pace = Pace(self.max_steps, max_seconds)
-        self._validation: Validation | None = None
-        if rows.x_validation is not None:
-            self._validation = Validation(denoiser, rows.x_validation, stream, patterns, rows.validation_weight)
-        self._choice = Choice()
+        self.choice = Choice()
         self._losses: list[tuple[int, float]] = []
         self._validation_losses: list[tuple[int, float]] = []
+        self._next_record, self._next_validation = 0, LEAST_SPACING
 
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step, and put the chosen weights into the denoiser.
@@ -85,58 +84,58 @@ class Trainer:
         is not finite.
         """
         began = time.monotonic() - self.seconds
-        if self._is_untrained and not self.step and self._validation is not None and self._choice.chosen is None:
+        if self._is_untrained and not self.step and self.validation is not None and self.choice.chosen is None:
             self._validate()  # the weights before the first step
             self.seconds = time.monotonic() - began
         while not self.done or not self.step:  # at least one step, even where the first validation took all the time
-            share = self._share()
-            is_recorded = self._loss_is_due(share)
-            loss = self.take_step(self.training.rate_at(self.step, share))
+            is_recorded = self._loss_is_due()
+            loss = self.take_step(self.training.rate_at(self.step))
             self.step += 1
             self.seconds = time.monotonic() - began
             if is_recorded:
                 self._record(float(loss))
-            is_due = self.done or self._pace.validation_is_due(self.step, self.seconds, share)
-            validation_loss = self._validate() if is_due else None
-            share = 1.0 if self.done else self._share()
+            validation_loss = self._validate() if self.done or self.step >= self._next_validation else None
+            self.seconds = time.monotonic() - began
+            share = 1.0 if self.done else self.share
             yield Progress(self.step, self.max_steps, self._losses[-1][1], validation_loss, self.seconds, share)
-        self._finish()
+        self.finish()
 
     def take_step(self, rate_factor: float) -> Tensor:
-        """Take the next step at `rate_factor` times the full rates; return the loss, the mean over rows and members."""
+        """Take the next step at `rate_factor` times the full rates; return the loss, the mean over rows."""
         with self._threads() as parallel_map:
-            batch = self.batches.at(self.step, parallel_map)
-            loss = self._learner.step(
-                batch, self.step, rate_factor, parallel_map, has_overfitted=self._choice.has_overfitted
-            )
-            return loss / self.denoiser.n_members
+            return self._learner.step(self.batches.at(self.step), self.step, rate_factor, parallel_map)
 
     def stop(self) -> None:
         """End a run between two steps: put the weights chosen so far, the last ones included, into the denoiser."""
         self.stopped = True
-        self._finish()
+        self.finish()
 
     @property
     def done(self) -> bool:
-        """Whether training is over: all steps are taken, the time is up, or the network overfits."""
-        return self.diverged or self.overfits or self._share() >= 1.0
+        """Whether training is over: all steps are taken, the time is up, or the held-out loss no longer falls."""
+        return self.diverged or self.has_learnt or self.share >= 1.0
 
     @property
-    def overfits(self) -> bool:
-        """Whether the newest weights have been worse than the best for as long as `Training.patience` allows."""
+    def has_learnt(self) -> bool:
+        """Whether the held-out loss has not fallen for as long as `Training.patience` allows."""
         patience = self.training.patience
-        return patience is not None and self._choice.n_worse >= patience
+        return patience is not None and self.choice.n_idle >= patience
+
+    @property
+    def share(self) -> float:
+        """The share of the steps or of the time that is done, whichever is larger."""
+        return max(self.step / self.max_steps, self.seconds / self.max_seconds)
 
     @property
     def stopped_by(self) -> str:
-        """What ended training: "divergence", "steps", "callback", "overfitting" or "time limit"."""
+        """What ended training: "divergence", "steps", "callback", "patience" or "time limit"."""
         if self.diverged:
             return "divergence"
         if self.step == self.max_steps:
             return "steps"
         if self.stopped:
             return "callback"
-        return "overfitting" if self.overfits else "time limit"
+        return "patience" if self.has_learnt else "time limit"
 
     def denoiser_so_far(self) -> EnsembleDenoiser:
         """Return a copy of the denoiser with the (averaged) weights after the last step."""
@@ -148,16 +147,16 @@ class Trainer:
 
         The weights of step 0 do not count: a run that learnt nothing has failed.
         """
-        trained = self._choice.trained
+        trained = self.choice.trained
         if trained is None:
             return None
         self.diverged = True
-        self._finish()
+        self.finish()
         return trained.step
 
     def history(self) -> History:
         """Return the record of the run so far."""
-        chosen = self._choice.chosen
+        chosen = self.choice.chosen
         return History(
             step=tuple(step for step, _ in self._losses),
             loss=tuple(loss for _, loss in self._losses),
@@ -169,50 +168,46 @@ class Trainer:
             seconds=self.seconds,
         )
 
-    def _loss_is_due(self, share: float) -> bool:
-        """Whether a step's loss is recorded: the first of each epoch at the chain's levels, else `N_RECORDS` per run.
+    def finish(self) -> None:
+        """Put the chosen weights into the denoiser."""
+        if not self.diverged and self.choice.step < self.step:
+            self._validate()  # the last weights are a candidate, wherever the run was ended
+        chosen = self.choice.chosen
+        assert chosen is not None, "the last step is followed by a validation"
+        torch._foreach_copy_(self._learner.parameters, chosen.weights)
 
-        `share` is that of the run before the step.
-        """
+    def _loss_is_due(self) -> bool:
+        """Whether a step's loss is recorded: at the chain's levels the first of each epoch, else the less the later."""
         if self.training.levels == "chain":
             return self.step % self.training.steps_an_epoch(len(self.rows.x_0)) == 0
-        return len(self._losses) <= share * N_RECORDS
+        return self.step >= self._next_record
 
     def _record(self, loss: float) -> None:
         if not math.isfinite(loss):
             raise self._divergence("loss", f"{loss}")
         self._losses.append((self.step - 1, loss))
+        self._next_record = next_after(self.step - 1, 1 / N_RECORDS)
 
     def _validate(self) -> float | None:
         """Validate the (averaged) weights, and make them a candidate for the choice.
 
         Return their validation loss, or None without held-out rows.
         """
-        if self.rows.x_0.device.type == "cuda":
-            torch.cuda.synchronize(self.rows.x_0.device)  # else the time of queued steps would count as validation
-        began, by_row = time.monotonic(), torch.empty(0, dtype=torch.float64)
+        self._next_validation = next_after(self.step, SPACING, LEAST_SPACING)
+        by_row = torch.empty(0, dtype=torch.float64)
         with self._averaged_weights(), self._threads() as parallel_map:
             weights = [parameter.clone() for parameter in self._learner.parameters]
-            if self._validation is not None:
-                by_row = self._validation.by_row(parallel_map)
-        self._pace.validated(time.monotonic() - began)
+            if self.validation is not None:
+                by_row = self.validation.by_row(self.denoiser, parallel_map)
         candidate = Candidate(self.step, by_row, weights)
         if not candidate.is_finite:
             what = "loss on validation rows" if all(w.isfinite().all() for w in weights) else "weights"
             raise self._divergence(what, "NaN or inf")
-        self._choice.consider(candidate)
-        if self._validation is None:
+        self.choice.consider(candidate)
+        if self.validation is None:
             return None
         self._validation_losses.append((self.step, candidate.loss))
         return candidate.loss
-
-    def _finish(self) -> None:
-        """Put the chosen weights into the denoiser."""
-        if not self.diverged and self._choice.step < self.step:
-            self._validate()  # the last weights are a candidate, wherever the run was ended
-        chosen = self._choice.chosen
-        assert chosen is not None, "the last step is followed by a validation"
-        torch._foreach_copy_(self._learner.parameters, chosen.weights)
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:
@@ -228,9 +223,6 @@ class Trainer:
     def _threads(self) -> AbstractContextManager[Map]:
         """Return a block in which torch runs on one thread, with a `map` over all threads; on a GPU nothing changes."""
         return single_threads(self.rows.x_0.device.type == "cpu")
-
-    def _share(self) -> float:
-        return self._pace.share(self.step, self.seconds)
 
     def _divergence(self, what: str, value: str) -> TrainingDiverged:
         return TrainingDiverged(

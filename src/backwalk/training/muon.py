@@ -38,10 +38,10 @@ class Muon:
         self.update_every = update_every(width)
         self.n_groups = max(1, min(self.update_every, len(matrices) // 2))
         self.momentum = [torch.zeros_like(matrix) for matrix in matrices]
-        self._matrices, self._bfloat16 = matrices, training.bfloat16
+        self._matrices, self._bfloat16, self._decay = matrices, training.bfloat16, training.weight_decay
         self._rate = (training.hidden_rate or 0.0) * self.update_every
 
-    def step(self, gradients: list[Tensor], number: int, rate_factor: float, decay: float) -> None:
+    def step(self, gradients: list[Tensor], number: int, rate_factor: float) -> None:
         """Take step `number`, counted from 0, at `rate_factor` times the full rate."""
         if not self._matrices:
             return
@@ -54,7 +54,7 @@ class Muon:
         ahead = torch._foreach_lerp(gradients[of_group], self.momentum[of_group], _BETA)
         moving = self._matrices[of_group]
         directions = orthogonalised(torch.cat(ahead), self._bfloat16).chunk(len(moving))
-        torch._foreach_mul_(moving, 1.0 - rate * decay)
+        torch._foreach_mul_(moving, 1.0 - rate * self._decay)
         torch._foreach_add_(moving, directions, alpha=-rate)
 
 

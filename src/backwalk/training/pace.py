@@ -1,20 +1,19 @@
-"""The progress of a run, the record of its losses, and when it is over or due for a validation."""
+"""The progress of a fit's training, the record of its losses, and the steps at which a run is validated."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 
-N_VALIDATIONS = 20  # of trained weights in a run
-_LARGEST_SHARE_OF_VALIDATIONS = 0.05  # of the time for training, where it is limited
+LEAST_SPACING, SPACING = 50, 1 / 16  # steps between two validations, at least, and as a share of the steps so far
+N_RECORDS = 100  # losses recorded until the steps have doubled
 
 
 @dataclass(frozen=True)
 class Progress:
-    """The progress of a run after `step` of at most `max_steps` steps.
+    """The progress of training after `step` of at most `max_steps` steps.
 
     `loss` is the last recorded one; `validation_loss` is None unless it was measured after this step. `share` is the
-    fraction of the run that is done, from 0 to 1: of its steps or of its time, whichever is larger.
+    fraction that is done, from 0 to 1: of the steps or of the time, whichever is larger. Training may end before.
     """
 
     step: int
@@ -81,23 +80,9 @@ class History:
         return f"History({self.n_steps:,} steps{took}{last}{validated}{chosen})"
 
 
-class Pace:
-    """The limits of a run: `max_steps` and the `max_seconds` of training."""
+def next_after(step: int, growth: float, least: int = 1) -> int:
+    """Return the step of the next validation, or record, after that at `step`: later by the share `growth`.
 
-    def __init__(self, max_steps: int, max_seconds: float = math.inf) -> None:
-        self._max_steps, self._max_seconds, self._validation_seconds = max_steps, max_seconds, 0.0
-
-    def share(self, step: int, seconds: float) -> float:
-        """Return the share of the steps or of the time that is done, whichever is larger."""
-        return max(step / self._max_steps, seconds / self._max_seconds)
-
-    def validation_is_due(self, step: int, seconds: float, share_before: float) -> bool:
-        """Whether a validation is due after a step: `N_VALIDATIONS` per run, but a small share of a limited time."""
-        share = self.share(step, seconds)
-        if self._validation_seconds > _LARGEST_SHARE_OF_VALIDATIONS * share * self._max_seconds:
-            return False
-        return int(share * N_VALIDATIONS) > int(share_before * N_VALIDATIONS)
-
-    def validated(self, took: float) -> None:
-        """Note the seconds of a validation."""
-        self._validation_seconds += took
+    Both become rarer along a run, whose length nobody knows in advance, so that they take a small share of any.
+    """
+    return step + max(least, int(growth * step))

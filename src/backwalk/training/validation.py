@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -20,11 +21,12 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.streams import Stream
 from backwalk.threads import Map
+from backwalk.training.batches import TrainingRows
 from backwalk.training.patterns import Patterns, filled
 
 _POINTS, _MOST_NUMBERS = 8192, 2**24
 _LEAST_LEAD = 0.5  # of the best weights over newer ones, in standard errors
-_LEAD_OF_OVERFITTING = 1.0
+WORTH = 0.002  # nats a row: a smaller gain is not worth half as many steps again, or another network
 _ROWS_AT_ONCE = 1024  # a cache holds their activations
 
 
@@ -52,26 +54,26 @@ class Validation:
 
     With `patterns` it is the bound for rows that are drawn level by level: -ln P(l_j | l_1..l_{j-1}) at a random j,
     times the number of columns with levels, and the diffusion part of the numbers with all levels given. A denoiser
-    that is trained for conditions has its training loss instead, as small tables overfit whole rows long before it.
-    x_0 is NaN where there is no value. The values of rows are multiplied by `row_weight`, (m,), of mean 1.
+    that is trained for conditions has the patterns of its training instead, as small tables overfit whole rows long
+    before these. x_0 is NaN where there is no value. The values of rows are multiplied by `row_weight`, (m,), of mean
+    1. `log_snr_range` is the denoiser's.
     """
 
     def __init__(
         self,
-        denoiser: EnsembleDenoiser,
+        log_snr_range: tuple[float, float],
         x_0: Tensor,
         stream: Stream,
         patterns: Patterns | None = None,
         row_weight: Tensor | None = None,
     ) -> None:
-        self._denoiser = denoiser
         self._row_weight = row_weight
         self.n_rows = len(x_0)
         draws = -(-n_points(*x_0.shape) // len(x_0))
         rows = x_0.repeat(draws, 1)
         n, d = rows.shape
         # Beyond the greatest level the integrand is nearly 0, and a chain may end at -inf.
-        low, high = max(denoiser.log_snr_range[0], -2.0 * math.log(GREATEST_LEVEL)), denoiser.log_snr_range[1]
+        low, high = max(log_snr_range[0], -2.0 * math.log(GREATEST_LEVEL)), log_snr_range[1]
         places = (torch.from_numpy(stream.child("validation level").permutation(n)).double() + 0.5) / n
         log_snr = (low + (high - low) * places).to(x_0)
         eps = stream.child("validation eps").normal(0, n, d, x_0.dtype).to(x_0.device)
@@ -82,7 +84,7 @@ class Validation:
         self._points = []
         if patterns.shares.mixed + patterns.shares.regression > 0.0:
             states = patterns.draw(n, stream=stream.child("validation pattern"))
-            levels, weight = patterns.by_coordinate(rows, log_snr, 1.0 + log_snr.exp(), states)
+            levels, weight = patterns.by_coordinate(rows, log_snr, nats * draws, states)
             self._add(rows, eps, levels, weight / draws)
             return
         columns = torch.from_numpy(stream.child("validation column").permutation(n)).double()
@@ -99,14 +101,27 @@ class Validation:
         if bool((weight > 0.0).any()):
             self._points.append((filled(rows, eps), eps, log_snr, weight.to(rows)))
 
-    def by_row(self, parallel_map: Map = map) -> Tensor:
-        """Return the value of each validation row, the mean over its noisy points times its weight: (m,), float64."""
+    @classmethod
+    def of(
+        cls,
+        rows: TrainingRows,
+        log_snr_range: tuple[float, float],
+        stream: Stream,
+        patterns: Patterns | None = None,
+    ) -> Self | None:
+        """Return the validation on the held-out rows; None without any."""
+        if rows.x_validation is None:
+            return None
+        return cls(log_snr_range, rows.x_validation, stream, patterns, rows.validation_weight)
+
+    def by_row(self, denoiser: EnsembleDenoiser, parallel_map: Map = map) -> Tensor:
+        """Return a denoiser's value of each validation row, the mean over its noisy points: (m,), float64."""
         total = torch.zeros(self.n_rows, dtype=torch.float64)
         for points in self._points:
 
             @torch.no_grad()  # not inference_mode: a user's network may keep a tensor that it makes at its first call
             def nats(start: int, points: tuple[Tensor, ...] = points) -> Tensor:
-                return self._denoiser.losses(*(part[start : start + _ROWS_AT_ONCE] for part in points))
+                return denoiser.losses(*(part[start : start + _ROWS_AT_ONCE] for part in points))
 
             pieces = parallel_map(nats, range(0, len(points[0]), _ROWS_AT_ONCE))
             total += torch.cat(list(pieces)).double().reshape(-1, self.n_rows).sum(0).cpu()
@@ -137,16 +152,15 @@ class Choice:
 
     `chosen` is the newest that the best so far does not beat, and `best` the loss of that one on each held-out row.
     What is beaten now is never chosen later: only newer ones are. The first weights, those of step 0, are the simplest:
-    they stay until newer ones are at least as good in the mean. `step` is that of the last candidate, and `n_worse`
-    the number of candidates in a row, up to the last, that the best beats by a whole standard error; `has_overfitted`
-    says whether it has ever beaten one.
+    they stay until newer ones are at least as good in the mean. `step` is that of the last candidate, and `n_idle` the
+    number of candidates since the last whose mean was lower by `WORTH` than that of the one before of which this holds.
     """
 
     def __init__(self) -> None:
         self.chosen: Candidate | None = None
         self.best: Tensor | None = None
-        self.step = self.n_worse = 0
-        self.has_overfitted = False
+        self.step = self.n_idle = 0
+        self._mark = math.inf
 
     @property
     def trained(self) -> Candidate | None:
@@ -163,9 +177,12 @@ class Choice:
             is_kept = lead <= _LEAST_LEAD
         if is_kept:
             self.chosen = candidate
-        self.n_worse = self.n_worse + 1 if lead > _LEAD_OF_OVERFITTING else 0
-        self.has_overfitted = self.has_overfitted or self.n_worse > 0
-        if len(by_row) and (self.best is None or candidate.loss < float(self.best.mean())):
+        self.n_idle += 1
+        if not len(by_row):
+            return
+        if candidate.loss < self._mark - WORTH:
+            self._mark, self.n_idle = candidate.loss, 0
+        if self.best is None or candidate.loss < float(self.best.mean()):
             self.best = by_row
 
 
