@@ -1,5 +1,7 @@
 """Muon: it moves equally in every direction, each matrix once in a while, by the momentum looked at ahead."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -46,12 +48,12 @@ def test_one_large_singular_value_stays_in_range_in_bfloat16(n):
 def test_a_matrix_moves_once_in_a_rotation_by_as_many_times_the_rate(n_matrices, width, n_groups, weight_decay):
     start, gradient = matrices(2 * n_matrices, width), matrices(2 * n_matrices, width).mT
     weights = [pair.clone() for pair in start.split(2)]  # of two members each
-    muon = Muon(weights, PLAN)
+    muon = Muon(weights, replace(PLAN, weight_decay=weight_decay))
     rate, moved = muon.update_every * 0.02, []
     assert muon.n_groups == n_groups
     for number in range(muon.update_every):
         before = [weight.clone() for weight in weights]
-        muon.step(list(gradient.split(2)), number, 0.2, weight_decay)
+        muon.step(list(gradient.split(2)), number, 0.2)
         for i, (weight, was) in enumerate(zip(weights, before, strict=True)):
             if not torch.equal(weight, was):
                 moved.append(i)
@@ -64,7 +66,7 @@ def test_momentum_is_the_running_mean_looked_at_ahead():
     weight, gradients = torch.zeros(1, 4, 4, dtype=torch.float64), matrices(6, 4)
     muon, momentum, place = Muon([weight], PLAN), torch.zeros(1, 4, 4, dtype=torch.float64), torch.zeros(1, 4, 4)
     for number, gradient in enumerate(gradients[:, None]):
-        muon.step([gradient], number, 1.0, 0.0)
+        muon.step([gradient], number, 1.0)
         momentum = 0.95 * momentum + 0.05 * gradient
         if number % 2 == 0:
             place = place - 2 * 0.1 * orthogonalised(0.05 * gradient + 0.95 * momentum)
