@@ -76,8 +76,8 @@ def test_options_can_come_from_the_environment(run, rows_file, tmp_path, monkeyp
     assert run("fit", rows_file, "-o", tmp_path / "model")[0] == 0
     facts = json.loads(run("info", tmp_path / "model", "--json")[1])
     assert facts["training_step_kept"].endswith("of 3")
-    assert facts["network"] == "Residual(width=16, n_blocks=1, n_members=2)"
-    assert facts["training"].startswith("3 steps of 256 rows per member")
+    assert facts["network"] == "Residual(width=16, n_blocks=1, n_members=1)"
+    assert facts["training"].startswith("3 steps of 256 rows")
 
 
 def test_wrong_usage_is_status_2(run, model):

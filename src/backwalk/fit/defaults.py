@@ -31,10 +31,9 @@ _STEPS_WITHOUT_VALIDATION = 1000
 _BFLOAT16_WIDTH = 128  # from which products in bfloat16 are faster
 _CPU = torch.device("cpu")
 
-# Decay of weights against overfitting: so much over n, within the limits.
-_DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 200.0, 0.05, 0.4
-_OUTER_DECAYED_ROWS, _LEAST_OUTER_DECAY, _MOST_OUTER_DECAY = 600.0, 0.3, 2.0  # of input and output layers, for levels
-_EMBEDDING_DECAYED_ROWS, _LEAST_EMBEDDING_DECAY, _MOST_EMBEDDING_DECAY = 3000.0, 0.1, 1.5
+# Against overfitting:
+_DECAYED_ROWS, _LEAST_DECAY, _MOST_DECAY = 600.0, 0.3, 2.0  # decay: so much over n, within the limits
+_HIDDEN_SHARE = 1 / 6  # of it for the matrices that Muon moves
 _RIDGE, _MOST_RIDGE = 0.2, 3.0  # times columns / n, and times 1 / n
 
 
@@ -63,8 +62,9 @@ def default_training(
     A batch has n rows, within 256..1,000. The run of a network ends by patience; without enough held-out rows it has
     1,000 steps.
 
-    The fewer the rows, the more the weights decay. Cross-entropies of levels overfit in fewer steps than errors of
-    numbers, so that in tables the input and output layers decay as well, the more of the columns have levels. The input
+    The fewer the rows, the more the weights decay: those of an embedding by 600 / n, within .3..2, and the hidden
+    matrices by a sixth of it. Cross-entropies of levels overfit in fewer steps than errors of numbers, so that in
+    tables the input and output layers decay as well, the more of the columns have levels. The input
     weights of tables have a penalty in proportion to columns / n, as for a normal prior whose variance is in proportion
     to 1 / columns, with a limit: thirty columns need no more.
     """
@@ -75,16 +75,16 @@ def default_training(
         return Training(batch_size=batch_size, learning_rate=_OWN_NETWORK_RATE, max_steps=length, patience=patience)
     is_wide = isinstance(architecture, Residual) and architecture.width >= _BFLOAT16_WIDTH
     of_levels = 0.0 if codec is None else 1.0 - _share_of_numbers(codec)
-    outer = _within(_OUTER_DECAYED_ROWS / n, _LEAST_OUTER_DECAY, _MOST_OUTER_DECAY)
+    decay = _within(_DECAYED_ROWS / n, _LEAST_DECAY, _MOST_DECAY)
     return Training(
         batch_size=batch_size,
         learning_rate=_RATE,
         max_steps=length,
         hidden_rate=_HIDDEN_RATE,
-        weight_decay=_within(_DECAYED_ROWS / n, _LEAST_DECAY, _MOST_DECAY),
-        outer_decay=of_levels * outer,
+        weight_decay=_HIDDEN_SHARE * decay,
+        outer_decay=of_levels * decay,
         input_ridge=0.0 if codec is None else min(_RIDGE * len(codec.varying), _MOST_RIDGE) / n,
-        embedding_decay=_within(_EMBEDDING_DECAYED_ROWS / n, _LEAST_EMBEDDING_DECAY, _MOST_EMBEDDING_DECAY),
+        embedding_decay=decay,
         patience=patience,
         bfloat16=is_wide and has_fast_bfloat16(device),
     )
