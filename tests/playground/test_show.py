@@ -115,6 +115,12 @@ def test_the_command_writes_a_file_and_keeps_one_that_is_there(tmp_path):
     assert runner.invoke(cli, [*arguments, "--force"], obj=Console(())).exit_code == 0
 
 
+def test_the_old_command_names_the_new_one():
+    old = CliRunner().invoke(cli, ["web", "--port", "8000", "model.backwalk"], obj=Console(()))
+    assert isinstance(old.exception, InvalidInput)
+    assert "backwalk playground" in str(old.exception)
+
+
 def test_lessons_link_to_states_of_the_page_beside_them(opened, tmp_path):
     write_lessons(tmp_path)
     links = re.findall(r"playground\.html#([^)\\]+)\)", "".join(p.read_text("utf-8") for p in tmp_path.glob("*.ipynb")))

@@ -64,6 +64,12 @@ def playground(
         console.message(f"page: {page.open()}")
 
 
+@click.command(hidden=True, context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+def web() -> None:
+    """Say which command takes this one's place; it stays for one version."""
+    raise InvalidInput("backwalk web is no more: call backwalk playground, whose page needs no server.")
+
+
 def _network_of(text: str, path: Path) -> Any:
     """Return the module that MODULE:NAME names, for the model in a file. Raises InvalidInput."""
     from torch import nn

@@ -18,7 +18,7 @@ from backwalk.cli.fit import fit
 from backwalk.cli.impute import impute
 from backwalk.cli.info import info
 from backwalk.cli.options import verbosity_options
-from backwalk.cli.playground import playground
+from backwalk.cli.playground import playground, web
 from backwalk.cli.report import report
 from backwalk.cli.sample import sample
 from backwalk.cli.score import score
@@ -41,7 +41,7 @@ def cli() -> None:
     """
 
 
-for _command in (demo, split, fit, sample, score, impute, report, info, playground, course):
+for _command in (demo, split, fit, sample, score, impute, report, info, playground, web, course):
     cli.add_command(_command)
 
 

@@ -10,7 +10,7 @@ import { trainFromLink, trainPanel } from "./panel_train.js";
 import { watchPanel } from "./panel_watch.js";
 import { pause, play, playFirst, player, redraw, showPosition, singleStep, startPlayer } from "./player.js";
 import { drawChain, onPicture, openModel, session, startSession, tell, untell, usualCaption } from "./session.js";
-import { Refused } from "./source.js";
+import { Refused, heldRows } from "./source.js";
 import { change, followHistory, link, onChange, readFragment, state, writeFragment } from "./state.js";
 import { goTo, showTour } from "./tour.js";
 
@@ -34,8 +34,9 @@ function reading() {
 }
 
 function drawAll() {
+  const isOfPaper = state.tab === "particle" && heldRows(session.card?.id); // the steps are not those of the picture's chain
   for (const stage of visibleStages()) {
-    stage.draw(state.p, state.side, { trails: state.trails && state.tab !== "field", row: state.tab === "particle" ? state.row : null });
+    stage.draw(state.p, state.side, { trails: state.trails && state.tab !== "field" && !isOfPaper, row: state.tab === "particle" && !isOfPaper ? state.row : null });
   }
   const text = reading();
   byId("reading").textContent = text;

@@ -123,6 +123,7 @@ async function load() {
   if (!session.chain) return;
   const turn = (asked += 1);
   parts.row.value = String(state.row);
+  parts.ofPaper.hidden = heldRows(session.card.id) === null;
   loading = true;
   if (!particle) parts.where.textContent = "Following the row through the chain.";
   try {
@@ -160,6 +161,7 @@ export const particlePanel = {
   build(root) {
     parts.row = el("input", { type: "number", min: "0", step: "1", id: "row", value: state.row });
     parts.row.addEventListener("change", () => pick(Math.min((session.chain?.header.n ?? Infinity) - 1, Math.max(0, Math.round(Number(parts.row.value) || 0)))));
+    parts.ofPaper = el("p", { class: "hint", hidden: true }, "The steps are the paper's, ancestral, at most 50 of them; the picture is drawn by the model's own sampler.");
     parts.where = el("p", { id: "particle-where" });
     parts.symbols = el("div", {});
     parts.lines = el("div", { class: "formulas", id: "particle-formulas" });
@@ -171,7 +173,7 @@ export const particlePanel = {
       el("p", { class: "hint" }, "Numbers are standardised, as the picture's axes are now: a column's mean is 0 and its spread 1. The last table has the data's units."),
       el("div", { class: "row" }, field("Particle (row)", parts.row),
         el("div", { class: "field" }, el("button", { type: "button", onclick: () => singleStep(-1) }, "Take this step"))),
-      parts.where, parts.symbols, parts.lines, parts.units,
+      parts.ofPaper, parts.where, parts.symbols, parts.lines, parts.units,
     );
     listenForSymbols(root);
     onModel(() => {

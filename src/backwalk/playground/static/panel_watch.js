@@ -77,7 +77,7 @@ export const watchPanel = {
     const seed = el("input", { type: "number", min: "0", max: "4294967295", step: "1", id: "seed", value: state.seed });
     seed.addEventListener("change", () => change({ seed: Math.max(0, Math.round(Number(seed.value) || 0)) }));
     const again = el("button", { type: "button", onclick: () => change({ seed: (state.seed + 1) % 1_000_000 }) }, "New seed");
-    const sampler = samplerControls((values) => change(values), () => state, () => session.card?.schedule.n_steps ?? MOST_EVALUATIONS), drawing = el("div", { class: "row" }, sampler.parts);
+    const sampler = samplerControls((values) => change(values), () => state, () => session.card?.schedule.n_steps ?? MOST_EVALUATIONS), drawing = el("div", {}, el("h2", {}, "How it is drawn"), el("div", { class: "row" }, sampler.parts), el("div", { class: "row" }, field("Points", n), field("Seed", seed), el("div", { class: "field" }, again)));
     const drawn = el("div", {});
     const showDrawn = () => schedule.open && attempt(null, async () => showSchedule(drawn, await theSchedule(session.card.id)));
     const schedule = el("details", { id: "schedule", ontoggle: showDrawn }, el("summary", {}, prose("The schedule: β_t, ᾱ_t and SNR")), drawn, why("schedule"));
@@ -88,9 +88,7 @@ export const watchPanel = {
       el("p", { class: "row" }, el("button", { type: "button", class: "primary", "data-action": "tour" }, "Start the tour"),
         el("button", { type: "button", "data-tab": "train" }, "Train your own")),
       field("Model", model), words, warning, schedule,
-      el("h2", {}, "How it is drawn"),
       drawing,
-      el("div", { class: "row" }, field("Points", n), field("Seed", seed), el("div", { class: "field" }, again)),
       el("p", { class: "check" }, trails, el("label", { for: "trails" }, "Trails of twelve particles")),
     );
     const show = () => {
