@@ -43,10 +43,26 @@ def test_draws_fill_gaps_and_leave_the_rest(penguins, gaps, whole):
     pd.testing.assert_frame_equal(penguins.impute(gaps, random_state=0), draws[0])
 
 
-def test_a_gap_is_drawn_in_whatever_table_its_row_stands(penguins, gaps):
-    """Row 2 is the same where the rows after it are missing, up to rounding."""
-    one, other = (penguins.impute(table, random_state=5) for table in (gaps, gaps.head(3)))
-    assert one.loc["row 2", "y"] == pytest.approx(other.loc["row 2", "y"], abs=1e-5)
+@pytest.fixture(scope="module")
+def with_a_rule():
+    """A fit of few steps to an order of numbers, in which draws are checked, and 1,100 rows with gaps."""
+    rng = np.random.default_rng(0)
+    low = rng.normal(size=1_100).round(2)
+    rows = pd.DataFrame({"low": low, "high": (low + rng.exponential(size=1_100)).round(2), "x": rng.normal(size=1_100)})
+    model = Diffusion(max_steps=5, denoiser=Residual(8, 1), rules=["low <= high"], random_state=0, verbose=False)
+    return model.fit(rows), rows.mask(rng.random(rows.shape) < 0.3)
+
+
+def test_parts_of_a_table_are_imputed_as_the_whole(with_a_rule, penguins, penguins_density):
+    """Bit for bit, wherever a table is divided."""
+    values = penguins_density.sample(1_100, random_state=6)
+    rows = penguins_density.as_frame(values).assign(sex=pd.array(values[:, 2] == 1.0, dtype="boolean"))
+    rows = rows.mask(np.random.default_rng(0).random(rows.shape) < 0.2)
+    for model, table in (with_a_rule, (penguins, rows)):
+        whole = model.impute(table, random_state=5)
+        for start, stop in ((2, 3), (700, 1_100), (1_030, 1_040)):
+            part = model.impute(table[start:stop], first_row=start, random_state=5)
+            pd.testing.assert_frame_equal(part, whole[start:stop], check_exact=True)
 
 
 def test_draws_of_gaps_follow_the_conditional(penguins, penguins_density):

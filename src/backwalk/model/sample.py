@@ -32,6 +32,7 @@ from backwalk.torch_state import in_initial_torch_state
 
 MOST_CANDIDATES = 4 * TILE_ROWS  # of a row; and as many are drawn before too small a share is given up
 _FIRST_CANDIDATES = 8  # of a row, in tiles of the size of its own; later ones are drawn in large tiles
+_LARGE_TILES_FROM = 1_024  # the number of a row, drawn by its number: those of a few rows are smaller
 LEAST_SHARE = 1e-3  # of candidates that meet the conditions
 LEAST_PROBABILITY = 1e-15  # of the allowed values of a column
 _MOST_TO_MEASURE, _ERROR_OF_SHARE = 8 * TILE_ROWS, 0.005  # rows, and the standard error of ln of the share they obey
@@ -141,18 +142,25 @@ def sample_numbered(
 ) -> NDArray[np.float64]:
     """Return the rows of a sample that have these numbers, (m, d): row i is row `numbers[i]` of the stream.
 
-    `given` has one row for all, or one for each of the m rows. A row's bits do not depend on the others: all tiles have
-    the size of a sample's first one.
+    `given` has one row for all, or one for each of the m rows. A row's bits do not depend on the others: the size of
+    its tile follows from its number. Rows of a small tile take up to twice the time of others.
     """
-    _, tile_rows = tile_of(0, given.rows.device)
-    chain = make_chain(given.model, sampler)
-    if given.model.codec.rules is None:
-        return _draw_numbered(given, chain, RowNoise(stream, numbers), tile_rows)
-    draws, parts = _Draws(given, chain, stream), list[NDArray[np.float64]]()
-    for places in np.split(np.arange(len(numbers)), range(TILE_ROWS, len(numbers), TILE_ROWS)):
-        parts.append(draws.rows(numbers[places], places, tile_rows))
-    draws.warn()
-    return np.concatenate(parts)
+    device, chain = given.rows.device, make_chain(given.model, sampler)
+    draws = _Draws(given, chain, stream) if given.model.codec.rules is not None else None
+    rows = np.empty((len(numbers), given.model.codec.n_columns))
+    for of_size, (first, last) in (
+        (numbers < _LARGE_TILES_FROM, tile_of(0, device)),
+        (numbers >= _LARGE_TILES_FROM, tile_of(_LARGE_TILES_FROM, device)),
+    ):
+        every = np.flatnonzero(of_size)
+        for at in np.split(every, range(TILE_ROWS, len(every), TILE_ROWS)) if len(every) else ():
+            if draws is not None:
+                rows[at] = draws.rows(numbers[at], at, last - first)
+            else:
+                rows[at] = _draw_numbered(given.take(at), chain, RowNoise(stream, numbers[at]), last - first)
+    if draws is not None:
+        draws.warn()
+    return rows
 
 
 def sample_candidates(

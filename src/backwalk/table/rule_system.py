@@ -30,6 +30,7 @@ from backwalk.table.rules import Computed, Determines, Order, Rule, Total
 from backwalk.table.schema import FloatArray
 
 IntArray = NDArray[np.intp]
+EXACT = 1e-13  # of the size of numbers: errors of sums in float64
 _MOST_SWEEPS = 20  # of ends through all rules; chains of more rules only narrow less
 OnGrid = Callable[[int, FloatArray], FloatArray]
 """Rounds computed values, (n,), of a column, by its number, to its grid."""
@@ -116,25 +117,38 @@ class Equation:
     def bounds(self, column: int, low: FloatArray, high: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the ends between which a cell lies, (n,) each, where all cells lie between `low` and `high`, (n, D).
 
-        Where a function is not monotone between its argument's ends, they are infinite.
+        They are as wide as the tolerance. Where a function is not monotone between its argument's ends, they are
+        infinite.
         """
         if self.function is not None:
             y, x = self.columns
             other = x if column == y else y
-            if column == x and not self._inverse:
-                return np.full(len(low), -np.inf), np.full(len(low), np.inf)
-            ends = np.stack([self.compute(column, each) for each in (low, high)])
-            is_finite = np.isfinite(low[:, other]) & np.isfinite(high[:, other]) & ~np.isnan(ends).any(axis=0)
+            ends = np.stack([low[:, other], high[:, other]])
+            is_monotone = np.isfinite(ends).all(axis=0)
             if self.function == "reciprocal":
-                is_finite &= low[:, other] * high[:, other] > 0.0
-            return np.where(is_finite, ends.min(axis=0), -np.inf), np.where(is_finite, ends.max(axis=0), np.inf)
+                is_monotone &= low[:, other] * high[:, other] > 0.0
+            if column == y:
+                ends = FUNCTIONS[self.function].of(ends)
+                slack = self.absolute + self.relative * np.abs(ends)
+            elif self._inverse:
+                wider = self.absolute + self.relative * np.abs(ends)
+                ends = self._inverse(np.stack([ends[0] - wider[0], ends[1] + wider[1]]))
+                slack = self.relative * np.abs(ends)
+            else:
+                ends, slack = np.full_like(ends, np.nan), np.zeros_like(ends)
+            is_monotone &= ~np.isnan(ends).any(axis=0)
+            least, largest = (ends - slack).min(axis=0), (ends + slack).max(axis=0)
+            return np.where(is_monotone, least, -np.inf), np.where(is_monotone, largest, np.inf)
         own = self.factors[self.columns.index(column)]
         least = largest = np.full(len(low), self.constant / own)
+        size = np.full(len(low), abs(self.constant / own))
         for other, factor in zip(self.columns, self.factors, strict=True):
             if other != column:
                 ends = np.sort([-factor / own * low[:, other], -factor / own * high[:, other]], axis=0)
                 least, largest = least + ends[0], largest + ends[1]
-        return least, largest
+                size += np.where(np.isfinite(ends), np.abs(ends), 0.0).max(axis=0)
+        slack = self.absolute / abs(own) + 2.0 * self.relative * size  # the cell is as large as all others, at most
+        return least - slack, largest + slack
 
     @property
     def _inverse(self) -> Callable[[FloatArray], FloatArray] | None:
@@ -303,7 +317,7 @@ class RuleSystem:
     def equations(self) -> dict[int, Equation]:
         """The equations that hold, by the number of their rule: the relations, and high - low - difference = 0."""
         of_orders = (
-            Equation((high, low, self.n_columns + i), (1.0, -1.0, -1.0))
+            Equation((high, low, self.n_columns + i), (1.0, -1.0, -1.0), relative=EXACT)
             for i, (low, high) in enumerate(self.orders[: self.n_differences])
         )
         return {i: each for i, each in enumerate((*self.relations, *of_orders)) if i not in self.left_out}
@@ -476,10 +490,8 @@ class RuleSystem:
             before = low.copy(), high.copy()
             with np.errstate(invalid="ignore", over="ignore"):
                 for i, equation in self.equations.items():
-                    slack = equation.absolute + equation.relative * np.nan_to_num(equation.size(low), posinf=0.0)
                     for j in equation.columns:
-                        least, largest = equation.bounds(j, low, high)
-                        self._cut(i, j, least - slack, largest + slack, low, high, contradicts)
+                        self._cut(i, j, *equation.bounds(j, low, high), low, high, contradicts)
                 for i, (a, b) in orders.items():
                     if i not in self.left_out:
                         self._cut(i, b, low[:, a], np.full(len(low), np.inf), low, high, contradicts)

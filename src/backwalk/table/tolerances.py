@@ -17,11 +17,11 @@ import numpy as np
 from backwalk.table.dtypes import numpy_dtype
 from backwalk.table.functions import FUNCTIONS
 from backwalk.table.grids import find_grid
-from backwalk.table.rule_system import Equation
+from backwalk.table.rule_system import EXACT, Equation
 from backwalk.table.rules import Computed, Total
 from backwalk.table.schema import FloatArray
 
-_EXACT, _SINGLE = 1e-13, 2e-7  # of the size of numbers: errors of sums in float64 and in float32
+_SINGLE = 2e-7  # of the size of numbers: errors of sums in float32
 _TYPED = 1e-7  # of the spread: rules that were typed with eight digits
 _PRINTED = 1e-13  # of the size of numbers: errors of numbers that are written with 15 digits
 _LARGEST_SINGLE = 2.0**24  # whole numbers up to here are exact in float32
@@ -72,18 +72,18 @@ def precision_of(x: FloatArray, step: float, dtype: str) -> float:
     """Return how exactly observed numbers, (n,), are known, relative to their size; those with a step are exact."""
     some = x[x != 0.0][:_VALUES_LOOKED_AT]
     if step and np.abs(some).max(initial=0.0) < _LARGEST_SINGLE * step:
-        return _EXACT
+        return EXACT
     with np.errstate(over="ignore"):
         is_single = np.abs(some.astype(np.float32) - some) <= _PRINTED * np.abs(some)
     if numpy_dtype(dtype) in ("float16", "float32") or is_single.all():
         return _SINGLE
     if step:
-        return _EXACT
+        return EXACT
     for digits in _DIGITS:
         unit = 10.0 ** (np.floor(np.log10(np.abs(some))) + 1.0 - digits)
         if (np.abs(some - np.rint(some / unit) * unit) <= _PRINTED * np.abs(some)).all():
             return 10.0 ** (1 - digits)
-    return _EXACT
+    return EXACT
 
 
 def printed_step(x: FloatArray, dtype: str) -> float:
