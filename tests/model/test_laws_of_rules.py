@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from backwalk import Diffusion
+from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput, LeftOutRuleWarning
 
 N_DRAWS, ERRORS = 400, 4.0  # standard errors: a false alarm in 16,000 comparisons
@@ -129,6 +130,43 @@ def test_what_no_row_can_have_has_the_probability_0_and_is_told_before_drawing()
     for given in ({"start": 100, "end": (None, 99)}, {"start": (110, None), "end": (None, 105)}):
         with pytest.raises(InvalidInput, match=r"start <= end.*start"):
             model.sample(3, given=given)
+
+
+def test_found_rules_that_ranges_contradict_are_named():
+    """Seen in a table of players: hr in 40..60 and rbi in 0..30 against hr <= rbi ended without naming the rule."""
+    rng = np.random.default_rng(0)
+    start = rng.integers(80, 121, 2_000)
+    table = pd.DataFrame({"start": start, "end": start + rng.poisson(2, 2_000)})
+    network = Residual(width=8, n_blocks=1)
+    model = Diffusion(max_steps=5, denoiser=network, conditions="any", random_state=0, verbose=False).fit(table)
+    assert model.rules_ == ["start <= end"]
+    with pytest.raises(InvalidInput, match="contradict start <= end"):
+        model.sample(1, given={"start": (118, None), "end": (None, 82)}, random_state=0)
+
+
+def test_what_follows_from_a_value_and_a_range_is_in_order():
+    """Seen: s = 160 beside a range of mid drew differences below 0, which the model scored -37 to -128."""
+    rng = np.random.default_rng(0)
+    s, d1 = rng.poisson(160, 400), rng.poisson(12, 400)
+    table = pd.DataFrame({"s": s, "mid": s + d1, "d1": d1})
+    model = Diffusion(max_steps=15, conditions="any", random_state=0, verbose=False).fit(table)
+    assert "mid = s + d1" in model.rules_
+    rows = model.sample(76, given={"s": 160, "mid": (155, 185)}, random_state=0)
+    assert (rows["d1"] >= 0).all()
+    assert (rows["mid"] == 160 + rows["d1"]).all()
+    assert np.isfinite(model.score_samples(rows)).all()
+
+
+def test_three_columns_that_one_determines_come_in_combinations_that_rows_have():
+    """Found by reading: pairs of 001, 010 and 100 allow 000, beside which no key is left, and any was drawn."""
+    key = np.random.default_rng(0).permutation(np.repeat(["p", "q", "r"], 100))
+    table = pd.DataFrame({"key": key, "a": key == "r", "b": key == "q", "c": key == "p"}).astype({c: int for c in "abc"})
+    rules = [f"key -> {name}" for name in "abc"]
+    model = Diffusion(max_steps=10, rules=rules, conditions="any", random_state=0, verbose=False).fit(table)
+    for given in (None, {"a": 0}, {"a": 0, "b": 0}, {"c": {0}}):
+        rows = model.sample(200, given=given, random_state=0)
+        assert set(map(tuple, rows.to_numpy())) <= set(map(tuple, table.to_numpy())), given
+        assert np.isfinite(model.score_samples(rows)).all()
 
 
 @pytest.mark.parametrize("share", [0.0, pytest.param(0.3, marks=pytest.mark.slow), 0.6])

@@ -17,6 +17,7 @@ from backwalk.fit.columns import choose_from_files
 from backwalk.table import (
     Relation,
     Selection,
+    Total,
     as_table,
     fit_codec,
     priorities_of,
@@ -24,6 +25,7 @@ from backwalk.table import (
     read_within,
     set_aside,
 )
+from backwalk.table.codec_rules import stated_rules
 from backwalk.table.grids import find_grid
 
 N = 400
@@ -186,6 +188,23 @@ def test_the_codec_knows_what_one_row_alone_has(tmp_path):
     assert left.schema.labels[1] == ("a", "rare")
     assert of_kind.frequencies == ((n - 1) / n, 1 / n)
     assert (of_count.largest, of_count.cell_width) == (1234.5, 0.5)
+
+
+def test_rules_hold_in_all_rows_and_differences_have_the_range_of_all(tmp_path):
+    """Found by reading: a found rule that rows beyond memory break left the others declared."""
+    n, most, rng = 4000, 2000, np.random.default_rng(0)
+    start, length, a, b = rng.poisson([[90.0], [2.0], [40.0], [30.0]], size=(4, n))
+    total, beyond = a + b, np.flatnonzero(priorities_of(np.arange(n)) > 0.75)  # rows that are not chosen
+    length[beyond[0]] = 500
+    total[beyond[1]] += 1
+    columns = {"start": start, "end": start + length, "a": a, "b": b, "total": total}
+    found = in_a_pass(written(tmp_path, pa.table(columns), ".parquet"), most=most)
+    codec = fit_codec(found.table, whole=found.relation, rules="auto")
+    assert stated_rules(codec, list(columns)) == ["start <= end"]
+    assert codec.rules.are_found
+    assert codec.differences[0].value_range == (0, 500)
+    with pytest.raises(InvalidInput, match=r"total = a \+ b .* 1 that do not fit"):
+        fit_codec(found.table, whole=found.relation, rules=[Total("total", ["a", "b"])])
 
 
 @pytest.mark.slow

@@ -384,9 +384,13 @@ class _Draws:
             is_rare = n_drawn >= MOST_CANDIDATES and n_met < LEAST_SHARE * n_drawn
             if len(pending) and (n_tried >= MOST_CANDIDATES or is_rare) and not meets[pending].all():
                 columns = listed(given.model.schema.label(allowed.column) for allowed in given.allowed)
+                stated = stated_rules(codec, given.model.schema.names)
+                rules = listed(stated[i] for i in sorted(left_out))
+                against = f", as they contradict {rules}, which all rows of the fit obey" if left_out else ""
                 raise InvalidInput(
                     f"Conditions should hold for one candidate in {1 / LEAST_SHARE:,.0f} at least, but those on "
-                    f"{columns} held for {n_met:,} of {n_drawn:,}: widen the ranges, or give values of these columns."
+                    f"{columns} held for {n_met:,} of {n_drawn:,}{against}: widen the ranges, or give values of these "
+                    "columns."
                 )
             if n_tried >= _MOST_OF_RULES:
                 pending = pending[~meets[pending]]
