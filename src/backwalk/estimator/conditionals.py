@@ -162,8 +162,8 @@ class Conditionals(Fitted[RowsT]):
             Fill gaps of numbers with their conditional mean or median, rounded to a value that the column has where it
             has levels or steps, and those of labels and truth values with the most probable one. None draws.
         first_row : int, default=0
-            The number of the first row in a larger table, of which X is a part. With an integer as `random_state` the
-            draws of all parts are those of the whole, bit for bit; estimates may differ in their last digits.
+            The number of the first row in a larger table, of which X is a part. With an integer as `random_state` all
+            parts are filled as the whole would be, up to the rounding of the network.
         random_state : int, numpy.random.Generator or RandomState, default=None
             Seed of the draws. An integer fills the same rows in the same way.
 
