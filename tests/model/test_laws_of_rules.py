@@ -165,7 +165,9 @@ def test_what_follows_from_a_value_and_a_range_is_in_order():
 def test_three_columns_that_one_determines_come_in_combinations_that_rows_have():
     """Found by reading: pairs of 001, 010 and 100 allow 000, beside which no key is left, and any was drawn."""
     key = np.random.default_rng(0).permutation(np.repeat(["p", "q", "r"], 100))
-    table = pd.DataFrame({"key": key, "a": key == "r", "b": key == "q", "c": key == "p"}).astype({c: int for c in "abc"})
+    table = pd.DataFrame({"key": key, "a": key == "r", "b": key == "q", "c": key == "p"}).astype(
+        dict.fromkeys("abc", int)
+    )
     rules = [f"key -> {name}" for name in "abc"]
     model = quick(rules=rules).fit(table)
     for given in (None, {"a": 0}, {"a": 0, "b": 0}, {"c": {0}}):
