@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from backwalk import Diffusion
+from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput, UnseenValuesWarning
 
 RULES = ["low <= middle", "middle <= high", "all = some + rest", "log_w = log(w)", "kind -> grade"]
@@ -37,6 +38,7 @@ def make_table(n=600):
 
 
 TABLE = make_table()
+SMALL = {"denoiser": Residual(width=16, n_blocks=1, n_members=1), "random_state": 0, "verbose": False}
 
 
 def assert_rules_hold(rows):
@@ -49,7 +51,7 @@ def assert_rules_hold(rows):
 
 @pytest.fixture(scope="module")
 def model():
-    return Diffusion(max_steps=30, random_state=0, rules=RULES, verbose=False).fit(TABLE)
+    return Diffusion(max_steps=30, rules=RULES, **SMALL).fit(TABLE)
 
 
 @pytest.mark.slow
@@ -129,9 +131,8 @@ def test_a_label_that_the_fit_did_not_see_breaks_no_rule_and_counts_as_missing(m
 def test_a_level_seen_only_beside_gaps_may_have_any_level_of_the_other_column():
     number = np.repeat([1.0, 2.0, 3.0, np.nan], 60)
     rows = pd.DataFrame({"name": np.repeat(["one", "two", "three", "none"], 60), "number": number})
-    model = Diffusion(
-        max_steps=2, columns={"number": "levels"}, rules=["name -> number"], random_state=0, verbose=False
-    ).fit(rows)
+    settings = {"columns": {"number": "levels"}, "rules": ["name -> number"], **SMALL}
+    model = Diffusion(max_steps=2, **settings).fit(rows)
     drawn = model.sample(400, random_state=1)
     expected = drawn["name"].map({"one": 1.0, "two": 2.0, "three": 3.0})
     is_named = drawn["name"] != "none"
@@ -151,7 +152,7 @@ def test_the_mean_of_a_computed_number_lies_where_the_rule_allows(model):
 @pytest.mark.slow
 def test_probabilities_of_all_pairs_of_levels_sum_to_one_with_excluded_pairs():
     pairs = TABLE[["kind", "grade"]]
-    model = Diffusion(max_steps=20, random_state=0, rules=["kind -> grade"], verbose=False).fit(pairs)
+    model = Diffusion(max_steps=20, rules=["kind -> grade"], **SMALL).fit(pairs)
     every = pd.DataFrame(itertools.product("xyz", "PQ"), columns=["kind", "grade"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UnseenValuesWarning)
@@ -168,7 +169,7 @@ def test_densities_of_computed_numbers_are_those_of_the_numbers_they_are_compute
     table["high"] = low + generator.exponential(size=300)
     rules = ["fahrenheit = 1.8 * celsius + 32", "low <= high", "root = exp(celsius)"]
     table["root"] = np.exp(celsius)
-    model = Diffusion(max_steps=5, random_state=0, rules=rules, conditions="any", verbose=False).fit(table)
+    model = Diffusion(max_steps=5, rules=rules, conditions="any", **SMALL).fit(table)
     rows = table[:8]
 
     def density(*columns, given=()):
@@ -183,19 +184,19 @@ def test_a_declared_rule_that_rows_break_is_an_error_with_the_row():
     rows = TABLE.copy()
     rows.loc[7, "middle"] = 0
     with pytest.raises(InvalidInput, match=r"low <= middle.*row 7"):
-        Diffusion(max_steps=1, rules=["low <= middle"], verbose=False).fit(rows)
+        Diffusion(max_steps=1, rules=["low <= middle"], **SMALL).fit(rows)
     with pytest.raises(InvalidInput, match="medium"):
-        Diffusion(max_steps=1, rules=["low <= medium"], verbose=False).fit(rows)
+        Diffusion(max_steps=1, rules=["low <= medium"], **SMALL).fit(rows)
     with pytest.raises(InvalidInput, match="kind"):
-        Diffusion(max_steps=1, rules=["low <= kind"], verbose=False).fit(rows)
+        Diffusion(max_steps=1, rules=["low <= kind"], **SMALL).fit(rows)
 
 
 @pytest.mark.slow
 def test_rules_of_a_table_are_found_unless_they_are_refused():
-    found = Diffusion(max_steps=1, random_state=0, verbose=False).fit(TABLE).rules_
+    found = Diffusion(max_steps=1, **SMALL).fit(TABLE).rules_
     assert set(found) >= {"all = some + rest", "log_w = log(w)"}
-    assert set(Diffusion(max_steps=1, rules=found, verbose=False).fit(TABLE).rules_) == set(found)
-    assert Diffusion(max_steps=1, rules=None, verbose=False).fit(TABLE).rules_ == []
+    assert set(Diffusion(max_steps=1, rules=found, **SMALL).fit(TABLE).rules_) == set(found)
+    assert Diffusion(max_steps=1, rules=None, **SMALL).fit(TABLE).rules_ == []
 
 
 @pytest.mark.slow
@@ -206,6 +207,6 @@ def test_the_greatest_of_two_columns_is_imputed_where_draws_would_hardly_meet_it
     rows.loc[:7, "b"] = generator.uniform(10.0, 12.0, 8)
     rows.loc[0] = [5.0, 12.0]
     rows["m"] = rows.max(axis=1)
-    model = Diffusion(max_steps=30, random_state=0, rules=["a <= m", "b <= m"], verbose=False).fit(rows)
+    model = Diffusion(max_steps=30, rules=["a <= m", "b <= m"], **SMALL).fit(rows)
     of_row = rows.iloc[:1].assign(m=np.nan)
     assert model.impute(of_row, n_draws=1, random_state=0)[0]["m"].tolist() == [12.0]
