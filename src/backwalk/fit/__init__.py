@@ -20,9 +20,10 @@ from backwalk.fit.fit import fit_model, warn_of_set_aside
 from backwalk.fit.oracle import oracle_model
 from backwalk.fit.progress import FitProgress
 from backwalk.fit.settings import Settings, check_settings, check_weights, choose_device
-from backwalk.fit.structure import complete_cases, default_schedule, finest_scale
+from backwalk.fit.structure import FINEST, default_schedule
 
 __all__ = [
+    "FINEST",
     "ChosenColumns",
     "FitProgress",
     "Settings",
@@ -32,14 +33,12 @@ __all__ = [
     "choose_device",
     "choose_from_files",
     "choose_within",
-    "complete_cases",
     "default_architecture",
     "default_evaluations",
     "default_schedule",
     "default_shares",
     "default_training",
     "default_validation_fraction",
-    "finest_scale",
     "fit_model",
     "has_fast_bfloat16",
     "is_of_the_fit",
