@@ -13,7 +13,7 @@ from backwalk.diffusion import NoiseSchedule, mismatch_along_axes
 FINEST = 0.016
 """The floor of networks: no structure is resolved that is finer.
 
-It is the same for all rows, as a relation that nearly holds in half of the rows is finer than any neighbourhood is thick.
+It is the same for all rows: a relation that nearly holds in half of them is finer than any neighbourhood is thick.
 What overfits at low noise shows in the held-out loss.
 """
 N_STEPS = 1000  # of the chain: a tight bound wants many
