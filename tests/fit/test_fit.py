@@ -87,7 +87,7 @@ def test_a_warm_start_takes_the_same_columns_and_levels_alone():
 
 @pytest.mark.slow
 def test_a_warm_start_is_the_model_before_where_no_step_moves_it():
-    """On rows of another scale: weights are for the floor that they were made for."""
+    """On rows whose finest scale differs: weights are for the floor that they were made for."""
     rng = np.random.default_rng(0)
     kind, x = rng.choice(["a", "b", "c"], 900), rng.normal(size=900)
     frame = pd.DataFrame({"kind": kind, "x": x, "y": x + 0.05 * rng.normal(size=900)})

@@ -11,7 +11,7 @@ from backwalk.datasets import curved_chain, two_moons
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
-from backwalk.fit import FINEST, ChosenColumns, check_settings
+from backwalk.fit import ChosenColumns, check_settings, finest_scale
 from backwalk.fit.plan import plan_fit, split_encoded
 from backwalk.model import measure_denoising_error
 from backwalk.model_file.conversion import record_of, tensors_of
@@ -55,7 +55,7 @@ def test_denoising_errors_are_of_validation_rows_where_there_are_any(fraction):
 def test_the_floor_and_the_split_are_those_of_the_seed():
     z = two_moons().sample(400, random_state=0)
     plan = planned(z, stream=3)
-    assert plan.new_member(0).floor == FINEST
+    assert plan.new_member(0).floor == finest_scale(z, stream=Stream(3).child("floor"))
     validation, trained = split_rows(400, 40, stream=Stream(3))
     assert torch.equal(plan.rows.x_0, torch.from_numpy(z[trained]).float())
     assert torch.equal(plan.rows.x_validation, torch.from_numpy(z[validation]).float())

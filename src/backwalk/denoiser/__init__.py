@@ -72,7 +72,7 @@ def build_denoiser(
 ) -> EnsembleDenoiser:
     """Return an untrained denoiser of points in R^d, valid on the log-SNRs of a schedule.
 
-    `floor` is the finest structure that is resolved, in encoded units; the textbook network ignores it. `stream`
+    `floor` is the finest structure that the data can show, in encoded units; the textbook network ignores it. `stream`
     gives the initial weights; a user's module is copied with its own. With a `layout` the denoiser is a
     `TableDenoiser`, which with an `embedding` reads the columns of `data` through it. Raises InvalidInput for a module
     that cannot denoise such points, or embed such data.

@@ -6,7 +6,7 @@ a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar) and the noise level s = b / a:
 - `NoiseDenoiser`: the network gets (x_t, t/N) and predicts eps, so x_0_hat = (x_t - b eps) / a. The notebook's choice.
 - `PreconditionedDenoiser`: x_0_hat = a x_t + b g F(x_t, ln q / 4). Here a x_t is the best estimate for data of unit
   variance, and the network F learns the rest. Without g this is Karras' preconditioning and F = -v. g = s / q with
-  q = sqrt(s^2 + floor^2), where `floor` is the finest structure that is resolved. At noise levels far below the
+  q = sqrt(s^2 + floor^2), where `floor` is the finest structure that the data can show. At noise levels far below the
   floor the posterior mean is x_t plus s^2 times a score that no longer changes with s. b g F has this form there, so
   that one function F serves all those levels, and does not fit their noise. `ResidualDenoiser` is this for the default
   network, `own_network.NetworkDenoiser` for a user's.

@@ -60,8 +60,7 @@ class Diffusion(
     n_steps : int, default=None
         Number N of steps of the default schedule; None is 1,000.
     schedule : NoiseSchedule, default=None
-        Noise levels of the chain. None is even in the log-SNR, from 0.002 of a column's standard deviation to noise
-        alone.
+        Noise levels of the chain. None is even in the log-SNR, from below the data's finest scale to noise alone.
     denoiser : Residual, Textbook or torch.nn.Module, default=None
         Sizes of the network; or your own network, a module that maps points, (n, d), and noise levels, (n,), to (n, d),
         of which a copy is trained. None follows from the numbers of rows and columns.

@@ -20,10 +20,9 @@ from backwalk.fit.fit import fit_model, warn_of_set_aside
 from backwalk.fit.oracle import oracle_model
 from backwalk.fit.progress import FitProgress
 from backwalk.fit.settings import Settings, check_settings, check_weights, choose_device
-from backwalk.fit.structure import FINEST, default_schedule
+from backwalk.fit.structure import default_schedule, finest_scale
 
 __all__ = [
-    "FINEST",
     "ChosenColumns",
     "FitProgress",
     "Settings",
@@ -39,6 +38,7 @@ __all__ = [
     "default_shares",
     "default_training",
     "default_validation_fraction",
+    "finest_scale",
     "fit_model",
     "has_fast_bfloat16",
     "is_of_the_fit",

@@ -46,7 +46,7 @@ from backwalk.fit.defaults import (
     default_validation_fraction,
 )
 from backwalk.fit.settings import Settings, check_length, choose_device
-from backwalk.fit.structure import FINEST, LAST_LEVEL, default_schedule
+from backwalk.fit.structure import LAST_LEVEL, default_schedule, finest_scale
 from backwalk.formatting import listed
 from backwalk.limits import GREATEST_LEVEL
 from backwalk.model import (
@@ -208,8 +208,9 @@ def plan_fit(
     device = torch.device(choose_device(settings.device))
     rows = _training_rows(chosen, z, split, row_weights, device)
 
-    # Noise levels, from the floor and the moments of the coordinates that the chain makes from noise.
-    floor = FINEST
+    # Noise levels, from the finest scale and the moments of the coordinates that the chain makes from noise.
+    from_noise = (z[:, codec.drawn_numbers] if is_table else z).astype(np.float64, copy=False)
+    floor = finest_scale(from_noise, stream=stream.child("floor"))
     if previous_model is not None:  # its weights are for its own floor
         floor = getattr(previous_model.denoiser, "floor", floor)
     layout = None
@@ -228,7 +229,7 @@ def plan_fit(
         covariance = torch.from_numpy(of_rows.covariance[np.ix_(numbers, numbers)])
     else:
         mean, covariance = moments(torch.from_numpy(z))
-    schedule = settings.schedule or default_schedule(mean, covariance, settings.n_steps, floor=floor)
+    schedule = settings.schedule or default_schedule(mean, covariance, floor, settings.n_steps)
     if not settings.scale:
         _refuse_unscaled(z, schedule, settings)
 
@@ -384,7 +385,7 @@ def _noise_levels(training: Training, schedule: NoiseSchedule, floor: float) -> 
     if training.levels == "chain":
         return ChainLevels(schedule)
     level = schedule.noise_level.clamp(max=GREATEST_LEVEL)
-    # In ln s, half-way between the floor and exp(0.3), a little above the data's scale of 1.
+    # In ln s, half-way between the finest scale and exp(0.3), a little above the data's scale of 1.
     centre = 0.5 * (float(np.log(floor)) + 0.3)
     return LogNormalLevels(float(level[1]), float(level[-1]), centre)
 
