@@ -30,8 +30,8 @@ def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
     It is that of what is left of a number given the others. For each coordinate, the eight rows that are nearest in the
     others are draws given about the same others. The least difference to one of them is about a tenth of the spread of
     what is left, and finer where there are several modes. The scale is the median over up to 500 rows, as half of the
-    rows may lie far closer than the variance says, of the finest coordinate, clipped to 1/256..1/16. Missing
-    coordinates count as 0 among the others.
+    rows may lie far closer than the variance says, of the finest coordinate that is present in half of the rows,
+    clipped to 1/256..1/16. Missing coordinates count as 0 among the others.
     """
     n, d = z.shape
     if not d or n <= NEIGHBOURS:
@@ -41,7 +41,7 @@ def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
     with threadpool_limits(1):  # so that the bits do not depend on the number of threads
         for j in range(d):
             rows = z[~np.isnan(z[:, j])]
-            if len(rows) <= NEIGHBOURS:
+            if len(rows) <= max(NEIGHBOURS, len(z) / 2):
                 continue
             others, probes = np.nan_to_num(np.delete(rows, j, axis=1)), min(len(rows), MOST_PROBES)
             if d > 1:
