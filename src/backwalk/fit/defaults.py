@@ -104,13 +104,14 @@ def default_shares(codec: Codec, conditions: Conditions) -> Shares:
     A fifth of the rows is joint in any case, as these regularise. The rest is shared by what is asked for:
 
     - Whole rows are drawn level by level, each given those before it, and then the numbers given all levels; numbers
-      alone are drawn jointly. Each column counts alike.
+      alone are drawn jointly. Each column counts alike, and the numbers for half at least, as they are learnt at all
+      noise levels.
     - With conditions, the other columns are asked for given a set: for draws, and for probabilities and means in one
       evaluation. Where only some sets of columns may be given, and the others are numbers, these are draws, and nearly
       all that is asked for; as the free numbers share a noise level, a tenth of joint rows will do.
     """
     n_levels = len(codec.blocks)
-    of_numbers = len(codec.numbers) / (n_levels + len(codec.numbers))
+    of_numbers = max(0.5, _share_of_numbers(codec))
     has_order = n_levels > 0 or len(codec.dates) > 0
     joint, drawn, mixed, regression = 0.2, 0.4, 0.2, 0.2
     if conditions is None:
