@@ -61,15 +61,30 @@ def test_shares_hold_in_every_batch():
 
 
 def test_any_part_is_given_as_often_as_any_other():
-    """Binomial, within 6 standard deviations: a false alarm of 2e-9 for each part. Sixteen rows have the same parts.
+    """Binomial, within 6 standard deviations: a false alarm of 2e-9 for each part.
 
     A number with atoms needs its level: E[p^2] = 1/3 for uniform p.
     """
-    given = drawn((0, 0, 0, 0, 1), n=32_000) == GIVEN
+    given = drawn((0, 0, 0, 0, 1), n=2000) == GIVEN
     expected = [0.5, 0.5, 0.5, 1.0 / 3.0, 0.5, 0.5]
     np.testing.assert_allclose(given.mean(axis=0), expected, atol=6.0 * 0.5 / math.sqrt(2000))
-    assert (given.reshape(2000, 16, 6) == given[::16, None]).all()
     assert set(given.sum(axis=1)) == set(range(7))
+
+
+def test_rows_of_a_set_have_the_same_states_but_for_the_prefixes_of_a_chain():
+    patterns = Patterns.of(CODEC, Shares(0.2, 0.2, 0.2, 0.2, 0.2))
+    states = patterns.draw(1000, stream=Stream(0), together=16).numpy()
+    sets = [states[i : i + 16] for i in range(0, 1000, 16)]
+    assert len(sets[-1]) == 8
+    differ = np.array([(rows != rows[0]).any() for rows in sets])
+    is_chain = np.array(
+        [
+            ((rows == ABSENT) | (rows == GIVEN)).all() and not (rows[:, ~np.array(HAS_LEVELS)] == GIVEN).any()
+            for rows in sets
+        ]
+    )
+    assert is_chain[differ].all()
+    assert 0.15 <= differ.mean() <= 0.25  # the share of "chain"
 
 
 def test_a_number_with_atoms_follows_its_level_unless_that_is_given():

@@ -13,7 +13,7 @@ from backwalk.streams import Stream
 from backwalk.table import Redraw
 from backwalk.training.config import Training
 from backwalk.training.noise_levels import NoiseLevels
-from backwalk.training.patterns import Patterns, filled
+from backwalk.training.patterns import N_SETS, Patterns, filled
 
 _MOST_STEPS_DRAWN, _NUMBERS_DRAWN = 16, 2**16  # at once, at most; a single step may need more numbers
 
@@ -109,11 +109,13 @@ class Batches:
         """Draw for several steps at once, which makes fewer calls."""
         steps, rows, d = self._steps_drawn, self._batch_size, self._x_0.shape[1]
         device, n_uniforms = self._x_0.device, 0 if self._redraw is None else self._redraw.n_uniforms
-        log_snr = self._levels.draw(steps, rows, stream=stream.child("level"))
+        together = 1 if self._patterns is None else -(-rows // N_SETS)
+        log_snr = self._levels.draw(steps, -(-rows // together), stream=stream.child("level"))
+        log_snr = log_snr.repeat_interleave(together, dim=1)[:, :rows]
         eps = stream.child("eps").normal(0, steps * rows, d, torch.float32).reshape(-1, rows, d)
         uniforms = stream.child("redraw").uniform(0, steps * rows, n_uniforms).numpy().reshape(steps, rows, n_uniforms)
         states = (
-            [self._patterns.draw(rows, stream=stream.child("pattern", i)) for i in range(steps)]
+            [self._patterns.draw(rows, stream=stream.child("pattern", i), together=together) for i in range(steps)]
             if self._patterns
             else []
         )

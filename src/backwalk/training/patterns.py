@@ -1,24 +1,24 @@
 """Which parts of a training row are given, which are absent, and which are noisy.
 
 A column has one part, its level or its number; a number with atoms has two, as its level is drawn before its number. A
-denoiser of tables is trained for rows in which some parts are known (log-SNR +inf) and others absent (-inf). Each row
-of a batch has one of five patterns:
+denoiser of tables is trained for rows in which some parts are known (log-SNR +inf) and others absent (-inf). A batch is
+divided into `N_SETS` sets of rows that follow each other. The rows of a set have the same noise level and, but for what
+they lack and for the length of the prefix in "chain", the same parts given and absent: what the Gaussian start makes of
+them is computed once a set, which would take a third of a step otherwise. Each set has one of five patterns:
 
 - joint: all parts have the same noise level. This regularises: without such rows training overfits.
 - numbers: all levels are given and the numbers are noisy, as when numbers are drawn after the levels. With conditions,
-  some numbers are given in half of these rows.
+  some numbers are given in half of these sets.
 - chain: the first levels are given and all other parts are absent, as when levels are drawn one after another.
-- mixed: each part is given with a probability that is itself uniform; in half of the rows some of the others are
+- mixed: each part is given with a probability that is itself uniform; in half of the sets some of the others are
   absent; the rest are noisy.
 - regression: each part is given with a probability that is itself uniform, and the others are absent.
 
-In "mixed" and "regression" sixteen rows in a row have the same parts given.
-
 Dates (`Codec.dates`) are drawn before all other parts: in "numbers" and "chain" they are given, and in a third of the
-"joint" rows all other parts are absent.
+"joint" sets all other parts are absent.
 
 Where there are rules between columns, parts that follow from others are absent in the end, and have no loss. In two
-rows of three all columns that rules compute are absent, as if the table had only the others. In the third, half of
+sets of three all columns that rules compute are absent, as if the table had only the others. In the third, half of
 these others are absent, so that what rules compute is seen as well.
 
 A number with atoms is given only where its level is, and otherwise shares the level's state. A missing cell is absent
@@ -48,8 +48,8 @@ from backwalk.table import Codec, RuleSystem
 
 NOISY, GIVEN, ABSENT = range(3)
 _MOST_PROBABILITIES = 2**20
-_TOGETHER = 16  # rows in which the same parts are given: their start from the Gaussian is computed once
-_DATES_ALONE = 1.0 / 3.0  # of the "joint" rows
+N_SETS = 64  # of a batch
+_DATES_ALONE = 1.0 / 3.0  # of the "joint" sets
 _GOLDEN = 0.5 * (math.sqrt(5.0) - 1.0)
 
 
@@ -133,54 +133,64 @@ class Patterns:
             parts_of_cells=parts_of_cells,
         )
 
-    def draw(self, rows: int, *, stream: Stream) -> Tensor:
-        """Return the state of each part, NOISY, GIVEN or ABSENT, in the rows of a batch: (rows, J), int8."""
-        levels, n_parts, of_level = self._has_levels, len(self._first), list(self.level)
+    def draw(self, rows: int, *, stream: Stream, together: int = 1) -> Tensor:
+        """Return the state of each part, NOISY, GIVEN or ABSENT, in the rows of a batch: (rows, J), int8.
+
+        A set has `together` rows; those of "chain" have prefixes of their own lengths.
+        """
+        levels, n_parts, of_level, n = self._has_levels, len(self._first), list(self.level), -(-rows // together)
         n_ruled = len(self._ruled_parts)
-        v = stream.uniform(0, rows, 4 + 2 * n_parts + n_ruled).numpy()
+        v = stream.uniform(0, n, 3 + 2 * n_parts + n_ruled).numpy()
         # Shares of a batch are exact, and each pattern meets all noise levels, which are sorted within a batch.
-        place = (np.arange(rows) * _GOLDEN + v[0, 0]) % 1.0
-        kind = np.searchsorted(np.cumsum(self.shares.in_order)[:-1], place, side="right")
-        states = np.zeros((rows, n_parts), dtype=np.int8)
-        states[np.ix_(kind == 1, levels)] = GIVEN
-        chain = np.flatnonzero(kind == 2)
-        states[chain] = self._prefix(np.floor(v[chain, 1] * levels.sum()))
-        row = np.arange(rows)
-        together = np.where(kind > 2, row // _TOGETHER * _TOGETHER, row)
-        is_given = v[together, 4 : 4 + n_parts] < v[together, 2, None]
+        place = (np.arange(n) * _GOLDEN + v[0, 0]) % 1.0
+        kind = np.searchsorted(np.cumsum(self.shares.in_order)[:-1], place, side="right")[:, None]
+        is_given = v[:, 3 : 3 + n_parts] < v[:, 1, None]
         if self.given is not None:
             sets = np.zeros((len(self.given), n_parts), dtype=bool)
             for i, parts in enumerate(self.given):
                 sets[i, list(parts)] = True
-            is_given = sets[np.floor(v[:, 2] * len(sets)).astype(int)]
+            is_given = sets[np.floor(v[:, 1] * len(sets)).astype(int)]
         is_given = is_given & is_given[:, of_level]
-        is_absent = v[:, 4 + n_parts : 4 + 2 * n_parts] < np.maximum(2.0 * v[:, 3] - 1.0, 0.0)[:, None]
+        is_absent = v[:, 3 + n_parts : 3 + 2 * n_parts] < np.maximum(2.0 * v[:, 2, None] - 1.0, 0.0)
         is_absent = np.where(is_given[:, of_level], is_absent, is_absent[:, of_level])
-        if self.given is not None:  # whole rows, given a set
+        is_half = v[:, 2, None] < 0.5
+        added = np.zeros((n, n_parts), dtype=bool)  # given in whole rows as well
+        if self.given is not None:
             is_absent[:] = False
-            with_set = (kind == 1) | (kind == 2)
-            states[is_given & (with_set & (v[:, 3] < 0.5))[:, None]] = GIVEN
+            added = is_given & is_half & ((kind == 1) | (kind == 2))
         elif self.shares.mixed > 0.0:  # as when numbers are drawn given some of them
-            states[is_given & ((kind == 1) & (v[:, 3] < 0.5))[:, None]] = GIVEN
+            added = is_given & is_half & (kind == 1)
+        states = np.where((kind == 1) & levels, GIVEN, NOISY)
+        states = np.where(kind == 3, np.where(is_given, GIVEN, np.where(is_absent, ABSENT, NOISY)), states)
+        states = np.where(kind == 4, np.where(is_given, GIVEN, ABSENT), states)
         if self.dates:
             dates = np.isin(np.arange(n_parts), self.dates)
-            states[np.ix_((kind == 1) | (kind == 2), dates)] = GIVEN
-            states[np.ix_((kind == 0) & (v[:, 1] < _DATES_ALONE), ~dates)] = ABSENT
-        of_mixed = np.where(is_given, GIVEN, np.where(is_absent, ABSENT, NOISY))
-        states = np.where((kind == 3)[:, None], of_mixed, states)
-        states = np.where((kind == 4)[:, None], np.where(is_given, GIVEN, ABSENT), states)
-        for place, _ in self.wide:
-            states[states[:, place] == NOISY, place] = ABSENT
-        if n_ruled:
-            is_usual = row % 3 > 0
-            for (cell, parts), of_cell in zip(self._ruled_parts.items(), v[:, -n_ruled:].T, strict=True):
-                is_left_out = is_usual if cell in self._computed else ~is_usual & (of_cell < 0.5)
-                if cell in self._without_computed:
-                    is_left_out = np.full(rows, cell in self._computed)
-                states[np.ix_(is_left_out, np.isin(np.arange(n_parts), parts))] = ABSENT
+            added |= dates & ((kind == 1) | (kind == 2))
+            states[~dates & (kind == 0) & (v[:, 1, None] < _DATES_ALONE)] = ABSENT
+        states[added] = GIVEN
+        for part, _ in self.wide:
+            states[states[:, part] == NOISY, part] = ABSENT
+        left_out = self._left_out(v[:, 3 + 2 * n_parts :])
+        states, kind, added, left_out = (
+            each.repeat(together, axis=0)[:rows] for each in (states, kind, added, left_out)
+        )
+        chain = np.flatnonzero(kind == 2)
+        length = np.floor(stream.child("prefix").uniform(0, rows, 1).numpy()[chain, 0] * levels.sum())
+        states[chain] = np.where(added[chain], GIVEN, self._prefix(length))
+        states[left_out] = ABSENT
         if self.always_given and self.given is not None:
             states[:, list(self.given[0])] = GIVEN
         return torch.from_numpy(states.astype(np.int8))
+
+    def _left_out(self, v: np.ndarray) -> np.ndarray:
+        """Return the parts that rules compute or that leave room for these, (n, J), from uniform numbers (n, .)."""
+        left_out, is_usual = np.zeros((len(v), len(self._first)), dtype=bool), np.arange(len(v)) % 3 > 0
+        for (cell, parts), of_cell in zip(self._ruled_parts.items(), v.T, strict=True):
+            is_left_out = is_usual if cell in self._computed else ~is_usual & (of_cell < 0.5)
+            if cell in self._without_computed:
+                is_left_out = np.full(len(v), cell in self._computed)
+            left_out[:, list(parts)] |= is_left_out[:, None]
+        return left_out
 
     def chain(self, place: Tensor) -> Tensor:
         """Return the states of rows in which the first `place` columns of levels, (rows,), are given: (rows, J)."""
@@ -210,24 +220,20 @@ class Patterns:
         other number, and no weight.
         """
         device = x_0.device
-        seen = ~x_0.isnan()
+        seen, part = ~x_0.isnan(), torch.tensor(self.part, device=device)
         first_of_level = torch.tensor([self._first[i] for i in self.level], device=device)
         states, determined = states.to(device).masked_fill(~seen[..., first_of_level], ABSENT), None
         if self._ruled_parts:
             states, determined = self._obeying_rules(states)
-        states = states[..., torch.tensor(self.part, device=device)]
-        levels = log_snr.unsqueeze(-1).expand(states.shape).masked_fill(states == GIVEN, math.inf)
-        levels = levels.masked_fill(states == ABSENT, -math.inf)
-        of_numbers = (
-            weight.unsqueeze(-1).expand(states.shape).masked_fill(states == ABSENT, 1.0)
-        )  # the v-loss's at SNR 0
-        is_code = torch.tensor(self.is_code, device=device)
-        weights = of_numbers.masked_fill(is_code, self.level_weight).masked_fill((states == GIVEN) | ~seen, 0.0)
-        if determined is not None:
-            weights = weights.masked_fill(determined[..., torch.tensor(self.part, device=device)], 0.0)
+        is_given, is_absent = states == GIVEN, states == ABSENT
+        levels = log_snr.unsqueeze(-1).masked_fill(is_given, math.inf).masked_fill(is_absent, -math.inf)
+        weights = weight.unsqueeze(-1).masked_fill(is_absent, 1.0)  # the v-loss's at SNR 0
+        weights = weights.masked_fill(torch.tensor(self.is_code, device=device)[self._first], self.level_weight)
+        weights = weights.masked_fill(is_given if determined is None else is_given | determined, 0.0)
+        levels, weights = levels[..., part], weights[..., part].masked_fill_(~seen, 0.0)
         for place, n_levels in self.wide:
             every = -(-weights.shape[-2] * n_levels // _MOST_PROBABILITIES)
-            of_column = torch.tensor(self.part, device=device) == place
+            of_column = part == place
             weights[..., ::every, of_column] *= every
             counted = torch.arange(weights.shape[-2], device=device) % every == 0
             weights = weights.masked_fill(of_column & ~counted[:, None], 0.0)
