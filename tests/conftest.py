@@ -98,7 +98,7 @@ def penguins(penguins_density):
     columns = (
         LevelsColumn(tuple(map(float, range(species))), tuple(joint.sum(1).tolist()), "one-hot"),
         NumberColumn(0.0, 1.0),
-        LevelsColumn(tuple(map(float, range(sex))), tuple(joint.sum(0).tolist()), "value"),
+        LevelsColumn(tuple(map(float, range(sex))), tuple(joint.sum(0).tolist()), "ordered"),
         NumberColumn(0.0, 1.0),
     )
     codec = Codec(columns)

@@ -59,7 +59,7 @@ def model(tilt=0.0):
             LevelsColumn((0.0, 1.0, 2.0), shares(p, 0), "one-hot"),
             AtomsColumn(NumberColumn(10.0, 2.0), (0.0,), shares(p, 1)),
             LevelsColumn((0.0, 1.0), shares(p, 2), "one-hot"),
-            LevelsColumn((1.0, 1.5), shares(p, 3), "value"),
+            LevelsColumn((1.0, 1.5), shares(p, 3), "ordered"),
         )
     )
     variances = np.where(np.indices(SIZES)[1] == 1, 0.36, 1.0)[..., None, None]

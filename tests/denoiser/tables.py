@@ -13,7 +13,7 @@ CODEC = Codec(
     (
         LevelsColumn((0.0, 1.0, 2.0), (0.2, 0.3, 0.5), "one-hot"),
         NUMBER,
-        LevelsColumn((0.0, 1.0, 5.0), (0.5, 0.3, 0.2), "value"),
+        LevelsColumn((0.0, 1.0, 5.0), (0.5, 0.3, 0.2), "ordered"),
         AtomsColumn(NUMBER, (0.0,), (0.3, 0.7)),
         LevelsColumn((0.0, 1.0), (0.4, 0.6), "one-hot"),
         LevelsColumn(tuple(map(float, range(70))), (1.0 / 70,) * 70, "random"),

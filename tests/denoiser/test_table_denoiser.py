@@ -86,7 +86,7 @@ def test_its_losses_are_those_of_a_single_member(batch):
 
 def test_levels_alone_take_every_operation():
     codec = Codec(
-        (LevelsColumn((0.0, 1.0), (0.4, 0.6), "one-hot"), LevelsColumn((0.0, 1.0, 5.0), (0.5, 0.3, 0.2), "value"))
+        (LevelsColumn((0.0, 1.0), (0.4, 0.6), "one-hot"), LevelsColumn((0.0, 1.0, 5.0), (0.5, 0.3, 0.2), "ordered"))
     )
     layout = TableLayout(codec)
     made = build_denoiser(Residual(12, 2, 2), 3, schedule=SCHEDULE, floor=0.05, stream=Stream(1), layout=layout)
@@ -158,7 +158,7 @@ def test_a_number_does_not_apply_where_its_level_is_known_to_be_an_atom():
     torch.testing.assert_close(value[:, rest], other[:, rest])
 
 
-@pytest.mark.parametrize("coding", ["one-hot", "value"])
+@pytest.mark.parametrize("coding", ["one-hot", "ordered"])
 def test_posteriors_of_levels_obey_bayes_rule(coding):
     pi = torch.tensor([[0.2, 0.5, 0.3]], dtype=torch.float64)
     codes = torch.eye(3)[None].double() if coding == "one-hot" else torch.tensor([[[-1.0], [0.1], [2.0]]]).double()

@@ -118,7 +118,9 @@ def test_rows_of_latents_are_of_the_kind_of_the_fitted_ones():
         {"x": rng.normal(size=60), "n": rng.integers(0, 30, 60), "site": 3, "y": rng.normal(size=60).astype("float32")},
         index=rng.permutation(60),
     )
-    model = Diffusion(n_steps=10, max_steps=3, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(table)
+    model = Diffusion(
+        n_steps=10, max_steps=3, denoiser=Residual(8, 1), columns={"n": "integer"}, random_state=0, verbose=False
+    ).fit(table)
     latents = model.to_latent(table[["site", "y", "n", "x"]][:4])
     np.testing.assert_array_equal(latents, model.to_latent(table[:4]))
     assert latents.shape == (4, 3)

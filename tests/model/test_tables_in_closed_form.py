@@ -22,7 +22,7 @@ FACTORS = RNG.normal(size=(3, 2, 2, 2))
 COVARIANCES = 0.3 * np.eye(2) + 0.2 * FACTORS @ FACTORS.swapaxes(-1, -2)
 # Columns: a (levels 0, 1, 2), x, b (levels -1, 4 coded by value), y in other units.
 A = LevelsColumn((0.0, 1.0, 2.0), tuple(TABLE.sum(1).tolist()), "one-hot")
-B = LevelsColumn((-1.0, 4.0), tuple(TABLE.sum(0).tolist()), "value")
+B = LevelsColumn((-1.0, 4.0), tuple(TABLE.sum(0).tolist()), "ordered")
 CODEC = Codec((A, NumberColumn(0.0, 1.0), B, NumberColumn(3.0, 2.0)))
 BLUR = 1e-3
 

@@ -103,7 +103,7 @@ def test_values_that_the_fit_did_not_see_are_refused_where_that_is_asked_for(pen
 def kinds(penguins):
     """A model of columns of several kinds, whose network is of no use."""
     columns = (
-        LevelsColumn((0.0, 2.0, 3.0), (0.2, 0.5, 0.3), "rank"),  # of the ordered labels a, b, c, d
+        LevelsColumn((0.0, 2.0, 3.0), (0.2, 0.5, 0.3), "ordered"),  # of the ordered labels a, b, c, d
         LevelsColumn((1.0, 2.0, 5.0), (0.2, 0.5, 0.3), "one-hot"),
         ConstantColumn(7.0),
         NumberColumn(0.0, 1.0, -10.0, 10.0, grid=Grid(), dequantisation="uniform"),

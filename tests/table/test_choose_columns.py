@@ -37,17 +37,15 @@ def test_kinds_follow_from_the_data():
     codec = fit_codec(as_table(TABLE))
     of = dict(zip(TABLE.columns, codec.columns, strict=True))
     assert kinds(codec) == {
-        **dict.fromkeys(("flag", "side", "rating", "gain", "length"), "levels"),
+        **dict.fromkeys(("flag", "side", "rating", "gain", "length", "mass"), "levels"),
         **dict.fromkeys(("rain", "capped"), "atoms"),
-        "mass": "rounded",
         "weight": "integer",
         "plain": "number",
         "tailed": "heavy-tailed",
         "constant": "constant",
     }
     coding = {name: of[name].coding for name in ("flag", "side", "rating", "gain", "length")}
-    # Levels closer than the finest structure, as 7298 and 7299 here, are coded by their ranks.
-    assert coding == {"flag": "one-hot", "side": "one-hot", "rating": "value", "gain": "rank", "length": "value"}
+    assert coding == {"flag": "one-hot", "side": "one-hot", "rating": "ordered", "gain": "ordered", "length": "ordered"}
     assert (of["rain"].atoms, of["capped"].atoms) == ((0.0,), (-1.5, 1.5))
     assert of["rain"].frequencies[0] == pytest.approx((TABLE["rain"] == 0.0).mean(), rel=1e-12)
     np.testing.assert_allclose(of["rating"].frequencies, np.bincount(TABLE["rating"])[1:] / N, rtol=1e-12)
@@ -72,36 +70,29 @@ def test_arrays_are_on_a_continuous_scale():
     assert found.within_range(1e6 + numbers)[0, 9] == 1e6 + numbers[0, 9]
 
 
-@pytest.mark.parametrize(("n_values", "n_rows"), [(40, 20), (265, 5)])
-def test_many_values_are_levels_only_in_many_rows(n_values, n_rows):
-    of_names = pd.DataFrame({"x": np.repeat(np.arange(float(n_values)), n_rows)})
-    of_names["y"] = (7 * of_names["x"]) % 5  # neighbours differ, so that x is no measure
-    assert fit_codec(as_table(of_names)).columns[0].kind_name == "levels"
-    assert fit_codec(as_table(of_names[:-1])).columns[0].kind_name == "integer"
-
-
-def test_many_values_without_another_column_are_numbers():
-    of_250 = pd.DataFrame({"x": np.repeat(np.arange(250.0), 40)})
-    assert fit_codec(as_table(of_250)).columns[0].kind_name == "integer"
+def test_numbers_on_a_short_grid_have_a_level_for_each_of_its_places():
+    """Counts, ages and names alike, whether all values were seen or not; on longer grids numbers stay numbers."""
+    for x in (RNG.poisson(30.0, 300), np.rint(20.0 + 5.0 * RNG.normal(size=300)), RNG.integers(0, 500, 900)):
+        column = fit_codec(as_table(pd.DataFrame({"x": x}))).columns[0]
+        np.testing.assert_array_equal(column.values, np.arange(x.min(), x.max() + 1))
+        assert min(column.frequencies) > 0.0
+    long = pd.DataFrame({"x": RNG.integers(0, 3000, 900)})
+    assert fit_codec(as_table(long)).columns[0].kind_name == "integer"
+    alone = pd.DataFrame({"x": RNG.permutation(900)[:300]})  # no value repeats
+    assert fit_codec(as_table(alone)).columns[0].kind_name == "integer"
     two = pd.DataFrame({"x": [0.5, 2.5, 0.5, 0.5]})
     assert fit_codec(as_table(two)).columns[0].coding == "one-hot"
 
 
-def test_counts_have_no_atoms():
-    for x in (RNG.poisson(3.0, 100), np.rint(20.0 + 5.0 * RNG.normal(size=300)), RNG.integers(0, 19, 300)):
-        assert fit_codec(as_table(pd.DataFrame({"x": x}))).columns[0].kind_name == "integer"
-
-
-def test_numbers_with_values_seen_once_have_a_probability_for_others():
+def test_numbers_on_a_long_grid_with_few_values_of_one_row_have_a_probability_for_others():
     """New rows have values never seen about as often as rows have values seen once, and levels would give them none."""
-    repeated = np.repeat(np.arange(15.0), 50)
-    for n_once, kind in ((3, "levels"), (12, "atoms")):
-        once = 15.0 + np.cumsum(RNG.integers(1, 9, n_once))
-        column = fit_codec(as_table(pd.DataFrame({"x": [*repeated, *once]}))).columns[0]
-        assert column.kind_name == kind
-    assert column.atoms == tuple(range(15))
-    assert column.frequencies[-1] == pytest.approx(12 / 762)
-    assert column.supports(np.array([7.0, 7.5, once[3], 300.0]), None).tolist() == [True, False, True, True]
+    repeated, once = np.repeat(1000.0 * np.arange(15.0), 50), np.array([333.0, 777.0, 4001.0, 20_000.0])
+    column = fit_codec(as_table(pd.DataFrame({"x": repeated}))).columns[0]
+    assert column.levels == tuple(np.unique(repeated))
+    column = fit_codec(as_table(pd.DataFrame({"x": [*repeated, *once]}))).columns[0]
+    assert column.atoms == tuple(np.unique(repeated))
+    assert column.frequencies[-1] == pytest.approx(4 / 754)
+    assert column.supports(np.array([1000.0, 1000.5, 777.0, 778.0]), None).tolist() == [True, False, True, True]
 
 
 def test_numbers_of_many_decimals_have_no_steps():
@@ -112,7 +103,7 @@ def test_numbers_of_many_decimals_have_no_steps():
 def test_rounded_numbers_come_back_with_their_decimals():
     rows = pd.DataFrame({"mm": np.round(RNG.normal(45.0, 0.5, 500), 1), "g": 25.0 * RNG.integers(100, 240, 500)})
     table = as_table(rows)
-    codec = fit_codec(table)
+    codec = fit_codec(table, columns=dict.fromkeys(rows, "number"))
     # A step of .1 is a fifth of a standard deviation; one of 25 a fortieth, finer than a model resolves.
     assert [column.dequantisation for column in codec.columns] == ["uniform", None]
     assert (codec.n_uniforms, [column.cell_width for column in codec.columns]) == (1, [0.1, 25.0])
@@ -177,7 +168,7 @@ def test_a_user_chooses_kinds():
         "flag": "integer",
     }
     ordered = fit_codec(as_table(TABLE), columns={"rating": Levels(order=[5, 1, 2, 4, 3])}).columns[2]
-    assert (ordered.coding, ordered.values) == ("rank", (5.0, 1.0, 2.0, 4.0, 3.0))
+    assert (ordered.coding, ordered.values) == ("ordered", (5.0, 1.0, 2.0, 4.0, 3.0))
     codec = Codec((ordered,))
     z = codec.encode([[5.0], [1.0], [3.0]])
     assert (np.diff(z[:, 0]) > 0.0).all()
@@ -238,7 +229,7 @@ def test_gaps_do_not_count():
 def test_gaps_can_be_generated():
     codec = fit_codec(as_table(GAPS), missing="generate")
     assert [column.kind_name for column in codec.columns] == ["levels"] * 4 + ["atoms", "atoms", "levels"] + [
-        "atoms",
+        "levels",
         "atoms",
         "atoms",
         "atoms",
@@ -296,7 +287,7 @@ def test_texts_and_truth_values_have_levels():
     )
     table = as_table(rows)
     site, grade, flag, week, many = fit_codec(table).columns
-    assert (site.coding, grade.coding, flag.coding, many.coding) == ("one-hot", "rank", "one-hot", "random")
+    assert (site.coding, grade.coding, flag.coding, many.coding) == ("one-hot", "ordered", "one-hot", "random")
     assert (grade.values, grade.frequencies) == ((0.0, 1.0, 2.0), (0.5, 0.25, 0.25))
     assert week.cell_width == 7.0
     with_gaps = fit_codec(table, missing="generate")
@@ -304,7 +295,7 @@ def test_texts_and_truth_values_have_levels():
     assert np.isnan(with_gaps.columns[2].values[2])
     np.testing.assert_allclose(with_gaps.decode(with_gaps.encode(table.values)), table.values)
     ordered = fit_codec(table, columns={"site": Levels(order=["c", "a", "b"])}).columns[0]
-    assert (ordered.values, ordered.coding) == ((2.0, 0.0, 1.0), "rank")
+    assert (ordered.values, ordered.coding) == ((2.0, 0.0, 1.0), "ordered")
     with pytest.raises(InvalidInput, match="'site', but lacks 'c'"):
         fit_codec(table, columns={"site": Levels(order=["a", "b"])})
     with pytest.raises(InvalidInput, match="'site' holds texts"):

@@ -17,7 +17,7 @@ TABLE = as_table(
     pd.DataFrame(
         {
             "low": LOW,
-            "high": (LOW + generator.integers(0, 40, 500) / 100.0).round(2),
+            "high": (LOW + generator.integers(0, 4000, 500) / 100.0).round(2),
             "kind": generator.choice(["x", "y"], 500),
         }
     )

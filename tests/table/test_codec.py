@@ -160,7 +160,7 @@ def test_the_density_over_that_of_the_dequantisation_is_the_probability():
 
 def test_rows_are_encoded_in_pieces_as_together():
     counts = pd.DataFrame({"hits": np.arange(40) % 37, "mass": np.linspace(0.0, 1.0, 40)})
-    codec, rows = fit_codec(as_table(counts)), as_table(counts).values
+    codec, rows = fit_codec(as_table(counts), columns={"hits": "integer"}), as_table(counts).values
     together = codec.encode(rows, stream=Stream(3))
     assert codec.n_uniforms
     np.testing.assert_array_equal(codec.encode(rows[25:], stream=Stream(3), first_row=25), together[25:])

@@ -182,7 +182,7 @@ def test_the_codec_knows_what_one_row_alone_has(tmp_path):
     found = in_a_pass(path)
     left, reasons = set_aside(found.table, whole=found.relation)
     assert list(reasons) == ["id"]
-    codec = fit_codec(left, whole=found.relation.taken([0, 1, 2]))
+    codec = fit_codec(left, columns={"count": "number"}, whole=found.relation.taken([0, 1, 2]))
     of_x, of_kind, of_count = codec.columns
     assert of_x.largest == 1e6
     assert left.schema.labels[1] == ("a", "rare")

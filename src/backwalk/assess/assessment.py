@@ -252,7 +252,7 @@ def _draw(draw: Callable[[], Rows], representation: Representation, stream: Stre
 
 def _numbers(model: DiffusionModel) -> list[int]:
     """Return the columns of numbers that vary, with atoms or without."""
-    with_levels = {block.column for block in model.codec.blocks if block.number is None}
+    with_levels = {block.column for block in model.codec.blocks if block.is_category}
     return [j for j in model.codec.varying if j not in with_levels]
 
 

@@ -105,13 +105,15 @@ def kinds_of(codec: Codec) -> tuple[ColumnKind, ...]:
     """Return the kind of each of a table's columns, (d,)."""
     kinds = [ColumnKind()] * codec.n_columns
     for block in codec.blocks:
-        if block.number is None:
+        if block.is_category:
             is_value = ~np.isnan(block.values)
             kinds[block.column] = ColumnKind(
                 tuple(block.values[is_value].tolist()),
                 is_ordered=block.width == 1,
                 generates_gaps=not is_value.all(),
             )
+        elif block.number is None:
+            kinds[block.column] = ColumnKind(generates_gaps=bool(np.isnan(block.values).any()))
         else:
             is_value = ~np.isnan(block.atoms)
             kinds[block.column] = ColumnKind(

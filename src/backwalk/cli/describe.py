@@ -133,7 +133,7 @@ def _kinds(path: StrPath, unfit: Sequence[str]) -> tuple[dict[str, dict[str, Any
 
 def _nearly(chosen: ChosenColumns) -> dict[str, list[str]]:
     """Return the rules that all but a few rows obey, if there are any."""
-    levels = [block.column for block in chosen.codec.blocks if block.number is None]
+    levels = [block.column for block in chosen.codec.blocks if block.is_category]
     broken = nearly_rules(chosen.table, levels=[j for j in levels if j < chosen.codec.n_columns])
     texts = [f"{rule} (but for {n:,} row{'s' * (n != 1)})" for rule, n in broken.items()]
     return {"nearly": texts} if texts else {}

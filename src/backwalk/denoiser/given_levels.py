@@ -46,7 +46,7 @@ class GivenLevels:
         self._rows, self._is_given = rows.masked_fill(~is_given, 0.0), is_given.clone()
         self._parameters = [parameter.detach() for parameter in denoiser.network.in_order]
         weight, bias = self._parameters[:2]
-        self._parameters[0] = weight[:, self._layout.n_levels :].contiguous()
+        self._parameters[0] = weight[:, self._layout.n_features :].contiguous()
         self._entered = bias.expand(-1, len(rows), -1).clone() if added is None else bias + added
         self._free = torch.zeros(len(rows), self._layout.n_numbers, dtype=torch.bool, device=rows.device)
         for block, coordinates in enumerate(self._layout.coordinates):
@@ -81,7 +81,8 @@ class GivenLevels:
     def level_log_probs(self, block: int, piece: slice = slice(None)) -> Tensor:
         """Return ln P(level | given) of a block that is absent, (n, L), in some of the rows."""
         rows, back = self._different(piece)
-        is_given, outputs = self._is_given[rows], self._layout.outputs[block]
+        is_given, outputs = self._is_given[rows], self._layout.features[block]
+        basis = self._layout.basis_of(block)
         log_snr = log_snr_by_coordinate(torch.tensor(-math.inf).to(self._rows), is_given)
         start = numbers_start(
             self._layout, self._denoiser.floor, self._rows[rows][None], log_snr[None], self._free[rows][None]
@@ -92,7 +93,7 @@ class GivenLevels:
         total: Tensor | None = None
         for k in range(self._denoiser.n_members):
             f = self._prediction(start, k, self._entered[k : k + 1, rows], outputs)
-            p = torch.softmax(log_q + f[0], dim=-1)
+            p = torch.softmax(log_q + (f[0] if basis is None else f[0] @ basis.T), dim=-1)
             total = p if total is None else total.add_(p)
         assert total is not None
         return (total / self._denoiser.n_members).log()[back]
@@ -100,7 +101,7 @@ class GivenLevels:
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (c n, k), for the rows with noisy numbers, (c n, k), c times, at log_snr of this shape."""
         start, entered = self._numbers(x_t, log_snr)
-        numbers, outputs = self._layout.numbers, slice(self._layout.n_levels, None)
+        numbers, outputs = self._layout.numbers, slice(self._layout.n_features, None)
         x_0_hat = x_t.clone()
         hats = [
             start.x_0_hat(x_t[:, numbers], self._prediction(start, k, entered[k : k + 1], outputs))
@@ -112,14 +113,14 @@ class GivenLevels:
     def linearize(self, x_t: Tensor, log_snr: Tensor) -> tuple[Tensor, Push]:
         """Return x_0_hat, and the map from tangents of the numbers, (t, c n, k), to its directional derivatives."""
         start, entered = self._numbers(x_t, log_snr)
-        numbers, members, n_levels = self._layout.numbers, self._denoiser.n_members, self._layout.n_levels
+        numbers, members, n_features = self._layout.numbers, self._denoiser.n_members, self._layout.n_features
         parameters = [self._parameters[0], entered, *self._parameters[2:]]
-        parameters[-2:] = [parameter[..., n_levels:].contiguous() for parameter in parameters[-2:]]
+        parameters[-2:] = [parameter[..., n_features:].contiguous() for parameter in parameters[-2:]]
         inputs = start.inputs.expand(members, -1, -1).contiguous()
         passed = forward_pass(inputs, parameters)
         x_0_hat = x_t.clone()
         x_0_hat[:, numbers] = start.x_0_hat(x_t[:, numbers], passed.f).mean(dim=0)
-        scale = self._layout.input_scale[n_levels : n_levels + self._layout.n_moving]
+        scale = self._layout.input_scale[n_features : n_features + self._layout.n_moving]
 
         def push(tangents: Tensor) -> Tensor:
             by_mean, of_numbers = start.posterior.push(tangents), tangents[..., numbers]
@@ -148,10 +149,11 @@ class GivenLevels:
 
     def _enter(self, block: int, level: Tensor, rows: Tensor) -> None:
         """Add what given levels of a block, (n,), are to the hidden units of some rows, (n,) boolean."""
-        outputs, everywhere = self._layout.outputs[block], bool(rows.all())
-        scale = self._layout.input_scale[outputs.start]  # the same for all levels of a block
-        prior = self._layout.log_prior_of(block).exp()
-        for k, weight in enumerate(self._denoiser.network.in_order[0].detach()[:, outputs]):
+        inputs, everywhere = self._layout.features[block], bool(rows.all())
+        scale = self._layout.input_scale[inputs.start]  # the same for all features of a block
+        prior, basis = self._layout.log_prior_of(block).exp(), self._layout.basis_of(block)
+        for k, of_features in enumerate(self._denoiser.network.in_order[0].detach()[:, inputs]):
+            weight = of_features if basis is None else basis @ of_features
             absent = prior @ weight
             if len(prior) < len(level):
                 added = ((weight - absent) * scale)[level]

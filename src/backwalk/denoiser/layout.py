@@ -4,6 +4,9 @@
 column of levels alone, and a joint Gaussian for the numbers, with its discriminants for the levels. Blocks of the same
 number of levels form a group, whose operations run together. A row of logits, (M,), holds the levels of all blocks,
 group after group.
+
+A network reads and writes a block by its *features*, (F,) of all blocks: those of a block with a basis phi, (L, K), are
+E_q phi, and its logits are phi f. Elsewhere phi is the identity, and the features are the levels.
 """
 
 from __future__ import annotations
@@ -34,14 +37,17 @@ _LEAST_VARIANCE = 0.05  # of a column of levels, by which inputs are divided
 class Group(NamedTuple):
     """G blocks with L levels each and codes of one width w.
 
-    `coordinates`, (G, w), are those of the codes, and `outputs` is the group's slice of a row of logits. `codes` is
-    (G, L, w), or None for one-hot codes; `log_prior` is (G, L).
+    `coordinates`, (G, w), are those of the codes, `outputs` is the group's slice of a row of logits, and `features`
+    that of a row of features. `codes` is (G, L, w), or None for one-hot codes; `log_prior` is (G, L); `basis` is
+    (G, L, K), or None where the features are the levels.
     """
 
     coordinates: Tensor
     outputs: slice
     codes: Tensor | None
     log_prior: Tensor
+    features: slice
+    basis: Tensor | None = None
 
 
 class TableLayout(nn.Module):
@@ -75,12 +81,15 @@ class TableLayout(nn.Module):
     n_numbers: int
     n_levels: int
     n_narrow: int
+    n_features: int
+    n_narrow_features: int
     n_moving: int
     n_inputs: int
     n_outputs: int
     tied: tuple[int, ...]
     wide: list[int]
     outputs: list[slice]
+    features: list[slice]
     coordinates: list[slice]
     variates: dict[int, slice]
     partners: list[tuple[int, int]]
@@ -110,10 +119,10 @@ class TableLayout(nn.Module):
         n_waves = self._keep_waves(codec, place_of_number)
         self.n_moving = 3 * self.n_numbers + 2 * n_waves
         """The number of inputs that change with the noisy numbers, which follow those of the levels."""
-        self.n_inputs = self.n_levels + self.n_moving + 2 * self.n_parts
+        self.n_inputs = self.n_features + self.n_moving + 2 * self.n_parts
         """The number of a network's inputs without the noise level, and of its outputs."""
-        self.n_outputs = self.n_levels + self.n_numbers
-        self._keep("input_scale", self._input_scales([block.frequencies for block in in_order]))
+        self.n_outputs = self.n_features + self.n_numbers
+        self._keep("input_scale", self._input_scales(in_order))
         start = JointGaussian.standard(self.k) if gaussian is None else gaussian
         for name in ("mean", "directions", "rest"):
             self.register_buffer(f"gaussian_{name}", getattr(start, name))
@@ -126,16 +135,24 @@ class TableLayout(nn.Module):
 
     def _keep_groups(self, blocks: Sequence[Block]) -> list[Block]:
         """Divide blocks into groups of equal codes' shapes, those of wide blocks last; return the blocks in order."""
-        of_shape: dict[tuple[int, int, bool], list[int]] = {}
+        of_shape: dict[tuple[int, int, bool, int], list[int]] = {}
         for i, block in enumerate(blocks):
-            of_shape.setdefault((block.n_levels, block.width, block.is_one_hot), []).append(i)
-        groups = sorted(of_shape.values(), key=lambda group: blocks[group[0]].n_levels > WIDE)  # the sort is stable
+            n_functions = 0 if block.basis is None else block.n_features
+            of_shape.setdefault((block.n_levels, block.width, block.is_one_hot, n_functions), []).append(i)
+        # Blocks without a basis come first, and wide ones last; the sort is stable.
+        groups = sorted(of_shape.values(), key=lambda g: (blocks[g[0]].n_levels > WIDE, blocks[g[0]].basis is not None))
         order = [i for group in groups for i in group]
         in_order = [blocks[i] for i in order]
         stops = np.cumsum([block.n_levels for block in in_order]).tolist()
         self.n_levels = stops[-1] if stops else 0
         self.n_narrow = sum(block.n_levels for block in in_order if block.n_levels <= WIDE)
         """The number of levels of all blocks but the wide ones, which come first in a row of logits."""
+        ends = np.cumsum([block.n_features for block in in_order]).tolist()
+        self.n_features = ends[-1] if ends else 0
+        self.n_narrow_features = sum(block.n_features for block in in_order if block.n_levels <= WIDE)
+        of_features = {i: slice(end - blocks[i].n_features, end) for i, end in zip(order, ends, strict=True)}
+        self.features = [of_features[i] for i in range(len(blocks))]
+        """The slice of a row of features that belongs to each block, in the codec's order."""
         self.wide = [i for i in order if blocks[i].n_levels > WIDE]
         spans = {i: slice(stop - blocks[i].n_levels, stop) for i, stop in zip(order, stops, strict=True)}
         self.outputs = [spans[i] for i in range(len(blocks))]
@@ -144,6 +161,8 @@ class TableLayout(nn.Module):
         """The coordinates of each block's codes, in the codec's order."""
         self._in_group = {i: (number, j) for number, group in enumerate(groups) for j, i in enumerate(group)}
         self._group_outputs = [slice(spans[group[0]].start, spans[group[-1]].stop) for group in groups]
+        self._group_features = [slice(of_features[g[0]].start, of_features[g[-1]].stop) for g in groups]
+        self._n_plain = sum(block.n_levels for block in in_order if block.n_levels <= WIDE and block.basis is None)
         self._n_narrow_groups = sum(blocks[group[0]].n_levels <= WIDE for group in groups)
         for number, group in enumerate(groups):
             members = [blocks[i] for i in group]
@@ -151,6 +170,8 @@ class TableLayout(nn.Module):
             coordinates = [np.arange(block.coordinates.start, block.coordinates.stop) for block in members]
             self._keep(f"coordinates_{number}", np.stack(coordinates))
             self._keep(f"codes_{number}", codes.astype(np.float32))
+            bases = [block.basis for block in members if block.basis is not None]
+            self._keep(f"basis_{number}", (np.stack(bases) if bases else np.zeros(0)).astype(np.float32))
             self._keep(f"log_prior_{number}", np.log([block.frequencies for block in members]).astype(np.float32))
         self._keep("prior", np.concatenate([np.zeros(0), *(b.frequencies for b in in_order)]).astype(np.float32))
         self._keep("block_of_level", np.repeat(np.arange(len(in_order)), [block.n_levels for block in in_order]))
@@ -193,17 +214,20 @@ class TableLayout(nn.Module):
         self._keep("frequencies", np.array(frequencies, dtype=np.float32))
         return len(places)
 
-    def _input_scales(self, frequencies: list[np.ndarray]) -> np.ndarray:
+    def _input_scales(self, in_order: list[Block]) -> np.ndarray:
         """Return the factors of the network's inputs, by which each column has a variance of about 1.
 
         The weights of a first layer begin with a variance of 1 / n_in, for inputs of variance 1. Those of a column of
-        levels have a variance of 1 - sum pi^2 together, so all are multiplied by a common factor as well.
+        levels have a variance of 1 - sum pi^2 together, those of a basis 1 (`table/basis.py`), so all are multiplied by
+        a common factor as well.
         """
-        of_blocks = [np.full(len(pi), 1.0 - np.square(pi).sum()) for pi in frequencies]
-        levels = np.maximum(np.concatenate([np.zeros(0), *of_blocks]), _LEAST_VARIANCE) ** -0.5
+        of_blocks = [
+            np.full(b.n_features, 1.0 - np.square(b.frequencies).sum() if b.basis is None else 1.0) for b in in_order
+        ]
+        features = np.maximum(np.concatenate([np.zeros(0), *of_blocks]), _LEAST_VARIANCE) ** -0.5
         n_inputs = self.n_inputs + 1
         energy = self.n_blocks + 3.0 * self.n_numbers + len(self.waving) + 0.5 * self.n_parts + 1.0
-        scale = np.concatenate([levels, np.ones(n_inputs - self.n_levels)]) * (n_inputs / energy) ** 0.5
+        scale = np.concatenate([features, np.ones(n_inputs - self.n_features)]) * (n_inputs / energy) ** 0.5
         return np.asarray(scale, dtype=np.float32)
 
     @property
@@ -229,9 +253,16 @@ class TableLayout(nn.Module):
         """The groups of blocks; their outputs follow each other."""
         groups = []
         for i, outputs in enumerate(self._group_outputs):
-            codes, log_prior = getattr(self, f"codes_{i}"), getattr(self, f"log_prior_{i}")
+            codes, log_prior, basis = (getattr(self, f"{name}_{i}") for name in ("codes", "log_prior", "basis"))
             groups.append(
-                Group(getattr(self, f"coordinates_{i}"), outputs, codes if codes.numel() else None, log_prior)
+                Group(
+                    getattr(self, f"coordinates_{i}"),
+                    outputs,
+                    codes if codes.numel() else None,
+                    log_prior,
+                    self._group_features[i],
+                    basis if basis.numel() else None,
+                )
             )
         return groups
 
@@ -249,6 +280,33 @@ class TableLayout(nn.Module):
             log_q = level_log_posterior(x_t[..., group.coordinates], *level, group.codes, group.log_prior)
             parts.append(log_q.flatten(-2))
         return torch.cat(parts, dim=-1)
+
+    def features_of(self, offset: Tensor) -> Tensor:
+        """Return the features, (..., F), of q less the prior, (..., M), of all levels or of those of narrow blocks."""
+        parts = [offset[..., : self._n_plain]]
+        for group in self._with_features(offset.shape[-1]):
+            grouped = _grouped(offset, group)
+            parts.append(grouped if group.basis is None else torch.einsum("...gl,glk->...gk", grouped, group.basis))
+        return torch.cat([parts[0], *(part.flatten(-2) for part in parts[1:])], dim=-1)
+
+    def logits(self, features: Tensor, n_levels: int) -> Tensor:
+        """Return the first logits, (..., `n_levels`), of all or of the narrow blocks, from outputs, (..., F or more)."""
+        parts = [features[..., : self._n_plain]]
+        for group in self._with_features(n_levels):
+            of_group = features[..., group.features].reshape(*features.shape[:-1], len(group.coordinates), -1)
+            by_level = of_group if group.basis is None else torch.einsum("...gk,glk->...gl", of_group, group.basis)
+            parts.append(by_level.flatten(-2))
+        return torch.cat(parts, dim=-1)
+
+    def _with_features(self, n_levels: int) -> list[Group]:
+        """Return the groups behind those of narrow blocks without a basis, all or only of the first levels."""
+        return [each for each in self.groups if self._n_plain < each.outputs.stop <= n_levels]
+
+    def basis_of(self, block: int) -> Tensor | None:
+        """Return the basis of one block, (L, K), or None where its features are its levels."""
+        number, place = self._in_group[block]
+        basis: Tensor = getattr(self, f"basis_{number}")
+        return basis[place] if basis.numel() else None
 
     def normalised(self, logits: Tensor, groups: Sequence[Group] | None = None) -> Tensor:
         """Return the log-softmax of logits, (..., M), within each block; `groups` are all by default."""

@@ -126,7 +126,7 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     of_some = waves(mean, by_row(deviation), layout.waving, layout.frequencies)
     moving = [x_of_numbers * is_seen, mean, surprise_scale * (x_of_numbers - of_numbers * mean), of_some.values]
     inputs = torch.cat([*moving, by_row(states)], dim=-1)
-    inputs *= layout.input_scale[layout.n_levels :]
+    inputs *= layout.input_scale[layout.n_features :]
     fixed = by_row(given), by_row(free)
     return NumbersStart(inputs, of_numbers, is_seen, mean, by_row(scale), *fixed, posterior, surprise_scale, of_some)
 

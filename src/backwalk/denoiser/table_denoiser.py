@@ -44,7 +44,7 @@ from backwalk.diffusion import scales
 class _Start(NamedTuple):
     """What the denoiser computes before the network, (..., n, .): see the module's docstring.
 
-    `inputs` are the network's, those of the levels first. `noise_sq`, b^2, is of all coordinates, `log_q` of all
+    `inputs` are the network's, the features of the levels first. `noise_sq`, b^2, is of all coordinates, `log_q` of all
     levels. `numbers_start` is the start of the numbers.
     """
 
@@ -111,7 +111,7 @@ class TableDenoiser(EnsembleDenoiser):
         """Return x_0_hat of each member: x_t is (members, rows, k), log_snr (members, rows) or of x_t's shape."""
         start = self._start(x_t, log_snr)
         f, _ = network_pass(start.inputs, self.network.in_order)
-        of_numbers = self._numbers_hat(start, x_t, f[..., self.layout.n_levels :])
+        of_numbers = self._numbers_hat(start, x_t, f[..., self.layout.n_features :])
         return self._assembled(self._log_p(start, f).exp(), of_numbers)
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ class TableDenoiser(EnsembleDenoiser):
         f, last = network_pass(start.inputs, parameters, bfloat16)
         log_p = self._log_p(start, f, layout.narrow).gather(-1, points.levels)
         of_heads = [head.log_p(last, *in_order[-2:]).gather(-1, head.level) for head in points.heads]
-        return log_p, of_heads, self._numbers_hat(start, points.x_t, f[..., layout.n_narrow :])
+        return log_p, of_heads, self._numbers_hat(start, points.x_t, f[..., layout.n_narrow_features :])
 
     def _start(self, x_t: Tensor, log_snr: Tensor, groups: list[Group] | None = None) -> _Start:
         """Return the start for x_t, (members, rows, k), and log_snr of the same shape or (members, rows).
@@ -196,8 +196,8 @@ class TableDenoiser(EnsembleDenoiser):
         numbers = numbers_start(layout, self.floor, x_t, log_snr, layout.at_an_atom(q, known))
         known[..., layout.numbers] = numbers.known
         self._add_discriminants(log_q, x_t, a, known)
-        n_levels = q.shape[-1]
-        of_levels = (q - layout.prior[:n_levels]) * layout.input_scale[:n_levels]
+        features = layout.features_of(q - layout.prior[: q.shape[-1]])
+        of_levels = features * layout.input_scale[: features.shape[-1]]
         levels_known = bool(known[..., layout.block_coordinates].all())
         return _Start(torch.cat([of_levels, numbers.inputs], dim=-1), noise_sq, log_q, numbers, levels_known)
 
@@ -213,21 +213,21 @@ class TableDenoiser(EnsembleDenoiser):
 
     def _means(self, x_t: Tensor, log_snr: Tensor, of_members: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
         """Return the members' mean probabilities, (n, M), and mean x_0_hat of the numbers, (n, I)."""
-        x, n_levels = x_t.unsqueeze(0), self.layout.n_levels
+        x, n_features = x_t.unsqueeze(0), self.layout.n_features
         start = self._start(x, _log_snr_of_one_member(x_t, log_snr))
         if start.levels_known:  # then q is one-hot, and the network has nothing to add
-            outputs = _outputs(start, of_members, slice(n_levels, None))
+            outputs = _outputs(start, of_members, slice(n_features, None))
             of_numbers = [self._numbers_hat(start, x, f) for f in outputs]
             return start.log_q[0].exp(), sum(of_numbers[1:], start=of_numbers[0])[0] / self.n_members
         parts = [
-            (self._log_p(start, f).exp(), self._numbers_hat(start, x, f[..., n_levels:]))
+            (self._log_p(start, f).exp(), self._numbers_hat(start, x, f[..., n_features:]))
             for f in _outputs(start, of_members, slice(None))
         ]
         p, x_0_hat = (sum(each[1:], start=each[0])[0] / self.n_members for each in zip(*parts, strict=True))
         return p, x_0_hat
 
     def _log_p(self, start: _Start, f: Tensor, groups: list[Group] | None = None) -> Tensor:
-        return self.layout.normalised(start.log_q + f[..., : start.log_q.shape[-1]], groups)
+        return self.layout.normalised(start.log_q + self.layout.logits(f, start.log_q.shape[-1]), groups)
 
     def _numbers_hat(self, start: _Start, x_t: Tensor, f: Tensor) -> Tensor:
         """Return x_0_hat of the numbers from the network's outputs for them, (..., I)."""

@@ -140,8 +140,8 @@ def _read_range(model: DiffusionModel, j: int, ends: tuple[Any, ...]) -> Allowed
             f"A range should be of numbers, dates or ordered categories, but {schema.label(j)} has labels without an "
             "order: give a set of labels."
         )
-    if column.has_ranks:
-        levels = list(column.levels)
+    levels = list(column.levels)
+    if column.has_ranks and (schema.labels[j] is not None or levels != sorted(levels)):
         places = levels  # in an order of the user's own, the levels' ranks
         if levels != sorted(levels):
             places = list(map(float, range(len(levels))))

@@ -16,6 +16,7 @@ from scipy import special
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
+from backwalk.table.basis import level_basis
 from backwalk.table.columns import Block, Column, nearest_code, nearest_index, same_numbers
 from backwalk.table.level_column import check_levels, level_text, one_nan
 from backwalk.table.maps import BoolArray
@@ -102,7 +103,8 @@ class AtomsColumn(Column):
         number = coordinates.stop - 1
         values = np.array([*self.atoms, math.nan])
         of_codes = slice(coordinates.start, number)
-        return Block(column, of_codes, np.array(self.frequencies), values, self._codes, number)
+        shares, n_apart = np.array(self.frequencies), len(self.frequencies) - len(self._finite)
+        return Block(column, of_codes, shares, values, self._codes, number, level_basis(shares, n_apart))
 
     def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
         level = self._level(x)

@@ -49,14 +49,6 @@ def find_atoms(some: FloatArray, dtype: str = "float64") -> FloatArray:
     return np.asarray(values[is_atom])
 
 
-def frequent_values(values: FloatArray, rows: FloatArray) -> FloatArray:
-    """Return which of few values, (L,), are in many of the rows, (L,): the atoms of a number without a smooth part.
-
-    They are in at least 0.2 % of the rows, and in 10. The rarest four are not among them.
-    """
-    return np.asarray(values[_are_frequent(rows)])
-
-
 def _are_frequent(rows: FloatArray | NDArray[np.int64]) -> NDArray[np.bool_]:
     is_frequent = np.asarray(rows >= max(_LEAST_SHARE * rows.sum(), _FEWEST_ROWS))
     is_frequent[rows.argsort(kind="stable")[:_FEWEST_OTHERS]] = False

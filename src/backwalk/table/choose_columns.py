@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
 from backwalk.table.atoms_column import AtomsColumn
-from backwalk.table.choose_atoms import find_atoms, frequent_values
+from backwalk.table.choose_atoms import find_atoms
 from backwalk.table.choose_bounds import end_at_bounds, straight_where_told
+from backwalk.table.choose_kinds import Kinds, choose_kinds
 from backwalk.table.choose_levels import choose_levels
-from backwalk.table.choose_measures import find_measures, find_names
 from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number, rows_looked_at
 from backwalk.table.choose_rules import choose_rules
 from backwalk.table.choose_splines import choose_splines
@@ -31,8 +31,6 @@ from backwalk.table.rules import Computed, Determines, Order, Rule, Total
 from backwalk.table.schema import FloatArray, Schema, shown
 
 Missing = Literal["absent", "generate"]
-_MOST_SEEN_ONCE = 3  # values of a number with levels
-_FEWEST_NAMES, _ROWS_OF_NAMES, _MOST_ALONE = 50, 5.0, 0.005  # values, rows of each on average, share of rows
 
 
 def fit_codec(
@@ -55,8 +53,8 @@ def fit_codec(
     The columns of a DataFrame, of any dtype, may be rounded, and new values lie within the range of the fitted
     ones. Numbers that all lie on a grid, such as integers, are dequantised, unless the grid is too fine for a
     model; their variance includes that of the places in the cells. Texts have levels, and so have numbers of a
-    DataFrame with few distinct values that are no measures, or with more that are names (`find_names`); numbers that
-    equal some values in many rows have atoms. Numbers are mapped to a normal through their quantiles where held-out
+    DataFrame on a grid of up to a thousand places (`choose_kinds.py`); numbers that equal some values in many rows have
+    atoms. Numbers are mapped to a normal through their quantiles where held-out
     rows gain by it.
 
     `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.
@@ -86,13 +84,13 @@ def fit_codec(
     generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
     x, weights_of_x = _weighed(table.values, weights)
     facts = whole or Relation.of_rows(x, table.schema, weights_of_x)
-    are_found, kinds = are_found or rules == "auto", _choose_kinds(table, x, facts, options, given)
+    are_found, kinds = are_found or rules == "auto", choose_kinds(table, x, facts, options, given)
     if rules == "auto":
         of_rules = facts if weights is None else whole
         rules = _find_rules(table, of_rules, options, given, kinds) if scale and _is_table(table) else ()
     two_values = {j for j in kinds.levels if facts.has_two_values(j)}
     chosen_rules = choose_rules(
-        rules, table, levels=kinds.levels, two_values=two_values, generated=generated, are_found=are_found
+        rules, table, levels=kinds.categories, two_values=two_values, generated=generated, are_found=are_found
     )
     if chosen_rules is None:
         columns_of_table = _fit_columns(
@@ -168,62 +166,12 @@ def _broken_elsewhere(codec: Codec, schema: Schema, whole: Relation | None) -> d
     return broken
 
 
-@dataclass(frozen=True)
-class _Kinds:
-    """Which columns have levels, and which of few values are measures and have none."""
-
-    levels: set[int]
-    measures: set[int]
-
-
-def _choose_kinds(
-    table: Table, x: FloatArray, whole: Relation, options: Mapping[int, Option], given: Collection[int]
-) -> _Kinds:
-    """Return the kinds of the columns of a table, by its rows x that have a weight, (n, d)."""
-    has_labels = np.array([labels is not None for labels in table.schema.labels])
-    columns = range(table.schema.n_columns)
-    levels = {j for j in columns if has_labels[j] or isinstance(options.get(j), Levels)}
-    for j in sorted(levels & set(options)):
-        if not isinstance(options[j], Levels) and options[j] != "constant":
-            kind = f'"{options[j]}"' if isinstance(options[j], str) else "that of numbers"
-            raise InvalidInput(
-                f"{table.schema.label(j)} holds texts, and should have levels, but its kind is {kind}: leave it out, "
-                "or give numbers."
-            )
-    if not _is_table(table):
-        return _Kinds(levels, set())
-    free = [j for j in columns if not has_labels[j] and j not in options]
-    few = {j: whole.counted(j)[0] for j in free if whole.has_few_values(j)}
-    measures = find_measures(
-        x, {j: of_few for j, of_few in few.items() if len(of_few)}, has_labels, whole.schema.dtypes
-    )
-    numbers = {j for j in (*measures, *given) if not table.schema.is_boolean(j)}
-    levels.update(j for j in few if j not in numbers and _are_all_seen(whole, j))
-    others = [j for j in free if j not in {*few, *given} and table.schema.units[j] is None]  # dates are no names
-    levels |= find_names(x, [j for j in others if _may_be_names(whole, j)], has_labels)
-    return _Kinds(levels, measures)
-
-
-def _are_all_seen(whole: Relation, j: int) -> bool:
-    """Return whether a number of few values has only those: two, or at most three of them in one row alone."""
-    values, rows = whole.counted(j)
-    return len(values) <= 2 or int((rows <= 1.0).sum()) <= _MOST_SEEN_ONCE
-
-
-def _may_be_names(whole: Relation, j: int) -> bool:
-    """Return whether a number has many values that repeat: 50, 5 rows each, and few of the rows alone with theirs."""
-    values, rows = whole.counted(j)
-    n = float(rows.sum())
-    is_alone = int((rows <= 1.0).sum())
-    return _FEWEST_NAMES <= len(values) <= n / _ROWS_OF_NAMES and is_alone <= max(_MOST_SEEN_ONCE, _MOST_ALONE * n)
-
-
 def _find_rules(
     table: Table,
     whole: Relation | None,
     options: Mapping[int, Option],
     given: Collection[int],
-    kinds: _Kinds,
+    kinds: Kinds,
 ) -> tuple[Rule, ...]:
     """Return the rules that hold in a table, of those that go with the kinds of its columns.
 
@@ -232,7 +180,7 @@ def _find_rules(
     columns that are all `given` are left out, as others may be given than the fit saw.
     """
     whole = whole or Relation.of_rows(table.values, table.schema)
-    names, levels = table.schema.names, sorted(kinds.levels)
+    names, levels = table.schema.names, sorted(kinds.categories)
     of_two = {names[j] for j in levels if whole.has_two_values(j)}
     of_user = {names[j] for j in levels if isinstance(options.get(j), Levels)}
     of_given = {names[j] for j in given}
@@ -261,7 +209,7 @@ def _fit_columns(
     numbers: Collection[int] = (),
     computed: Collection[int] = (),
     given: Collection[int] = (),
-    kinds: _Kinds,
+    kinds: Kinds,
 ) -> tuple[Column, ...]:
     """Return the columns of a table, of which those of `numbers`, by number, are no levels.
 
@@ -288,10 +236,13 @@ def _fit_columns(
             )
         if (j in kinds.levels and j not in numbers) or is_constant:
             wish = option if isinstance(option, Levels) else Levels()
-            chosen[j] = choose_levels(whole, table.schema, j, wish, generate=generate)
+            grid, is_name = kinds.grids.get(j), j in kinds.names
+            chosen[j] = choose_levels(whole, table.schema, j, wish, generate=generate, grid=grid, is_name=is_name)
             continue
-        may_have_atoms = option is None and _is_table(table) and j not in given
-        atoms[j] = _atoms(some[:, j], j, whole, is_measure=j in kinds.measures) if may_have_atoms else np.empty(0)
+        atoms[j] = np.empty(0)
+        if option is None and _is_table(table) and j not in given:
+            is_few = j in kinds.atoms and j not in numbers
+            atoms[j] = kinds.atoms[j] if is_few else find_atoms(some[:, j], whole.schema.dtypes[j])
         if generate:
             atoms[j] = np.append(atoms[j], np.nan)
     chosen |= _choose_numbers(table, x, weights, whole, atoms, options, given, scale=scale, computed=computed)
@@ -391,15 +342,3 @@ def _weighed(x: FloatArray, weights: npt.ArrayLike | None) -> tuple[FloatArray, 
 def _is_table(table: Table) -> bool:
     """Return whether columns may be rounded, bounded and have levels: arrays are on a continuous scale."""
     return table.schema.kind != "numpy"
-
-
-def _atoms(some: FloatArray, j: int, whole: Relation, *, is_measure: bool) -> FloatArray:
-    """Return the atoms of a number: of few values those in many rows, or else those that stand out in `some` rows.
-
-    Those of a measure stand out as well.
-
-    New rows have values that were never seen about as often as rows have values that are in no other (Good 1953, after
-    Turing). If these were levels, new values would have the probability 0.
-    """
-    is_few = whole.has_few_values(j) and not is_measure
-    return frequent_values(*whole.counted(j)) if is_few else find_atoms(some, whole.schema.dtypes[j])

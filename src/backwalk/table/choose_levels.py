@@ -9,35 +9,55 @@ import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
+from backwalk.table.basis import smoothed_frequencies
 from backwalk.table.column_options import Levels
+from backwalk.table.grids import Grid
 from backwalk.table.level_column import Coding, LevelsColumn
 from backwalk.table.relation import Relation
 from backwalk.table.schema import FloatArray, Schema, shown
 
 _MOST_ONE_HOT = 64  # levels
-_LEAST_GAP = 0.016  # standard deviations between levels coded by their values: the finest structure that a model shows
 
 
-def choose_levels(whole: Relation, schema: Schema, j: int, option: Levels, *, generate: bool) -> LevelsColumn:
-    """Return the levels of column j. With `generate`, a missing value is a level too."""
+def choose_levels(
+    whole: Relation,
+    schema: Schema,
+    j: int,
+    option: Levels,
+    *,
+    generate: bool,
+    grid: Grid | None = None,
+    is_name: bool = False,
+) -> LevelsColumn:
+    """Return the levels of column j. With `generate`, a missing value is a level too.
+
+    With a `grid` all of its places from the least value to the largest are levels, and shares are smoothed. Numbers
+    that are names have no order.
+    """
     labels = schema.labels[j]
     values, shares = whole.frequencies(j, missing=generate)
-    is_number = labels is None and not schema.is_boolean(j)
-    coding = _choose_coding(values, shares, is_number=is_number, is_ordered=schema.is_ordered(j))
+    is_ordered = schema.is_ordered(j) or (labels is None and not schema.is_boolean(j) and not is_name)
+    coding: Coding = "one-hot" if len(values) <= _MOST_ONE_HOT else "random"
     if option.order is not None:
         at = _places_in_order(values, option.order, labels, schema.label(j))
-        values, shares, coding = values[at], shares[at], "rank"
+        values, shares, coding = values[at], shares[at], "ordered"
+    elif is_ordered and len(values) > 2:
+        coding = "ordered"
+        if grid is not None:
+            values, shares = _on_grid(values, shares * whole.facts[j].n_observed, grid)
     return LevelsColumn(tuple(values.tolist()), tuple(shares.tolist()), coding)
 
 
-def _choose_coding(values: FloatArray, shares: FloatArray, *, is_number: bool, is_ordered: bool) -> Coding:
-    if not (is_number or is_ordered) or len(values) == 2:
-        return "one-hot" if len(values) <= _MOST_ONE_HOT else "random"
-    if is_ordered or math.isnan(values[-1]):
-        return "rank"
-    unit = values / np.abs(values).max()
-    spread = math.sqrt(np.square(unit - unit @ shares) @ shares)
-    return "value" if np.diff(unit).min() > _LEAST_GAP * spread else "rank"
+def _on_grid(values: FloatArray, rows: FloatArray, grid: Grid) -> tuple[FloatArray, FloatArray]:
+    """Return all values of a grid between the least and the largest, and smoothed shares; a missing value stays."""
+    is_missing = np.isnan(values)
+    places = np.rint(grid.places(values[~is_missing])).astype(np.intp)
+    of_places = np.zeros(places[-1] - places[0] + 1)
+    of_places[places - places[0]] = rows[~is_missing]
+    every = grid.values(np.arange(places[0], places[-1] + 1.0))
+    every[places - places[0]] = values[~is_missing]  # as they are, in float32 too
+    shares = smoothed_frequencies(of_places) * (1.0 - rows[is_missing].sum() / rows.sum())
+    return np.append(every, values[is_missing]), np.append(shares, rows[is_missing] / rows.sum())
 
 
 def _places_in_order(

@@ -14,7 +14,6 @@ from backwalk.streams import Stream
 from backwalk.table.column_options import Number, Option
 from backwalk.table.dequantisation import CELL_VARIANCE, Dequantisation
 from backwalk.table.grids import Grid
-from backwalk.table.jumps import edges_of_cells
 from backwalk.table.maps import LEAST_SCALE, Asinh
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.relation import NumberFacts
@@ -132,8 +131,6 @@ def choose_number(
     if plan.grid is None:
         return column
     is_fine = plan.dequantisation == "chosen" and scale and cell * steepest <= _FINE
-    if is_fine and not plan.periods:
-        is_fine = not len(edges_of_cells(rows_looked_at(x, "jumps", weights), plan.grid, plan.left_out))
     if is_fine or plan.dequantisation is None:
         return replace(column, grid=plan.grid)
     column = replace(column, grid=plan.grid, dequantisation=density)

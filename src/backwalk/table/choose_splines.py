@@ -18,7 +18,6 @@ from threadpoolctl import threadpool_limits
 
 from backwalk.streams import Stream
 from backwalk.table.dequantisation import place_in_cell
-from backwalk.table.jumps import edges_of_cells
 from backwalk.table.maps import Spline
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
@@ -26,7 +25,6 @@ from backwalk.table.schema import FloatArray
 _ROWS_PER_KNOT = 50
 _FEWEST_KNOTS, _MOST_KNOTS = 5, 100
 _FEWEST_BEYOND = 10  # rows beyond an outer knot
-_FEWEST_BETWEEN = 25  # rows between the edges of cells and another knot
 _STEEPEST = 30.0  # slope between knots, which repeated values would exceed
 
 _FEWEST_ROWS, _MOST_ROWS = 1_000, 6_000  # half of them held out
@@ -42,26 +40,12 @@ _ALLOWANCE, _ALLOWANCE_OF_MANY = 0.025, 0.07  # nats a column, added to the join
 _MOST_GAPS = 0.5  # of the rows, of columns that are chosen together
 
 
-def fit_spline(y: FloatArray, edges: FloatArray) -> Spline | None:
-    """Return the map of numbers y, (n,), to a standard normal, or None for a single knot.
-
-    The slope jumps at the `edges` of cells, (E,), which increase. If there are some, other knots lie only beyond them,
-    the outermost or at least 25 rows away, and each interval between two knots counts half a row more than it has.
-    """
+def fit_spline(y: FloatArray) -> Spline | None:
+    """Return the map of numbers y, (n,), to a standard normal, or None for a single knot."""
     knots, quantiles = fit_knots(y)
-    edges = edges[(edges > knots[0]) & (edges < knots[-1])]
-    if len(edges):
-        y, n = np.sort(y), len(y)
-        rank, (first, last) = np.searchsorted(y, knots), np.searchsorted(y, edges[[0, -1]])
-        is_far = (rank <= first - _FEWEST_BETWEEN) | (rank >= last + _FEWEST_BETWEEN)
-        is_far[[0, -1]] = True
-        knots = np.union1d(knots[is_far], edges)
-        rows = np.searchsorted(y, knots) + 0.5 * np.arange(1, len(knots) + 1)
-        quantiles = special.ndtri(rows / (n + 0.5 * (len(knots) + 1)))
     if len(knots) < 2:
         return None
-    jumps = tuple(np.flatnonzero(np.isin(knots, edges)).tolist())
-    return Spline(tuple(knots.tolist()), tuple(quantiles.tolist()), jumps=jumps)
+    return Spline(tuple(knots.tolist()), tuple(quantiles.tolist()))
 
 
 def fit_knots(y: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -103,8 +87,7 @@ def choose_splines(
 
     `asked` says for some columns whether they are to have a spline. Of the others, each has to gain alone, and those
     that do are chosen together by their joint density, if enough rows have all of them: a spline bends what depends on
-    other columns. Numbers beside atoms are in few of the same rows, and each of them is chosen alone; so is a number
-    whose shares jump along its grid. The joint density is that of the numbers that rules do not compute from others:
+    other columns. Numbers beside atoms are in few of the same rows, and each of them is chosen alone. The joint density is that of the numbers that rules do not compute from others:
     with the `computed` ones it would be singular. Arrays have to gain .02 nats a column and four standard errors. In
     tables .025 nats a column are added to the gain, as mixtures learn what a column is alone more easily than a network
     does; and .07 from 20,000 rows, `n_rows`, on, from which a network learns bends that the trial's mixtures do not.
@@ -114,7 +97,7 @@ def choose_splines(
         for j, column in enumerate(columns)
         if j not in asked and _may_have_spline(column, x[:, j]) and _splines_help([column], x[:, [j]])
     ]
-    together = [j for j in gaining if np.isnan(x[:, j]).mean() < _MOST_GAPS and not len(_edges(columns[j], x[:, j]))]
+    together = [j for j in gaining if np.isnan(x[:, j]).mean() < _MOST_GAPS]
     drawn = [j for j in together if j not in computed]
     compared = [drawn[i] for i in np.linspace(0, len(drawn) - 1, min(len(drawn), _MOST_COLUMNS)).astype(int)]
     rows = x[~np.isnan(x[:, compared]).any(axis=1)][:, compared]
@@ -144,17 +127,9 @@ def _may_have_spline(column: NumberColumn, x: FloatArray) -> bool:
 def _with_spline(column: NumberColumn, x: FloatArray) -> NumberColumn:
     """Return a column with a spline fitted to its values x, (n,); the column itself if they have a single knot."""
     x = x[~np.isnan(x)]
-    edges = _edges(column, x)
     if column.dequantisation:
         x = column.dequantise(x, draw_places(column, len(x), Stream(0).child("knots")))
-    return replace(column, spline=fit_spline(column.chain.encode(x), column.chain.encode(edges)))
-
-
-def _edges(column: NumberColumn, x: FloatArray) -> FloatArray:
-    """Return the edges of the cells of dequantised values x, (n,), if their shares jump."""
-    if column.grid is None or column.dequantisation != "uniform":
-        return np.empty(0)
-    return edges_of_cells(x, column.grid, column.left_out)
+    return replace(column, spline=fit_spline(column.chain.encode(x)))
 
 
 def draw_places(column: NumberColumn, n: int, stream: Stream) -> FloatArray:

@@ -106,7 +106,7 @@ class Codec:
     @property
     def plottable(self) -> tuple[int, ...]:
         """The indices of the numeric columns, or of all varying ones if none is numeric."""
-        with_levels = {block.column for block in self.blocks if block.number is None}
+        with_levels = {block.column for block in self.blocks if block.is_category}
         numbers = tuple(j for j in self.varying if j not in with_levels)
         return tuple(j for j in numbers if self.drawn_cells[j]) or numbers or self.varying
 

@@ -33,6 +33,8 @@ class Block:
     - `frequencies`: the share of each level in the fitted rows, (L,), positive.
     - `values`: the value of each level in the user's units, (L,); NaN for a missing value and for `other`.
     - `listed_codes`: the code of each level, (L, w), or None for one-hot codes, the unit vectors.
+    - `basis`: for ordered levels, the functions by which a network reads and tilts them, (L, K) (`basis.py`); None where
+      each level has its own.
     - `number`: for a number with atoms, its coordinate. It applies at the level `other`; at the other levels the column
       equals an atom, and the coordinate is NaN in encoded rows. None for other columns.
     """
@@ -43,6 +45,17 @@ class Block:
     values: FloatArray
     listed_codes: FloatArray | None = None
     number: int | None = None
+    basis: FloatArray | None = None
+
+    @property
+    def is_category(self) -> bool:
+        """Whether the levels are few or have no order, rather than the values of a number."""
+        return self.number is None and self.basis is None
+
+    @property
+    def n_features(self) -> int:
+        """The number of functions of the basis, K, or of levels."""
+        return self.n_levels if self.basis is None else self.basis.shape[1]
 
     @property
     def n_levels(self) -> int:

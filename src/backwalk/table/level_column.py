@@ -17,17 +17,17 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.limits import ONE_HOT_LEVELS
 from backwalk.streams import Stream
+from backwalk.table.basis import level_basis, normal_scores
 from backwalk.table.columns import Block, Column, nearest_index, same_numbers
 from backwalk.table.maps import BoolArray
 from backwalk.table.schema import FloatArray
 
-Coding = Literal["one-hot", "value", "rank", "random"]
+Coding = Literal["one-hot", "ordered", "random"]
 RANDOM_WIDTH = 16
 _ROUNDING = 1e-9  # of a sum of frequencies
 _CODINGS: dict[str, str] = {
     "one-hot": "one-hot codes",
-    "value": "coded by their values",
-    "rank": "coded by their ranks",
+    "ordered": "coded by their normal scores",
     "random": f"random codes of {RANDOM_WIDTH} numbers",
 }
 
@@ -36,10 +36,10 @@ _CODINGS: dict[str, str] = {
 class LevelsColumn(Column):
     """A column of L levels: distinct `values`, increasing, and their `frequencies` in the fitted rows.
 
-    The levels' codes c_1..c_L are in R^w. For `coding` "one-hot" they are the unit vectors, w = L. For "value" they
-    are the values, for "rank" the numbers 0..L-1, with w = 1, and are shifted and scaled such that the rows have mean 0
-    and variance 1; with "rank" the values may be in any order. For "random" they are fixed pseudo-random unit vectors,
-    w = 16. NaN, at the end, stands for a missing value that is generated.
+    The levels' codes c_1..c_L are in R^w. For `coding` "one-hot" they are the unit vectors, w = L. For "ordered" they
+    are normal scores, w = 1, of mean 0 and variance 1 in the rows, and the values may be in any order of a user's. For
+    "random" they are fixed pseudo-random unit vectors, w = 16. NaN, at the end, stands for a missing value that is
+    generated. More than 16 ordered levels have a basis (`basis.py`).
 
     A value that is no level has infinite coordinates, which `Codec.encode` refuses. Coordinates are decoded to the
     level of the nearest code.
@@ -53,10 +53,8 @@ class LevelsColumn(Column):
         if self.coding not in get_args(Coding):
             raise InvalidInput(f"coding should be one of {', '.join(_CODINGS)}, but got {self.coding!r}.")
         in_order = check_levels(self.values, self.frequencies, is_one_hot=self.coding == "one-hot")
-        if not in_order and self.coding != "rank":
+        if not in_order and self.coding != "ordered":
             raise InvalidInput("values of levels should increase: fit the codec again.")
-        if math.isnan(self.values[-1]) and self.coding == "value":
-            raise InvalidInput("Levels coded by their values should not be missing: fit the codec again.")
         object.__setattr__(self, "values", one_nan(self.values))
 
     @property
@@ -80,7 +78,7 @@ class LevelsColumn(Column):
 
     @property
     def has_ranks(self) -> bool:
-        return self.coding == "rank"
+        return self.coding == "ordered"
 
     @property
     def kind_name(self) -> str:
@@ -95,7 +93,10 @@ class LevelsColumn(Column):
         return f"be one of the {self.n_levels:,} fitted levels, {listed(map(level_text, self.values))}"
 
     def block(self, column: int, coordinates: slice) -> Block:
-        return Block(column, coordinates, np.array(self.frequencies), np.array(self.values), self._codes)
+        shares = np.array(self.frequencies)
+        is_missing = math.isnan(self.values[-1])
+        basis = level_basis(shares, int(is_missing)) if self.coding == "ordered" else None
+        return Block(column, coordinates, shares, np.array(self.values), self._codes, basis=basis)
 
     def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
         level = self._level(x)
@@ -129,10 +130,7 @@ class LevelsColumn(Column):
             return None
         if self.coding == "random":
             return _random_codes(self.n_levels)
-        numbers = np.array(self.values) if self.coding == "value" else np.arange(float(self.n_levels))
-        numbers = numbers / np.abs(numbers).max()  # so that squares do not overflow
-        numbers -= numbers @ self.frequencies
-        return np.asarray(numbers / math.sqrt(np.square(numbers) @ self.frequencies))[:, None]
+        return normal_scores(np.array(self.frequencies))[:, None]
 
     @cached_property
     def _in_order(self) -> tuple[NDArray[np.intp], FloatArray]:

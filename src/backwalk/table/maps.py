@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -140,15 +140,13 @@ class Spline(NumberMap):
         z = z_l + (z_r - z_l) (s xi^2 + d_l xi (1 - xi)) / (s + (d_l + d_r - 2 s) xi (1 - xi)).
 
     It is increasing, with an inverse in closed form, and linear beyond the outer knots. The slope at a knot is a
-    weighted harmonic mean of those of the secants on either side; at the knots with the numbers `jumps` it is that of
-    the secant on each side.
+    weighted harmonic mean of those of the secants on either side.
 
     Source: Gregory & Delbourgo 1982; Durkan et al. 2019; Fritsch & Butland 1984 for the slopes.
     """
 
     knots: tuple[float, ...]
     quantiles: tuple[float, ...]
-    jumps: tuple[int, ...] = field(default=(), kw_only=True)
 
     def __post_init__(self) -> None:
         for name, values in (("knots", self.knots), ("quantiles", self.quantiles)):
@@ -158,12 +156,9 @@ class Spline(NumberMap):
                 raise InvalidInput(f"{name} should be two or more that increase: fit the codec again.")
         if len(self.knots) != len(self.quantiles):
             raise InvalidInput(f"There should be a quantile for each of {len(self.knots)} knots: fit the codec again.")
-        is_of_ints = isinstance(self.jumps, tuple) and all(isinstance(i, int) for i in self.jumps)
-        if not (is_of_ints and set(self.jumps) <= set(range(1, len(self.knots) - 1))):
-            raise InvalidInput(f"jumps should be numbers of inner knots, but got {self.jumps!r:.60}.")
 
     def encode(self, x: FloatArray) -> FloatArray:
-        (x_k, z_k, d_k, _), at = self._at_knots, self._interval(x, 0)
+        (x_k, z_k, d_k), at = self._at_knots, self._interval(x, 0)
         xi = np.clip((x - at.x_l) / (at.x_r - at.x_l), 0.0, 1.0)
         s, product = at.secant, xi * (1.0 - xi)
         z = at.z_l + (at.z_r - at.z_l) * (s * xi**2 + at.d_l * product) / (s + (at.d_l + at.d_r - 2.0 * s) * product)
@@ -171,7 +166,7 @@ class Spline(NumberMap):
         return np.where(x > x_k[-1], z_k[-1] + d_k[-1] * (x - x_k[-1]), z)
 
     def decode(self, z: FloatArray) -> FloatArray:
-        (x_k, z_k, d_k, _), at = self._at_knots, self._interval(z, 1)
+        (x_k, z_k, d_k), at = self._at_knots, self._interval(z, 1)
         s, rise = at.secant, at.z_r - at.z_l
         w = np.clip(z - at.z_l, 0.0, rise)
         curve = w * (at.d_l + at.d_r - 2.0 * s)
@@ -190,18 +185,14 @@ class Spline(NumberMap):
         return np.asarray(np.log(numerator) - 2.0 * np.log(s + (at.d_l + at.d_r - 2.0 * s) * product))
 
     @cached_property
-    def _at_knots(self) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-        """The knots x, z, and the slopes dz/dx after and before them: (K,) each."""
+    def _at_knots(self) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """The knots x, z, and the slopes dz/dx there: (K,) each."""
         x, z = np.array(self.knots), np.array(self.quantiles)
         width, secant = np.diff(x), np.diff(z) / np.diff(x)
         weight_before, weight_after = width[1:] + 0.5 * width[:-1], 0.5 * width[1:] + width[:-1]
         inner = (weight_before + weight_after) / (weight_before / secant[:-1] + weight_after / secant[1:])
         first, last = self._end_slopes(secant)
-        after = np.array([first, *inner, last])
-        before = after.copy()
-        jumps = np.array(self.jumps, dtype=np.intp)
-        after[jumps], before[jumps] = secant[jumps], secant[jumps - 1]
-        return x, z, after, before
+        return x, z, np.array([first, *inner, last])
 
     def _end_slopes(self, secant: FloatArray) -> tuple[float, float]:
         """Return the slopes at the outer knots, given those of the secants."""
@@ -212,10 +203,10 @@ class Spline(NumberMap):
 
         The numbers are x if `axis` is 0, and z if it is 1.
         """
-        x, z, after, before = self._at_knots
+        x, z, slope = self._at_knots
         left = np.searchsorted(self._at_knots[axis][1:-1], numbers, side="right")
         right = left + 1
-        return _Interval(x[left], x[right], z[left], z[right], after[left], before[right])
+        return _Interval(x[left], x[right], z[left], z[right], slope[left], slope[right])
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,109 @@
+"""Which columns of a table have levels, and which are numbers, some with atoms.
+
+Numbers on a grid of up to a thousand places have a level for each place (`basis.py`): values that no row has are levels
+as well. On longer grids, or on none, a column of up to a thousand values has a level for each that is in two rows or
+more, if others are rare: new rows have values that were never seen about as often as rows have values that are in no
+other (Good 1953, after Turing). They stay numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from backwalk.errors import InvalidInput
+from backwalk.table.basis import MOST_OF_THEIR_OWN
+from backwalk.table.choose_names import find_names
+from backwalk.table.column_options import Levels, Option
+from backwalk.table.frame import Table
+from backwalk.table.grids import Grid, find_grid
+from backwalk.table.relation import MOST_VALUES, Relation
+from backwalk.table.schema import FloatArray, shown
+
+# Of rows, that have values of their own: as often new rows have values never seen.
+_MOST_UNSEEN = 0.02  # beside levels on a long grid, or on none
+_MOST_UNSEEN_ON_A_GRID = 0.5  # where levels are smooth
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """The columns that have levels, by number; of the others, the atoms of those of few values.
+
+    `grids` are those of levels on a grid of more than 16 places, and `names` those of levels without an order.
+    """
+
+    levels: set[int]
+    atoms: dict[int, FloatArray] = field(default_factory=dict)
+    grids: dict[int, Grid] = field(default_factory=dict)
+    names: set[int] = field(default_factory=set)
+
+    @property
+    def categories(self) -> set[int]:
+        """The columns of levels that rules take as such; between those on a grid they take differences of numbers."""
+        return self.levels - set(self.grids)
+
+
+def choose_kinds(
+    table: Table, x: FloatArray, whole: Relation, options: Mapping[int, Option], given: Collection[int]
+) -> Kinds:
+    """Return the kinds of the columns of a table, by its rows x that have a weight, (n, d).
+
+    `options` are those that a user asks for, and columns that are always `given` stay numbers.
+    """
+    schema = table.schema
+    has_labels = np.array([labels is not None for labels in schema.labels])
+    columns = range(schema.n_columns)
+    levels = {j for j in columns if has_labels[j] or isinstance(options.get(j), Levels)}
+    for j in sorted(levels & set(options)):
+        if not isinstance(options[j], Levels) and options[j] != "constant":
+            kind = f'"{options[j]}"' if isinstance(options[j], str) else "that of numbers"
+            raise InvalidInput(
+                f"{schema.label(j)} holds texts, and should have levels, but its kind is {kind}: leave it out, or give "
+                "numbers."
+            )
+    kinds = Kinds(levels)
+    free = [] if schema.kind == "numpy" else [j for j in columns if not has_labels[j] and j not in options]
+    for j in free:
+        values, rows = _counted(whole, x, j)
+        is_given = j in given and not schema.is_boolean(j)
+        if not len(values) or is_given:
+            continue
+        if schema.units[j] is not None:  # of dates few repeat, as their seasons tell more than each alone
+            if whole.has_few_values(j) and (rows > 1.0).all():
+                levels.add(j)
+            continue
+        _choose(kinds, j, values, rows, schema.dtypes[j])
+    values_of = {j: _counted(whole, x, j)[0] for j in free if j in levels}
+    long = {j: values for j, values in values_of.items() if len(values) > MOST_OF_THEIR_OWN}
+    kinds.names.update(find_names(x, long, has_labels))
+    for j in kinds.names:
+        kinds.grids.pop(j, None)
+    return kinds
+
+
+def _counted(whole: Relation, x: FloatArray, j: int) -> tuple[FloatArray, FloatArray]:
+    """Return a column's values, increasing, and in how many rows each is; none if they are many."""
+    if whole.weight == whole.n_rows:
+        return whole.counted(j)
+    values, rows = np.unique(x[~np.isnan(x[:, j]), j], return_counts=True)  # a heavy row does not repeat
+    return (values, rows.astype(np.float64)) if len(values) <= MOST_VALUES else (np.empty(0), np.empty(0))
+
+
+def _choose(kinds: Kinds, j: int, values: FloatArray, rows: FloatArray, dtype: str) -> None:
+    """Choose the kind of a column of few values, (L,), with these rows each."""
+    grid, n_unseen = find_grid(values, dtype), float((rows == 1.0).sum())
+    n_places = math.inf if grid is None else float(np.ptp(grid.places(values[[0, -1]]))) + 1.0
+    if len(values) <= 2 or (n_places <= MOST_VALUES and len(values) <= MOST_OF_THEIR_OWN):
+        kinds.levels.add(j)
+    elif grid is not None and n_places <= MOST_VALUES and n_unseen <= _MOST_UNSEEN_ON_A_GRID * rows.sum():
+        kinds.levels.add(j)
+        kinds.grids[j] = grid
+    elif n_unseen <= _MOST_UNSEEN * rows.sum():
+        is_repeated = rows > 1.0
+        if is_repeated.all():
+            kinds.levels.add(j)
+        else:
+            kinds.atoms[j] = values[is_repeated]

@@ -1,0 +1,70 @@
+"""Smoothed frequencies predict rows that they were not made from, and bases are orthogonal functions of the order."""
+
+import numpy as np
+import pytest
+from scipy import special
+
+from backwalk.table.basis import level_basis, normal_scores, smoothed_frequencies
+
+PLACES = np.arange(80.0)
+BELL = np.exp(-0.5 * ((PLACES - 35.0) / 12.0) ** 2)
+BELL /= BELL.sum()
+
+
+@pytest.mark.parametrize("n", [40, 400, 40_000])
+@pytest.mark.parametrize("spike", [0.0, 0.4])
+def test_smoothed_frequencies_are_closer_to_the_truth_than_a_row_added_to_each_place(n, spike):
+    truth = (1.0 - spike) * BELL + spike * (PLACES == 40.0)
+    rows = np.random.default_rng(n).multinomial(n, truth).astype(float)
+    q, added = smoothed_frequencies(rows), (rows + 1.0) / (n + len(rows))
+    assert q.sum() == pytest.approx(1.0)
+    assert (q > 0.0).all()
+    assert truth @ np.log(q) >= truth @ np.log(added) - 1e-3
+    if n == 40_000:
+        np.testing.assert_allclose(q, truth, atol=0.01)
+
+
+def test_values_that_no_row_has_are_about_as_likely_as_those_of_one_row():
+    """Good 1953: the probability of all unseen values is about the share of rows whose value is in no other."""
+    rng, ratios = np.random.default_rng(0), []
+    for _ in range(50):
+        rows = rng.multinomial(300, BELL).astype(float)
+        q = smoothed_frequencies(rows)
+        ratios.append(BELL[rows == 0.0].sum() / q[rows == 0.0].sum())
+    assert np.median(ratios) == pytest.approx(1.0, abs=0.25)
+
+
+@pytest.mark.parametrize("n_apart", [0, 1, 2])
+@pytest.mark.parametrize("n_levels", [17, 80, 900])
+def test_functions_are_orthogonal_with_a_variance_of_one_together(n_levels, n_apart):
+    q = np.random.default_rng(0).dirichlet(np.ones(n_levels))
+    phi = level_basis(q, n_apart)
+    assert phi.shape[1] <= 80
+    np.testing.assert_allclose(q @ phi, 0.0, atol=1e-9)
+    products = phi.T @ (q[:, None] * phi)
+    np.testing.assert_allclose(products - np.diag(np.diag(products)), 0.0, atol=1e-9)
+    assert np.trace(products) == pytest.approx(1.0)
+    assert (np.diff(np.diag(products)) < 0.0).all()
+
+
+def test_few_levels_have_a_function_each():
+    assert level_basis(np.full(16, 1.0 / 16.0)) is None
+
+
+def test_a_rounded_normal_given_another_is_a_tilt_of_degree_two():
+    """ln N(v; m, s^2) - ln N(v; 0, 1) is a polynomial of degree 2 in v, which the basis contains."""
+    v = np.linspace(-3.0, 3.0, 121)
+    q = special.softmax(-0.5 * v**2)
+    phi = np.column_stack([np.ones(len(v)), level_basis(q)])
+    tilt = -0.5 * ((v - 0.8) / 0.6) ** 2 + 0.5 * v**2
+    weights = np.sqrt(q)[:, None]
+    slopes = np.linalg.lstsq(phi * weights, tilt * weights[:, 0], rcond=None)[0]
+    fitted, exact = (special.softmax(np.log(q) + each) for each in (phi @ slopes, tilt))
+    assert exact @ (np.log(exact) - np.log(fitted)) < 1e-4
+
+
+def test_normal_scores_increase_with_mean_zero_and_variance_one():
+    q = np.random.default_rng(0).dirichlet(np.ones(30))
+    u = normal_scores(q)
+    assert (np.diff(u) > 0.0).all()
+    assert (u @ q, np.square(u) @ q) == pytest.approx((0.0, 1.0), abs=1e-12)
