@@ -290,7 +290,7 @@ class TableLayout(nn.Module):
         return torch.cat([parts[0], *(part.flatten(-2) for part in parts[1:])], dim=-1)
 
     def logits(self, features: Tensor, n_levels: int) -> Tensor:
-        """Return the first logits, (..., `n_levels`), of all or of the narrow blocks, from outputs, (..., F or more)."""
+        """Return logits, (..., `n_levels`), of all or of the narrow blocks, from outputs, (..., F or more)."""
         parts = [features[..., : self._n_plain]]
         for group in self._with_features(n_levels):
             of_group = features[..., group.features].reshape(*features.shape[:-1], len(group.coordinates), -1)

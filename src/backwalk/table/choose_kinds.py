@@ -21,7 +21,7 @@ from backwalk.table.column_options import Levels, Option
 from backwalk.table.frame import Table
 from backwalk.table.grids import Grid, find_grid
 from backwalk.table.relation import MOST_VALUES, Relation
-from backwalk.table.schema import FloatArray, shown
+from backwalk.table.schema import FloatArray
 
 # Of rows, that have values of their own: as often new rows have values never seen.
 _MOST_UNSEEN = 0.02  # beside levels on a long grid, or on none

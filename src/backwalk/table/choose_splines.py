@@ -87,10 +87,11 @@ def choose_splines(
 
     `asked` says for some columns whether they are to have a spline. Of the others, each has to gain alone, and those
     that do are chosen together by their joint density, if enough rows have all of them: a spline bends what depends on
-    other columns. Numbers beside atoms are in few of the same rows, and each of them is chosen alone. The joint density is that of the numbers that rules do not compute from others:
-    with the `computed` ones it would be singular. Arrays have to gain .02 nats a column and four standard errors. In
-    tables .025 nats a column are added to the gain, as mixtures learn what a column is alone more easily than a network
-    does; and .07 from 20,000 rows, `n_rows`, on, from which a network learns bends that the trial's mixtures do not.
+    other columns. Numbers beside atoms are in few of the same rows, and each of them is chosen alone. The joint density
+    is that of the numbers that rules do not compute from others: with the `computed` ones it would be singular. Arrays
+    have to gain .02 nats a column and four standard errors. In tables .025 nats a column are added to the gain, as
+    mixtures learn what a column is alone more easily than a network does; and .07 from 20,000 rows, `n_rows`, on, from
+    which a network learns bends that the trial's mixtures do not.
     """
     gaining = [
         j

@@ -17,6 +17,7 @@ from backwalk.table.values import from_values
 
 _MOST_SHOWN = 30  # columns, one line each
 _LEVELS_IN_FACTS = 6
+_MOST_LISTED = 16  # levels that are numbers; of more the range is told
 
 
 def facts_of_codec(schema: Schema, codec: Codec, gaps: Sequence[int] = ()) -> list[dict[str, Any]]:
@@ -77,7 +78,10 @@ def words_of(facts: Mapping[str, Any]) -> str:
 
 def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
     facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": column.kind_name}
-    if column.levels:
+    is_number = column.has_ranks and schema.labels[j] is None and list(column.levels) == sorted(column.levels)
+    if is_number and len(column.levels) > _MOST_LISTED:
+        facts |= {"n_levels": len(column.levels), **_facts_of_places(schema, j, np.array(column.levels))}
+    elif column.levels:
         shown = np.array(column.levels[:_LEVELS_IN_FACTS])
         facts |= {"n_levels": len(column.levels), "levels": _terms(schema, j, shown)}
         if column.has_ranks and schema.labels[j] is not None:
@@ -87,6 +91,14 @@ def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
     else:
         facts |= _facts_of_number(schema, j, column)
     return {**facts, "encoded_as": column.description}
+
+
+def _facts_of_places(schema: Schema, j: int, levels: NDArray[np.float64]) -> dict[str, Any]:
+    """Return the range of levels that are numbers, and their step, if they have one other than 1."""
+    least, largest = _terms(schema, j, levels[[0, -1]])
+    steps = np.diff(levels)
+    is_even = np.allclose(steps, steps[0], rtol=1e-6) and steps[0] != 1.0
+    return {"least": least, "largest": largest, **({"step": f"{steps[0]:.6g}"} if is_even else {})}
 
 
 def _facts_of_number(schema: Schema, j: int, column: Column) -> dict[str, Any]:

@@ -33,8 +33,8 @@ class Block:
     - `frequencies`: the share of each level in the fitted rows, (L,), positive.
     - `values`: the value of each level in the user's units, (L,); NaN for a missing value and for `other`.
     - `listed_codes`: the code of each level, (L, w), or None for one-hot codes, the unit vectors.
-    - `basis`: for ordered levels, the functions by which a network reads and tilts them, (L, K) (`basis.py`); None where
-      each level has its own.
+    - `basis`: for ordered levels, the functions by which a network reads and tilts them, (L, K) (`basis.py`), or None
+      where each level has its own.
     - `number`: for a number with atoms, its coordinate. It applies at the level `other`; at the other levels the column
       equals an atom, and the coordinate is NaN in encoded rows. None for other columns.
     """
