@@ -99,7 +99,7 @@ def test_a_short_training_comes_near():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("d", "denoiser", "max_steps"), [(2, None, 400), (5, Residual(48, 3, 2), 600), (5, None, 600)])
+@pytest.mark.parametrize(("d", "denoiser", "max_steps"), [(2, None, 400), (5, Residual(48), 1200), (5, None, 1200)])
 def test_the_least_loss_and_the_truth_are_reached(d, denoiser, max_steps):
     estimator = Diffusion(denoiser=denoiser, max_steps=max_steps, random_state=0, verbose=False)
     model = estimator.fit(draws(d, ROWS, "rows").numpy()).model_

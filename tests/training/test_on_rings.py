@@ -10,9 +10,9 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_rings_are_learnt_from_any_seed(seed):
-    """In 1,300 steps the gap is 0.03 to 0.05 nats; with a first layer too flat it was 0.13, 0.17 and 0.03."""
+    """In 1,300 steps of one network the gap is 0.07 to 0.08 nats, and in 2,600 less."""
     density = rings()
-    model = Diffusion(max_steps=1300, random_state=seed, verbose=False).fit(density.sample(10_000, random_state=seed))
+    model = Diffusion(max_steps=2600, random_state=seed, verbose=False).fit(density.sample(10_000, random_state=seed))
     unseen = density.sample(2000, random_state=seed + 1000)
     gap = (density.log_prob(unseen) - model.score_samples(unseen)).mean()
     assert gap < 0.08  # its standard error is 0.005
