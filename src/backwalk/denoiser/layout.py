@@ -29,7 +29,7 @@ N_FREQUENCIES = 8
 
 Half of the last wave is .025 standard deviations of the number. `numbers_start.py` has the waves.
 """
-_MOST_DISCRIMINATED = 64  # levels of a block with codes of several coordinates that starts from a discriminant
+_MOST_DISCRIMINATED = 64  # levels of a block that starts from a discriminant
 _LIKE = 8  # codes on either side whose first numbers are compared with that of a known code
 _LEAST_VARIANCE = 0.05  # of a column of levels, by which inputs are divided
 
@@ -180,7 +180,7 @@ class TableLayout(nn.Module):
 
     def _keep_discriminants(self, blocks: Sequence[Block], gaussian: JointGaussian, factors: np.ndarray) -> None:
         """Keep the discriminants of the blocks that start from them, and the factor of each level of narrow blocks."""
-        start = [i for i, b in enumerate(blocks) if b.n_levels <= (WIDE if b.width == 1 else _MOST_DISCRIMINATED)]
+        start = [i for i, b in enumerate(blocks) if b.n_levels <= _MOST_DISCRIMINATED and b.basis is None]
         self.variates = dict(zip(start, variates_of([blocks[i].codes.shape for i in start]), strict=True))
         """The variates of each block, in the codec's order, that starts from a discriminant."""
         of_blocks = [(blocks[i].coordinates, blocks[i].codes, self.outputs[i]) for i in start]

@@ -13,8 +13,8 @@ with the numbers n of rows. By cross-validation in three parts, each scored by t
 f and f' minimise the cross-entropy of the block's levels given all other columns, and a partner is kept where it lowers
 it by 0.02 nats in the rows in which it is observed.
 
-Blocks of more than 64 levels have no discriminant, except where a code is one number. Noisy coordinates tell
-nothing here, and noisy blocks start from their own posterior: only training meets these beside absent blocks.
+Blocks with a basis have no discriminant, nor have those of more than 64 levels. Noisy coordinates tell nothing here,
+and noisy blocks start from their own posterior: only training meets these beside absent blocks.
 """
 
 from __future__ import annotations
