@@ -18,6 +18,11 @@ CODEC = Codec(
         LevelsColumn((0.0, 1.0), (0.4, 0.6), "one-hot"),
         LevelsColumn(tuple(map(float, range(70))), (1.0 / 70,) * 70, "random"),
         NUMBER,
+        LevelsColumn(
+            tuple(map(float, range(40))),
+            tuple((0.5**0.1) ** i * (1 - 0.5**0.1) / (1 - 0.5**4) for i in range(40)),
+            "ordered",
+        ),
     )
 )
 SCHEDULE = NoiseSchedule.log_snr_uniform(100, log_snr_max=8.0, log_snr_min=-6.0)

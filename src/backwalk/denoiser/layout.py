@@ -139,8 +139,8 @@ class TableLayout(nn.Module):
         for i, block in enumerate(blocks):
             n_functions = 0 if block.basis is None else block.n_features
             of_shape.setdefault((block.n_levels, block.width, block.is_one_hot, n_functions), []).append(i)
-        # Blocks without a basis come first, and wide ones last; the sort is stable.
-        groups = sorted(of_shape.values(), key=lambda g: (blocks[g[0]].n_levels > WIDE, blocks[g[0]].basis is not None))
+        # Blocks with a basis come first, and wide ones last; the sort is stable.
+        groups = sorted(of_shape.values(), key=lambda g: (blocks[g[0]].n_levels > WIDE, blocks[g[0]].basis is None))
         order = [i for group in groups for i in group]
         in_order = [blocks[i] for i in order]
         stops = np.cumsum([block.n_levels for block in in_order]).tolist()
@@ -162,7 +162,8 @@ class TableLayout(nn.Module):
         self._in_group = {i: (number, j) for number, group in enumerate(groups) for j, i in enumerate(group)}
         self._group_outputs = [slice(spans[group[0]].start, spans[group[-1]].stop) for group in groups]
         self._group_features = [slice(of_features[g[0]].start, of_features[g[-1]].stop) for g in groups]
-        self._n_plain = sum(block.n_levels for block in in_order if block.n_levels <= WIDE and block.basis is None)
+        with_basis = [block for block in in_order if block.basis is not None]
+        self._n_tilted, self._n_functions = (sum(b.n_levels for b in with_basis), sum(b.n_features for b in with_basis))
         self._n_narrow_groups = sum(blocks[group[0]].n_levels <= WIDE for group in groups)
         for number, group in enumerate(groups):
             members = [blocks[i] for i in group]
@@ -283,24 +284,22 @@ class TableLayout(nn.Module):
 
     def features_of(self, offset: Tensor) -> Tensor:
         """Return the features, (..., F), of q less the prior, (..., M), of all levels or of those of narrow blocks."""
-        parts = [offset[..., : self._n_plain]]
-        for group in self._with_features(offset.shape[-1]):
-            grouped = _grouped(offset, group)
-            parts.append(grouped if group.basis is None else torch.einsum("...gl,glk->...gk", grouped, group.basis))
-        return torch.cat([parts[0], *(part.flatten(-2) for part in parts[1:])], dim=-1)
+        parts = [
+            torch.einsum("...gl,glk->...gk", _grouped(offset, group), group.basis).flatten(-2)
+            for group in self.groups
+            if group.basis is not None
+        ]
+        return torch.cat([*parts, offset[..., self._n_tilted :]], dim=-1)
 
     def logits(self, features: Tensor, n_levels: int) -> Tensor:
         """Return logits, (..., `n_levels`), of all or of the narrow blocks, from outputs, (..., F or more)."""
-        parts = [features[..., : self._n_plain]]
-        for group in self._with_features(n_levels):
-            of_group = features[..., group.features].reshape(*features.shape[:-1], len(group.coordinates), -1)
-            by_level = of_group if group.basis is None else torch.einsum("...gk,glk->...gl", of_group, group.basis)
-            parts.append(by_level.flatten(-2))
-        return torch.cat(parts, dim=-1)
-
-    def _with_features(self, n_levels: int) -> list[Group]:
-        """Return the groups behind those of narrow blocks without a basis, all or only of the first levels."""
-        return [each for each in self.groups if self._n_plain < each.outputs.stop <= n_levels]
+        parts = []
+        for group in self.groups:
+            if group.basis is not None:
+                of_group = features[..., group.features].reshape(*features.shape[:-1], len(group.coordinates), -1)
+                parts.append(torch.einsum("...gk,glk->...gl", of_group, group.basis).flatten(-2))
+        others = features[..., self._n_functions : self._n_functions + n_levels - self._n_tilted]
+        return torch.cat([*parts, others], dim=-1)
 
     def basis_of(self, block: int) -> Tensor | None:
         """Return the basis of one block, (L, K), or None where its features are its levels."""
