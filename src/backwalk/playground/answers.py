@@ -36,7 +36,7 @@ Array = NDArray[np.float64]
 N_POINTS, N_PARTICLES, N_LEVELS, N_BOUND = 1500, 12, 8, 500
 _MOST_FRAMES, _MOST_EVALUATIONS = 121, 50  # of the picture, and of a single row's steps
 _FIELD, _DENSITY = 22, 40  # points of a grid's side
-_MOST_STEPS_DRAWN = 300  # of the schedule
+_LARGEST_LOG_SNR = 700.0  # whose exponential is a number
 _SEED = 0
 
 
@@ -78,7 +78,6 @@ def answers_of(
         ],
         "density": _density(model, plane).to_base64() if is_plane else None,
         "bound": _bound(model, data[:N_BOUND], "rows of the model" if rows is None else "rows of the data"),
-        "schedule": _schedule(model),
         "code": {"python": _code(model), "note": ""},
     }
     return as_json(answers)  # type: ignore[no-any-return]
@@ -89,7 +88,11 @@ def _card(model: DiffusionModel, title: str) -> dict[str, Any]:
     return {
         "title": title,
         "columns": [{"name": name} for name in schema.names],
-        "schedule": {"n_steps": schedule.n_steps, "alpha_bar": schedule.alpha_bar},
+        "schedule": {
+            "n_steps": schedule.n_steps,
+            "alpha_bar": schedule.alpha_bar,
+            "log_snr": schedule.log_snr[1:].clamp(-_LARGEST_LOG_SNR, _LARGEST_LOG_SNR),
+        },
         "prior_mismatch": model.prior_mismatch,
         "warning": mismatch_warning(model.prior_mismatch, schedule),
         "n_parameters": model.card.get("n_parameters"),
@@ -262,22 +265,6 @@ def _bound(model: DiffusionModel, values: Array, origin: str) -> dict[str, Any]:
 
 def _mean(nats: Array) -> Mapping[str, float]:
     return {"value": float(nats.mean()), "error": float(nats.std(ddof=1) / math.sqrt(len(nats)))}
-
-
-def _schedule(model: DiffusionModel) -> dict[str, Any]:
-    """Return beta_t, alpha_bar_t and the SNR, thinned to a few hundred steps."""
-    schedule = model.schedule
-    t = np.unique(np.linspace(1, schedule.n_steps, min(schedule.n_steps, _MOST_STEPS_DRAWN)).round().astype(int))
-    log_snr = schedule.log_snr[t].numpy()
-    return {
-        "name": f"{schedule.n_steps:,} steps.",
-        "t": t,
-        "beta": schedule.beta[t].numpy(),
-        "alpha_bar": schedule.alpha_bar[t].numpy(),
-        "log10_snr": np.where(np.isfinite(log_snr), log_snr, np.nan) / math.log(10.0),
-        "alpha_bar_N": float(schedule.alpha_bar[-1]),
-        "signal_N": math.sqrt(float(schedule.alpha_bar[-1])),
-    }
 
 
 def _code(model: DiffusionModel) -> str:

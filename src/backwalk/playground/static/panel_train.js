@@ -15,7 +15,7 @@ import { why } from "./why.js";
 const LIMITS = { width: [8, 256], depth: [1, 8], steps: [2, 2000], betaMax: [0.005, 0.9], rate: [1e-6, 1], batch: [8, 1024] };
 const NAMES = { width: "Width", depth: "Depth", steps: "Steps N", betaMax: "β_N", rate: "Learning rate", batch: "Rows of a batch" };
 const ORDER = ["network", "width", "depth", "predicts", "schedule", "steps", "betaMax", "rate", "batch"]; // in a link
-const PRESET_NAMES = [["course", "the course's, N = 40"], ["better", "a better one"], ["notebook", "the notebook's chain, N = 100"]];
+const PRESET_NAMES = [["course", "the course's"], ["better", "a better one"], ["notebook", "the notebook's"]];
 const parts = { controls: {} };
 const live = { model: null, loss: [], held: [], state: "none" };
 let trained = 0;
@@ -173,7 +173,7 @@ export const trainPanel = {
     parts.late.addEventListener("change", showChart);
     parts.live = el("div", { class: "live", hidden: true }, parts.reading, parts.quality, parts.chart,
       el("p", { class: "check" }, parts.late, el("label", { for: "late" }, "The last three quarters only")),
-      el("p", { class: "hint" }, "Why the loss hardly falls: most of it is noise that nobody can know, as many clean points may have led to one noisy point. What the network learns is the small rest. The held-out rows are never trained on."));
+      el("p", { class: "hint" }, "Why the loss hardly falls: most of it is noise that nobody can know, as many clean points may have led to one noisy point. What the network learns is the small rest. The held-out rows are never trained on. Their loss, the picture and the distance are those of the mean of the last tenth of all weights."));
     add(root,
       el("p", { class: "lead" }, "Watch a network learn. It runs in this page, on this machine: two moons take half a minute."),
       el("p", { class: "row actions" }, button("train", "Train", train, { class: "primary" }), button("pause", "Pause", () => ask("pause")), button("goOn", "Go on", () => ask("goOn")),

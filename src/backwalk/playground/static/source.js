@@ -5,7 +5,7 @@ import { unpacked } from "./packed.js";
 
 const held = (id) => (byId(id) ? JSON.parse(byId(id).textContent) : null);
 
-// {card, chain, particles, fields, density, bound, schedule, code} of a model from Python, or null.
+// {card, chain, particles, fields, density, bound, code} of a model from Python, or null.
 export const stored = held("stored");
 const PYTHON = "python";
 const isStored = (model) => model === PYTHON;
@@ -128,7 +128,7 @@ export async function theBound(model, body) {
 
 // A model's schedule, or that of some settings.
 export async function theSchedule(model, settings = null) {
-  return isStored(model) && !settings ? stored.schedule : ask("schedule", { model, settings });
+  return ask("schedule", isStored(model) ? { logSnr: stored.card.schedule.log_snr } : { model, settings });
 }
 
 export async function theLogP(model, body, signal) {

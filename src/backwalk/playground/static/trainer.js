@@ -66,9 +66,9 @@ export class Trainer {
     return loss;
   }
 
-  // The better network is judged and drawn from by the mean of its recent weights; the course's by the newest.
+  // A network is judged and drawn from by the mean of its recent weights, as the newest change from step to step.
   settle() {
-    if (this.model.settings.predicts !== "F" || this.current || !this.model.steps) return;
+    if (this.current || !this.model.steps) return;
     this.current = Float32Array.from(this.model.network.parameters);
     this.model.network.parameters.set(this.average.weights);
   }

@@ -5,6 +5,7 @@ import { Model, PRESETS, Standardised, scheduleOfSettings } from "./models.js";
 import * as pictures from "./pictures.js";
 import { Trainer } from "./trainer.js";
 import { codeOf } from "./code.js";
+import { scheduleOf } from "./maths/schedule.js";
 import { bytesOf } from "./packed.js";
 
 const models = new Map();
@@ -56,8 +57,8 @@ const answers = {
   bound: ({ model, ...body }) => judge.boundOf(modelOf(model), body),
   logP: ({ model, ...body }) => judge.logPOf(modelOf(model), body),
   quality: ({ model, ...body }) => judge.qualityOf(modelOf(model), body),
-  schedule({ model, settings }) {
-    const schedule = settings ? scheduleOfSettings(settings) : modelOf(model).schedule, { n } = schedule;
+  schedule({ model, settings, logSnr }) {
+    const schedule = logSnr ? scheduleOf([Infinity, ...logSnr]) : settings ? scheduleOfSettings(settings) : modelOf(model).schedule, { n } = schedule;
     const t = [...new Set(Array.from({ length: Math.min(n, 300) }, (_, i, k = Math.min(n, 300)) => Math.round(1 + (i * (n - 1)) / Math.max(k - 1, 1))))];
     const of = (array) => t.map((step) => array[step]), left_ = schedule.alphaBar[n];
     return { name: `${n.toLocaleString("en")} steps.`, t, beta: of(schedule.beta), alpha_bar: of(schedule.alphaBar), log10_snr: of(schedule.logSnr).map((value) => value / Math.LN10), alpha_bar_N: left_, signal_N: Math.sqrt(left_) };
