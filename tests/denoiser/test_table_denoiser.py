@@ -2,11 +2,12 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 
 from backwalk.denoiser import Residual, TableLayout, build_denoiser
-from backwalk.diffusion import level_log_posterior, scales
+from backwalk.diffusion import JointGaussian, level_log_posterior, scales
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn
 from backwalk.training import Patterns, Shares
@@ -82,6 +83,33 @@ def test_its_losses_are_those_of_a_single_member(batch):
     alone, _ = made.loss_and_gradients(*(part.expand(1, *part.shape) for part in batch))
     with torch.no_grad():
         torch.testing.assert_close(made.losses(*batch).sum(), alone)
+
+
+def test_a_basis_of_unit_vectors_is_no_basis(monkeypatch):
+    """Losses and gradients at all patterns are those of a column whose levels have a function each."""
+    found = []
+    for basis in (None, np.eye(20)):
+        monkeypatch.setattr("backwalk.table.level_column.level_basis", lambda *_, basis=basis: basis)
+        codec = Codec((LevelsColumn(tuple(map(float, range(20))), (0.05,) * 20, "ordered"), *CODEC.columns[1:3:2]))
+        patterns = Patterns.of(codec, Shares(0.3, 0.15, 0.2, 0.2, 0.15))
+        layout = TableLayout(codec, JointGaussian.standard(codec.n_encoded))
+        layout.input_scale.fill_(1.0)
+        made = build_denoiser(
+            Residual(8, 1), codec.n_encoded, schedule=SCHEDULE, floor=0.05, stream=Stream(1), layout=layout
+        ).double()
+        for i, parameter in enumerate(made.parameters()):
+            parameter.data += 0.3 * Stream(2).child(i).normal(0, parameter.numel(), 1).reshape(parameter.shape)
+        x_0, eps = Stream(3).normal(0, 2 * N, codec.n_encoded).chunk(2)
+        x_0[:, 0] = torch.from_numpy(codec.blocks[0].codes[np.arange(N) % 20, 0])
+        level = torch.linspace(-5.0, 7.0, N, dtype=torch.float64)
+        levels = patterns.by_coordinate(x_0, level, 1.0 + level.exp(), patterns.draw(N, stream=Stream(4)))
+        with torch.no_grad():
+            losses = made.losses(x_0, eps, *levels)
+        found.append((losses, *made.loss_and_gradients(*(part[None] for part in (x_0, eps, *levels)))))
+    torch.testing.assert_close(*(each[0] for each in found))
+    torch.testing.assert_close(*(each[1] for each in found))
+    for one, other in zip(*(each[2] for each in found), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_levels_alone_take_every_operation():

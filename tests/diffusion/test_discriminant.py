@@ -39,7 +39,11 @@ def test_they_are_the_likelihoods_of_the_dense_gaussian(block, known):
     gaussian, x = joint(), Stream(1).normal(0, 5, 7).float()
     at, codes, levels = BLOCKS[block]
     patterns = torch.tensor([7 * [False], known])
-    found = Discriminants.of(gaussian, BLOCKS, 7).log_ratios(gaussian, x, patterns, torch.ones(5, dtype=torch.long))
+    found = (
+        Discriminants.of(gaussian, BLOCKS, 7)
+        .evidence(gaussian, x, patterns, torch.ones(5, dtype=torch.long))
+        .log_ratios()
+    )
     expected = log_likelihood(gaussian, x.double().numpy(), known, at, codes)
     torch.testing.assert_close(found[:, levels].log_softmax(1).double(), expected, atol=1e-4, rtol=1e-4)
 
@@ -47,12 +51,18 @@ def test_they_are_the_likelihoods_of_the_dense_gaussian(block, known):
 def test_they_are_0_where_nothing_is_known_and_one_block_has_its_own():
     gaussian, x = joint(), Stream(1).normal(0, 3, 7).float()
     made = Discriminants.of(gaussian, BLOCKS, 7)
-    none = made.log_ratios(gaussian, x, torch.zeros(1, 7, dtype=torch.bool), torch.zeros(3, dtype=torch.long))
+    none = made.evidence(
+        gaussian, x, torch.zeros(1, 7, dtype=torch.bool), torch.zeros(3, dtype=torch.long)
+    ).log_ratios()
     torch.testing.assert_close(none, torch.zeros(3, 7), atol=1e-4, rtol=0.0)
     known = torch.tensor([7 * [True]]).index_fill(1, torch.tensor([6]), False)
     of_row = torch.zeros(3, dtype=torch.long)
-    own = made.of_block(slice(3, 4), slice(0, 3)).log_ratios(gaussian, x, known, of_row)
-    torch.testing.assert_close(own, made.log_ratios(gaussian, x, known, of_row)[:, :3])
+    own, of_all = (
+        each.evidence(gaussian, x, known, of_row) for each in (made.of_block(slice(3, 4), slice(0, 3)), made)
+    )
+    torch.testing.assert_close(own.log_ratios(), of_all.log_ratios()[:, :3])
+    some = of_all.log_ratios(slice(0, 3), slice(3, 4), torch.tensor([2, 0]))
+    torch.testing.assert_close(some, own.log_ratios()[[2, 0]])
 
 
 def test_there_are_few_variates():

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from backwalk.denoiser.levels_start import log_ratios
+from backwalk.denoiser.levels_start import LevelsEvidence
 from backwalk.denoiser.numbers_start import NumbersStart, equal_rows, numbers_start
 from backwalk.denoiser.passes import forward_pass, network_pass, pushed
 from backwalk.diffusion import log_snr_by_coordinate
@@ -89,7 +89,8 @@ class GivenLevels:
         )
         evidence = is_given.clone()
         evidence[:, self._layout.numbers] = start.known[0]
-        log_q = self._layout.log_prior_of(block) + log_ratios(self._layout, self._rows[rows], evidence, block)
+        told = LevelsEvidence(self._layout, self._rows[rows], evidence, block).of_block(block)
+        log_q = self._layout.log_prior_of(block) + told
         total: Tensor | None = None
         for k in range(self._denoiser.n_members):
             f = self._prediction(start, k, self._entered[k : k + 1, rows], outputs)

@@ -83,11 +83,13 @@ class TableLayout(nn.Module):
     n_narrow: int
     n_features: int
     n_narrow_features: int
+    n_plain: int
     n_moving: int
     n_inputs: int
     n_outputs: int
     tied: tuple[int, ...]
     wide: list[int]
+    order: list[int]
     outputs: list[slice]
     features: list[slice]
     coordinates: list[slice]
@@ -139,9 +141,10 @@ class TableLayout(nn.Module):
         for i, block in enumerate(blocks):
             n_functions = 0 if block.basis is None else block.n_features
             of_shape.setdefault((block.n_levels, block.width, block.is_one_hot, n_functions), []).append(i)
-        # Blocks with a basis come first, and wide ones last; the sort is stable.
-        groups = sorted(of_shape.values(), key=lambda g: (blocks[g[0]].n_levels > WIDE, blocks[g[0]].basis is None))
+        # Blocks without a basis come first, and wide ones last; the sort is stable.
+        groups = sorted(of_shape.values(), key=lambda g: (blocks[g[0]].n_levels > WIDE, blocks[g[0]].basis is not None))
         order = [i for group in groups for i in group]
+        self.order = order
         in_order = [blocks[i] for i in order]
         stops = np.cumsum([block.n_levels for block in in_order]).tolist()
         self.n_levels = stops[-1] if stops else 0
@@ -162,8 +165,7 @@ class TableLayout(nn.Module):
         self._in_group = {i: (number, j) for number, group in enumerate(groups) for j, i in enumerate(group)}
         self._group_outputs = [slice(spans[group[0]].start, spans[group[-1]].stop) for group in groups]
         self._group_features = [slice(of_features[g[0]].start, of_features[g[-1]].stop) for g in groups]
-        with_basis = [block for block in in_order if block.basis is not None]
-        self._n_tilted, self._n_functions = (sum(b.n_levels for b in with_basis), sum(b.n_features for b in with_basis))
+        self.n_plain = sum(block.n_levels for block in in_order if block.n_levels <= WIDE and block.basis is None)
         self._n_narrow_groups = sum(blocks[group[0]].n_levels <= WIDE for group in groups)
         for number, group in enumerate(groups):
             members = [blocks[i] for i in group]
@@ -272,6 +274,22 @@ class TableLayout(nn.Module):
         """The groups of blocks that are not wide."""
         return self.groups[: self._n_narrow_groups]
 
+    @property
+    def plain(self) -> list[Group]:
+        """The groups of narrow blocks without a basis, which come first."""
+        return [group for group in self.narrow if group.basis is None]
+
+    @property
+    def tilted(self) -> list[int]:
+        """The narrow blocks with a basis, in the codec's numbers and in the order of their features."""
+        return [i for i in self.order if self.basis_of(i) is not None]
+
+    def codes_of(self, block: int) -> Tensor | None:
+        """Return the codes of one block, (1, L, w), or None for one-hot codes."""
+        number, place = self._in_group[block]
+        codes = self.groups[number].codes
+        return None if codes is None else codes[place : place + 1]
+
     def log_posterior(self, x_t: Tensor, a: Tensor, b_sq: Tensor, groups: Sequence[Group] | None = None) -> Tensor:
         """Return ln q of every level, (..., M), for x_t, a and b_sq, (..., k); `groups` are all by default."""
         parts = [x_t.new_empty((*x_t.shape[:-1], 0))]
@@ -284,22 +302,24 @@ class TableLayout(nn.Module):
 
     def features_of(self, offset: Tensor) -> Tensor:
         """Return the features, (..., F), of q less the prior, (..., M), of all levels or of those of narrow blocks."""
-        parts = [
-            torch.einsum("...gl,glk->...gk", _grouped(offset, group), group.basis).flatten(-2)
-            for group in self.groups
-            if group.basis is not None
-        ]
-        return torch.cat([*parts, offset[..., self._n_tilted :]], dim=-1)
+        parts = [offset[..., : self.n_plain]]
+        for group in self._with_features(offset.shape[-1]):
+            grouped = _grouped(offset, group)
+            parts.append(grouped if group.basis is None else torch.einsum("...gl,glk->...gk", grouped, group.basis))
+        return torch.cat([parts[0], *(part.flatten(-2) for part in parts[1:])], dim=-1)
 
     def logits(self, features: Tensor, n_levels: int) -> Tensor:
         """Return logits, (..., `n_levels`), of all or of the narrow blocks, from outputs, (..., F or more)."""
-        parts = []
-        for group in self.groups:
-            if group.basis is not None:
-                of_group = features[..., group.features].reshape(*features.shape[:-1], len(group.coordinates), -1)
-                parts.append(torch.einsum("...gk,glk->...gl", of_group, group.basis).flatten(-2))
-        others = features[..., self._n_functions : self._n_functions + n_levels - self._n_tilted]
-        return torch.cat([*parts, others], dim=-1)
+        parts = [features[..., : self.n_plain]]
+        for group in self._with_features(n_levels):
+            of_group = features[..., group.features].reshape(*features.shape[:-1], len(group.coordinates), -1)
+            by_level = of_group if group.basis is None else torch.einsum("...gk,glk->...gl", of_group, group.basis)
+            parts.append(by_level.flatten(-2))
+        return torch.cat(parts, dim=-1)
+
+    def _with_features(self, n_levels: int) -> list[Group]:
+        """Return the groups behind those of narrow blocks without a basis, all or only of the first levels."""
+        return [each for each in self.groups if self.n_plain < each.outputs.stop <= n_levels]
 
     def basis_of(self, block: int) -> Tensor | None:
         """Return the basis of one block, (L, K), or None where its features are its levels."""
@@ -356,6 +376,14 @@ class TableLayout(nn.Module):
             codes = grouped if group.codes is None else torch.einsum("...gl,glw->...gw", grouped, group.codes)
             x[..., group.coordinates.reshape(-1)] = codes.flatten(-2)
         return x
+
+    def at_known_atoms(self, x_0: Tensor, known: Tensor) -> Tensor:
+        """Return which numbers do not apply, (..., I), by the levels of rows x_0 that are known, (..., k) each."""
+        is_at_atom = torch.zeros((*x_0.shape[:-1], self.n_numbers), dtype=torch.bool, device=x_0.device)
+        for block, (number, other) in self.atoms.items():
+            is_known = known[..., self.coordinates[block].start]
+            is_at_atom[..., number] = is_known & (self.level_of(block, x_0) != other)
+        return is_at_atom
 
     def at_an_atom(self, q: Tensor, known: Tensor) -> Tensor:
         """Return which numbers do not apply, (..., I), as their level is known to be an atom.

@@ -37,28 +37,56 @@ _FACTORS = np.linspace(0.0, 1.0, 11)
 _LEAST_GAIN = 0.02  # nats a row
 
 
-def log_ratios(layout: TableLayout, x: Tensor, known: Tensor, block: int | None = None) -> Tensor:
-    """Return what the `known` coordinates, (n, k), of rows x add to ln pi of absent levels: (n, M) of narrow blocks.
+class LevelsEvidence:
+    """What the `known` coordinates, (n, k), of rows x add to ln pi of absent levels.
 
-    Of one `block`, in the codec's order, it is (n, L).
+    With a `block`, in the codec's order, only its levels can be asked for.
     """
-    discriminants, factors, partners, first = layout.discriminants, layout.discriminant_factors, layout.partners, 0
-    if block is not None:
-        outputs, partners = layout.outputs[block], [pair for pair in partners if pair[0] == block]
-        if block not in layout.variates and not partners:
-            return x.new_zeros(1, len(layout.log_prior_of(block)))
-        discriminants = discriminants.of_block(layout.variates.get(block, slice(0)), outputs)
-        factors, first = factors[outputs], outputs.start
-    one_of_each, of_row = equal_rows(known.to(x))
-    ratios = discriminants.log_ratios(layout.gaussian, x, known[one_of_each], of_row)
-    result = factors * ratios
-    for of, partner in partners:
-        is_told = ~known[:, layout.coordinates[of].start] & known[:, layout.coordinates[partner].start]
-        rows = is_told.nonzero()[:, 0]
-        levels = slice(layout.outputs[of].start - first, layout.outputs[of].stop - first)
-        of_partner, factor = layout.partner(of, partner)
-        result[rows, levels] = of_partner[layout.level_of(partner, x[rows])] + factor * ratios[rows, levels]
-    return result
+
+    def __init__(self, layout: TableLayout, x: Tensor, known: Tensor, block: int | None = None) -> None:
+        self._layout, self._x, self._known, self._first = layout, x, known, 0
+        discriminants = layout.discriminants
+        if block is not None:
+            discriminants = discriminants.of_block(layout.variates.get(block, slice(0)), layout.outputs[block])
+            self._first = layout.outputs[block].start
+        self._is_alone = block is not None
+        one_of_each, of_row = equal_rows(known.to(x))
+        self._variates = discriminants.evidence(layout.gaussian, x, known[one_of_each], of_row)
+
+    def of_first(self, n_levels: int) -> Tensor:
+        """Return what is added to the first levels in a row of logits, (n, `n_levels`)."""
+        ratios = self._variates.log_ratios(slice(n_levels))
+        result = self._layout.discriminant_factors[:n_levels] * ratios
+        for of, _ in self._layout.partners:
+            levels = self._layout.outputs[of]
+            if levels.stop <= n_levels:
+                self._add_partner(result[:, levels], ratios[:, levels], of)
+        return result
+
+    def of_block(self, block: int, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Return what is added to the levels of one block in some rows, (u, L), or (1, L) where nothing is."""
+        layout, levels = self._layout, self._layout.outputs[block]
+        has_partner = any(of == block for of, _ in layout.partners)
+        if block not in layout.variates and not has_partner:
+            return self._x.new_zeros(1, len(layout.log_prior_of(block)))
+        variates = slice(None) if self._is_alone else layout.variates.get(block, slice(0))
+        ratios = self._variates.log_ratios(slice(levels.start - self._first, levels.stop - self._first), variates, rows)
+        result = layout.discriminant_factors[levels] * ratios
+        if has_partner:
+            result = result.expand(len(self._x[rows]), -1).clone()
+            self._add_partner(result, ratios.expand_as(result), block, rows)
+        return result
+
+    def _add_partner(self, result: Tensor, ratios: Tensor, of: int, rows: Tensor | slice = slice(None)) -> None:
+        """Put what the partner of a block tells in the place of `result`, (u, L), in the rows in which it is known."""
+        layout, known = self._layout, self._known[rows]
+        for block, partner in layout.partners:
+            if block == of:
+                is_told = ~known[:, layout.coordinates[of].start] & known[:, layout.coordinates[partner].start]
+                told = is_told.nonzero()[:, 0]
+                of_partner, factor = layout.partner(of, partner)
+                level = layout.level_of(partner, self._x[rows][told])
+                result[told] = of_partner[level] + factor * ratios[told]
 
 
 def choose_levels_start(
@@ -97,7 +125,7 @@ def choose_levels_start(
         for of in {*layout.variates, *found}:
             evidence = seen.clone()
             evidence[:, codec.slices[blocks[of].column]] = False
-            ratios, start = log_ratios(layout, x_0, evidence, of), layout.log_prior_of(of)
+            ratios, start = LevelsEvidence(layout, x_0, evidence, of).of_block(of), layout.log_prior_of(of)
             level, weight = levels[held_out, of], weights[held_out] * (levels[held_out, of] >= 0)
             alone[of] += _cross_entropies(start, ratios, level, weight)
             if of in found:

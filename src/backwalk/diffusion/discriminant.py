@@ -67,8 +67,8 @@ class Discriminants(NamedTuple):
         """Return those of one block."""
         return Discriminants(self.directions[variates], self.rest[variates], self.codes[variates, levels])
 
-    def log_ratios(self, joint: JointGaussian, x: Tensor, patterns: Tensor, of_row: Tensor) -> Tensor:
-        """Return ln N(x_K | x_C = c_l) + constant, (n, M), for rows x, (n, k).
+    def evidence(self, joint: JointGaussian, x: Tensor, patterns: Tensor, of_row: Tensor) -> Evidence:
+        """Return what is known of the variates of rows x, (n, k).
 
         `patterns`, (p, k), are True where a coordinate is known, and those of the rows are `of_row`, (n,).
         """
@@ -79,8 +79,24 @@ class Discriminants(NamedTuple):
         towards = torch.cholesky_inverse(torch.linalg.cholesky(precision)) @ self.directions.T  # (p, r, K)
         variance = (self.directions.T * towards).sum(-2) + self.rest
         seen = (sets.by_row(weight) * (x - joint.mean)) @ v
-        squared = (0.5 - 0.5 / variance) @ self.codes.square()
-        return sets.product(seen, towards / variance.unsqueeze(1)) @ self.codes + sets.by_row(squared)
+        return Evidence(self.codes, sets.product(seen, towards / variance.unsqueeze(1)), 0.5 - 0.5 / variance, sets)
+
+
+class Evidence(NamedTuple):
+    """What is known of K variates: m / v of rows, (n, K), and (1 - 1 / v) / 2 of sets of rows, (p, K)."""
+
+    codes: Tensor
+    linear: Tensor
+    quadratic: Tensor
+    sets: RowSets
+
+    def log_ratios(
+        self, levels: slice = slice(None), variates: slice = slice(None), rows: Tensor | slice = slice(None)
+    ) -> Tensor:
+        """Return ln N(x_K | x_C = c_l) + constant of some levels and rows, (n, L); other `variates` are theirs."""
+        codes = self.codes[variates, levels]
+        squared = self.sets.by_row(self.quadratic[:, variates] @ codes.square(), rows)
+        return self.linear[rows, variates] @ codes + squared
 
 
 def variates_of(shapes: Sequence[tuple[int, ...]]) -> list[slice]:
