@@ -25,16 +25,17 @@ CODEC = Codec(
         ),
     )
 )
+WITHOUT_BASIS = Codec(CODEC.columns[:-1])
 SCHEDULE = NoiseSchedule.log_snr_uniform(100, log_snr_max=8.0, log_snr_min=-6.0)
 N = 48
 TIED = int(CODEC.numbers[1])  # of the column with an atom
 
 
-def rows(n, seed=0):
+def rows(n, seed=0, codec=CODEC):
     """Encoded rows of independent columns; a number is NaN where its level is the atom."""
     rng = np.random.default_rng(seed)
-    z = rng.normal(size=(n, CODEC.n_encoded))
-    for block in CODEC.blocks:
+    z = rng.normal(size=(n, codec.n_encoded))
+    for block in codec.blocks:
         level = rng.choice(block.n_levels, size=n, p=block.frequencies)
         z[:, block.coordinates] = block.codes[level]
         if block.number is not None:
@@ -42,11 +43,11 @@ def rows(n, seed=0):
     return torch.from_numpy(z)
 
 
-def denoiser(members=2, trained=True):
-    gaussian = JointGaussian.fit(rows(400).numpy(), stream=Stream(0))
-    layout = TableLayout(CODEC, gaussian, tied=(TIED, int(CODEC.numbers[-1])))
+def denoiser(members=2, trained=True, codec=CODEC):
+    gaussian = JointGaussian.fit(rows(400, codec=codec).numpy(), stream=Stream(0))
+    layout = TableLayout(codec, gaussian, tied=(TIED, int(codec.numbers[-1])))
     made = build_denoiser(
-        Residual(12, 2, members), CODEC.n_encoded, schedule=SCHEDULE, floor=0.05, stream=Stream(1), layout=layout
+        Residual(12, 2, members), codec.n_encoded, schedule=SCHEDULE, floor=0.05, stream=Stream(1), layout=layout
     ).double()
     for i, parameter in enumerate(made.parameters() if trained else ()):
         parameter.data += 0.1 * Stream(2).child(i).normal(0, parameter.numel(), 1).reshape(parameter.shape)

@@ -9,7 +9,8 @@ from backwalk.streams import Stream
 from backwalk.training import Patterns, Shares
 from backwalk.training import patterns as training_patterns
 from backwalk.training.patterns import ABSENT, NOISY
-from tests.denoiser.tables import CODEC, N, denoiser, rows
+from tests.denoiser.tables import WITHOUT_BASIS as CODEC
+from tests.denoiser.tables import N, denoiser, rows
 
 WIDE_BLOCK = 4  # of 70 levels
 
@@ -18,14 +19,14 @@ WIDE_BLOCK = 4  # of 70 levels
 def wide(monkeypatch):
     """A denoiser for which a column of 70 levels is wide."""
     monkeypatch.setattr(layouts, "WIDE", 64)
-    made = denoiser()
+    made = denoiser(codec=CODEC)
     assert made.layout.wide == [WIDE_BLOCK]
     return made
 
 
 @pytest.fixture
 def plain():
-    made = denoiser()
+    made = denoiser(codec=CODEC)
     assert made.layout.wide == []
     return made
 
@@ -33,7 +34,7 @@ def plain():
 @pytest.fixture
 def batch():
     """Rows of all patterns, with levels given, absent and noisy."""
-    x_0 = rows(N)
+    x_0 = rows(N, codec=CODEC)
     level = torch.linspace(-5.0, 7.0, N, dtype=torch.float64)
     patterns = Patterns.of(CODEC, Shares(0.3, 0.15, 0.2, 0.2, 0.15))
     log_snr, weight = patterns.by_coordinate(x_0, level, 1.0 + level.exp(), patterns.draw(N, stream=Stream(3)))
@@ -52,7 +53,7 @@ def test_its_losses_and_gradients_are_those_of_any_other_block(plain, wide, batc
 
 
 def test_known_codes_of_many_levels_are_found(wide):
-    x_0 = rows(200, 5).float()
+    x_0 = rows(200, 5, CODEC).float()
     assert torch.equal(wide.layout.float().level_of(WIDE_BLOCK, x_0), level_of(CODEC.blocks[WIDE_BLOCK], x_0))
 
 
@@ -67,7 +68,7 @@ def test_training_computes_a_wide_column_in_some_rows_with_the_same_expectation(
     states = patterns.draw(n, stream=Stream(1))
     assert not bool((states[:, part] == NOISY).any())
     level = torch.zeros(n)
-    weight = patterns.by_coordinate(rows(n).float(), level, 1.0 + level.exp(), states)[1][:, first]
+    weight = patterns.by_coordinate(rows(n, codec=CODEC).float(), level, 1.0 + level.exp(), states)[1][:, first]
     assert int((weight > 0).sum()) <= 100
     absent = (states[:, part] == ABSENT).float()
     # Of a hundred rows two thirds are absent, with a standard deviation of .07 of their number; four of them: 6e-5.

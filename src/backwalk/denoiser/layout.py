@@ -11,8 +11,8 @@ E_q phi, and its logits are phi f. Elsewhere phi is the identity, and the featur
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple, Self
 
 import numpy as np
 import torch
@@ -108,6 +108,8 @@ class TableLayout(nn.Module):
         tied: Collection[int] = (),
     ) -> None:
         super().__init__()
+        self._groups: list[Group] | None = None
+        self._tables = dict[int, Tensor]()
         self.k, self.n_parts = codec.n_encoded, len(codec.first_of_part)
         self.n_blocks, self.n_numbers = len(codec.blocks), len(codec.numbers)
         self._keep("first_of_part", codec.first_of_part)
@@ -254,20 +256,26 @@ class TableLayout(nn.Module):
     @property
     def groups(self) -> list[Group]:
         """The groups of blocks; their outputs follow each other."""
-        groups = []
-        for i, outputs in enumerate(self._group_outputs):
-            codes, log_prior, basis = (getattr(self, f"{name}_{i}") for name in ("codes", "log_prior", "basis"))
-            groups.append(
-                Group(
-                    getattr(self, f"coordinates_{i}"),
-                    outputs,
-                    codes if codes.numel() else None,
-                    log_prior,
-                    self._group_features[i],
-                    basis if basis.numel() else None,
-                )
-            )
-        return groups
+        if self._groups is None:
+            self._groups = [self._group(i) for i in range(len(self._group_outputs))]
+        return self._groups
+
+    def _group(self, i: int) -> Group:
+        codes, log_prior, basis = (getattr(self, f"{name}_{i}") for name in ("codes", "log_prior", "basis"))
+        return Group(
+            getattr(self, f"coordinates_{i}"),
+            self._group_outputs[i],
+            codes if codes.numel() else None,
+            log_prior,
+            self._group_features[i],
+            basis if basis.numel() else None,
+        )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Forget the groups, whose tensors move to another device or dtype."""
+        self._groups = None
+        self._tables.clear()
+        return super()._apply(fn, recurse)
 
     @property
     def narrow(self) -> list[Group]:
@@ -320,6 +328,14 @@ class TableLayout(nn.Module):
     def _with_features(self, n_levels: int) -> list[Group]:
         """Return the groups behind those of narrow blocks without a basis, all or only of the first levels."""
         return [each for each in self.groups if self.n_plain < each.outputs.stop <= n_levels]
+
+    def read_of(self, block: int) -> Tensor:
+        """Return what a network reads of each level of a block with a basis, (L, K): phi less its mean, scaled."""
+        if block not in self._tables:
+            basis, prior = self.basis_of(block), self.log_prior_of(block).exp()
+            assert basis is not None
+            self._tables[block] = (basis - prior @ basis) * self.input_scale[self.features[block]]
+        return self._tables[block]
 
     def basis_of(self, block: int) -> Tensor | None:
         """Return the basis of one block, (L, K), or None where its features are its levels."""

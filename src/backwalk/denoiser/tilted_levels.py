@@ -65,7 +65,7 @@ def _of_block(
     coordinates, features = layout.coordinates[block], layout.features[block]
     basis, log_prior = layout.basis_of(block), layout.log_prior_of(block)
     assert basis is not None
-    table = (basis - log_prior.exp() @ basis) * layout.input_scale[features]
+    table = layout.read_of(block)
     a, b_sq, weight = (part[:, coordinates.start] for part in (rows.a, rows.b_sq, rows.weight))
     level, is_given, is_absent = layout.level_of(block, rows.x_0), b_sq == 0.0, a == 0.0
     noisy, absent = (~is_given & ~is_absent).nonzero()[:, 0], (is_absent & (weight > 0.0)).nonzero()[:, 0]
