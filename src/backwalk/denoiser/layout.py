@@ -275,7 +275,7 @@ class TableLayout(nn.Module):
         """Forget the groups, whose tensors move to another device or dtype."""
         self._groups = None
         self._tables.clear()
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
 
     @property
     def narrow(self) -> list[Group]:

@@ -233,9 +233,9 @@ class TableDenoiser(EnsembleDenoiser):
             place[rows] = torch.arange(len(rows), device=rows.device)
             evidence = LevelsEvidence(layout, x_t.flatten(0, -2)[rows], known.flatten(0, -2)[rows])
             self._add_evidence(log_q, evidence, absent[rows], rows)
-        of_rows = tuple(part.flatten(0, 1) for part in (x_0, x_t, a, noise_sq, weight))
-        features, heads = tilted_levels(layout, of_rows, place, evidence)
-        of_tilted = [part.unflatten(0, x_0.shape[:2]) for part in features]
+        flat = [part.flatten(0, 1) for part in (x_0, x_t, a, noise_sq, weight)]
+        features, heads = tilted_levels(layout, (flat[0], flat[1], flat[2], flat[3], flat[4]), place, evidence)
+        of_tilted = [part.reshape(*x_0.shape[:2], -1) for part in features]
         return _Start(torch.cat([of_plain, *of_tilted, numbers.inputs], dim=-1), noise_sq, log_q, numbers, False), heads
 
     def _start(self, x_t: Tensor, log_snr: Tensor) -> _Start:

@@ -48,7 +48,10 @@ class _Rows(NamedTuple):
 
 
 def tilted_levels(
-    layout: TableLayout, rows: tuple[Tensor, ...], place: Tensor, evidence: LevelsEvidence | None
+    layout: TableLayout,
+    rows: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
+    place: Tensor,
+    evidence: LevelsEvidence | None,
 ) -> tuple[list[Tensor], list[TiltedHead]]:
     """Return the features of each block with a basis, (n, K), and its head.
 
