@@ -89,7 +89,7 @@ class TableLayout(nn.Module):
     n_outputs: int
     tied: tuple[int, ...]
     wide: list[int]
-    order: list[int]
+    tilted: list[int]
     outputs: list[slice]
     features: list[slice]
     coordinates: list[slice]
@@ -146,7 +146,6 @@ class TableLayout(nn.Module):
         # Blocks without a basis come first, and wide ones last; the sort is stable.
         groups = sorted(of_shape.values(), key=lambda g: (blocks[g[0]].n_levels > WIDE, blocks[g[0]].basis is not None))
         order = [i for group in groups for i in group]
-        self.order = order
         in_order = [blocks[i] for i in order]
         stops = np.cumsum([block.n_levels for block in in_order]).tolist()
         self.n_levels = stops[-1] if stops else 0
@@ -159,6 +158,8 @@ class TableLayout(nn.Module):
         self.features = [of_features[i] for i in range(len(blocks))]
         """The slice of a row of features that belongs to each block, in the codec's order."""
         self.wide = [i for i in order if blocks[i].n_levels > WIDE]
+        self.tilted = [i for i in order if blocks[i].basis is not None]
+        """The blocks with a basis, in the codec's numbers and in the order of their features."""
         spans = {i: slice(stop - blocks[i].n_levels, stop) for i, stop in zip(order, stops, strict=True)}
         self.outputs = [spans[i] for i in range(len(blocks))]
         """The slice of a row of logits that belongs to each block, in the codec's order."""
@@ -286,11 +287,6 @@ class TableLayout(nn.Module):
     def plain(self) -> list[Group]:
         """The groups of narrow blocks without a basis, which come first."""
         return [group for group in self.narrow if group.basis is None]
-
-    @property
-    def tilted(self) -> list[int]:
-        """The narrow blocks with a basis, in the codec's numbers and in the order of their features."""
-        return [i for i in self.order if self.basis_of(i) is not None]
 
     def codes_of(self, block: int) -> Tensor | None:
         """Return the codes of one block, (1, L, w), or None for one-hot codes."""

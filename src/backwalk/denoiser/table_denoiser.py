@@ -38,7 +38,7 @@ from backwalk.denoiser.network import ResidualNetwork
 from backwalk.denoiser.numbers_start import NumbersStart, numbers_start
 from backwalk.denoiser.passes import network_pass
 from backwalk.denoiser.preconditioning import EnsembleDenoiser
-from backwalk.denoiser.tilted_levels import TiltedHead, tilted_levels
+from backwalk.denoiser.tilted_levels import TiltedHead, TiltedRows, tilted_levels
 from backwalk.denoiser.wide_levels import WideHead, WideInputs, wide_heads
 from backwalk.diffusion import scales
 
@@ -233,8 +233,10 @@ class TableDenoiser(EnsembleDenoiser):
             place[rows] = torch.arange(len(rows), device=rows.device)
             evidence = LevelsEvidence(layout, x_t.flatten(0, -2)[rows], known.flatten(0, -2)[rows])
             self._add_evidence(log_q, evidence, absent[rows], rows)
-        flat = [part.flatten(0, 1) for part in (x_0, x_t, a, noise_sq, weight)]
-        features, heads = tilted_levels(layout, (flat[0], flat[1], flat[2], flat[3], flat[4]), place, evidence)
+        of_rows = TiltedRows(
+            x_0.flatten(0, 1), x_t.flatten(0, 1), a.flatten(0, 1), noise_sq.flatten(0, 1), weight.flatten(0, 1), place
+        )
+        features, heads = tilted_levels(layout, of_rows, evidence)
         of_tilted = [part.reshape(*x_0.shape[:2], -1) for part in features]
         return _Start(torch.cat([of_plain, *of_tilted, numbers.inputs], dim=-1), noise_sq, log_q, numbers, False), heads
 

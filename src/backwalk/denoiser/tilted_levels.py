@@ -36,7 +36,7 @@ class TiltedHead(NamedTuple):
         return torch.log_softmax(torch.addmm(self.log_q, of_rows, self.basis.T), dim=-1)
 
 
-class _Rows(NamedTuple):
+class TiltedRows(NamedTuple):
     """Rows of all members, (n, k), at a and b_sq; `place` is the number of a row among those of the evidence, (n,)."""
 
     x_0: Tensor
@@ -48,22 +48,15 @@ class _Rows(NamedTuple):
 
 
 def tilted_levels(
-    layout: TableLayout,
-    rows: tuple[Tensor, Tensor, Tensor, Tensor, Tensor],
-    place: Tensor,
-    evidence: LevelsEvidence | None,
+    layout: TableLayout, rows: TiltedRows, evidence: LevelsEvidence | None
 ) -> tuple[list[Tensor], list[TiltedHead]]:
-    """Return the features of each block with a basis, (n, K), and its head.
-
-    `rows` are x_0, x_t, a, b_sq and the weights, (n, k) each; `place`, (n,), is the place of each row in the evidence.
-    """
-    of_rows = _Rows(*rows, place)
-    pairs = [_of_block(layout, block, of_rows, evidence) for block in layout.tilted]
+    """Return the features of each block with a basis, (n, K), and its head."""
+    pairs = [_of_block(layout, block, rows, evidence) for block in layout.tilted]
     return [features for features, _ in pairs], [head for _, head in pairs]
 
 
 def _of_block(
-    layout: TableLayout, block: int, rows: _Rows, evidence: LevelsEvidence | None
+    layout: TableLayout, block: int, rows: TiltedRows, evidence: LevelsEvidence | None
 ) -> tuple[Tensor, TiltedHead]:
     coordinates, features = layout.coordinates[block], layout.features[block]
     basis, log_prior = layout.basis_of(block), layout.log_prior_of(block)

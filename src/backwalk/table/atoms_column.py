@@ -12,11 +12,10 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.table.basis import level_basis
+from backwalk.table.basis import level_basis, rank_scores
 from backwalk.table.columns import Block, Column, nearest_code, nearest_index, same_numbers
 from backwalk.table.level_column import check_levels, level_text, one_nan
 from backwalk.table.maps import BoolArray
@@ -75,8 +74,7 @@ class AtomsColumn(Column):
             return None
         n_finite, n_levels = len(self._finite), len(self.frequencies)
         codes = np.zeros((n_levels, 1 + n_levels - n_finite))
-        shares = np.array(self.frequencies[:n_finite])
-        codes[:n_finite, 0] = special.ndtri((shares.cumsum() - 0.5 * shares) / shares.sum())
+        codes[:n_finite, 0] = rank_scores(np.array(self.frequencies[:n_finite]))
         codes[n_finite:, 1:] = np.eye(n_levels - n_finite)
         return codes
 

@@ -64,9 +64,14 @@ def _neighbours(rows: FloatArray, reach: int) -> FloatArray:
     return np.asarray((up_to[stop] - up_to[first] - rows) / (stop - first - 1))
 
 
+def rank_scores(frequencies: FloatArray) -> FloatArray:
+    """Return Phi^-1 of the probability of smaller levels and half of each one's own, (L,)."""
+    return np.asarray(special.ndtri((frequencies.cumsum() - 0.5 * frequencies) / frequencies.sum()))
+
+
 def normal_scores(frequencies: FloatArray) -> FloatArray:
-    """Return Phi^-1 of the probability of smaller levels and half of each one's own, (L,), of mean 0 and variance 1."""
-    u = special.ndtri((frequencies.cumsum() - 0.5 * frequencies) / frequencies.sum())
+    """Return the `rank_scores`, (L,), shifted and scaled to mean 0 and variance 1."""
+    u = rank_scores(frequencies)
     u = u - u @ frequencies / frequencies.sum()
     return np.asarray(u / np.sqrt(np.square(u) @ frequencies / frequencies.sum()))
 
