@@ -47,7 +47,12 @@ PAGES = [
         "Figures of rows, each beside its null and with its standard error.",
         ["backwalk.assess", "backwalk.assess.statistics"],
     ),
-    ("datasets", "Datasets", "Densities with a known log-density and entropy.", ["backwalk.datasets"]),
+    (
+        "datasets",
+        "Datasets",
+        "Densities with a known log-density and entropy, and a real table.",
+        ["backwalk.datasets"],
+    ),
     ("course", "The course", "Lessons as notebooks, and checks of their exercises.", ["backwalk.course"]),
     (
         "errors",

@@ -121,6 +121,7 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
             "curved_chain",
             "rotated_chain",
         ),
+        "Tables": ("penguins",),
     },
     "backwalk.assess": {
         "Assessments": ("assess", "Fidelity", "Calibration", "ModelScores"),

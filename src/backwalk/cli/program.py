@@ -13,6 +13,7 @@ import click
 from backwalk import __version__, errors
 from backwalk.cli.console import Console, echo
 from backwalk.cli.course import course
+from backwalk.cli.data import data
 from backwalk.cli.demo import demo
 from backwalk.cli.fit import fit
 from backwalk.cli.impute import impute
@@ -36,12 +37,17 @@ def cli() -> None:
     """Fit diffusion models to tables, draw new rows from them, score and complete rows, and assess the models.
 
     DATA is a .csv, .tsv (or .gz) or .parquet file of numbers, texts, dates and times, with or without gaps, - for
-    CSV from standard input, or the name of a built-in density such as two_moons (`backwalk info` lists them). Begin
-    with `backwalk demo`.
+    CSV from standard input, or the name of a built-in density such as two_moons (`backwalk info` lists them).
+
+    \b
+    Begin with a table that comes along:
+      backwalk data penguins
+      backwalk fit penguins.csv --max-time 10
+      backwalk sample penguins.backwalk --given species=Gentoo -n 5
     """
 
 
-for _command in (demo, split, fit, sample, score, impute, report, info, playground, web, course):
+for _command in (demo, data, split, fit, sample, score, impute, report, info, playground, web, course):
     cli.add_command(_command)
 
 

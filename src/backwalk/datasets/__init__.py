@@ -1,7 +1,7 @@
-"""Densities with a known log-density and entropy, drawn independently.
+"""Densities with a known log-density and entropy, and one real table.
 
-Each function returns a `Density` with `sample(n, random_state=...)`, `log_prob(x)` and `entropy`, in nats. `DENSITIES`
-maps their names to the functions, all of whose arguments have defaults.
+Each function but `penguins` returns a `Density` with `sample(n, random_state=...)`, `log_prob(x)` and `entropy`, in
+nats. `DENSITIES` maps their names to the functions, all of whose arguments have defaults.
 
 >>> from backwalk.datasets import DENSITIES
 >>> DENSITIES["rings"]().sample(5, random_state=0).shape
@@ -15,6 +15,7 @@ from backwalk.datasets.chains import curved_chain, funnel, rotated_chain
 from backwalk.datasets.curves import checkerboard, circles, rings, spirals, two_moons
 from backwalk.datasets.density import Density
 from backwalk.datasets.mixtures import around_points, gaussian_mixture, pinwheel, warped_mixture
+from backwalk.datasets.tables import penguins
 
 DENSITIES: Mapping[str, Callable[[], Density]] = MappingProxyType(
     {
@@ -41,6 +42,7 @@ __all__ = [
     "curved_chain",
     "funnel",
     "gaussian_mixture",
+    "penguins",
     "pinwheel",
     "rings",
     "rotated_chain",
