@@ -35,7 +35,7 @@ def test_the_python_examples_run_in_order(tmp_path, monkeypatch):
         exec(compile(re.sub(r"\b(10|5)_000\b", "1_000", block), "README.md", "exec"), names)
 
 
-def _short_training(n, d, max_steps=None, *_):
+def _short_training(n, d, max_steps=None, **_):
     from backwalk.fit import default_training
 
     return default_training(n, d, max_steps or 30)

@@ -4,12 +4,14 @@ import math
 
 import numpy as np
 import torch
+from scipy import special
 
 from backwalk.denoiser import Residual, TableLayout, build_denoiser, choose_levels_start
 from backwalk.denoiser.partners import Partner, count_pairs, levels_of_rows, log_ratios_of
 from backwalk.diffusion import JointGaussian, moments_with_gaps
 from backwalk.streams import Stream
 from backwalk.table import Codec, LevelsColumn, NumberColumn
+from backwalk.table.basis import normal_scores
 from tests.denoiser.tables import SCHEDULE
 
 PI = np.array([0.3, 0.7])
@@ -53,6 +55,31 @@ def test_an_untrained_denoiser_knows_levels_given_gaussian_numbers():
     log_odds = math.log(PI[1] / PI[0]) + 1.5 * x_0[:, 0] - 0.5 * 1.5**2
     torch.testing.assert_close(found[:, 1], torch.nn.functional.logsigmoid(log_odds), atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(whole, found.exp())
+
+
+def test_an_untrained_denoiser_knows_a_rounded_number_given_another_and_a_far_row_costs_at_most_ln_50():
+    """p(l | x) is 49/50 of a normal of mean r x and variance 1 - r^2, on the grid, and 1/50 of the frequencies."""
+    r, grid = 0.9, np.linspace(-4.0, 4.0, 81)
+    pi = np.exp(-0.5 * grid**2)
+    pi /= pi.sum()
+    codec = Codec((NumberColumn(0.0, 1.0), LevelsColumn(tuple(grid), tuple(pi), "ordered")))
+    rest = 1e-3 * torch.ones(2)
+    covariance = np.array([[1.0, r], [r, 1.0]]) - np.diag(rest.numpy())
+    gaussian = JointGaussian(torch.zeros(2), torch.from_numpy(np.linalg.cholesky(covariance)).float(), rest)
+    made = build_denoiser(
+        Residual(8, 1, 1), 2, schedule=SCHEDULE, floor=0.1, stream=Stream(0), layout=TableLayout(codec, gaussian)
+    ).double()
+    x_0 = torch.tensor([[-1.0, 0.0], [0.3, 0.0], [2.0, 0.0], [40.0, 0.0]], dtype=torch.float64)
+    known = torch.tensor([True, False]).expand(4, 2)
+    with torch.no_grad():
+        found = made.given_levels(x_0, known).level_log_probs(0).exp().numpy()
+        of_code = made(x_0.masked_fill(~known, 0.0), torch.where(known, math.inf, -math.inf).double())[:, 1].numpy()
+    u, x = normal_scores(pi), x_0[:, :1].numpy()
+    tilt = -0.5 * np.square(u - r * x) / (1.0 - r**2) + 0.5 * u**2
+    expected = 0.98 * special.softmax(np.log(pi) + tilt, axis=1) + 0.02 * pi
+    np.testing.assert_allclose(found[:3], expected[:3], atol=2e-3)
+    np.testing.assert_allclose(of_code, found @ u, atol=1e-4)
+    assert (found >= pi / 50.5).all()
 
 
 def test_factors_are_chosen_on_rows_that_the_gaussian_has_not_seen():

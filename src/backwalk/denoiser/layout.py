@@ -186,7 +186,7 @@ class TableLayout(nn.Module):
 
     def _keep_discriminants(self, blocks: Sequence[Block], gaussian: JointGaussian, factors: np.ndarray) -> None:
         """Keep the discriminants of the blocks that start from them, and the factor of each level of narrow blocks."""
-        start = [i for i, b in enumerate(blocks) if b.n_levels <= _MOST_DISCRIMINATED and b.basis is None]
+        start = [i for i, b in enumerate(blocks) if b.n_levels <= _MOST_DISCRIMINATED or b.basis is not None]
         self.variates = dict(zip(start, variates_of([blocks[i].codes.shape for i in start]), strict=True))
         """The variates of each block, in the codec's order, that starts from a discriminant."""
         of_blocks = [(blocks[i].coordinates, blocks[i].codes, self.outputs[i]) for i in start]

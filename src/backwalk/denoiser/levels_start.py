@@ -13,8 +13,13 @@ with the numbers n of rows. By cross-validation in three parts, each scored by t
 f and f' minimise the cross-entropy of the block's levels given all other columns, and a partner is kept where it lowers
 it by 0.02 nats in the rows in which it is observed.
 
-Blocks with a basis have no discriminant, nor have those of more than 64 levels. Noisy coordinates tell nothing here,
-and noisy blocks start from their own posterior: only training meets these beside absent blocks.
+Levels with a basis are many, and the Gaussian may know them within few: a row far from it would cost hundreds of nats.
+They start from a mixture of the discriminant and their frequencies,
+
+    ln pi_l + ln((1 - s) N(x_K | c_l)^f / Z + s),    Z = sum_l pi_l N(x_K | c_l)^f,    s = 1/50.
+
+Other blocks of more than 64 levels have no discriminant. Noisy coordinates tell nothing here, and noisy blocks start
+from their own posterior: only training meets these beside absent blocks.
 """
 
 from __future__ import annotations
@@ -35,6 +40,7 @@ _MOST_ROWS, _FEWEST_ROWS, _FOLDS = 3_000, 30, 3  # of the cross-validation
 _MOST_COUNTED = 30_000  # rows whose pairs are counted
 _FACTORS = np.linspace(0.0, 1.0, 11)
 _LEAST_GAIN = 0.02  # nats a row
+SHARE_OF_PRIOR = 0.02  # of a mixture with the discriminant
 
 
 class LevelsEvidence:
@@ -61,6 +67,10 @@ class LevelsEvidence:
             levels = self._layout.outputs[of]
             if levels.stop <= n_levels:
                 self._add_partner(result[:, levels], ratios[:, levels], of)
+        for block in self._layout.tilted:
+            levels = self._layout.outputs[block]
+            if levels.stop <= n_levels:
+                result[:, levels] = mixed(result[:, levels], self._layout.log_prior_of(block))
         return result
 
     def of_block(self, block: int, rows: Tensor | slice = slice(None)) -> Tensor:
@@ -69,13 +79,18 @@ class LevelsEvidence:
         has_partner = any(of == block for of, _ in layout.partners)
         if block not in layout.variates and not has_partner:
             return self._x.new_zeros(1, len(layout.log_prior_of(block)))
-        variates = slice(None) if self._is_alone else layout.variates.get(block, slice(0))
-        ratios = self._variates.log_ratios(slice(levels.start - self._first, levels.stop - self._first), variates, rows)
+        ratios = self.ratios(block, rows)
         result = layout.discriminant_factors[levels] * ratios
         if has_partner:
             result = result.expand(len(self._x[rows]), -1).clone()
             self._add_partner(result, ratios.expand_as(result), block, rows)
-        return result
+        return result if layout.basis_of(block) is None else mixed(result, layout.log_prior_of(block))
+
+    def ratios(self, block: int, rows: Tensor | slice = slice(None)) -> Tensor:
+        """Return the discriminant of one block in some rows, ln N(x_K | c_l) and a constant: (u, L)."""
+        layout, levels = self._layout, self._layout.outputs[block]
+        variates = slice(None) if self._is_alone else layout.variates.get(block, slice(0))
+        return self._variates.log_ratios(slice(levels.start - self._first, levels.stop - self._first), variates, rows)
 
     def _add_partner(self, result: Tensor, ratios: Tensor, of: int, rows: Tensor | slice = slice(None)) -> None:
         """Put what the partner of a block tells in the place of `result`, (u, L), in the rows in which it is known."""
@@ -125,15 +140,15 @@ def choose_levels_start(
         for of in {*layout.variates, *found}:
             evidence = seen.clone()
             evidence[:, codec.slices[blocks[of].column]] = False
-            ratios, start = LevelsEvidence(layout, x_0, evidence, of).of_block(of), layout.log_prior_of(of)
+            ratios, start = LevelsEvidence(layout, x_0, evidence, of).ratios(of), layout.log_prior_of(of)
             level, weight = levels[held_out, of], weights[held_out] * (levels[held_out, of] >= 0)
-            alone[of] += _cross_entropies(start, ratios, level, weight)
+            alone[of] += _cross_entropies(start, ratios, level, weight, is_mixed=layout.basis_of(of) is not None)
             if of in found:
                 n_pairs = count_pairs(blocks, levels[~held_out], of, found[of], weights[~held_out])
                 of_pairs = torch.from_numpy(log_ratios_of(n_pairs, blocks[of].frequencies)).float()
                 of_partner = torch.from_numpy(levels[held_out, found[of]])
                 told = torch.where(of_partner[:, None] >= 0, of_pairs[of_partner.clamp(min=0)], 0.0)
-                beside[of] += _cross_entropies(start + told, ratios, level, weight)
+                beside[of] += _cross_entropies(start + told, ratios, level, weight, is_mixed=False)
     for of, known in found.items():
         both = (levels[fold >= 0][:, [of, known]] >= 0).all(axis=1)
         if alone[of].min() - beside[of].min() > _LEAST_GAIN * float(weights[fold >= 0] @ both):
@@ -142,10 +157,22 @@ def choose_levels_start(
     return _FACTORS[alone.argmin(axis=1)], partners
 
 
+def mixed(ratios: Tensor, log_prior: Tensor) -> Tensor:
+    """Return ln((1 - s) exp(r_l) / Z + s), (u, L), for r = `ratios` and Z = sum_l pi_l exp(r_l)."""
+    log_z = torch.logsumexp(ratios + log_prior, dim=-1, keepdim=True)
+    return ((ratios - log_z).exp_() * (1.0 - SHARE_OF_PRIOR) + SHARE_OF_PRIOR).log_()
+
+
 def _cross_entropies(
-    start: Tensor, ratios: Tensor, level: NDArray[np.intp], weight: NDArray[np.float64]
+    start: Tensor, ratios: Tensor, level: NDArray[np.intp], weight: NDArray[np.float64], *, is_mixed: bool
 ) -> NDArray[np.float64]:
-    """Return the weighted sum over rows of -ln P(level) from start + f ratios, for each factor f."""
-    at, of_rows = torch.from_numpy(level).clamp(min=0)[:, None], torch.from_numpy(weight)
-    log_p = (torch.log_softmax(start + float(f) * ratios, dim=1).expand(len(at), -1) for f in _FACTORS)
-    return np.array([-float((of_rows * each.gather(1, at)[:, 0]).sum()) for each in log_p])
+    """Return the weighted sum over rows of -ln P(level) from start + f ratios, for each factor f.
+
+    Where it `is_mixed`, f ratios are those of the mixture with the frequencies.
+    """
+    at, of_rows, result = torch.from_numpy(level).clamp(min=0)[:, None], torch.from_numpy(weight), list[float]()
+    for factor in _FACTORS.tolist():
+        told = factor * ratios
+        log_p = torch.log_softmax(start + (mixed(told, start) if is_mixed else told), dim=1).expand(len(at), -1)
+        result.append(-float((of_rows * log_p.gather(1, at)[:, 0]).sum()))
+    return np.array(result)

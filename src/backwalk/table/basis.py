@@ -17,6 +17,7 @@ from backwalk.table.schema import FloatArray
 MOST_OF_THEIR_OWN = 16  # levels, which need no basis
 _MOST_LEVELS = 1024  # with a basis; columns of more are trained on few rows (`denoiser/layout.py`)
 _DEGREE, _N_HATS, _N_SPIKES = 3, 16, 16
+_DECAY = 2.0  # of the functions' variances
 _LEAST_NORM = 1e-3  # of what a function adds to those before it
 _N_ITERATIONS = 100  # of EM
 
@@ -82,7 +83,8 @@ def level_basis(frequencies: FloatArray, n_apart: int = 0) -> FloatArray | None:
     The last `n_apart` levels have no place in the order: a missing value, "other than an atom". The functions are
     polynomials of the normal score u_l, hats between quantiles, and indicators of the levels that stand out most among
     their neighbours, each made orthogonal to 1 and to those before it under the frequencies. The k-th has a variance
-    proportional to 1 / k, and all together 1, so that what is smooth is learnt first.
+    proportional to 1 / k^2, and all together 1: what is smooth is learnt first, and single values are learnt where many
+    rows have them.
     """
     n_levels = len(frequencies)
     if not MOST_OF_THEIR_OWN < n_levels <= _MOST_LEVELS:
@@ -106,7 +108,7 @@ def level_basis(frequencies: FloatArray, n_apart: int = 0) -> FloatArray | None:
         left = np.sqrt(np.square(each) @ frequencies)
         if left > _LEAST_NORM * size and len(found) < n_levels:
             found.append(each / left)
-    variances = 1.0 / np.arange(1.0, len(found))
+    variances = np.arange(1.0, len(found)) ** -_DECAY
     return np.asarray(np.stack(found[1:], axis=1) * np.sqrt(variances / variances.sum()))
 
 
