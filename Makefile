@@ -6,9 +6,12 @@ BIN := $(VENV)/bin
 RUNTIME := $(VENV)/.installed
 STAMP := $(VENV)/.installed-from-pyproject
 BENCH_STAMP := $(VENV)/.installed-bench
-WEB_STAMP := $(VENV)/.installed-test-web
-DOCS_STAMP := $(VENV)/.installed-docs
 SCALE_STAMP := $(VENV)/.installed-test-scale
+
+# Where Python may not keep what it compiles, each start of PyTorch takes 20 s instead of 4.
+unexport PYTHONDONTWRITEBYTECODE
+
+PIP := $(BIN)/python -m pip install --no-compile --progress-bar off --disable-pip-version-check
 
 # Each worker runs its tests on one thread: threads that wait for a busy core make small products far slower.
 # `worksteal` starts each worker on a contiguous part, so that tests of one file share what they fit.
@@ -31,7 +34,7 @@ trust: $(STAMP)
 
 # The page in Chromium, which has to be there (BACKWALK_CHROMIUM names one in an unusual place). Without it all is skipped,
 # but for CI=true, where that is a failure. One worker: a browser, its server and a training fit fill two cores.
-test-web: $(WEB_STAMP)
+test-web: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m browser $(or $(ARGS),tests/playground)
 
 # Files larger than memory, and samples by Ray and Dask with a killed worker; minutes. A missing Ray or Dask is a failure where
@@ -73,7 +76,7 @@ compare: $(BENCH_STAMP)
 
 # The site, with all its cells and scripts run: out/site/index.html. Cells and scripts that did not change are not run again.
 # A quick look without their outputs: make docs ARGS="-D nb_execution_mode=off -D plot_gallery=False"
-docs: $(DOCS_STAMP)
+docs: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W -n --keep-going -d out/site-doctrees $(ARGS) docs out/site
 	@echo "The site is out/site/index.html"
 
@@ -92,26 +95,18 @@ $(RUNTIME): pyproject.toml
 		|| { echo "backwalk needs Python 3.11 or newer; name one with make PYTHON=python3.12" >&2; exit 1; }
 	rm -rf $(VENV)
 	@.ci/install "a virtual environment in $(VENV)" $(PYTHON) -m venv $(VENV)
-	@.ci/install "backwalk and what it needs" $(BIN)/python -m pip install --no-compile --progress-bar off --disable-pip-version-check -e .
+	@.ci/install "backwalk and what it needs" $(PIP) -e .
 	@.ci/install "the first start of PyTorch" $(BIN)/python -c "import backwalk.estimator, backwalk.assess"
 	@touch $@
 
 $(STAMP): $(RUNTIME)
-	@.ci/install "tools for tests" $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -e ".[test,check]"
+	@.ci/install "tools for tests, checks and the site" $(PIP) -e ".[test,test-web,check,docs]"
 	@touch $@
 
 $(BENCH_STAMP): $(STAMP)
-	@.ci/install "the packages to compare with" $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -e ".[bench]"
-	@touch $@
-
-$(WEB_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test-web]"
-	@touch $@
-
-$(DOCS_STAMP): $(STAMP)
-	@.ci/install "tools for the site" $(BIN)/python -m pip install --progress-bar off --disable-pip-version-check -e ".[docs]"
+	@.ci/install "the packages to compare with" $(PIP) -e ".[bench]"
 	@touch $@
 
 $(SCALE_STAMP): $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[test-scale]"
+	@.ci/install "Ray and Dask" $(PIP) -e ".[test-scale]"
 	@touch $@
