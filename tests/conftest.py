@@ -1,22 +1,13 @@
-"""What many tests need: a number of threads, and a tiny fitted model of correlated rows beside a constant column."""
+"""What many tests need: a number of threads, and a tiny fitted model of correlated rows beside a constant column.
+
+Imports that take seconds are in the fixtures: the process that hands out tests to workers needs none of them.
+"""
 
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pytest
-import torch
-
-from backwalk.denoiser import Residual
-from backwalk.diffusion import NoiseSchedule
-from backwalk.estimator import Diffusion
-from backwalk.fit.oracle import oracle_model
-from backwalk.streams import Stream
-from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
-from tests.mixed_forms import ConditionalGaussianDenoiser
-from tests.penguins import SPECIES, Penguins
-
-TINY = Residual(width=16, n_blocks=1, n_members=2)
 
 
 @pytest.fixture
@@ -25,6 +16,8 @@ def own_setting():
 
     A test that uses `threadpool_limits(2)` needs this too: it leaves products on one thread up to 30 times slower.
     """
+    import torch
+
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
@@ -33,6 +26,8 @@ def own_setting():
 @pytest.fixture(params=[1, 2])
 def n_threads(request, own_setting):
     """Run the test with torch set to one thread, and to two."""
+    import torch
+
     torch.set_num_threads(request.param)
     return request.param
 
@@ -70,12 +65,18 @@ def rows():
 @pytest.fixture(scope="session")
 def fitted(rows):
     """A model that tests may use but not change."""
-    return Diffusion(n_steps=30, max_steps=30, denoiser=TINY, random_state=0, verbose=False).fit(rows)
+    from backwalk import Diffusion, Residual
+
+    network = Residual(width=16, n_blocks=1, n_members=2)
+    return Diffusion(n_steps=30, max_steps=30, denoiser=network, random_state=0, verbose=False).fit(rows)
 
 
 @pytest.fixture(scope="session")
 def oracle_in_units():
     """Make a model of a closed-form denoiser; z are encoded rows, centre and scale the units of the user's."""
+    from backwalk.fit.oracle import oracle_model
+    from backwalk.streams import Stream
+    from backwalk.table import Codec, NumberColumn
 
     def make(exact, schedule, z, *, centre, scale):
         codec = Codec(tuple(NumberColumn(float(c), float(s)) for c, s in zip(centre, scale, strict=True)))
@@ -87,12 +88,22 @@ def oracle_in_units():
 @pytest.fixture(scope="session")
 def penguins_density():
     """A known density of labels, a number, levels 0 and 1, and another number."""
+    from tests.penguins import Penguins
+
     return Penguins()
 
 
 @pytest.fixture(scope="session")
 def penguins(penguins_density):
     """An estimator around the denoiser of that density, which is exact; tests may use but not change it."""
+    import torch
+
+    from backwalk import Diffusion, NoiseSchedule
+    from backwalk.fit.oracle import oracle_model
+    from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
+    from tests.mixed_forms import ConditionalGaussianDenoiser
+    from tests.penguins import SPECIES
+
     density, joint = penguins_density, penguins_density.probabilities
     species, sex = joint.shape
     columns = (

@@ -1,4 +1,4 @@
-"""Pieces of work: in order, each on one thread, with torch's setting as it was; and settings of the allocator."""
+"""Pieces of work: in order, each on one thread, with torch's setting as it was."""
 
 import multiprocessing
 from concurrent.futures import ThreadPoolExecutor
@@ -7,8 +7,7 @@ from threading import Barrier, Event
 import pytest
 import torch
 
-from backwalk import threads
-from backwalk.threads import keep_freed_memory, on_one_thread, over_threads, single_threads
+from backwalk.threads import on_one_thread, over_threads, single_threads
 
 pytestmark = pytest.mark.usefixtures("own_setting")
 
@@ -45,22 +44,6 @@ def test_pieces_within_a_function_on_one_thread_run_on_the_threads_it_had_before
 
     arrived, setting = both()
     assert (sorted(arrived), setting, torch.get_num_threads()) == ([0, 1], 1, 2)
-
-
-def test_a_block_within_a_piece_leaves_its_thread_at_one():
-    """Found by review: a thread of the pool had none of its own open, and went back to torch's setting."""
-    torch.set_num_threads(2)
-    both = Barrier(2, timeout=60)
-
-    def piece(_):
-        both.wait()  # so that each thread takes one
-        with single_threads():
-            pass
-        return torch.get_num_threads()
-
-    with single_threads() as parallel_map:
-        assert list(parallel_map(piece, range(2))) == [1, 1]
-    assert torch.get_num_threads() == 2
 
 
 def test_who_wants_no_more_results_waits_for_no_more_pieces():
@@ -104,16 +87,6 @@ def test_the_caller_has_its_setting_while_it_works_on_a_result(n_threads):
     assert list(results) == [n_threads] * 2
 
 
-def test_generators_of_one_thread_may_be_left_in_any_order():
-    torch.set_num_threads(2)
-    first, second = (over_threads(abs, range(9)) for _ in range(2))
-    assert (next(first), next(second)) == (0, 0)
-    first.close()
-    assert next(second) == 1
-    second.close()
-    assert torch.get_num_threads() == 2
-
-
 def test_a_function_on_one_thread_returns_its_result_and_the_setting(n_threads):
     assert on_one_thread(lambda number: (number, torch.get_num_threads()))(7) == (7, 1)
     assert torch.get_num_threads() == n_threads
@@ -135,42 +108,3 @@ def test_a_forked_process_has_threads_of_its_own():
     child.start()
     assert answers.get(timeout=60) == [1, 2, 3]
     child.join(60)
-
-
-BLOCKS, KEPT = (-3, 2**25), (-1, 2**28)  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
-
-
-class Library:
-    """A C library whose `mallopt` refuses some options and keeps a list of what it was asked."""
-
-    def __init__(self, refused=()):
-        self.asked, self._refused = [], refused
-
-    def mallopt(self, option, value):
-        self.asked.append((option, value))
-        return int(option not in self._refused)
-
-
-@pytest.mark.parametrize(
-    ("refused", "asked", "kept"),
-    [
-        ((), [BLOCKS, KEPT], True),
-        # Were KEPT set nevertheless, blocks of 128 KiB and more would be returned to the system for good.
-        ((BLOCKS[0],), [BLOCKS], False),
-        ((KEPT[0],), [BLOCKS, KEPT], False),
-    ],
-)
-def test_blocks_are_kept_before_the_heap_is(monkeypatch, refused, asked, kept):
-    library = Library(refused)
-    monkeypatch.setattr(threads.ctypes, "CDLL", lambda _: library)
-    monkeypatch.setattr(threads.sys, "platform", "linux")
-    assert keep_freed_memory.__wrapped__() is kept
-    assert library.asked == asked
-
-
-@pytest.mark.parametrize(("platform", "library"), [("linux", object()), ("darwin", Library())])
-def test_another_allocator_is_left_alone(monkeypatch, platform, library):
-    monkeypatch.setattr(threads.ctypes, "CDLL", lambda _: library)
-    monkeypatch.setattr(threads.sys, "platform", platform)
-    assert keep_freed_memory.__wrapped__() is False
-    assert not getattr(library, "asked", [])

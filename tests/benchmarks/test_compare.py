@@ -1,7 +1,6 @@
 """Old code beside new: what is paired, kept and written, and the data on which both run."""
 
 import io
-import json
 import math
 import zipfile
 
@@ -46,26 +45,12 @@ def test_a_failure_is_told_and_not_averaged():
     assert "new: ValueError: no" in compare.markdown(frame)
 
 
-def test_stored_results_of_this_protocol_are_not_measured_again(tmp_path):
-    code = compare.Code(tmp_path, tmp_path)
-    path = tmp_path / "gaps_of_cancer-300_steps-0.json"
-    path.write_text(json.dumps(result(0.5, [0.0])))
-    assert code.result("gaps of cancer", 0, "300 steps", measured=False)["nats"] == [0.0]
-    path.write_text(json.dumps(result(0.5, [0.0]) | {"protocol": -1}))
-    assert code.result("gaps of cancer", 0, "300 steps", measured=False) == {}
-
-
 def test_old_code_is_taken_out_of_the_commit(tmp_path):
     if not (data.ROOT / ".git").exists():
         pytest.skip("these files are in no repository")
     code = compare.old_code("HEAD", tmp_path)
     assert (code.root / "src" / "backwalk" / "__init__.py").is_file()
     assert code.results.name == compare.git("rev-parse", "HEAD:src")[:12]
-
-
-def test_the_job_uses_what_it_says_of_a_budget():
-    assert job.options("300 steps") == {"max_steps": 300}
-    assert job.options("20 s") == {"max_time": 20.0}
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ def built(network, d=2):
 
 @pytest.fixture(scope="module", params=[Mlp, Shared])
 def trained(request):
-    return request.param, estimator(request.param(), max_steps=100).fit(ROWS)
+    return request.param, estimator(request.param(), max_steps=30).fit(ROWS)
 
 
 def test_a_users_network_is_trained_and_its_own_weights_stay(trained):

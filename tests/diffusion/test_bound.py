@@ -78,7 +78,7 @@ def schedule(request):
 
 
 @pytest.mark.parametrize("variance", ["beta", "beta_tilde", "optimal"])
-@pytest.mark.parametrize("d", [1, 2, 10, 50])
+@pytest.mark.parametrize("d", [1, 2, 10, pytest.param(50, marks=pytest.mark.slow)])
 def test_every_term_equals_its_closed_form(d, schedule, variance):
     mean, covariance, x_0 = problem(d)
     sigma_sq = variances(variance, covariance, schedule)
@@ -290,8 +290,8 @@ def test_each_row_step_and_draw_has_noise_of_its_own():
 
 
 def test_denoising_error_estimates_the_exact_one():
-    # |x_0 - x_0_hat|^2 is a weighted chi-square: its variance is at most 2 d^2 m^2. 6 standard errors at 20,000 rows.
-    schedule, n = SCHEDULES["linear"], 20_000
+    # |x_0 - x_0_hat|^2 is a weighted chi-square: its variance is at most 2 d^2 m^2. 6 standard errors at 5,000 rows.
+    schedule, n = SCHEDULES["linear"], 5_000
     mean, covariance, _ = problem(2)
     x_0 = mean + Stream(9).child("x").normal(0, n, 2) @ torch.linalg.cholesky(covariance).T
     got = denoising_error(GaussianDenoiser(mean, covariance), x_0, schedule, stream=Stream(9))
@@ -530,9 +530,8 @@ def test_no_bound_keeps_a_graph():
 @pytest.mark.parametrize(
     "options", [{"n_draws": 2, "stream": Stream(4)}, {"eps": exact_points(2)}], ids=["draws", "points"]
 )
-@pytest.mark.parametrize("name", SCHEDULES)
-def test_steps_that_are_taken_together_give_what_each_gives_alone(monkeypatch, name, options):
-    schedule = SCHEDULES[name]
+def test_steps_that_are_taken_together_give_what_each_gives_alone(monkeypatch, options):
+    schedule = SCHEDULES["respaced Karras"]
     mean, covariance, x_0 = problem(2)
     denoiser, sigma_sq = GaussianDenoiser(mean, covariance), beta_variance(schedule)
     rows, found = torch.cat([x_0] * 3), []

@@ -3,9 +3,8 @@ import math
 import pytest
 import torch
 
-from backwalk.diffusion import GaussianDenoiser, GaussianMixtureDenoiser, closed_forms, scales
+from backwalk.diffusion import GaussianDenoiser, GaussianMixtureDenoiser, scales
 from backwalk.diffusion.closed_forms import ENTRIES_AT_ONCE
-from backwalk.diffusion.conditioning import log_snr_by_coordinate
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from tests.empirical import EmpiricalDenoiser
@@ -138,13 +137,3 @@ def test_many_rows_are_taken_in_tiles():
 def test_errors_give_rule_value_and_remedy(make, message):
     with pytest.raises(InvalidInput, match=message):
         make()
-
-
-@pytest.mark.parametrize("kind", ["gaussian", "empirical"])
-def test_one_row_of_levels_by_coordinate_holds_for_all_rows(monkeypatch, kind):
-    """Found by review: a level of shape (1, d) could not be cut into tiles, so that many rows failed."""
-    monkeypatch.setattr(closed_forms, "ENTRIES_AT_ONCE", 12)  # tiles of few rows
-    exact = GaussianDenoiser(MEANS[1], COVARIANCES[1]) if kind == "gaussian" else EmpiricalDenoiser(MEANS)
-    by_coordinate = log_snr_by_coordinate(level(0.5), torch.tensor([True, False]))
-    assert by_coordinate.shape == (1, 2)
-    torch.testing.assert_close(exact(X_T, by_coordinate), exact(X_T, by_coordinate.expand(7, 2)))

@@ -13,8 +13,7 @@ from backwalk.denoiser import Residual
 from backwalk.errors import ImpossibleRowsWarning, UnseenValuesWarning
 from backwalk.estimator import Diffusion
 from backwalk.fit import progress
-from backwalk.model import bound, log_density, rank_scores
-from backwalk.streams import Stream
+from backwalk.model import rank_scores
 
 
 def tiny(**settings):
@@ -104,27 +103,9 @@ def test_a_table_of_levels_alone_is_reported_without_a_chain(tmp_path):
     assert "forward and backward" not in page
 
 
-@pytest.mark.slow
-def test_scoring_and_bounding_tell_how_many_rows_are_done(fitted, rows, monkeypatch, capsys):
-    """Found by trying: minutes passed without a word."""
-    X = np.tile(rows, (3, 1))
-    for ask in (bound, log_density):
-        told = []
-        ask(fitted.model_, X, stream=Stream(0), watch=told.append)
-        assert sum(told) == len(X)
-        assert len(told) > 1
-    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
-    loud = copy.copy(fitted).set_params(verbose=True)
-    loud.score_samples(X)
-    loud.bound(X, random_state=0)
-    lines = capsys.readouterr().err.splitlines()
-    assert any(line.startswith("scoring 100%") and "900 of 900" in line for line in lines)
-    assert any(line.startswith("bounding 100%") and "900 of 900" in line for line in lines)
-
-
 @pytest.fixture(scope="module")
 def frame(penguins_density):
-    rows = penguins_density.sample(40, random_state=4)
+    rows = penguins_density.sample(16, random_state=4)
     frame = penguins_density.as_frame(rows)
     return frame.assign(species=frame["species"].astype("string"), sex=rows[:, 2] == 1.0)
 

@@ -5,7 +5,6 @@ from itertools import pairwise
 import pytest
 import torch
 
-from backwalk.denoiser import Residual
 from backwalk.fit import (
     default_architecture,
     default_evaluations,
@@ -72,18 +71,3 @@ def test_shares_of_patterns_sum_to_1_and_train_what_the_table_has(codec, conditi
     assert (shares.mixed + shares.regression > 0.0) == (conditions is not None)
     if not codec.blocks:
         assert shares.numbers == shares.chain == 0.0
-
-
-@pytest.mark.parametrize(
-    ("capabilities", "fast"),
-    [
-        ({"cpu_name": "AMD EPYC", "avx512_bf16": True, "amx_bf16": False}, True),
-        ({"cpu_name": "Intel(R) Xeon(R)", "avx512_bf16": True, "amx_bf16": False}, False),
-        ({"cpu_name": "Intel(R) Xeon(R)", "avx512_bf16": True, "amx_bf16": True}, True),
-        ({}, False),
-    ],
-)
-def test_wide_networks_are_trained_in_bfloat16_where_the_processor_gains_by_it(monkeypatch, capabilities, fast):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
-    assert default_training(200, architecture=Residual(width=128)).bfloat16 is fast
-    assert not default_training(20_000, architecture=Residual(width=64)).bfloat16

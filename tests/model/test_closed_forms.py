@@ -103,7 +103,7 @@ def test_the_denoising_error_is_the_posterior_variance(exact, n_levels, curvatur
 )
 def test_the_denoising_error_is_joined_where_it_is_smooth(exact, schedule):
     """Found by review: joined by straight lines in t, it was half of the truth in a linear schedule's first steps."""
-    z = encoded_draws(20_000).float()
+    z = encoded_draws(5_000).float()
     error = measure_denoising_error(exact.denoiser, z, schedule, stream=STREAM)
     expected = (1 / (1 / torch.linalg.eigvalsh(COVARIANCE) + schedule.snr[1:, None])).sum(1) / 2
     torch.testing.assert_close(error[1:], expected, rtol=Z * (2 / len(z)) ** 0.5 + 0.02, atol=0.0)

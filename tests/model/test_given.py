@@ -11,7 +11,7 @@ from backwalk.assess import rows_to_score
 from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput, UnseenValuesWarning
 from backwalk.estimator import Diffusion
-from backwalk.model import read_given, user_terms
+from backwalk.model import read_given
 from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
 
 
@@ -55,13 +55,6 @@ def test_a_given_number_between_levels_counts_as_the_nearest_in_draws_and_scores
     with pytest.warns(UnseenValuesWarning, match="given has .* 'stars'"):
         between = model.sample(3, given={"stars": 2.4}, random_state=0)
     pd.testing.assert_frame_equal(between, model.sample(3, given={"stars": 2.0}, random_state=0))
-
-
-def test_a_missing_value_is_told_as_such():
-    """Found by review: of a truth value it was "False"."""
-    schema = Schema(("wet", "x"), ("boolean", "float64"), "pandas")
-    assert [user_terms(schema, j, np.nan) for j in range(2)] == ["missing", "missing"]
-    assert user_terms(schema, 0, 1.0) == "True"
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def flags():
     p = 0.5 * np.where(every["a"] == every["b"], 0.9, 0.1) * np.where(every["c"] == 1, 0.3, 0.7)
     rows = every.iloc[np.random.default_rng(0).choice(8, size=200, p=p)].reset_index(drop=True)
     kinds = dict.fromkeys("abc", "integer")
-    model = Diffusion(denoiser=Residual(32, 2, 1), max_steps=300, random_state=0, verbose=False, columns=kinds)
+    model = Diffusion(denoiser=Residual(16, 1, 1), max_steps=60, random_state=0, verbose=False, columns=kinds)
     return every, np.asarray(p), model.fit(rows)
 
 

@@ -14,7 +14,7 @@ from backwalk.errors import InvalidInput, UnseenValuesWarning
 RULES = ["low <= middle", "middle <= high", "all = some + rest", "log_w = log(w)", "kind -> grade"]
 
 
-def make_table(n=600):
+def make_table(n=400):
     generator = np.random.default_rng(0)
     low = generator.poisson(20, n)
     middle = low + np.where(generator.random(n) < 0.3, 0, generator.poisson(5, n))
@@ -51,7 +51,7 @@ def assert_rules_hold(rows):
 
 @pytest.fixture(scope="module")
 def model():
-    return Diffusion(max_steps=30, rules=RULES, **SMALL).fit(TABLE)
+    return Diffusion(max_steps=5, rules=RULES, **SMALL).fit(TABLE)
 
 
 @pytest.mark.slow

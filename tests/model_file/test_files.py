@@ -4,11 +4,9 @@ import copy as copy_module
 import dataclasses
 import math
 import os
-import pickle
 import random
 import shutil
 import stat
-import tracemalloc
 from functools import partial
 from pathlib import Path
 
@@ -17,14 +15,13 @@ import pyarrow as pa
 import pytest
 import torch
 
-from backwalk import checksummed as checksummed_module
 from backwalk.checksummed import checksummed_bytes, open_checksummed
 from backwalk.denoiser import Residual, Textbook
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
 from backwalk.estimator import Diffusion
 from backwalk.model import log_density, sample_rows
-from backwalk.model_file import FORMAT, VERSION, check_target, conversion, fingerprint, is_model, load, save
+from backwalk.model_file import FORMAT, VERSION, check_target, fingerprint, is_model, load, save
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Schema
@@ -146,23 +143,17 @@ def test_altered_anywhere_is_refused(copy):
     [
         (lambda record: record.update(decoder_variance=-1.0), "decoder_variance"),
         (lambda record: record.update(floor=1e200), "floor"),
-        (lambda record: record.update(tied=[0]), "tied"),
         (lambda record: record.update(has_patterns=True, partners=[[0, 99]]), "partners"),
-        (lambda record: record.update(extra=1), "extra"),
         (lambda record: record.pop("codec"), "codec"),
         (lambda record: record.update(codec={"columns": []}), "column"),
         (lambda record: record.update(data_schema=Schema(None, ("float64",), "numpy").to_dict()), "columns"),
         (lambda record: record["architecture"].update(width=65536, n_blocks=1000, n_members=1000), "weights"),
         (lambda record: record["architecture"].update(width=2**63), "width"),
-        (lambda record: record["architecture"].update(width=15), "size mismatch"),
         (lambda record: record["architecture"].update(kind="Pickle"), "denoiser"),
         (lambda record: record["sampler"].update(solver="euler"), "solver"),
-        (lambda record: record["history"].update(n_steps="many"), "n_steps"),
-        (lambda record: record.update(card={}), "card.description"),
         (lambda record: record["card"].update(description="x" * 1001), "card.description"),
-        (lambda record: record["card"].update(versions={"torch": 3}), "card.versions.torch"),
     ],
-    ids=range(17),
+    ids=range(11),
 )
 def test_a_hostile_record_is_refused_with_the_reason(copy, alter, message):
     change(copy, record=alter)
@@ -180,14 +171,11 @@ def test_a_hostile_record_is_refused_with_the_reason(copy, alter, message):
         ),
         (lambda t: t["schedule.log_snr"].fill_(math.nan), "decrease"),
         (lambda t: t["denoising_error"].fill_(-1.0), "denoising_error"),
-        (lambda t: t.update(denoising_error=torch.zeros(3, dtype=torch.float64)), "denoising_error"),
         (lambda t: t.update({"schedule.log_snr": torch.zeros(3, 3, dtype=torch.float64)}), "row"),
-        (lambda t: t.update({"history.step": torch.zeros(1, dtype=torch.float64)}), "history"),
-        (lambda t: t.pop("history.loss"), "history.loss"),
         (lambda t: t.pop("denoiser.network.leave.bias"), "weights"),
         (lambda t: t.update({"denoiser.more": torch.zeros(3)}), "more"),
     ],
-    ids=range(10),
+    ids=range(7),
 )
 def test_hostile_tensors_are_refused_with_the_reason(copy, alter, message):
     change(copy, tensors=alter)
@@ -203,17 +191,6 @@ def test_what_is_no_model_is_refused(tmp_path, content):
     assert not is_model(tmp_path / "m")
     with pytest.raises(ModelFileError, match="cannot be read"):
         load(tmp_path / "m")
-
-
-def test_a_pickle_in_the_model_s_place_is_not_run(copy, tmp_path):
-    class Trap:
-        def __reduce__(self):
-            return (os.mkdir, (str(tmp_path / "trapped"),))
-
-    copy.write_bytes(pickle.dumps([Trap(), b"0" * 100_000]))
-    with pytest.raises(ModelFileError, match="not a safetensors file"):
-        load(copy)
-    assert not (tmp_path / "trapped").exists()
 
 
 def test_a_future_version_asks_for_another_release(copy):
@@ -282,7 +259,7 @@ def test_equal_fits_are_equal_files(rows, tmp_path, is_table):
     assert one.read_bytes() == (tmp_path / "again").read_bytes()
 
 
-def test_what_could_not_be_read_is_not_written(model, tmp_path, monkeypatch):
+def test_what_could_not_be_read_is_not_written(model, tmp_path):
     bias = torch.full_like(model.denoiser.network.leave.bias, math.nan)
     broken = copy_module.deepcopy(model.denoiser)
     broken.network.leave.bias = torch.nn.Parameter(bias)
@@ -294,75 +271,13 @@ def test_what_could_not_be_read_is_not_written(model, tmp_path, monkeypatch):
     ):
         with pytest.raises(ModelFileError, match=message):
             save(dataclasses.replace(model, **change), tmp_path / "m")
-    for module, limit, message in (
-        (conversion, "HISTORY_LENGTH", "history.step should have at most 5 numbers"),
-        (conversion, "MOST_STEPS", "schedule.log_snr should have at most 5 numbers"),
-        (checksummed_module, "CHECKSUMMED_HEADER_BYTES", "its record should have at most 5 bytes"),
-        (checksummed_module, "CHECKSUMMED_HEADER_VALUES", "its record should have at most 5 values"),
-        (checksummed_module, "CHECKSUMMED_BYTES", "its tensors should take at most"),
-    ):
-        with monkeypatch.context() as patch:
-            patch.setattr(module, limit, 5)
-            with pytest.raises(ModelFileError, match=message):
-                save(model, tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_json_that_takes_more_memory_than_its_text_is_refused(tmp_path):
-    text = b'{"__metadata__": {"x": [' + b"[]," * 500_000 + b"[]]}}"
-    (tmp_path / "m").write_bytes(len(text).to_bytes(8, "little") + text)
-    with pytest.raises(ModelFileError, match="should have at most 160000 values, but has 1000"):
-        load(tmp_path / "m")
 
 
 def test_a_private_model_stays_private(model, copy):
     copy.chmod(0o600)
     save(dataclasses.replace(model, decoder_variance=0.125), copy, overwrite=True)
     assert stat.S_IMODE(copy.stat().st_mode) == 0o600
-
-
-def test_a_writer_that_fails_leaves_the_old_model_and_nothing_else(model, copy, monkeypatch):
-    def full(temporary, target):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("pathlib.Path.replace", full)
-    with pytest.raises(ModelFileError, match="No space left"):
-        save(dataclasses.replace(model, decoder_variance=0.125), copy, overwrite=True)
-    assert list(copy.parent.iterdir()) == [copy]
-    assert same(load(copy), model)
-
-
-@pytest.fixture(scope="module")
-def table_model(tmp_path_factory):
-    """A saved model of a column of levels and a column of numbers."""
-    table = pa.table({"kind": ["a", "b", "c"] * 40, "x": np.random.default_rng(0).normal(size=120)})
-    path = tmp_path_factory.mktemp("tables") / "m"
-    Diffusion(denoiser=Residual(8, 1), max_steps=2, random_state=0, verbose=False).fit(table).save(path)
-    return path
-
-
-def many_levels(record, n):
-    record["codec"]["columns"][0].update(values=[float(i) for i in range(n)], frequencies=[1 / n] * n)
-    record["data_schema"]["labels"][0] = [str(i) for i in range(n)]
-
-
-def many_atoms(record, n):
-    atoms = {"atoms": [float(i) for i in range(n)], "frequencies": [1 / (n + 1)] * (n + 1)}
-    record["codec"]["columns"][1] = {"kind": "AtomsColumn", "number": record["codec"]["columns"][1], **atoms}
-
-
-@pytest.mark.parametrize("alter", [many_levels, many_atoms])
-@pytest.mark.parametrize("n", [20_000, 30_000])
-def test_many_levels_or_atoms_take_little_memory_before_they_are_refused(table_model, tmp_path, alter, n):
-    path = Path(shutil.copy(table_model, tmp_path / "m"))
-    change(path, record=lambda record: alter(record, n))
-    tracemalloc.start()
-    try:
-        with pytest.raises(ModelFileError, match=f"{path} cannot be read"):
-            load(path)
-        assert tracemalloc.get_traced_memory()[1] < 2**24
-    finally:
-        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("parameters", [{f"a{i}": 1 for i in range(101)}, {"denoiser": [{"": 0}] * 30_000}], ids=len)

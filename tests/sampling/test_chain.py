@@ -6,7 +6,6 @@ Tiles: rows come out in order and cut to what was asked, whatever the n_threads,
 import math
 from functools import partial
 from itertools import pairwise
-from threading import get_ident
 
 import pytest
 import torch
@@ -104,11 +103,6 @@ def test_of_wide_rows_fewer_tiles_wait(n_threads):
     pieces.close()
 
 
-def test_more_rows_than_a_list_can_have_are_begun():
-    """Found by review: an OverflowError."""
-    assert len(next(over_tiles(rows, 0, 10**30, TILE_ROWS))) == TILE_ROWS
-
-
 @pytest.mark.parametrize(("device", "first"), [("cpu", 256), ("meta", TILE_ROWS)])
 def test_the_tiles_of_a_sample_follow_from_row_numbers_and_the_first_are_small(device, first):
     starts, row = [], 0
@@ -159,17 +153,3 @@ def test_a_tile_is_filled_up_with_copies_of_its_first_row(n):
     assert tile.shape == (TILE_ROWS, 1)
     assert torch.equal(tile[:n], rows(7, 7 + n))
     assert bool((tile[n:] == 7).all())
-
-
-def test_on_another_device_tiles_are_computed_by_the_caller_who_reads_them(n_threads):
-    """Found by review: our threads use a GPU's default stream, and a caller who uses another did not wait for it."""
-    threads = set()
-
-    def tile(first, last):
-        threads.add(get_ident())
-        assert torch.get_num_threads() == n_threads  # no block of single threads is open
-        return rows(first, last)
-
-    pieces = list(sampling.over_tiles(tile, 0, 10 * TILE_ROWS, width=1, device=torch.device("meta")))
-    assert len(pieces) == 10
-    assert threads == {get_ident()}

@@ -79,7 +79,7 @@ def assert_drawn_from(x, mean, covariance):
 
 
 @pytest.mark.parametrize("name", ["beta", "beta_tilde", "optimal", "ddim"])
-@pytest.mark.parametrize("d", [1, 2, 10, 50])
+@pytest.mark.parametrize("d", [1, 2, 10, pytest.param(50, marks=pytest.mark.slow)])
 def test_moments(d, name, schedule):
     mean, covariance = data(d)
     solver, sigma_sq = make_solver(name, covariance, schedule)
@@ -102,7 +102,7 @@ def test_moments(d, name, schedule):
 
 
 @pytest.mark.parametrize("name", ["beta", "beta_tilde", "ddim"])
-@pytest.mark.parametrize(("d", "n"), [(2, 20_000), (50, 2_000)])
+@pytest.mark.parametrize(("d", "n"), [(2, 10_000), pytest.param(50, 2_000, marks=pytest.mark.slow)])
 def test_draws(d, n, name, schedule):
     mean, covariance = data(d)
     solver, sigma_sq = make_solver(name, covariance, schedule)

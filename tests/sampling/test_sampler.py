@@ -12,7 +12,6 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.sampling import (
     SOLVERS,
-    Ddim,
     Multistep,
     Sampler,
     SolverName,
@@ -93,30 +92,6 @@ def test_a_number_alone_keeps_the_solver_that_was_named(solver):
 
 
 @pytest.mark.parametrize(
-    ("sampler", "cost", "source"),
-    [
-        (Sampler("ancestral"), "100 evaluations, one for each", "from the chain p_theta of the bound"),
-        (Sampler("ancestral", 250), "100 evaluations, one for each", "from the chain p_theta of the bound"),
-        (Sampler("ancestral", 10), "10 evaluations;", "a shorter chain of 10 steps with its own reverse variances"),
-        (Sampler("ddim", 10), "10 evaluations;", "an approximation of the probability-flow ODE"),
-        (Sampler("ddim", 10, 0.5), "10 evaluations;", "DDIM's own chain"),
-        (Sampler("ddim", 10, 1.0), "10 evaluations;", "a shorter chain of 10 steps with the reverse variance beta_t"),
-        (Sampler("ddim", 100, 1.0), "100 evaluations,", "the chain with the reverse variance beta_tilde"),
-        (Sampler("multistep-sde", 20), "20 evaluations;", "an approximation of the reverse SDE's model, with half"),
-        (Sampler("multistep", 1), "1 evaluation;", "an approximation of the probability-flow ODE"),
-    ],
-    ids=str,
-)
-def test_a_sampler_says_in_one_line_what_it_costs_and_draws_from(sampler, cost, source):
-    text = sampler.describe(SCHEDULES["linear"])
-    assert text.startswith(sampler.solver)
-    assert cost in text
-    assert text.partition("; draws from ")[2].startswith(source.removeprefix("from "))
-    assert "\n" not in text
-    assert ("(eta = " in text) == (sampler.solver == "ddim")
-
-
-@pytest.mark.parametrize(
     "bad",
     [
         *[("euler", None), (None, None), ("ddim", 0), ("ddim", 1.5), ("ddim", True), ("ddim", "9")],
@@ -139,23 +114,3 @@ def test_few_steps_are_not_spent_where_there_is_noise_alone(schedule):
     visited = schedule.noise_level[Sampler("ddim", 20).times(schedule)]
     assert (visited > 18.0).sum() <= 5
     assert (visited < 1.0).sum() >= 8
-
-
-def test_a_solver_registers_itself_with_all_that_is_asked_of_it():
-    class Halfway(Ddim):
-        name = "halfway"
-        default_evaluations = 2
-
-        @classmethod
-        def few_times(cls, schedule, k):
-            return [schedule.n_steps // k, schedule.n_steps]
-
-    try:
-        sampler = Sampler("halfway")
-        assert (sampler.n_evaluations, sampler.times(NoiseSchedule.linear(10))) == (2, [5, 10])
-        assert isinstance(sampler.solver_class.make(torch.zeros(3), 0.0), Halfway)
-        assert sampler.solver_class().sigma(2, NoiseSchedule.linear(10)) == 0.0
-    finally:
-        del SOLVERS["halfway"]
-    with pytest.raises(InvalidInput, match=r"solver should be one of auto, ancestral, .* but got 'halfway'"):
-        Sampler("halfway")

@@ -124,14 +124,14 @@ def test_ddim_trades_eps_theta_for_fresh_noise_of_variance_eta_squared_beta_tild
 def test_every_solver_converges_to_the_data(solver):
     """From q(x_N), as no solver mends a wrong start, to q(x_1), as the last step gives a mean of x_0 and not a draw."""
     errors = []
-    for n_steps in (100, 200, 400):
+    for n_steps in (50, 100, 200):
         schedule = even(n_steps)
         mean, covariance = generated(solver, schedule, to=1, start=marginal(schedule, n_steps))
         mean_1, covariance_1 = marginal(schedule, 1)
         errors.append(float(torch.cat([(mean - mean_1).flatten(), (covariance - covariance_1).flatten()]).abs().max()))
     for coarse, fine in pairwise(errors):
         assert fine < 0.6 * coarse  # of first order at least
-    assert errors[-1] < 0.02
+    assert errors[-1] < 0.04
 
 
 @pytest.mark.parametrize("eta", [-0.01, 1.01, math.nan])

@@ -1,7 +1,6 @@
 """The codec is invertible, knows its Jacobian, and loses nothing to large, small, whole or constant columns."""
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,7 @@ from scipy import stats
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Codec, LevelsColumn, as_table, fit_codec
+from backwalk.table import as_table, fit_codec
 from tests.table.tables import MIXED, TAILED, WHOLE
 
 RNG = np.random.default_rng(3)
@@ -220,24 +219,6 @@ def test_rows_of_another_shape_are_refused(shape):
     for use in (codec.encode, codec.decode, codec.supports):
         with pytest.raises(InvalidInput, match=r"shape \(n, 3\)"):
             use(np.zeros(shape))
-
-
-def test_columns_are_those_of_a_schema():
-    """Found by review: three levels of a column without labels were loaded, and failed when rows were drawn."""
-    table = as_table(pd.DataFrame({"site": ["a", "b", "c", "a"], "x": [1.0, 2.0, 3.0, 0.5], "one": ["z"] * 4}))
-    codec = fit_codec(table)
-    codec.check_schema(table.schema)
-    site, x, one = codec.columns
-    for labels in ((), ("a", "b")):
-        with pytest.raises(InvalidInput, match=f"'site'.*{len(labels)} labels"):
-            codec.check_schema(replace(table.schema, labels=(labels, None, ("z",))))
-    with pytest.raises(InvalidInput, match=r"'one'.*0 labels"):
-        codec.check_schema(replace(table.schema, labels=(table.schema.labels[0], None, ())))
-    for columns in ((x, x, one), (LevelsColumn((0.0, 0.5), (0.5, 0.5), "one-hot"), x, one)):
-        with pytest.raises(InvalidInput, match="'site'"):
-            Codec(columns).check_schema(table.schema)
-    with pytest.raises(InvalidInput, match=r"2 columns.* 3"):
-        Codec((site, x)).check_schema(table.schema)
 
 
 def test_a_column_alone_maps_as_among_others():
