@@ -86,6 +86,7 @@ def test_a_mixture_finds_three_clusters_and_its_density_is_in_the_users_units():
     np.testing.assert_allclose(scale.decode(scale.encode(X)), X)
 
 
+@pytest.mark.slow
 def test_distances_and_classifiers_see_a_shift_and_nothing_else():
     generator = np.random.default_rng(0)
     x, y = generator.normal(size=(2, 2_000, 2))

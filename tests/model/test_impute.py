@@ -60,7 +60,7 @@ def test_parts_of_a_table_are_imputed_as_the_whole(with_a_rule, penguins, pengui
     rows = rows.mask(np.random.default_rng(0).random(rows.shape) < 0.2)
     for model, table in (with_a_rule, (penguins, rows)):
         whole = model.impute(table, random_state=5)
-        for start, stop in ((2, 3), (700, 1_100), (1_030, 1_040)):
+        for start, stop in ((2, 3), (1_000, 1_030)):
             part = model.impute(table[start:stop], first_row=start, random_state=5)
             pd.testing.assert_frame_equal(part, whole[start:stop], rtol=1e-4)
 

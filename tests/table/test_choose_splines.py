@@ -83,6 +83,7 @@ def test_an_order_between_columns_does_not_keep_them_from_being_mapped():
     assert [bool(column.spline) for column in ordered.columns] == mapped
 
 
+@pytest.mark.slow
 def test_columns_that_belong_together_are_mapped_only_in_tables_of_many_rows():
     """Found by measurement: the joint density of few rows kept the peaked lengths of 40,000 diamonds as they are."""
     rng = np.random.default_rng(5)
