@@ -20,7 +20,7 @@ MODELS = (
     ("notebook", "Two moons, the course notebook's chain", 20_000),
 )
 DATA = {"density": "two_moons", "n": 5000, "seed": 0}
-TRAIN = """async ([home, preset, title, steps, { density, n, seed }]) => {
+TRAIN = """([home, preset, title, steps, { density, n, seed }]) => { window.trained = (async () => {
     const [{ Model, PRESETS }, { densityRows }, { Trainer }] = await Promise.all(
         ["models", "data", "trainer"].map((name) => import(`${home}/${name}.js`)));
     const model = new Model(preset, title, densityRows(density, n, seed), { ...PRESETS[preset], seed: 0 });
@@ -29,7 +29,7 @@ TRAIN = """async ([home, preset, title, steps, { density, n, seed }]) => {
     trainer.settle();
     const bytes = new Uint8Array(model.network.packed().buffer);
     return btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
-}"""
+})(); }"""
 
 
 def answer(route: Route) -> None:
@@ -46,9 +46,13 @@ def main() -> None:
     path = shutil.which(os.environ.get("BACKWALK_CHROMIUM", "chromium"))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        page = browser.new_page()
-        page.route("**/*", answer)
-        page.goto(f"{HOME}/")
+        pages = []
+        for preset, title, steps in MODELS:  # side by side, each in a process of its own
+            page = browser.new_context().new_page()
+            page.route("**/*", answer)
+            page.goto(f"{HOME}/")
+            page.evaluate(TRAIN, [HOME, preset, title, steps, DATA])
+            pages.append(page)
         models = [
             {
                 "id": preset,
@@ -56,9 +60,9 @@ def main() -> None:
                 "preset": preset,
                 **DATA,
                 "steps": steps,
-                "weights": page.evaluate(TRAIN, [HOME, preset, title, steps, DATA]),
+                "weights": page.evaluate("window.trained"),
             }
-            for preset, title, steps in MODELS
+            for page, (preset, title, steps) in zip(pages, MODELS, strict=True)
         ]
         browser.close()
     (STATIC.parent / "models.json").write_text(json.dumps(models, indent=1) + "\n", encoding="utf-8")

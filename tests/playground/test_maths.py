@@ -1,6 +1,7 @@
 """The page's mathematics in JavaScript against the library's, on random input: its numbers are the library's."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,15 +14,18 @@ from backwalk.diffusion import (
     NoiseSchedule,
     beta_tilde_variance,
     beta_variance,
+    eps_from_x_0,
     evenly_spaced,
     integrate_ode,
     log_density,
-    mu_from_eps,
     prior_mismatch,
     q_posterior,
     q_sample,
-    q_step,
+    scales,
+    v_from_eps,
     variational_bound,
+    x_0_from_eps,
+    x_0_from_v,
 )
 from backwalk.sampling import SOLVERS, Visit
 from backwalk.streams import Stream
@@ -59,11 +63,13 @@ def test_schedules_are_those_of_the_library(maths):
             np.testing.assert_allclose(ours[name], getattr(theirs, attribute).numpy(), rtol=1e-12, atol=1e-300)
 
 
-def test_a_respaced_chain_is_a_schedule_too(maths):
-    schedule = NoiseSchedule.linear(100)
-    times = evenly_spaced(100, 7)
-    found = maths("return schedule.respace(schedule.linear(100), given.times);", times=times)
-    np.testing.assert_allclose(found["betaTilde"], schedule.respace(times).beta_tilde.numpy(), rtol=1e-12)
+def test_respaced_chains_are_those_of_the_library(maths):
+    rng, pairs = np.random.default_rng(11), list(schedules(np.random.default_rng(0)))[:N_CASES]
+    times = [evenly_spaced(theirs.n_steps, int(rng.integers(1, theirs.n_steps + 1))) for _, theirs in pairs]
+    made = ", ".join(made for made, _ in pairs)
+    found = maths(f"return [{made}].map((s, i) => schedule.respace(s, given.times[i]).betaTilde);", times=times)
+    for ours, (_, theirs), visited in zip(found, pairs, times, strict=True):
+        np.testing.assert_allclose(ours, theirs.respace(visited).beta_tilde.numpy(), rtol=1e-12)
 
 
 def test_evenly_spaced_steps_are_those_of_the_library(maths):
@@ -73,16 +79,16 @@ def test_evenly_spaced_steps_are_those_of_the_library(maths):
 
 
 def test_what_the_start_costs_is_that_of_the_library(maths):
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(500, 2)) @ rng.normal(size=(2, 2)) + rng.normal(size=2)
-    mean, covariance = x.mean(axis=0), np.cov(x.T, ddof=0)
+    rng, cases = np.random.default_rng(1), []
+    for _ in range(N_CASES):
+        x = rng.normal(size=(50, 2)) @ rng.normal(size=(2, 2)) + rng.normal(size=2)
+        cases.append((x.mean(axis=0), np.cov(x.T, ddof=0)))
     found = maths(
-        "return schedule.priorMismatch(schedule.linear(100), given);",
-        mean=mean.tolist(),
-        covariance=covariance.ravel().tolist(),
+        "return given.cases.map((moments) => schedule.priorMismatch(schedule.linear(100), moments));",
+        cases=[{"mean": mean.tolist(), "covariance": covariance.ravel().tolist()} for mean, covariance in cases],
     )
-    theirs = prior_mismatch(torch.from_numpy(mean), torch.from_numpy(covariance), NoiseSchedule.linear(100))
-    assert found == pytest.approx(float(theirs), rel=1e-10)
+    theirs = [prior_mismatch(*map(torch.from_numpy, case), NoiseSchedule.linear(100)) for case in cases]
+    np.testing.assert_allclose(found, theirs, rtol=1e-10)
 
 
 def test_steps_of_both_chains_are_those_of_the_library(maths):
@@ -90,37 +96,55 @@ def test_steps_of_both_chains_are_those_of_the_library(maths):
     schedule, cases = NoiseSchedule.linear(40, beta_max=0.2), []
     for _ in range(N_CASES):
         x_t, x_0, z = (rng.normal(size=6) for _ in range(3))
-        cases.append((x_t, x_0, z, int(rng.integers(2, 41)), rng.uniform()))
+        cases.append((x_t, x_0, z, int(rng.integers(1, 41)), rng.uniform()))
     found = maths(
         """const s = schedule.linear(40, 1e-3, 0.2);
-        return given.cases.map(({xt, x0, z, t, eta}) => [forward.qSample(x0, z, t, s), forward.qStep(x0, z, t, s),
+        return given.cases.map(({xt, x0, z, t, eta}) => [forward.qSample(x0, z, t, s), forward.epsOf(xt, x0, t, s),
             forward.qPosterior(xt, x0, t, s).mean, [forward.qPosterior(xt, x0, t, s).variance],
-            reverse.muFromEps(xt, z, t, s),
-            reverse.ancestralStep(xt, x0, t, s, s.beta, z), reverse.ancestralStep(xt, x0, t, s, s.betaTilde, z),
-            reverse.ddimStep(xt, x0, t, s, eta, z), forward.x0Of(xt, forward.epsOf(xt, x0, t, s), t, s)]);""",
+            ...[{ name: "ancestral", variance: "beta" }, { name: "ancestral", variance: "betaTilde" },
+                { name: "ddim", eta }].flatMap((sampler) => {
+                const { mean, sigma } = reverse.transition(xt, x0, t, s, sampler);
+                return [mean, [sigma]];
+            })]);""",
         cases=[{"xt": a.tolist(), "x0": b.tolist(), "z": z.tolist(), "t": t, "eta": eta} for a, b, z, t, eta in cases],
     )
     for ours, (x_t, x_0, z, t, eta) in zip(found, cases, strict=True):
         x_t, x_0, z = (torch.from_numpy(x).reshape(3, 2) for x in (x_t, x_0, z))
-
-        def stepped(name, sigma_sq, x_t=x_t, x_0=x_0, z=z, t=t, eta=eta):
-            solver = SOLVERS[name].make(sigma_sq, eta)
-            return solver.mean([Visit(x_t, x_0)], t, schedule) + solver.sigma(t, schedule) * z
-
-        posterior, one = q_posterior(x_t, x_0, t, schedule), q_step(x_0, t, schedule)
+        posterior = q_posterior(x_t, x_0, t, schedule)
         theirs = [
             q_sample(x_0, t, z, schedule),
-            one.sample(z),
+            eps_from_x_0(x_t, x_0, schedule.log_snr[t]),
             posterior.mean,
             torch.as_tensor(posterior.variance).reshape(-1)[:1],
-            mu_from_eps(x_t, z, t, schedule),
-            stepped("ancestral", beta_variance(schedule)),
-            stepped("ancestral", beta_tilde_variance(schedule)),
-            stepped("ddim", schedule.beta),
-            x_0,
         ]
+        for name, sigma_sq in (
+            ("ancestral", beta_variance(schedule)),
+            ("ancestral", beta_tilde_variance(schedule)),
+            ("ddim", schedule.beta),
+        ):
+            solver = SOLVERS[name].make(sigma_sq, eta)
+            theirs += [
+                solver.mean([Visit(x_t, x_0)], t, schedule),
+                torch.as_tensor(solver.sigma(t, schedule)).reshape(1),
+            ]
         for mine, other in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(mine, other.double().ravel().numpy(), rtol=1e-12, atol=1e-12)
+
+
+def test_a_walk_takes_the_steps_of_its_sampler_down_to_0(maths):
+    found = maths(
+        """const s = schedule.linear(7, 1e-3, 0.2), sampler = { name: "ancestral", variance: "betaTilde" };
+        const states = [...reverse.walk((x) => x.map((value) => value / 2), given.x, s, sampler, (t) => [t, -t])];
+        return states.map(({ t, x, x0Hat }, i) => {
+            if (t === 0) return { t, x, next: x };
+            const { mean, sigma } = reverse.transition(x, x0Hat, t, s, sampler);
+            return { t, x, next: [mean[0] + sigma * t, mean[1] - sigma * t] };
+        });""",
+        x=[0.3, -0.8],
+    )
+    assert [state["t"] for state in found] == [7, 6, 5, 4, 3, 2, 1, 0]
+    for state, following in pairwise(found):
+        np.testing.assert_allclose(state["next"], following["x"], rtol=1e-12)
 
 
 def test_the_exact_denoiser_of_a_mixture_is_that_of_the_library(maths):
@@ -213,6 +237,53 @@ def test_networks_and_their_gradients_are_those_of_the_library(maths, which, pla
         np.testing.assert_allclose(mine, other.ravel().numpy(), rtol=1e-4, atol=1e-5 * size)
 
 
+@pytest.mark.parametrize("predicts", ["eps", "v", "x_0"])
+def test_what_a_network_predicts_means_what_it_means_in_the_library(maths, predicts):
+    theirs, layers, weights, schedule = made_network("textbook", 12)
+    rng = np.random.default_rng(13)
+    x_0, eps = (torch.from_numpy(rng.normal(size=(N_CASES, 2))).float() for _ in range(2))
+    t = rng.integers(1, 41, N_CASES)
+    log_snr = schedule.log_snr[t][:, None]
+    given = {"weights": weights, "x0": x_0.ravel().tolist(), "eps": eps.ravel().tolist(), "predicts": predicts}
+    found = maths(
+        SETUP.replace('predicts: "eps"', "predicts: given.predicts")
+        + """const w = bound.errorWeights(s), of = (errorWeight) => {
+            const loss = model.lossAndGradient(given.x0, given.eps, given.levels, errorWeight);
+            return { loss, bias: net.layers.at(-1).biasGradient.slice(0, 2) };
+        };
+        return { simple: of(null), bound: of(given.t.map((step) => w[step])),
+                 estimates: model.at(given.eps, s.logSnr[7]) };""",
+        which="textbook",
+        plain=False,
+        rows=N_CASES,
+        levels=log_snr.ravel().tolist(),
+        t=t.tolist(),
+        **given,
+    )
+
+    def output(x_t, share):
+        return theirs.network(x_t[None], share.reshape(1, -1, 1).float())[0].double()
+
+    to_x_0 = {"eps": x_0_from_eps, "v": x_0_from_v, "x_0": lambda _, out, __: out}[predicts]
+    with torch.no_grad():
+        estimates = to_x_0(eps.double(), output(eps, torch.full((N_CASES,), 7 / 40)), schedule.log_snr[7])
+    np.testing.assert_allclose(found["estimates"], estimates.ravel().numpy(), rtol=1e-4, atol=1e-5)
+    x_t = scales(log_snr, x_0.double())[0] * x_0.double() + scales(log_snr, x_0.double())[1] * eps.double()
+    out = output(x_t.float(), torch.from_numpy(t / 40))
+    target = {"eps": eps.double(), "v": v_from_eps(x_t, eps.double(), log_snr), "x_0": x_0.double()}[predicts]
+    weight = schedule.x_0_weight[t] ** 2 / (
+        2.0 * torch.where(torch.from_numpy(t == 1), schedule.beta[t], schedule.beta_tilde[t])
+    )
+    losses = {
+        "simple": (out - target).square().sum(dim=1).mean(),
+        "bound": (weight * (to_x_0(x_t, out, log_snr) - x_0).square().sum(dim=1)).mean(),
+    }
+    for name, loss in losses.items():
+        assert found[name]["loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+        gradient = torch.autograd.grad(loss, layers[-1].bias, retain_graph=True)[0].ravel()
+        np.testing.assert_allclose(found[name]["bias"], gradient.numpy(), rtol=1e-4, atol=1e-5 * float(loss.detach()))
+
+
 @pytest.mark.parametrize("which", ["textbook", "residual"])
 def test_the_trace_of_a_network_is_that_of_its_jacobian(maths, which):
     theirs, _, weights, schedule = made_network(which, 6)
@@ -252,23 +323,36 @@ def test_adam_is_that_of_torch(maths):
     np.testing.assert_allclose(found, parameter.detach().numpy(), rtol=1e-10, atol=1e-10)
 
 
-def test_path_and_log_density_of_the_ode_are_those_of_the_library(maths):
+def test_the_mean_of_recent_weights(maths):
+    # Of weights that equal the number of the step it is ((k + 1) n + 1) / (k + 2): a mean over about n / k steps.
+    found = maths(
+        """const mean = new adam.Average(2, 0.1);
+        for (let i = 1; i <= given.n; i += 1) mean.add([i, 5]);
+        return mean.weights;""",
+        n=N_CASES,
+    )
+    np.testing.assert_allclose(found, [(11 * N_CASES + 1) / 12, 5.0], rtol=1e-5)
+
+
+def test_steps_and_log_density_of_the_ode_are_those_of_the_library(maths):
     rng = np.random.default_rng(9)
     centres, x = rng.normal(size=(12, 2)), rng.normal(size=(N_CASES, 2))
     centres = (centres - centres.mean(axis=0)) / centres.std(axis=0)  # so that x_N is nearly N(0, I)
     found = maths(
         """const d = exact.mixtureDenoiser(given.centres, [0.02, 0.02]);
-        return { path: ode.integrate(d, given.x, 20, 0.01, 32), density: ode.logDensity(d, given.x, 1e-3, 20, 32),
+        const half = ode.dormandPrince(d, given.x, 0.7, given.middle);
+        return { path: ode.dormandPrince(d, half, given.middle, 0.9), density: ode.logDensity(d, given.x, 1e-3, 20, 32),
                  fine: ode.logDensity(d, given.x, 1e-3, 80, 100), exact: d.logDensity(given.x, Infinity) };""",
         centres=centres.ravel().tolist(),
         x=x.ravel().tolist(),
+        middle=math.sqrt((0.7 + 0.05) * (0.9 + 0.05)) - 0.05,  # even in ln(theta + 0.05)
     )
     theirs = GaussianMixtureDenoiser(
         torch.ones(12), torch.from_numpy(centres), 0.02 * torch.eye(2).double().expand(12, 2, 2)
     )
     rows = torch.from_numpy(x)
-    path, _ = integrate_ode(theirs, rows, 20.0, 0.01, 32)
-    np.testing.assert_allclose(found["path"], path.ravel().numpy(), rtol=1e-6, atol=1e-6)
+    path, _ = integrate_ode(theirs, rows, math.tan(0.7), math.tan(0.9), 2)
+    np.testing.assert_allclose(found["path"], path.ravel().numpy(), rtol=1e-9, atol=1e-9)
     density = log_density(theirs, rows, level_min=1e-3, level_max=20.0, n_intervals=32).log_prob
     np.testing.assert_allclose(found["density"], density.numpy(), atol=1e-6)
     np.testing.assert_allclose(
@@ -279,7 +363,7 @@ def test_path_and_log_density_of_the_ode_are_those_of_the_library(maths):
 @pytest.mark.parametrize("variance", ["beta", "betaTilde"])
 def test_every_term_of_the_bound_is_that_of_the_library(maths, variance):
     rng = np.random.default_rng(10)
-    centres, x_0, eps = rng.normal(size=(12, 2)), rng.normal(size=(30, 2)), rng.normal(size=(1, 2))
+    centres, x_0, eps = rng.normal(size=(12, 2)), rng.normal(size=(N_CASES, 2)), rng.normal(size=(1, 2))
     schedule = NoiseSchedule.linear(40, beta_max=0.2)
     found = maths(
         """const s = schedule.linear(40, 1e-3, 0.2), d = exact.mixtureDenoiser(given.centres, [0.02, 0.02]);

@@ -204,6 +204,9 @@ def _sampler_record(model: DiffusionModel, sampler: Sampler) -> dict[str, Any]:
         "n_evaluations": len(sampler.times(model.schedule)),
         "eta": sampler.eta,
         "words": sampler.describe(model.schedule),
+        "n_steps": model.schedule.n_steps,
+        "alpha_bar_N": float(model.schedule.alpha_bar[-1]),
+        "prior_mismatch": model.prior_mismatch,
     }
 
 

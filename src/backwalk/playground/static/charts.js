@@ -63,7 +63,7 @@ export function barChart(label, terms, xName, yName, { height = 220, lit = null 
     const wide = t === lit ? Math.max(3, width) : width;
     const bar = svg("rect", { x: x(t) - wide / 2, width: wide, y: Math.min(y(0), y(value)), height: Math.max(0.5, Math.abs(y(value) - y(0))),
       class: t === lit ? "bar lit" : "bar" });
-    bar.append(svg("title", {}, `t = ${t}: ${number(value, 4)} nats`));
+    bar.append(svg("title", {}, `t = ${t}: ${number(value)} nats`));
     root.append(bar);
   }
   return root;

@@ -32,10 +32,10 @@ export function codeOf(model, { n, seed, sampler, n_evaluations: evaluations, et
     `sampler = Sampler(${[quoted(record.solver), `n_evaluations=${record.n_evaluations}`, ...(record.eta ? [`eta=${record.eta}`] : [])].join(", ")})`,
     `X_new = model.sample(${n}, sampler=sampler, random_state=${seed})`, "print(model.bound(X[:500]))", "model.show()  # this page, with that model",
   ].join("\n");
-  const isOther = !["eps", "F"].includes(settings.predicts);
+  const isOther = !["eps", "F"].includes(settings.predicts) || settings.weight === "bound";
   return {
     python,
-    note: isOther ? `Diffusion's Textbook predicts eps; this page's network predicts ${settings.predicts}. The course's second lesson trains such a network in plain PyTorch.`
+    note: isOther ? `Diffusion's Textbook predicts eps by L_simple; this page's network predicts ${settings.predicts}${settings.weight === "bound" ? " with the bound's weights" : ""}. The course's second lesson trains such a network in plain PyTorch.`
       : "The library draws other random numbers than this page: rows agree in distribution, not one by one.",
   };
 }

@@ -28,7 +28,7 @@ export function el(tag, attributes, ...children) {
   return filled(document.createElement(tag), attributes, children);
 }
 
-// A sentence of the server, whose code stands between backticks.
+// A sentence, whose code stands between backticks.
 export function withCode(text) {
   return text.split("`").map((piece, i) => (i % 2 ? el("code", {}, piece) : piece));
 }
@@ -46,7 +46,7 @@ export function byId(id) {
 }
 
 // A number in plain text: `digits` significant digits, with a true minus sign.
-export function number(value, digits = 3) {
+export function number(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   if (!Number.isFinite(value)) return value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
@@ -77,8 +77,8 @@ export function count(value) {
   return Number(value).toLocaleString("en");
 }
 
-export function withError(value, error, decimals = 3) {
-  return error ? `${fixed(value, decimals)} ± ${fixed(error, decimals)}` : fixed(value, decimals);
+export function withError(value, error) {
+  return error ? `${digits(value)} ± ${digits(error, 2)}` : digits(value);
 }
 
 export function option(value, text, chosen = false) {

@@ -1,5 +1,5 @@
 // How good a model is: the bound term by term, -log p by the ODE, and the sliced distance of its rows from real ones.
-import { meanOf, variationalBound } from "./maths/bound.js";
+import { meanOf, squaredErrors, variationalBound } from "./maths/bound.js";
 import { logDensity } from "./maths/ode.js";
 import { variances, walk } from "./maths/reverse.js";
 import { stream } from "./maths/random.js";
@@ -41,12 +41,18 @@ function ladderOf(model, z, figures) {
   return [{ name: "entropy", ...entropy }, ...paired];
 }
 
+// Rows that were not trained on.
+const heldOut = (model, n, seed) => model.judgingRows(n, "bound", seed, model.held);
+const heldOutWords = (model) => (model.data.mixture ? "new draws" : "held-out rows");
+
 export function boundOf(model, { n, seed }) {
-  const z = model.judgingRows(n, "bound", seed), { schedule } = model, eps = (t) => stream(seed, `bound/${t}`).normals(z.length);
-  const { prior, terms, perPoint, total } = variationalBound((x, logSnr) => model.denoiser.at(x, logSnr), z, schedule, variances(schedule, "betaTilde"), eps);
+  const z = heldOut(model, n, seed), { schedule } = model, eps = (t) => stream(seed, `bound/${t}`).normals(z.length), denoise = (x, logSnr) => model.denoiser.at(x, logSnr);
+  // The best variance of the decoder, of other rows than those of the bound.
+  const others = model.judgingRows(n, "decoder", seed, model.train), decoder = meanOf(squaredErrors(denoise, others, schedule, 1, stream(seed, "decoder eps").normals(others.length))).value / 2;
+  const { prior, terms, perPoint, total } = variationalBound(denoise, z, schedule, variances(schedule, "betaTilde"), eps, decoder);
   const nats = perPoint.map((value) => value - model.logVolume), truth = exactLogP(model, z);
   return {
-    n: z.length / 2, rows: model.data.mixture ? "new draws" : "rows of the data", terms: terms.slice(1), prior, prior_mismatch: model.mismatch,
+    n: z.length / 2, rows: heldOutWords(model), terms: terms.slice(1), prior, prior_mismatch: model.mismatchOf(schedule),
     reconstruction: terms[0].value - model.logVolume, bound: total - model.logVolume,
     pairing: truth && entropyOf(model).value + meanOf(truth).value,
     ladder: ladderOf(model, z, [["ode", logP(model, z).map((value) => -value)], ["bound", nats]]),
@@ -54,8 +60,8 @@ export function boundOf(model, { n, seed }) {
 }
 
 export function logPOf(model, { n, seed }) {
-  const z = model.judgingRows(n, "bound", seed);
-  return { n: z.length / 2, rows: model.data.mixture ? "new draws" : "rows of the data", ladder: ladderOf(model, z, [["ode", logP(model, z).map((value) => -value)]]) };
+  const z = heldOut(model, n, seed);
+  return { n: z.length / 2, rows: heldOutWords(model), ladder: ladderOf(model, z, [["ode", logP(model, z).map((value) => -value)]]) };
 }
 
 // The log-density on a grid, beside the exact one, and the mean difference over rows in nats.

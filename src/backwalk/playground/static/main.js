@@ -1,5 +1,5 @@
 // The page: picture, slider, tabs, and what happens when the state changes.
-import { byId, el, fixed, number, say, tableOf } from "./dom.js";
+import { byId, digits, el, number, say, tableOf } from "./dom.js";
 import { boundPanel } from "./panel_bound.js";
 import { codePanel, copy } from "./panel_code.js";
 import { comparePanel } from "./panel_compare.js";
@@ -28,7 +28,7 @@ function reading() {
     const { chain } = stage;
     if (!chain || stage.snapshot) return "";
     const i = chain.index(state.p);
-    return `t = ${number(chain.t[i], 4)} · ${fixed(100 * chain.alphaBar[i], 1)} % signal · log-SNR ${fixed(chain.logSnr[i], 2)}`;
+    return `t = ${number(chain.t[i])} · ${digits(100 * chain.alphaBar[i])} % signal · log-SNR ${digits(chain.logSnr[i])}`;
   });
   return parts.length > 1 ? parts.map((text, i) => `${"AB"[i]}: ${text}`).join("\n") : parts[0] || "";
 }
@@ -51,7 +51,7 @@ function showNumbers() {
   const box = byId("numbers"), { chain } = session;
   if (!box.open || !chain) return;
   const i = chain.index(state.p), axes = chain.header.axes.map((axis) => axis.name);
-  const pair = (name, row) => chain.at(name, i, row).map((value) => fixed(value)).join(", ");
+  const pair = (name, row) => chain.at(name, i, row).map((value) => digits(value)).join(", ");
   const rows = Array.from({ length: Math.min(12, chain.size("forward"), chain.n) }, (_, row) => [String(chain.rowOf(row)), pair("forward", row), pair("backward", row), pair("estimate", row)]);
   byId("numbers-table").replaceChildren(
     el("p", { class: "hint" }, `State ${reading()}. Each cell holds ${axes.join(", ")}, standardised.`),

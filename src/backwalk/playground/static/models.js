@@ -10,13 +10,16 @@ import { niceTicks } from "./ticks.js";
 export const MOST_EVALUATIONS = 50; // of a chain where no number is asked for
 const FLOOR = 0.02; // the finest structure that the better network follows, of standardised rows
 const SHOWN_NOISE = 3.3; // standard deviations of x_N that a picture shows
+const HELD_OUT = 0.1, MOST_HELD_OUT = 1000; // the share of rows that are not trained on, and the most of them
 const OUTSIDE = 0.0005, MARGIN = 0.06; // the share of rows beyond the picture's sides, and the room around the others
 
 export const PRESETS = {
-  better: { network: "residual", width: 64, depth: 3, predicts: "F", schedule: "log_snr", steps: 1000, betaMax: 0.02, rate: 0.003, batch: 256 },
-  course: { network: "textbook", width: 100, depth: 4, predicts: "eps", schedule: "linear", steps: 40, betaMax: 0.3, rate: 0.001, batch: 256 },
-  notebook: { network: "textbook", width: 100, depth: 4, predicts: "eps", schedule: "linear", steps: 100, betaMax: 0.02, rate: 0.001, batch: 256 },
+  better: { network: "residual", width: 64, depth: 3, predicts: "F", schedule: "log_snr", steps: 1000, betaMax: 0.02, weight: "simple", rate: 0.003, batch: 256 },
+  course: { network: "textbook", width: 100, depth: 4, predicts: "eps", schedule: "linear", steps: 40, betaMax: 0.3, weight: "simple", rate: 0.001, batch: 256 },
+  notebook: { network: "textbook", width: 100, depth: 4, predicts: "eps", schedule: "linear", steps: 100, betaMax: 0.02, weight: "simple", rate: 0.001, batch: 256 },
 };
+
+export const SCHEDULES = { linear: "linear", cosine: "cosine", log_snr: "even in log-SNR" };
 
 export function scheduleOfSettings({ schedule, steps, betaMax }) {
   if (schedule === "linear") return linear(steps, Math.min(1e-3, betaMax / 10), betaMax);
@@ -57,6 +60,16 @@ export class Standardised {
   }
 }
 
+// Rows in another order.
+function shuffled(z, random) {
+  const rows = z.slice();
+  for (let i = rows.length / 2 - 1; i > 0; i -= 1) {
+    const j = random.below(i + 1);
+    for (const k of [0, 1]) [rows[2 * i + k], rows[2 * j + k]] = [rows[2 * j + k], rows[2 * i + k]];
+  }
+  return rows;
+}
+
 export class Model extends Standardised {
   // `settings` are those of PRESETS, with a seed of the first weights.
   constructor(id, title, data, settings) {
@@ -68,6 +81,8 @@ export class Model extends Standardised {
     const made = network === "textbook" ? new Textbook({ width, nHidden: depth, rows: batch }) : new Residual({ width, nBlocks: depth, rows: batch });
     made.start(stream(settings.seed ?? 0, "weights"));
     this.denoiser = new NetworkDenoiser(made, { predicts, schedule: this.schedule, floor: FLOOR });
+    const held = Math.min(MOST_HELD_OUT, Math.max(2, Math.round(HELD_OUT * data.n))), rows = shuffled(this.z, stream(0, "split"));
+    Object.assign(this, { held: rows.subarray(0, 2 * held), train: rows.subarray(2 * held) });
     const centres = data.mixture ? this.encode(data.mixture.centres) : this.z;
     this.exact = mixtureDenoiser(centres, scale.map((each) => (data.mixture ? (data.mixture.noise / each) ** 2 : 0)));
   }
@@ -81,48 +96,48 @@ export class Model extends Standardised {
     return -Math.log(this.scale[0] * this.scale[1]);
   }
 
-  // Rows to judge by: new ones of a known density, else rows of the data in an order of the seed's.
-  judgingRows(n, purpose, seed = 0) {
+  // At most n rows to judge by: new ones of a known density, else rows of the data, in an order of the seed's.
+  judgingRows(n, purpose, seed = 0, of = this.z) {
     const random = stream(seed, purpose), fresh = newRows(this.data, n, random);
     if (fresh) return this.encode(fresh);
-    const order = Array.from({ length: this.data.n }, (_, i) => i);
-    for (let i = order.length - 1; i > 0; i -= 1) {
-      const j = random.below(i + 1);
-      [order[i], order[j]] = [order[j], order[i]];
-    }
-    return Float64Array.from(order.slice(0, n).flatMap((i) => [this.z[2 * i], this.z[2 * i + 1]]));
+    return shuffled(of, random).subarray(0, 2 * n);
   }
 
-  // The chain that a request asks for: {schedule, times: the visited steps after a 0, sampler}.
-  chainOf({ sampler: name = "ancestral", n_evaluations: evaluations = MOST_EVALUATIONS, eta = 0, reverse_variance: kind = "beta_tilde" } = {}) {
-    const n = this.schedule.n, k = Math.min(n, evaluations), times = evenSteps(n, k), symbol = { beta: "β", beta_tilde: "β̃" }[kind];
-    const shortened = k === n ? `all ${n} steps` : `${k} of ${n.toLocaleString("en")} steps`;
+  // The chain that a request asks for: {schedule, times: the visited steps after a 0, sampler}. A network that reads the
+  // noise level serves other schedules than its own, of 1,000 steps.
+  chainOf({ sampler: name = "ancestral", n_evaluations: evaluations = MOST_EVALUATIONS, eta = 0, reverse_variance: kind = "beta_tilde", schedule: other = "" } = {}) {
+    const whole = other && this.settings.predicts === "F" ? scheduleOfSettings({ schedule: other, steps: 1000, betaMax: 0.02 }) : this.schedule;
+    const { n } = whole, k = Math.min(n, evaluations), times = evenSteps(n, k), symbol = { beta: "β", beta_tilde: "β̃" }[kind];
+    const shortened = `${k === n ? `all ${n}` : `${k} of ${n.toLocaleString("en")}`} steps${whole === this.schedule ? "" : `, ${SCHEDULES[other]}`}`;
     return {
-      schedule: k === n ? this.schedule : respace(this.schedule, times),
+      schedule: k === n ? whole : respace(whole, times),
       times: [0, ...times],
       sampler: { name, variance: kind === "beta" ? "beta" : "betaTilde", eta },
-      record: { solver: name, n_evaluations: k, eta, words: name === "ddim" ? `DDIM, η = ${eta}, ${shortened}` : `ancestral, ${shortened}, σ² = ${symbol}` },
+      record: {
+        solver: name, n_evaluations: k, eta, words: name === "ddim" ? `DDIM, η = ${eta}, ${shortened}` : `ancestral, ${shortened}, σ² = ${symbol}`,
+        n_steps: n, alpha_bar_N: whole.alphaBar[n], prior_mismatch: this.mismatchOf(whole),
+      },
       reverseVariance: kind,
     };
   }
 
-  get mismatch() {
+  mismatchOf(schedule) {
     const n = this.z.length / 2;
     let covariance = 0;
     for (let i = 0; i < n; i += 1) covariance += (this.z[2 * i] * this.z[2 * i + 1]) / n;
-    return priorMismatch(this.schedule, { mean: [0, 0], covariance: [1, covariance, covariance, 1] });
+    return priorMismatch(schedule, { covariance: [1, covariance, covariance, 1] });
   }
 
   // What the page says about the model.
   card() {
-    const { schedule, settings, data } = this, mismatch = this.mismatch, left = schedule.alphaBar[schedule.n];
-    const warning = mismatch > 0.01 ? `The chain ends before the data are gone: ᾱ_N = ${left.toPrecision(4)}. Sampling starts from N(0, I), which costs at least ${mismatch.toPrecision(2)} nats.` : null;
+    const { schedule, settings, data } = this, mismatch = this.mismatchOf(schedule), left = schedule.alphaBar[schedule.n];
+    const warning = mismatch > 0.01 ? `The chain ends before the data are gone: ᾱ_N = ${left.toPrecision(4)}. Sampling starts from N(0, I), which costs at least ${mismatch.toPrecision(4)} nats.` : null;
     const of = { eps: "the noise ε", v: "v", x_0: "x_0", F: "what the best linear answer leaves" }[settings.predicts];
     const names = settings.network === "textbook" ? `${settings.depth} layers of ${settings.width} units, tanh` : `${settings.depth} residual blocks of ${settings.width} units`;
     return {
       title: this.title, columns: data.names.map((name) => ({ name })),
       schedule: { n_steps: schedule.n, alpha_bar: Array.from(schedule.alphaBar) }, prior_mismatch: mismatch, warning,
-      n_parameters: this.network.size,
+      n_parameters: this.network.size, any_level: settings.predicts === "F",
       words: [`${names}; it predicts ${of}`, `${data.title}, ${data.n.toLocaleString("en")} rows, standardised`, `trained for ${this.steps.toLocaleString("en")} steps of ${settings.batch} rows`],
     };
   }

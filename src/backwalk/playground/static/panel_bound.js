@@ -18,13 +18,13 @@ function showBars() {
   if (parts.lit === lit.t) return;
   parts.lit = lit.t;
   parts.bars.replaceChildren(barChart("The bound's terms against the step t, in nats", answer.terms, "step t", "nats", { lit: lit.t }));
-  parts.reading.textContent = `Step t = ${lit.t} costs ${number(lit.value, 3)} ± ${number(lit.error, 2)} nats.`;
+  parts.reading.textContent = `Step t = ${lit.t} costs ${withError(lit.value, lit.error)} nats.`;
 }
 
 // A table of all terms, made when it is opened.
 function showNumbers() {
   if (!parts.all.open || !answer) return;
-  parts.numbers.replaceChildren(tableOf("The bound's terms", ["step t", "nats per row"], answer.terms.map(({ t, value, error }) => [String(t), `${number(value, 3)} ± ${number(error, 2)}`])));
+  parts.numbers.replaceChildren(tableOf("The bound's terms", ["step t", "nats per row"], answer.terms.map(({ t, value, error }) => [String(t), withError(value, error)])));
 }
 
 function showAll() {
@@ -43,7 +43,7 @@ function showAll() {
     [`their sum, L of these ${answer.n} rows`, fixed(answer.bound, 4)],
     ...(isPaired ? [["the entropy less −log p of these rows", fixed(answer.pairing, 4)], ["L, as in the ladder", fixed(answer.bound + answer.pairing, 4)]] : []),
   ].map(([text, value]) => [prose(text), value])),
-  el("p", { class: "hint" }, prose(`Of L_N at least ${number(answer.prior_mismatch, 3)} nats are lost to the prior mismatch. `
+  el("p", { class: "hint" }, prose(`Of L_N at least ${number(answer.prior_mismatch)} nats are lost to the prior mismatch. `
     + "L_0 may be negative, and L as well: it is −log of a density, not of a probability. Where x_1 tells x_0 to within much less than one unit, the density there is far above 1.")),
   ...(isPaired ? [el("p", { class: "hint" }, "The data's density is known here. So the ladder corrects the mean over a few rows: it takes their own −log p out, and puts its exact mean, the entropy, in.")] : []));
 }

@@ -1,40 +1,41 @@
 // Two settings side by side under one seed, and how good their rows are.
 import { lineChart } from "./charts.js";
-import { add, count, el, field, fixed, number, option, refill, say, tableOf } from "./dom.js";
+import { add, count, digits, el, field, number, option, refill, say, tableOf, withError } from "./dom.js";
 import { prose } from "./formulas.js";
 import { redraw } from "./player.js";
 import { samplerControls } from "./panel_watch.js";
 import { attempt, fetchChain, modelChoices, modelId, onModel, session, usualCaption } from "./session.js";
-import { MOST_EVALUATIONS } from "./models.js";
+import { MOST_EVALUATIONS, SCHEDULES } from "./models.js";
 import { catalogue, theCard, theLogP, theQuality } from "./source.js";
 import { asked, change, drawing, state } from "./state.js";
 
 const EVALUATIONS = [5, 10, 20, 50]; // of the curve
 const FIGURES = [
-  { name: "distance", title: "sliced distance", show: (value, error) => `${fixed(value)} ± ${fixed(error)}` },
-  { name: "logP", title: "−log p, nats", show: (value, error) => `${fixed(value)} ± ${fixed(error)}` },
+  { name: "distance", title: "sliced distance" },
+  { name: "logP", title: "−log p, nats" },
 ];
 const parts = { sides: [] };
 let pair = [];
 let turn = 0;
 let asking = new AbortController();
 
-// Each side as text in the state: model, solver, evaluations, variance, eta.
-export function sideText({ model = "", solver = "ancestral", evaluations = 0, variance = "beta_tilde", eta = 0 }) {
-  return [model, solver, evaluations || "", variance, eta || ""].join(",");
+// Each side as text in the state: model, solver, evaluations, variance, eta, schedule.
+export function sideText({ model = "", solver = "ancestral", evaluations = 0, variance = "beta_tilde", eta = 0, schedule = "" }) {
+  return [model, solver, evaluations || "", variance, eta || "", schedule].join(",");
 }
 
 function sideOf(text) {
-  const [model, solver, evaluations, variance, eta] = text.split(",");
-  return { model: model || "", solver: solver || "ancestral", evaluations: Number(evaluations) || 0, variance: variance || "beta_tilde", eta: Number(eta) || 0 };
+  const [model = "", solver, evaluations, variance, eta, schedule = ""] = text.split(",");
+  return { model, solver: solver || "ancestral", evaluations: Number(evaluations) || 0, variance: variance || "beta_tilde", eta: Number(eta) || 0, schedule };
 }
 
 const PAIRS = {
   "The course’s network and a better one": [{ model: "course" }, { model: "better" }],
   "The notebook’s chain": [{ model: "notebook", evaluations: 100, variance: "beta" }, { model: "better" }],
-  "Ancestral and DDIM": [{ evaluations: 20 }, { solver: "ddim", evaluations: 20 }],
+  "Ancestral and DDIM": [{ evaluations: 10 }, { solver: "ddim", evaluations: 10 }],
   "5 and 100 steps": [{ solver: "ddim", evaluations: 5 }, { solver: "ddim", evaluations: 100 }],
   "10 and 100 steps": [{ evaluations: 10 }, { evaluations: 100 }],
+  "Linear and cosine": [{ model: "better", evaluations: 20, schedule: "linear" }, { model: "better", evaluations: 20, schedule: "cosine" }],
   "σ² = β and β̃": [{ evaluations: 10, variance: "beta" }, { evaluations: 10 }],
 };
 
@@ -47,7 +48,7 @@ function chosen() {
 }
 
 function settingsOf(side) {
-  return { sampler: side.solver, n_evaluations: side.evaluations || null, reverse_variance: side.variance, eta: side.eta };
+  return { sampler: side.solver, n_evaluations: side.evaluations || null, reverse_variance: side.variance, eta: side.eta, schedule: side.schedule || null };
 }
 
 // Both pictures show the same range of the data's units, where the two chains' own limits differ.
@@ -77,14 +78,14 @@ async function load() {
   pair = got;
   session.stages.forEach((stage, i) => { stage.chain = pair[i].chain; });
   showOneScale();
-  for (const { sampler } of parts.sides) sampler.show();
+  show();
   parts.table.replaceChildren(tableOf("The two settings in numbers", ["setting", "A", "B"], [
     ["model", ...pair.map(({ card }) => card.title)],
     ["sampler", ...pair.map(({ chain }) => chain.header.sampler.words)],
     ["evaluations per row", ...pair.map(({ chain }) => String(chain.header.sampler.n_evaluations))],
-    ["steps N", ...pair.map(({ card }) => count(card.schedule.n_steps))],
-    ["ᾱ_N, the signal left at the end", ...pair.map(({ card }) => number(card.schedule.alpha_bar[card.schedule.n_steps], 4))],
-    ["prior mismatch, nats", ...pair.map(({ card }) => number(card.prior_mismatch, 3))],
+    ["steps N", ...pair.map(({ chain }) => count(chain.header.sampler.n_steps))],
+    ["ᾱ_N, the signal left at the end", ...pair.map(({ chain }) => number(chain.header.sampler.alpha_bar_N))],
+    ["prior mismatch, nats", ...pair.map(({ chain }) => number(chain.header.sampler.prior_mismatch))],
   ].map(([text, ...cells]) => [prose(text), ...cells]), { class: "compare" }));
   showQuality([{}, {}]);
   showCurveOf();
@@ -95,17 +96,17 @@ async function load() {
 
 function captionOf(i, figures) {
   const { card, chain } = pair[i], { distance, logP } = figures;
-  const good = [distance && `distance ${fixed(distance.value)}, ${fixed(distance.value / distance.null, 2)} times real rows’`, logP && `−log p ${fixed(logP.value)}`].filter(Boolean);
+  const good = [distance && `distance ${digits(distance.value)}, ${digits(distance.value / distance.null)} times real rows’`, logP && `−log p ${digits(logP.value)}`].filter(Boolean);
   return [`${"AB"[i]}: `, el("span", { class: "title" }, `${card.title}; `), chain.header.sampler.words.split(";")[0], good.length > 0 && el("span", { class: "quality" }, good.join(" · "))];
 }
 
 // What is known of both sides: {c2st, distance, logP} each, with the same of other real rows.
 function showQuality(known) {
   session.stages.forEach((stage, i) => refill(stage.caption, captionOf(i, known[i])));
-  const cell = (i, { name, show }) => (known[i][name] ? show(known[i][name].value, known[i][name].error) : known[i].problem ? "–" : "…");
-  const null_ = ({ name, show }) => {
+  const cell = (i, { name }) => (known[i][name] ? withError(known[i][name].value, known[i][name].error) : known[i].problem ? "–" : "…");
+  const null_ = ({ name }) => {
     const found = known.find((side) => side[name]?.null !== undefined && side[name].null !== null)?.[name];
-    return found ? show(found.null, found.null_error) : "–";
+    return found ? withError(found.null, found.null_error) : "–";
   };
   const rows = FIGURES.map((figure) => [figure.title, cell(0, figure), cell(1, figure), null_(figure)]);
   const problem = known.find((side) => side.problem)?.problem, origin = known.find((side) => side.origin)?.origin;
@@ -164,7 +165,7 @@ async function drawCurve() {
     const near = lines.filter((line) => line.points.length), ticks = EVALUATIONS.map((k) => [Math.log2(k), String(k)]);
     const series = near.map((line) => ({ name: line.label, class: `curve-${lines.indexOf(line)}`, points: line.points.map(({ k, value }) => [Math.log2(k), value]), dots: true }));
     if (none !== null) series.push({ name: "other real rows", class: "null", points: [[Math.log2(EVALUATIONS[0]), none], [Math.log2(EVALUATIONS[3]), none]] });
-    const text = ({ points }, k) => points.filter((point) => point.k === k).map((point) => `${fixed(point.value)} ± ${fixed(point.error)}`)[0] ?? "–";
+    const text = ({ points }, k) => points.filter((point) => point.k === k).map((point) => withError(point.value, point.error))[0] ?? "–";
     refill(parts.curve,
       lineChart("Sliced distance against the evaluations of a row, a line per sampler", series, "evaluations per row", "sliced distance", { height: 250, low: 0, xTicks: ticks }),
       el("p", { class: "hint" }, isWhole ? `Rows of ${pair[0].card.title}. Below the line of other real rows nothing can be gained.` : "Drawing 4,000 rows for each place."),
@@ -200,6 +201,8 @@ function show() {
   chosen().forEach((values, i) => {
     parts.sides[i].model.value = values.model || catalogue.start.model;
     parts.sides[i].sampler.show();
+    parts.sides[i].schedule.value = values.schedule;
+    parts.sides[i].schedule.parentElement.hidden = !pair[i]?.card.any_level;
   });
 }
 
@@ -213,8 +216,10 @@ function controls(i) {
   const model = el("select", {});
   model.addEventListener("change", () => changeSide(i, { model: model.value }));
   const sampler = samplerControls((values) => changeSide(i, values), () => chosen()[i], () => pair[i]?.card.schedule.n_steps ?? MOST_EVALUATIONS);
-  parts.sides[i] = { model, sampler };
-  return el("fieldset", {}, el("legend", {}, "AB"[i]), field("Model", model), el("div", { class: "row" }, sampler.parts));
+  const schedule = el("select", {}, option("", "its own"), Object.entries(SCHEDULES).map(([value, text]) => option(value, text)));
+  schedule.addEventListener("change", () => changeSide(i, { schedule: schedule.value }));
+  parts.sides[i] = { model, sampler, schedule };
+  return el("fieldset", {}, el("legend", {}, "AB"[i]), field("Model", model), el("div", { class: "row" }, sampler.parts, field("Schedule", schedule, "this network serves any")));
 }
 
 export const comparePanel = {

@@ -53,7 +53,7 @@ function showField(answer) {
   }
   const { rms, rms_exact: rmsExact, relative } = answer.header;
   parts.figure.replaceChildren(...(exact
-    ? [el("strong", { id: "field-relative" }, `${number(100 * relative, 3)} %`), ` of the exact field: root mean square difference ${number(rms)}, of the exact field ${number(rmsExact)}, `
+    ? [el("strong", { id: "field-relative" }, `${number(100 * relative)} %`), ` of the exact field: root mean square difference ${number(rms)}, of the exact field ${number(rmsExact)}, `
       + `where rows of this noise level lie. ${answer.header.of === "rows" ? "The exact denoiser of a file remembers every row; the network cannot, and so its rows are new." : ""}`]
     : ["The exact field of this model's data is not known."]));
   parts.learned.caption.textContent = "Learned";

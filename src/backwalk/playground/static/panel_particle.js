@@ -65,7 +65,7 @@ function withoutNoNoise(answer) {
 }
 
 function inUnits(value) {
-  return typeof value === "number" ? number(value, 4) : String(value);
+  return typeof value === "number" ? number(value) : String(value);
 }
 
 function valueOf(step, name) {

@@ -7,14 +7,14 @@ import { arrows } from "./plots.js";
 import { play } from "./player.js";
 import { attempt, hideRows, openModel, session, showRows, tell } from "./session.js";
 import { showSchedule } from "./schedule_view.js";
-import { PRESETS } from "./models.js";
+import { PRESETS, SCHEDULES } from "./models.js";
 import { Refused, ask, noteVersion, onTraining, theQuality, theSchedule } from "./source.js";
 import { change, state } from "./state.js";
 import { why } from "./why.js";
 
 const LIMITS = { width: [8, 256], depth: [1, 8], steps: [2, 2000], betaMax: [0.005, 0.9], rate: [1e-6, 1], batch: [8, 1024] };
 const NAMES = { width: "Width", depth: "Depth", steps: "Steps N", betaMax: "β_N", rate: "Learning rate", batch: "Rows of a batch" };
-const ORDER = ["network", "width", "depth", "predicts", "schedule", "steps", "betaMax", "rate", "batch"]; // in a link
+const ORDER = ["network", "width", "depth", "predicts", "schedule", "steps", "betaMax", "rate", "batch", "weight"]; // in a link
 const PRESET_NAMES = [["course", "the course's"], ["better", "a better one"], ["notebook", "the notebook's"]];
 const parts = { controls: {} };
 const live = { model: null, loss: [], held: [], state: "none" };
@@ -47,11 +47,13 @@ function fillText(text) {
 
 // The better network predicts F at every noise level; the course's predicts eps, v or x_0 on the chain's steps.
 function showFitting() {
-  const { network, predicts, schedule, betaMax } = parts.controls, isTextbook = network.value === "textbook";
+  const { network, predicts, schedule, betaMax, weight } = parts.controls, isTextbook = network.value === "textbook";
   if (isTextbook === (predicts.value === "F")) predicts.value = isTextbook ? "eps" : "F";
   for (const choice of predicts.options) choice.disabled = isTextbook === (choice.value === "F");
   for (const choice of schedule.options) choice.disabled = isTextbook && choice.value === "log_snr" && predicts.value === "eps";
   if (schedule.selectedOptions[0]?.disabled) schedule.value = "linear";
+  weight.parentElement.hidden = !isTextbook; // the loss of F has its own
+  if (!isTextbook) weight.value = "simple";
   betaMax.parentElement.hidden = schedule.value !== "linear";
   drawScheduleSoon();
 }
@@ -86,7 +88,7 @@ function hear({ event, message, ...now }) {
   Object.assign(live, { loss: now.loss, held: now.held, state: event === "progress" ? "running" : "resting" });
   noteVersion(now.model, now.step);
   const last = now.loss.at(-1)?.[1], held = now.held.at(-1)?.[1];
-  parts.reading.textContent = now.step ? `Training step ${count(now.step)}, loss ${number(last, 4)}${held === undefined ? "" : `, held out ${number(held, 4)}`}; ${fixed(now.seconds, 1)} s, ${number(now.step / Math.max(now.seconds, 1e-3), 3)} steps a second`
+  parts.reading.textContent = now.step ? `Training step ${count(now.step)}, loss ${number(last)}${held === undefined ? "" : `, held out ${number(held)}`}; ${fixed(now.seconds, 1)} s, ${number(now.step / Math.max(now.seconds, 1e-3))} steps a second`
     : "The first weights, before any training.";
   showChart();
   if (state.tab === "train") picture(now);
@@ -116,7 +118,8 @@ async function train() {
   trained += 1;
   live.model = `trained-${trained}`;
   Object.assign(live, { loss: [], held: [], state: "running" });
-  const title = `${session.data.title}, ${parts.controls.network.value === "textbook" ? "the course's network" : "a better network"}, trained here`;
+  const { network, predicts, schedule, steps } = values;
+  const title = `${trained}: ${session.data.title}, ${network === "textbook" ? `tanh layers, ${predicts.replace("eps", "ε").replace("x_0", "x₀")}` : "residual blocks"}, ${SCHEDULES[schedule]}, N = ${count(steps)}`;
   change({ fit: settingsText(values), fitSeed: values.seed, row: 0, model: live.model });
   parts.live.hidden = false;
   parts.chart.replaceChildren();
@@ -152,7 +155,8 @@ function settingsForm() {
     chooser("network", "Kind", [["textbook", "tanh layers"], ["residual", "residual blocks"]]),
     amount("width", "Width", "units of a layer", { step: "1" }), amount("depth", "Depth", "layers, or residual blocks", { step: "1" }),
     chooser("predicts", "Predicts", [["eps", "ε, as L_simple"], ["v", "v"], ["x_0", "x₀"], ["F", "F"]], "the loss is the squared distance to it"),
-    chooser("schedule", "Schedule", [["linear", "linear"], ["cosine", "cosine"], ["log_snr", "even in log-SNR"]], "how the noise grows"), amount("steps", "Steps N", "of the chain", { step: "1" }),
+    chooser("weight", "Weight", [["simple", "1, as L_simple"], ["bound", "as in the bound"]], "of a step t in the loss"),
+    chooser("schedule", "Schedule", Object.entries(SCHEDULES), "how the noise grows"), amount("steps", "Steps N", "of the chain", { step: "1" }),
     amount("betaMax", prose("β_N"), "where the line ends"), amount("rate", "Learning rate", "of Adam"), amount("batch", "Rows of a batch", "of a training step", { step: "1" })),
   why("loss"), el("h3", { class: "below" }, "The schedule"), parts.schedule, why("schedule"));
   return el("div", {}, el("div", { class: "row" }, field("Network", preset), field("Seed of the weights", parts.seed, "Reset goes back to these")), parts.more);

@@ -47,9 +47,9 @@ export function samplerControls(onPick, read, most) {
 function facts(card) {
   const rows = [
     ["network", card.n_parameters ? `${count(card.n_parameters)} weights` : "a function in closed form"],
-    ["chain", prose(`N = ${count(card.schedule.n_steps)} steps; ᾱ_N = ${number(card.schedule.alpha_bar[card.schedule.n_steps], 4)}`)],
+    ["chain", prose(`N = ${count(card.schedule.n_steps)} steps; ᾱ_N = ${number(card.schedule.alpha_bar[card.schedule.n_steps])}`)],
     ["sampler", session.chain?.header.sampler.words ?? "…"],
-    ["prior mismatch", `${number(card.prior_mismatch, 2)} nats`],
+    ["prior mismatch", `${number(card.prior_mismatch)} nats`],
   ];
   return [el("dl", { class: "facts" }, rows.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])),
     el("details", {}, el("summary", {}, "About the model"), el("pre", { class: "code", tabindex: "0", role: "region", "aria-label": "About the model" }, el("code", {}, card.words.join("\n"))))];

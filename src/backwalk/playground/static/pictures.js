@@ -1,6 +1,6 @@
 // The numbers of the pictures: the chain of many rows, one particle's arithmetic, and the field on a grid.
-import { epsOf } from "./maths/forward.js";
-import { variances, walk } from "./maths/reverse.js";
+import { epsOf, qSample } from "./maths/forward.js";
+import { transition, walk } from "./maths/reverse.js";
 import { stream } from "./maths/random.js";
 
 const MOST_FRAMES = 121;
@@ -34,10 +34,7 @@ export function chainOf(model, { n, seed, ...asked }) {
   const chain = model.chainOf(asked), { schedule, times } = chain, kept = framesOf(times.length), size = 2 * n;
   const x0 = model.judgingRows(n, "forward", seed), eps = stream(seed, "eps").normals(x0.length);
   const forward = new Uint16Array(kept.length * x0.length), back = new Uint16Array(kept.length * size), estimate = new Uint16Array(kept.length * size);
-  kept.forEach((t, i) => {
-    const a = Math.sqrt(schedule.alphaBar[t]), b = Math.sqrt(schedule.noise[t]);
-    placesOf(x0.map((value, j) => a * value + b * eps[j]), model.limits, forward, i * x0.length);
-  });
+  kept.forEach((t, i) => placesOf(qSample(x0, eps, t, schedule), model.limits, forward, i * x0.length));
   for (const { t, x, x0Hat } of backward(model, chain, seed, 0, n)) {
     const i = kept.indexOf(t);
     if (i < 0) continue;
@@ -55,18 +52,14 @@ export function chainOf(model, { n, seed, ...asked }) {
 export function particleOf(model, { row, seed, ...asked }) {
   const chain = model.chainOf(asked), { schedule, times, sampler } = chain, states = [...backward(model, chain, seed, row, row + 1)], kept = new Set(framesOf(times.length));
   const named = (z) => Object.fromEntries(model.data.names.map((name, k) => [name, model.decode(z)[k]]));
-  const numbers = (t, x, x0Hat) => {
-    const eps = Array.from(epsOf(x, x0Hat, t, schedule));
-    return { eps, x_0_hat: Array.from(x0Hat), mean: Array.from(x, (value, i) => schedule.xtWeight[t] * value + schedule.x0Weight[t] * x0Hat[i]) };
-  };
-  const steps = states.slice(0, -1).map(({ t, x, x0Hat }, i) => {
-    const learned = numbers(t, x, x0Hat), exact = numbers(t, x, model.exact.at(x, schedule.logSnr[t]));
-    const variance = sampler.name === "ddim" ? sampler.eta ** 2 * schedule.betaTilde[t] : variances(schedule, sampler.variance)[t], sigma = t === 1 ? 0 : Math.sqrt(variance);
-    const noise = Array.from(stream(seed, `z/${times[t]}`).normals(2 * row + 2).slice(2 * row));
+  const numbers = (t, x, x0Hat) => ({
+    eps_theta: Array.from(epsOf(x, x0Hat, t, schedule)), x_0_hat: Array.from(x0Hat), mu_theta: Array.from(transition(x, x0Hat, t, schedule, sampler).mean),
+  });
+  const steps = states.slice(0, -1).map(({ t, x, x0Hat, sigma, z }, i) => {
     return {
-      place: t, t: times[t], t_next: times[t - 1], x_t: Array.from(x), eps_theta: learned.eps, x_0_hat: learned.x_0_hat, mu_theta: learned.mean,
-      noise: sigma > 0 ? noise : null, x_next: Array.from(states[i + 1].x), sigma_t: sigma,
-      exact: { eps_theta: exact.eps, x_0_hat: exact.x_0_hat, mu_theta: exact.mean },
+      place: t, t: times[t], t_next: times[t - 1], x_t: Array.from(x), ...numbers(t, x, x0Hat),
+      noise: sigma > 0 ? Array.from(z) : null, x_next: Array.from(states[i + 1].x), sigma_t: sigma,
+      exact: numbers(t, x, model.exact.at(x, schedule.logSnr[t])),
       a: Math.sqrt(schedule.alphaBar[t]), b: Math.sqrt(schedule.noise[t]), a_next: Math.sqrt(schedule.alphaBar[t - 1]),
       alpha: schedule.alpha[t], beta: schedule.beta[t], beta_tilde: schedule.betaTilde[t],
       in_user_units: { x_t: named(x), x_0_hat: named(x0Hat) },
@@ -87,12 +80,12 @@ const rms = (values) => Math.sqrt((2 * values.reduce((sum, value) => sum + value
 
 // What the network has learned at step t, on a grid, and the exact answer: "x_0_hat", "eps" or the "score" -eps / b.
 export function fieldOf(model, { t, what, size }) {
-  const { schedule } = model, logSnr = schedule.logSnr[t], a = Math.sqrt(schedule.alphaBar[t]), b = Math.sqrt(schedule.noise[t]);
+  const { schedule } = model, logSnr = schedule.logSnr[t], b = Math.sqrt(schedule.noise[t]);
   const asField = (points, x0Hat) => (what === "x_0_hat" ? x0Hat : epsOf(points, x0Hat, t, schedule).map((value) => (what === "score" ? -value / b : value)));
   const both = (points) => [model.denoiser, model.exact].map((denoiser) => asField(points, denoiser.at(points, logSnr)));
   const { x, y, points } = gridOf(model, size), [learned, exact] = both(points);
   const x0 = model.judgingRows(N_COMPARED, "field"), eps = stream(0, "field eps").normals(x0.length);
-  const [near, truth] = both(x0.map((value, i) => a * value + b * eps[i])), apart = rms(near.map((value, i) => value - truth[i])), whole = rms(truth);
+  const [near, truth] = both(qSample(x0, eps, t, schedule)), apart = rms(near.map((value, i) => value - truth[i])), whole = rms(truth);
   return {
     header: { limits: model.limits, axes: model.axes(), what, others: "none", rms: apart, rms_exact: whole, relative: apart / whole, of: model.data.mixture ? "density" : "rows" },
     x, y, learned: Float32Array.from(learned), exact: Float32Array.from(exact),

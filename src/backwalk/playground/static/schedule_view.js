@@ -9,10 +9,10 @@ const CHARTS = [
   { name: "log10_snr", label: "The signal-to-noise ratio, as a power of ten", yName: "log₁₀ SNR", low: null },
 ];
 
-// Shows an answer of the server: {t, beta, alpha_bar, log10_snr, alpha_bar_N, signal_N, name}.
+// Shows {t, beta, alpha_bar, log10_snr, alpha_bar_N, signal_N, name}.
 export function showSchedule(root, { t, name, alpha_bar_N: left, signal_N: signal, ...values }) {
   refill(root,
-    el("p", { class: "figure-line" }, prose("ᾱ_N = "), el("strong", { class: "alpha-bar" }, digits(left)), prose(`: x_N holds ${number(signal, 2)} times the data. `), el("span", { class: "soft" }, name)),
+    el("p", { class: "figure-line" }, prose("ᾱ_N = "), el("strong", { class: "alpha-bar" }, digits(left)), prose(`: x_N holds ${number(signal)} times the data. `), el("span", { class: "soft" }, name)),
     el("div", { class: "schedule" }, CHARTS.map(({ name: which, label, yName, low }) =>
       lineChart(`${label}, against the step t`, [{ name: "", class: "loss", points: t.map((step, i) => [step, values[which][i]]) }], "step t", yName, { height: 190, width: 250, low }))));
 }

@@ -3,6 +3,7 @@
 //   L_N     = KL(q(x_N | x_0) || N(0, I))                          what the chain forgets to lose
 //   L_{t-1} = KL(q(x_{t-1} | x_t, x_0) || p_theta(x_{t-1} | x_t))   one for each t = 2..N
 //   L_0     = -ln N(x_0; x_0_hat(x_1), sigma_1^2 I)                 the decoder
+import { qSample } from "./forward.js";
 
 const LOG_2_PI = Math.log(2 * Math.PI);
 
@@ -10,6 +11,11 @@ const LOG_2_PI = Math.log(2 * Math.PI);
 export function priorTerm(x0, schedule) {
   const ab = schedule.alphaBar[schedule.n], noise = schedule.noise[schedule.n];
   return Float64Array.from({ length: x0.length / 2 }, (_, i) => 0.5 * ab * (x0[2 * i] ** 2 + x0[2 * i + 1] ** 2) - ab - Math.log(noise));
+}
+
+// The factors of |x_0 - x_0_hat|^2 in L_{t-1} for t = 1..N, where sigma_t^2 is beta_tilde_t, and beta_1 at t = 1.
+export function errorWeights({ n, beta, betaTilde, x0Weight }) {
+  return Float64Array.from({ length: n + 1 }, (_, t) => (t === 0 ? 0 : x0Weight[t] ** 2 / (2 * (t > 1 ? betaTilde[t] : beta[t]))));
 }
 
 // L_{t-1} for t >= 2, of squared errors |x_0 - x_0_hat|^2: (d/2)(r - 1 - ln r) + w^2 error / (2 sigma^2) with
@@ -24,17 +30,18 @@ export function reconstructionTerm(squaredError, sigmaSq) {
   return LOG_2_PI + Math.log(sigmaSq) + squaredError / (2 * sigmaSq);
 }
 
+// |x_0 - x_0_hat|^2 of points that are noised to step t.
+export function squaredErrors(denoise, x0, schedule, t, eps) {
+  const estimate = denoise(qSample(x0, eps, t, schedule), schedule.logSnr[t]);
+  return Float64Array.from({ length: x0.length / 2 }, (_, i) => (x0[2 * i] - estimate[2 * i]) ** 2 + (x0[2 * i + 1] - estimate[2 * i + 1]) ** 2);
+}
+
 // The means of all terms over points x_0 with their standard errors: {prior, terms: [{t, value, error}] for L_{t-1}, the
-// first of them L_0 at t = 1, perPoint, total, error}. `eps(t)` draws the noise at t; `decoder` is sigma_1^2, by default
-// the mean squared error of a coordinate at t = 1, which is the best one.
-export function variationalBound(denoise, x0, schedule, sigmaSq, eps, decoder = null) {
+// first of them L_0 at t = 1, perPoint, total, error}. `eps(t)` draws the noise at t; `decoder` is sigma_1^2.
+export function variationalBound(denoise, x0, schedule, sigmaSq, eps, decoder) {
   const n = x0.length / 2, prior = priorTerm(x0, schedule), perPoint = Float64Array.from(prior), terms = [];
   for (let t = 1; t <= schedule.n; t += 1) {
-    const a = Math.sqrt(schedule.alphaBar[t]), b = Math.sqrt(schedule.noise[t]), e = eps(t);
-    const estimate = denoise(x0.map((value, i) => a * value + b * e[i]), schedule.logSnr[t]);
-    const errors = Float64Array.from({ length: n }, (_, i) => (x0[2 * i] - estimate[2 * i]) ** 2 + (x0[2 * i + 1] - estimate[2 * i + 1]) ** 2);
-    const variance = t > 1 ? sigmaSq[t] : decoder ?? meanOf(errors).value / 2;
-    const term = errors.map((error) => (t > 1 ? transitionTerm(error, t, schedule, variance) : reconstructionTerm(error, variance)));
+    const term = squaredErrors(denoise, x0, schedule, t, eps(t)).map((error) => (t > 1 ? transitionTerm(error, t, schedule, sigmaSq[t]) : reconstructionTerm(error, decoder)));
     term.forEach((value, i) => { perPoint[i] += value; });
     terms.push({ t, ...meanOf(term) });
   }

@@ -65,13 +65,14 @@ export class NetworkDenoiser {
   }
 
   // The loss of a batch and its gradient by all weights, which the network keeps: the mean over rows of
-  // |out - target|^2, summed over both coordinates; of F it is |v - v_theta|^2, that is g^2 |out - target|^2.
-  lossAndGradient(x0, eps, logSnr) {
+  // |out - target|^2, summed over both coordinates; of F it is |v - v_theta|^2, that is (q/b)^2 |out - target|^2. With
+  // `errorWeight` it is that times |x_0 - x_0_hat|^2 = q^2 |out - target|^2 of each row.
+  lossAndGradient(x0, eps, logSnr, errorWeight = null) {
     const n = x0.length / 2, xt = new Float64Array(2 * n), target = new Float64Array(2 * n), weight = new Float64Array(n), levels = new Float64Array(n);
     for (let i = 0; i < n; i += 1) {
       const { a, b, p, q } = predictionAt(this.predicts, logSnr[i], this.floor);
       levels[i] = this.levelOf(logSnr[i]);
-      weight[i] = this.predicts === "F" ? (q / b) ** 2 : 1;
+      weight[i] = errorWeight ? errorWeight[i] * q * q : this.predicts === "F" ? (q / b) ** 2 : 1;
       for (let k = 2 * i; k < 2 * i + 2; k += 1) {
         xt[k] = a * x0[k] + b * eps[k];
         target[k] = (x0[k] - p * xt[k]) / q;

@@ -6,15 +6,18 @@
 
 const shares = (logSnr) => [1 / (1 + Math.exp(-logSnr)), 1 / (1 + Math.exp(logSnr))];
 
+const LEAST = -40; // a weight below e^-40 of the greatest does not change the last digit of a sum
+
 // Centres are flat pairs of equal weight, with one variance along x and one along y.
 export function mixtureDenoiser(centres, variance = [0, 0]) {
-  const k = centres.length / 2, logWeights = new Float64Array(k);
+  const k = centres.length / 2, logWeights = new Float64Array(k), [us, vs] = [0, 1].map((axis) => Float64Array.from({ length: k }, (_, j) => centres[2 * j + axis]));
 
   // ln N(x_t; a m, V) of each centre but for what they share, into `logWeights`; returns the greatest.
-  function weigh(x, y, a, [u, v]) {
+  function weigh(x, y, a, total) {
+    const byU = -0.5 / total[0], byV = -0.5 / total[1];
     let most = -Infinity;
     for (let j = 0; j < k; j += 1) {
-      const dx = x - a * centres[2 * j], dy = y - a * centres[2 * j + 1], log = -0.5 * ((dx * dx) / u + (dy * dy) / v);
+      const dx = x - a * us[j], dy = y - a * vs[j], log = byU * dx * dx + byV * dy * dy;
       logWeights[j] = log;
       if (log > most) most = log;
     }
@@ -31,8 +34,8 @@ export function mixtureDenoiser(centres, variance = [0, 0]) {
       let sum = 0, x = 0, y = 0, xx = 0, yy = 0;
       for (let j = 0; j < k; j += 1) {
         const log = logWeights[j] - most;
-        if (log < -40) continue;
-        const w = Math.exp(log), u = centres[2 * j], v = centres[2 * j + 1];
+        if (log < LEAST) continue;
+        const w = Math.exp(log), u = us[j], v = vs[j];
         sum += w;
         x += w * u;
         y += w * v;

@@ -41,18 +41,6 @@ export function dormandPrince(denoiser, x, from, to, slope = null) {
   return advanced(x, h, WEIGHTS, slopes);
 }
 
-// The points to which the ODE carries x from one noise level to another, in `n` steps even in ln(theta + 0.05).
-export function integrate(denoiser, x, levelFrom, levelTo, n) {
-  const first = Math.atan(levelFrom), last = Math.atan(levelTo), ratio = (last + OFFSET) / (first + OFFSET);
-  let at = x, angle = first;
-  for (let i = 1; i <= n; i += 1) {
-    const next = i === n ? last : (first + OFFSET) * ratio ** (i / n) - OFFSET;
-    at = dormandPrince(denoiser, at, angle, next);
-    angle = next;
-  }
-  return at;
-}
-
 // Nodes and weights of Gauss and Legendre on [-1, 1], by Newton's method on the recurrence of the polynomials.
 export function gaussLegendre(n) {
   return Array.from({ length: n }, (_, i) => {
