@@ -96,7 +96,7 @@ def test_steps_of_both_chains_are_those_of_the_library(maths):
     schedule, cases = NoiseSchedule.linear(40, beta_max=0.2), []
     for _ in range(N_CASES):
         x_t, x_0, z = (rng.normal(size=6) for _ in range(3))
-        cases.append((x_t, x_0, z, int(rng.integers(1, 41)), rng.uniform()))
+        cases.append((x_t, x_0, z, int(rng.integers(2, 41)), rng.uniform()))
     found = maths(
         """const s = schedule.linear(40, 1e-3, 0.2);
         return given.cases.map(({xt, x0, z, t, eta}) => [forward.qSample(x0, z, t, s), forward.epsOf(xt, x0, t, s),
@@ -123,10 +123,8 @@ def test_steps_of_both_chains_are_those_of_the_library(maths):
             ("ddim", schedule.beta),
         ):
             solver = SOLVERS[name].make(sigma_sq, eta)
-            theirs += [
-                solver.mean([Visit(x_t, x_0)], t, schedule),
-                torch.as_tensor(solver.sigma(t, schedule)).reshape(1),
-            ]
+            sigma = torch.tensor([solver.sigma(t, schedule)], dtype=torch.float64)
+            theirs += [solver.mean([Visit(x_t, x_0)], t, schedule), sigma]
         for mine, other in zip(ours, theirs, strict=True):
             np.testing.assert_allclose(mine, other.double().ravel().numpy(), rtol=1e-12, atol=1e-12)
 
@@ -145,6 +143,7 @@ def test_a_walk_takes_the_steps_of_its_sampler_down_to_0(maths):
     assert [state["t"] for state in found] == [7, 6, 5, 4, 3, 2, 1, 0]
     for state, following in pairwise(found):
         np.testing.assert_allclose(state["next"], following["x"], rtol=1e-12)
+    np.testing.assert_allclose(found[-1]["x"], 0.5 * np.array(found[-2]["x"]), rtol=1e-12)  # x_0_hat: no noise is added
 
 
 def test_the_exact_denoiser_of_a_mixture_is_that_of_the_library(maths):

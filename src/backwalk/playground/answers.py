@@ -1,4 +1,4 @@
-"""What the page shows of a model from Python: its chain, single steps, fields, density and bound, computed once.
+"""What the page shows of a model from Python: its chain, single steps, fields and bound, computed once.
 
 The page computes its own models itself. A model from Python may have any network, schedule, solver and columns, so its
 answers are stored in the page: those of two of its columns, under its own sampler.
@@ -35,7 +35,7 @@ from backwalk.streams import Stream
 Array = NDArray[np.float64]
 N_POINTS, N_PARTICLES, N_LEVELS, N_BOUND = 1500, 12, 8, 500
 _MOST_FRAMES, _MOST_EVALUATIONS = 121, 50  # of the picture, and of a single row's steps
-_FIELD, _DENSITY = 22, 40  # points of a grid's side
+_FIELD = 22  # points of a grid's side
 _LARGEST_LOG_SNR = 700.0  # whose exponential is a number
 _SEED = 0
 
@@ -66,7 +66,6 @@ def answers_of(
     )
     times = paper.times(model.schedule)
     levels = sorted({times[round(i)] for i in np.linspace(0, len(times) - 1, min(N_LEVELS, len(times)))})
-    is_plane = len(model.codec.varying) == 2 and not model.codec.blocks and not plane.is_single
     answers = {
         "card": _card(model, title),
         "chain": _chain(model, plane, data, "model" if rows is None else "data").to_base64(),
@@ -76,7 +75,6 @@ def answers_of(
             for t in levels
             for what in ("score", "x_0_hat", "eps")
         ],
-        "density": _density(model, plane).to_base64() if is_plane else None,
         "bound": _bound(model, data[:N_BOUND], "rows of the model" if rows is None else "rows of the data"),
         "code": {"python": _code(model), "note": ""},
     }
@@ -235,14 +233,6 @@ def _field(model: DiffusionModel, plane: Plane, t: int, what: str) -> Packed:
         "others": "none" if k == 2 else "absent" if is_absent else "mean",
     }
     return Packed(header, {"x": (x, "f8"), "y": (y, "f8"), "learned": (learned.reshape(_FIELD, _FIELD, 2), "f4")})
-
-
-def _density(model: DiffusionModel, plane: Plane) -> Packed:
-    """Return the log-density on a grid of the plane, by the ODE, in nats of the user's units."""
-    x, y, points = plane.grid(_DENSITY)
-    log_p = log_density(model, model.codec.decode(plane.rows(points))).log_prob.numpy()
-    log_p = np.nan_to_num(log_p, nan=-1e30, neginf=-1e30, posinf=1e30).reshape(_DENSITY, _DENSITY)
-    return Packed(plane.record(), {"x": (x, "f8"), "y": (y, "f8"), "log_p": (log_p, "f4")})
 
 
 def _bound(model: DiffusionModel, values: Array, origin: str) -> dict[str, Any]:

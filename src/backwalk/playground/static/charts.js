@@ -11,19 +11,17 @@ function texts(ticks) {
   return of([3, 4, 5, 6, 7].find((digits) => new Set(of(digits)).size === ticks.length) ?? 8);
 }
 
-// `xTicks` are [place, text] pairs, where the axis has its own.
-function frame(label, height, [x0, x1], [y0, y1], xName, yName, xTicks = null, width = USUAL_WIDTH) {
+function frame(label, height, [x0, x1], [y0, y1], xName, yName, width = USUAL_WIDTH) {
   const right = width - 20, top = 20, bottom = height - 34;
   const x = (value) => LEFT + ((value - x0) / (x1 - x0 || 1)) * (right - LEFT);
   const y = (value) => bottom - ((value - y0) / (y1 - y0 || 1)) * (bottom - top);
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label });
-  const rows = niceTicks(y0, y1), rowTexts = texts(rows), plain = niceTicks(x0, x1, width / 90), plainTexts = texts(plain);
-  const columns = xTicks ?? plain.map((tick, i) => [tick, plainTexts[i]]);
+  const rows = niceTicks(y0, y1), rowTexts = texts(rows), columns = niceTicks(x0, x1, width / 90), columnTexts = texts(columns);
   rows.forEach((tick, i) => {
     root.append(svg("line", { x1: LEFT, x2: right, y1: y(tick), y2: y(tick), class: "grid" }),
       svg("text", { x: LEFT - 6, y: y(tick) + 4, class: "tick end" }, rowTexts[i]));
   });
-  for (const [tick, text] of columns) root.append(svg("text", { x: x(tick), y: bottom + 16, class: "tick middle" }, text));
+  columns.forEach((tick, i) => root.append(svg("text", { x: x(tick), y: bottom + 16, class: "tick middle" }, columnTexts[i])));
   root.append(svg("text", { x: (LEFT + right) / 2, y: height - 4, class: "axis middle" }, xName),
     svg("text", { x: 4, y: 11, class: "axis" }, yName));
   return { root, x, y, bottom, top, right };
@@ -34,18 +32,17 @@ function extent(values) {
   return finite.length ? [Math.min(...finite), Math.max(...finite)] : [0, 1];
 }
 
-// Lines: series is a list of {name, class, points: [[x, y]...], dots}.
-export function lineChart(label, series, xName, yName, { height = 220, low = null, xTicks = null, width = USUAL_WIDTH } = {}) {
+// Lines: series is a list of {name, class, points: [[x, y]...]}.
+export function lineChart(label, series, xName, yName, { height = 220, low = null, width = USUAL_WIDTH } = {}) {
   const all = series.flatMap((line) => line.points);
   const [x0, x1] = extent(all.map((point) => point[0]));
   const sorted = all.map((point) => point[1]).filter(Number.isFinite).sort((a, b) => a - b);
   const y0 = low ?? sorted[0] ?? 0, y1 = sorted[Math.floor((low === null ? 0.985 : 1) * (sorted.length - 1))] ?? 1, room = 0.06 * (y1 - y0 || 1);
-  const { root, x, y, right } = frame(label, height, [x0, x1], [y0 - (low === null ? room : 0), y1 + room], xName, yName, xTicks, width);
+  const { root, x, y, right } = frame(label, height, [x0, x1], [y0 - (low === null ? room : 0), y1 + room], xName, yName, width);
   const top = y(y1 + room);
   series.forEach((line, i) => {
     const points = line.points.filter((point) => Number.isFinite(point[1]));
     const path = points.map((point) => `${x(point[0]).toFixed(1)},${Math.max(top, y(point[1])).toFixed(1)}`).join(" ");
-    if (line.dots) root.append(...points.map((point) => svg("circle", { cx: x(point[0]), cy: y(point[1]), r: 3, class: `dot ${line.class}` })));
     root.append(svg("polyline", { points: path, class: `line ${line.class}` }),
       svg("text", { x: right, y: 12 + 15 * i, class: `name end ${line.class}` }, line.name));
   });

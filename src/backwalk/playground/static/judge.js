@@ -3,7 +3,6 @@ import { meanOf, squaredErrors, variationalBound } from "./maths/bound.js";
 import { logDensity } from "./maths/ode.js";
 import { variances, walk } from "./maths/reverse.js";
 import { stream } from "./maths/random.js";
-import { gridOf } from "./pictures.js";
 
 const LEVEL_MAX = 50; // where the ODE ends: standardised rows are then a 2,500th of the variance
 const NODES = 32; // of the quadrature of the divergence
@@ -62,17 +61,6 @@ export function boundOf(model, { n, seed }) {
 export function logPOf(model, { n, seed }) {
   const z = heldOut(model, n, seed);
   return { n: z.length / 2, rows: heldOutWords(model), ladder: ladderOf(model, z, [["ode", logP(model, z).map((value) => -value)]]) };
-}
-
-// The log-density on a grid, beside the exact one, and the mean difference over rows in nats.
-export function densityOf(model, { size }) {
-  const { x, y, points } = gridOf(model, size), finite = (values) => Float32Array.from(values, (value) => (Number.isFinite(value) ? Math.max(value, -1e30) : -1e30));
-  const exact = exactLogP(model, points), header = { limits: model.limits, axes: model.axes() };
-  if (exact) {
-    const z = model.judgingRows(500, "density"), learned = logP(model, z), { value, error } = meanOf(exactLogP(model, z).map((each, i) => each - learned[i]));
-    header.difference = { nats: value, error };
-  }
-  return { header, x, y, log_p: finite(logP(model, points)), ...(exact && { exact: finite(exact) }) };
 }
 
 // The mean over directions of the distance that sorted projections have to be moved (sliced Wasserstein-1).

@@ -86,31 +86,3 @@ export class Raster {
     this.pen.clearRect(0, 0, this.width, this.height);
   }
 }
-
-// Lines of equal value on a (k, k) grid, row 0 at the bottom: segments as [x0, y0, x1, y1] in 0..1.
-export function contour(values, k, level) {
-  const segments = [], last = k - 1;
-  const share = (a, b) => (level - a) / (b - a);
-  for (let j = 0; j < last; j += 1) {
-    for (let i = 0; i < last; i += 1) {
-      const at = j * k + i, corners = [values[at], values[at + 1], values[at + k + 1], values[at + k]];
-      if (!corners.every(Number.isFinite)) continue;
-      const above = corners.map((value) => value >= level);
-      const cuts = [];
-      if (above[0] !== above[1]) cuts.push([i + share(corners[0], corners[1]), j]);
-      if (above[1] !== above[2]) cuts.push([i + 1, j + share(corners[1], corners[2])]);
-      if (above[3] !== above[2]) cuts.push([i + share(corners[3], corners[2]), j + 1]);
-      if (above[0] !== above[3]) cuts.push([i, j + share(corners[0], corners[3])]);
-      if (cuts.length === 4) {
-        // A saddle: the middle decides which corners belong together.
-        const middle = corners.reduce((sum, value) => sum + value, 0) / 4 >= level;
-        if (middle === above[0]) cuts.splice(0, 4, cuts[0], cuts[1], cuts[2], cuts[3]);
-        else cuts.splice(0, 4, cuts[0], cuts[3], cuts[1], cuts[2]);
-      }
-      for (let c = 0; c + 1 < cuts.length; c += 2) {
-        segments.push([cuts[c][0] / last, cuts[c][1] / last, cuts[c + 1][0] / last, cuts[c + 1][1] / last]);
-      }
-    }
-  }
-  return segments;
-}

@@ -84,7 +84,7 @@ export const boundPanel = {
     add(root,
       el("p", { class: "lead" }, "How good is the model, in nats? The bound L is never below the entropy on average, and each step of the chain adds its part."),
       formula("The bound", boundRule()),
-      el("p", { class: "hint" }, prose("Why it is a bound: p_θ(x_0) is a mean over all paths from x_N to x_0, and −log of a mean is at most the mean of −log (Jensen's inequality). L is that mean, over the paths of the forward chain.")), parts.bars, parts.reading, parts.all, el("h2", {}, "The ladder of figures"),
+      el("p", { class: "hint" }, prose("Why it is a bound: p_θ(x_0) is a mean over all paths from x_N to x_0, and −log of a mean is at most the mean of −log (Jensen's inequality). L is that mean, over the paths of the forward chain. The gap is how far these paths are from the model's own, in nats, and a tall bar is a step where they differ.")), parts.bars, parts.reading, parts.all, el("h2", {}, "The ladder of figures"),
       el("p", { class: "soft" }, "No model can be below the entropy in expectation. The ODE and the chain are two models of one network, so each has its own figure. Whiskers are two standard errors."),
       parts.ladder, el("h2", {}, "The parts"), parts.parts,
     );

@@ -2,7 +2,7 @@
 import { add, el, offer, refill, say, whenQuiet, withCode } from "./dom.js";
 import { attempt, onChain, session } from "./session.js";
 import { theCode } from "./source.js";
-import { asked, drawing, link, state, writeFragment } from "./state.js";
+import { asked, drawing, state } from "./state.js";
 
 const parts = {};
 
@@ -47,9 +47,8 @@ export const codePanel = {
       el("pre", { class: "code", tabindex: "0", role: "region", "aria-label": "Python" }, parts.python),
       el("p", {}, el("button", { type: "button", onclick: () => copy(parts.python.textContent, "Python") }, "Copy Python")), parts.note,
       el("h2", {}, "Take with you"),
-      el("p", { class: "row" }, el("button", { type: "button", onclick: savePicture }, "Picture"),
-        el("button", { type: "button", id: "copy-link", onclick: () => { writeFragment(); copy(link(), "The link"); } }, "Copy the link")),
-      el("p", { class: "hint" }, "The link holds the settings and all seeds. A model that was trained here is trained again from it; rows of a file are not in it."),
+      el("p", { class: "row" }, el("button", { type: "button", onclick: savePicture }, "Picture")),
+      el("p", { class: "hint" }, "“Copy link” above holds the settings and all seeds. A model that was trained here is trained again from it; rows of a file are not in it."),
     );
     onChain(loadSoon);
   },

@@ -1,5 +1,4 @@
 // Two settings side by side under one seed, and how good their rows are.
-import { lineChart } from "./charts.js";
 import { add, count, digits, el, field, number, option, refill, say, tableOf, withError } from "./dom.js";
 import { prose } from "./formulas.js";
 import { redraw } from "./player.js";
@@ -9,7 +8,6 @@ import { MOST_EVALUATIONS, SCHEDULES } from "./models.js";
 import { catalogue, theCard, theLogP, theQuality } from "./source.js";
 import { asked, change, drawing, state } from "./state.js";
 
-const EVALUATIONS = [5, 10, 20, 50]; // of the curve
 const FIGURES = [
   { name: "distance", title: "sliced distance" },
   { name: "logP", title: "−log p, nats" },
@@ -88,7 +86,6 @@ async function load() {
     ["prior mismatch, nats", ...pair.map(({ chain }) => number(chain.header.sampler.prior_mismatch))],
   ].map(([text, ...cells]) => [prose(text), ...cells]), { class: "compare" }));
   showQuality([{}, {}]);
-  showCurveOf();
   redraw();
   say("Both chains are drawn.");
   loadQuality(now, sides);
@@ -145,50 +142,6 @@ async function loadQuality(now, sides) {
   if (now === turn) say("The figures of both are computed.");
 }
 
-// The curve of model A: the distance against the evaluations, of every sampler.
-function curveKey() {
-  return `${modelId(chosen()[0].model)} ${state.seed}`;
-}
-
-function showCurveOf() {
-  if (parts.curve.dataset.of === curveKey()) return;
-  parts.curve.replaceChildren();
-  parts.curve.dataset.of = "";
-}
-
-async function drawCurve() {
-  const now = turn, model = modelId(chosen()[0].model), { signal } = asking;
-  const { samplers } = catalogue, { n_steps: most } = pair[0].card.schedule, lines = samplers.map(({ label }) => ({ label, points: [] }));
-  let none = null;
-  parts.curve.dataset.of = curveKey();
-  const show = (isWhole) => {
-    const near = lines.filter((line) => line.points.length), ticks = EVALUATIONS.map((k) => [Math.log2(k), String(k)]);
-    const series = near.map((line) => ({ name: line.label, class: `curve-${lines.indexOf(line)}`, points: line.points.map(({ k, value }) => [Math.log2(k), value]), dots: true }));
-    if (none !== null) series.push({ name: "other real rows", class: "null", points: [[Math.log2(EVALUATIONS[0]), none], [Math.log2(EVALUATIONS[3]), none]] });
-    const text = ({ points }, k) => points.filter((point) => point.k === k).map((point) => withError(point.value, point.error))[0] ?? "–";
-    refill(parts.curve,
-      lineChart("Sliced distance against the evaluations of a row, a line per sampler", series, "evaluations per row", "sliced distance", { height: 250, low: 0, xTicks: ticks }),
-      el("p", { class: "hint" }, isWhole ? `Rows of ${pair[0].card.title}. Below the line of other real rows nothing can be gained.` : "Drawing 4,000 rows for each place."),
-      el("details", {}, el("summary", {}, "The curve as numbers"), tableOf("Sliced distance by sampler and evaluations", ["sampler", ...EVALUATIONS.map(String)], near.map((line) => [line.label, ...EVALUATIONS.map((k) => text(line, k))]))));
-  };
-  for (const [s, { name }] of samplers.entries()) {
-    for (const k of EVALUATIONS.filter((each) => each <= most)) {
-      try {
-        const { figures: { distance } } = await theQuality(model, { sampler: name, n_evaluations: k, seed: state.seed }, signal);
-        none = distance.null;
-        lines[s].points.push({ k, ...distance });
-      } catch (error) {
-        if (error.name === "AbortError") return;
-        throw error;
-      }
-      if (now !== turn) return;
-      show(false);
-    }
-  }
-  show(true);
-  say("The curve is drawn.");
-}
-
 async function fillModels() {
   const models = await attempt(null, modelChoices) || [];
   for (const side of parts.sides) side.model.replaceChildren(...models.map(({ value, title }) => option(value || catalogue.start.model, title)));
@@ -228,15 +181,11 @@ export const comparePanel = {
   build(root) {
     parts.table = el("div", { id: "compare-table" });
     parts.quality = el("div", { id: "compare-quality" });
-    parts.curve = el("div", { id: "compare-curve" });
-    parts.draw = el("button", { type: "button", id: "draw-curve", onclick: () => attempt(parts.draw, drawCurve) }, "Draw the curve");
     add(root,
       el("p", { class: "lead" }, "Two settings under one seed: both chains start from the same noise, so that only the settings differ."),
       el("div", { class: "chips", role: "group", "aria-label": "Comparisons to start from" },
         parts.chips = Object.keys(PAIRS).map((name) => el("button", { type: "button", onclick: () => change({ pair: pairText(name) }) }, name))),
-      parts.quality, controls(0), controls(1), el("h2", {}, "How many evaluations are enough?"),
-      el("p", { class: "row" }, parts.draw, el("span", { class: "hint" }, "The distance of every sampler's rows against its evaluations, for model A. It takes about half a minute.")),
-      parts.curve, el("h2", {}, "The settings"), parts.table,
+      parts.quality, controls(0), controls(1), el("h2", {}, "The settings"), parts.table,
     );
     onModel(() => state.tab === "compare" && load());
   },

@@ -1,7 +1,7 @@
 // The rows to learn: a known density, a drawing, or two columns of a text file, which never leaves this machine.
+import { DENSITIES } from "./data.js";
 import { Board } from "./draw_board.js";
 import { add, count, el, field, option, say } from "./dom.js";
-import { color } from "./paint.js";
 import { attempt, hideRows, session, showRows, tell, untell } from "./session.js";
 import { Refused, ask, catalogue } from "./source.js";
 import { change, state } from "./state.js";
@@ -17,29 +17,6 @@ export function onRows(hear) {
   hearers.push(hear);
 }
 
-function thumbnail(points) {
-  const canvas = el("canvas", { class: "thumbnail", width: 96, height: 96, "aria-hidden": "true" });
-  const paint = () => {
-    const pen = canvas.getContext("2d");
-    pen.clearRect(0, 0, 96, 96);
-    pen.fillStyle = color("--forward");
-    for (const [x, y] of points) pen.fillRect(8 + 80 * x - 1, 88 - 80 * y - 1, 2.4, 2.4);
-  };
-  paint();
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", paint);
-  return canvas;
-}
-
-function gallery() {
-  const radios = catalogue.densities.map(({ name, label, description, points }, i) => {
-    const radio = el("input", { type: "radio", name: "density", id: `density-${name}`, value: name });
-    radio.checked = i === 0;
-    radio.addEventListener("change", () => takeDensity());
-    return el("label", { class: "density", for: `density-${name}`, title: description }, radio, thumbnail(points), el("span", {}, label));
-  });
-  return el("div", { class: "gallery", role: "radiogroup", "aria-label": "Known densities" }, radios);
-}
-
 // How many rows: a whole number within the limits, or a sentence that says so.
 function sizes() {
   const n = Math.round(Number(parts.n.value)), most = catalogue.limits.rows;
@@ -48,7 +25,7 @@ function sizes() {
 }
 
 function takeDensity() {
-  const chosen = parts.root.querySelector("input[name=density]:checked").value;
+  const chosen = parts.density.value;
   return attempt(null, async () => take(`density:${chosen}:${sizes()}`));
 }
 
@@ -128,6 +105,8 @@ export const dataPanel = {
     parts.root = root;
     parts.n = el("input", { type: "number", id: "n-rows", min: "20", max: String(catalogue.limits.rows), step: "1", value: "5000", inputmode: "numeric" });
     parts.seed = el("input", { type: "number", id: "data-seed", min: "0", step: "1", value: "0", inputmode: "numeric" });
+    parts.density = el("select", { id: "density" }, Object.entries(DENSITIES).map(([name, { label, description }]) => option(name, `${label}: ${description}`)));
+    parts.density.addEventListener("change", takeDensity);
     parts.board = new Board();
     parts.board.canvas.addEventListener("drawn", () => { parts.use.disabled = parts.board.points.length < 2; });
     parts.use = el("button", { type: "button", disabled: true, onclick: takeDrawing }, "Use this drawing");
@@ -135,7 +114,7 @@ export const dataPanel = {
     parts.file.addEventListener("change", () => parts.file.files[0] && takeFile(parts.file.files[0]));
     parts.columns = el("div", { id: "file-columns" });
     parts.ways = {
-      density: gallery(),
+      density: field("Density", parts.density),
       draw: el("div", {}, parts.board.canvas, el("p", { class: "row" }, parts.use, el("button", { type: "button", onclick: () => parts.board.clear() }, "Clear"))),
       file: el("div", {}, el("div", { class: "drop" }, field("A text file with a table", parts.file, "CSV, at most 10,000 rows are taken; or drop it anywhere on the page")), parts.columns),
     };
@@ -184,10 +163,7 @@ export async function firstRows() {
     parts.board.text = what;
     parts.use.disabled = false;
     show("draw");
-  } else if (kind === "density") {
-    const radio = document.getElementById(`density-${what}`);
-    if (radio) radio.checked = true;
-  }
+  } else if (kind === "density" && what in DENSITIES) parts.density.value = what;
   if (n) [parts.n.value, parts.seed.value] = [n, seed];
-  await take(state.data || `density:${catalogue.densities[0].name}:5000:0`);
+  await take(state.data || `density:${parts.density.value}:5000:0`);
 }

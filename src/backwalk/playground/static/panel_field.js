@@ -1,16 +1,14 @@
 // What the network has learned, beside the exact answer where the density is known.
-import { add, el, field, number, option, say, withError } from "./dom.js";
+import { add, el, field, number, option, say } from "./dom.js";
 import { prose } from "./formulas.js";
-import { Plot, arrows, contours, heat, usualLength } from "./plots.js";
+import { Plot, arrows, heat, usualLength } from "./plots.js";
 import { redraw } from "./player.js";
 import { nowAt, onChain, session, tell } from "./session.js";
-import { theDensity, theField } from "./source.js";
+import { theField } from "./source.js";
 import { change, state } from "./state.js";
 
 const ARROWS = 22;
 const FULL = 0.3; // relative difference of the map's full color
-const CONTOURS = 40;
-const BELOW = [5, 3, 2, 1.2, 0.5]; // nats below the greatest log-density, of the contours
 const WORDS = {
   score: "The score, the gradient of log q(x_t): it points to where rows are denser. Sampling follows it.",
   x_0_hat: "The way from each point to x̂_0, the mean of all clean points that it may come from.",
@@ -60,39 +58,6 @@ function showField(answer) {
   background((pen, place, size) => arrows(pen, size, learned, k, { scale, ink: "--ink", opacity: 0.5 }));
 }
 
-// Contours at fixed distances from the top, where the top is not a single spike.
-function levelsOf(values) {
-  const sorted = Float32Array.from(values).filter((value) => value > -1e20).sort(), top = sorted[Math.floor(0.995 * (sorted.length - 1))];
-  return BELOW.map((nats) => top - nats);
-}
-
-function showDensity(answer) {
-  const k = answer.x.length, { difference } = answer.header, { log_p: learned, exact } = answer, levels = levelsOf(exact || learned);
-  parts.learned.show((pen, size) => {
-    pen.clearRect(0, 0, size, size);
-    contours(pen, size, learned, k, levels, { ink: "--backward" });
-  });
-  parts.exact.root.hidden = parts.difference.root.hidden = !exact;
-  if (exact) {
-    parts.exact.show((pen, size) => {
-      pen.clearRect(0, 0, size, size);
-      contours(pen, size, exact, k, levels, { ink: "--forward" });
-    });
-    const least = levels[0] - 1.5;
-    const away = Float32Array.from(learned, (value, i) => (Math.max(value, exact[i]) < least ? NaN : value - exact[i]));
-    parts.difference.show((pen, size) => {
-      pen.clearRect(0, 0, size, size);
-      heat(pen, size, away, k);
-    });
-    parts.difference.caption.textContent = "Learned minus exact log-density: orange too dense, blue too thin; full color 1 nat";
-  }
-  parts.figure.replaceChildren(...(exact && difference
-    ? [el("strong", { id: "density-difference" }, `${withError(difference.nats, difference.error)} nats`), " per row: the mean of exact minus learned log-density."]
-    : ["Contours of the density that the probability-flow ODE gives the model."]));
-  parts.learned.caption.textContent = "Learned, by the ODE";
-  background((pen, place, size) => contours(pen, size, learned, k, levels, { ink: "--ink" }));
-}
-
 function background(paint) {
   const [stage] = session.stages;
   stage.background = paint;
@@ -103,17 +68,12 @@ async function load() {
   if (!session.chain || state.tab !== "field") return;
   const turn = (asked += 1);
   parts.root.classList.add("waiting");
-  if (state.view === "density") parts.when.textContent = "Computing the density, which takes a few seconds.";
   try {
-    const density = state.view === "density";
-    const answer = density ? await theDensity(session.card.id, { size: CONTOURS })
-      : await theField(session.card.id, { t: Math.max(1, Math.round(nowAt().t)), what: state.field, size: ARROWS });
+    const answer = await theField(session.card.id, { t: Math.max(1, Math.round(nowAt().t)), what: state.field, size: ARROWS });
     if (turn !== asked || state.tab !== "field" || !session.chain) return;
-    if (!answer) parts.figure.textContent = "A page from Python does not hold this picture.";
-    else if (density) showDensity(answer);
-    else showField(answer);
-    const others = { absent: " The other columns count as absent.", mean: " The other columns are at their mean." }[answer?.header.others] || "";
-    parts.when.textContent = density ? "At t = 0, clean data." : `At t = ${Math.max(1, Math.round(nowAt().t))}. Move the slider for other noise levels.${others}`;
+    showField(answer);
+    const others = { absent: " The other columns count as absent.", mean: " The other columns are at their mean." }[answer.header.others] || "";
+    parts.when.textContent = `At t = ${Math.max(1, Math.round(nowAt().t))}. Move the slider for other noise levels.${others}`;
     say("The field is drawn.");
   } catch (error) {
     tell(error);
@@ -142,11 +102,8 @@ export const fieldPanel = {
   title: "Field",
   build(root) {
     parts.root = root;
-    parts.view = el("select", { id: "field-view" }, option("score", "Score"), option("x_0_hat", "x̂₀, the estimate of the clean point"), option("eps", "ε, the noise seen"), option("density", "Density"));
-    parts.view.addEventListener("change", () => {
-      const { value } = parts.view;
-      change(value === "density" ? { view: "density" } : { view: "field", field: value });
-    });
+    parts.view = el("select", { id: "field-view" }, option("score", "Score"), option("x_0_hat", "x̂₀, the estimate of the clean point"), option("eps", "ε, the noise seen"));
+    parts.view.addEventListener("change", () => change({ field: parts.view.value }));
     parts.words = el("p", { class: "soft" });
     parts.when = el("p", { class: "hint", "aria-live": "off" });
     parts.figure = el("p", { class: "figure-line" });
@@ -168,10 +125,9 @@ export const fieldPanel = {
     background(null);
   },
   update(changed) {
-    parts.view.value = state.view === "density" ? "density" : state.field;
-    parts.words.replaceChildren(...prose(state.view === "density" ? "Log-density of clean rows, exact up to the solver's error: the ODE maps noise to data, and volumes are counted along the way."
-      : WORDS[state.field]));
-    if (changed.has("view") || changed.has("field")) load();
-    else if (changed.has("p") && state.view === "field") follow();
+    parts.view.value = state.field;
+    parts.words.replaceChildren(...prose(WORDS[state.field]));
+    if (changed.has("field")) load();
+    else if (changed.has("p")) follow();
   },
 };

@@ -1,6 +1,6 @@
-// Fields, maps and contours on small square canvases, and under the points of the picture.
+// Fields and maps on small square canvases, and under the points of the picture.
 import { el } from "./dom.js";
-import { color, contour } from "./paint.js";
+import { color } from "./paint.js";
 
 // A square canvas that repaints itself when it, or the scheme of colors, changes.
 export class Plot {
@@ -83,22 +83,4 @@ export function heat(pen, size, values, k) {
       pen.fillRect((i - 0.5) * cell, size - (j + 0.5) * cell, cell + 0.5, cell + 0.5);
     }
   }
-}
-
-export function contours(pen, size, values, k, levels, { ink, dashed = false, width = 1.4 }) {
-  pen.strokeStyle = color(ink);
-  pen.lineWidth = width;
-  pen.setLineDash(dashed ? [5, 4] : []);
-  const shown = (share) => share * size;
-  levels.forEach((level, i) => {
-    pen.globalAlpha = 0.45 + (0.55 * (i + 1)) / levels.length;
-    pen.beginPath();
-    for (const [x0, y0, x1, y1] of contour(values, k, level)) {
-      pen.moveTo(shown(x0), size - shown(y0));
-      pen.lineTo(shown(x1), size - shown(y1));
-    }
-    pen.stroke();
-  });
-  pen.setLineDash([]);
-  pen.globalAlpha = 1;
 }

@@ -1,11 +1,11 @@
 // Where the numbers come from: a worker beside the page, or, for a model from Python, the answers that the page holds.
-import { DENSITIES, MOST_ROWS, densityRows } from "./data.js";
+import { MOST_ROWS } from "./data.js";
 import { byId } from "./dom.js";
 import { unpacked } from "./packed.js";
 
 const held = (id) => (byId(id) ? JSON.parse(byId(id).textContent) : null);
 
-// {card, chain, particles, fields, density, bound, code} of a model from Python, or null.
+// {card, chain, particles, fields, bound, code} of a model from Python, or null.
 export const stored = held("stored");
 const PYTHON = "python";
 const isStored = (model) => model === PYTHON;
@@ -76,15 +76,8 @@ export const catalogue = {
   start: { model: stored ? PYTHON : "better", notebook: "notebook" },
   samplers: [{ name: "ancestral", label: "ancestral" }, { name: "ddim", label: "DDIM" }],
   reverse_variances: [{ name: "beta_tilde", label: "β̃" }, { name: "beta", label: "β" }],
-  densities: Object.entries(DENSITIES).map(([name, { label, description }]) => ({ name, label, description, points: inUnitSquare(densityRows(name, 300, 0).points) })),
   limits: { rows: MOST_ROWS },
 };
-
-// Points as pairs in the unit square, for a small picture.
-function inUnitSquare(points) {
-  const low = Math.min(...points), high = Math.max(...points), share = (value) => (value - low) / (high - low);
-  return Array.from({ length: points.length / 2 }, (_, i) => [share(points[2 * i]), share(points[2 * i + 1])]);
-}
 
 export async function theCard(model) {
   return isStored(model) ? { ...stored.card, model: PYTHON } : ask("card", { model });
@@ -115,11 +108,6 @@ export async function theField(model, body) {
   if (!isStored(model)) return once("field", { model, ...body });
   const same = stored.fields.filter((item) => item.what === body.what);
   return same.length ? unpacked(same.reduce((best, item) => (Math.abs(item.t - body.t) < Math.abs(best.t - body.t) ? item : best)).packed) : null;
-}
-
-export async function theDensity(model, body) {
-  if (isStored(model)) return stored.density ? unpacked(stored.density) : null;
-  return once("density", { model, ...body });
 }
 
 export async function theBound(model, body) {

@@ -2,7 +2,7 @@
 
 const USUAL = {
   tab: "watch", side: "backward", p: 0.35, n: 2000, seed: 0, trails: true, row: 0, model: "",
-  solver: "ancestral", evaluations: 0, variance: "beta_tilde", eta: 0, field: "score", view: "field", tour: 0,
+  solver: "ancestral", evaluations: 0, variance: "beta_tilde", eta: 0, field: "score", tour: 0,
   pair: "", data: "", fit: "", fitSeed: 0,
 };
 

@@ -24,7 +24,7 @@ const STEPS = [
     words: ["The network gets a noisy point and its noise level, and says which noise ε it sees in it. The loss is the squared distance to the noise that was really added.",
       "Nobody can know that noise exactly: many rows may have led to one point. The best answer is the mean over all of them. The arrows show it over the whole plane; move the slider to see them change with t."],
     formulas: () => [simpleLoss()],
-    set: { tab: "field", side: "forward", view: "field", field: "eps", trails: false, ...USUAL }, at: 0.45,
+    set: { tab: "field", side: "forward", field: "eps", trails: false, ...USUAL }, at: 0.45,
   },
   {
     title: "A guess of the clean point",

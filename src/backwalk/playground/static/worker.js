@@ -53,7 +53,6 @@ const answers = {
   chain: ({ model, ...body }) => pictures.chainOf(modelOf(model), body),
   particle: ({ model, ...body }) => pictures.particleOf(modelOf(model), body),
   field: ({ model, ...body }) => pictures.fieldOf(modelOf(model), body),
-  density: ({ model, ...body }) => judge.densityOf(modelOf(model), body),
   bound: ({ model, ...body }) => judge.boundOf(modelOf(model), body),
   logP: ({ model, ...body }) => judge.logPOf(modelOf(model), body),
   quality: ({ model, ...body }) => judge.qualityOf(modelOf(model), body),
