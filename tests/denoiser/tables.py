@@ -28,7 +28,6 @@ CODEC = Codec(
 WITHOUT_BASIS = Codec(CODEC.columns[:-1])
 SCHEDULE = NoiseSchedule.log_snr_uniform(100, log_snr_max=8.0, log_snr_min=-6.0)
 N = 48
-TIED = int(CODEC.numbers[1])  # of the column with an atom
 
 
 def rows(n, seed=0, codec=CODEC):
@@ -45,7 +44,7 @@ def rows(n, seed=0, codec=CODEC):
 
 def denoiser(members=2, trained=True, codec=CODEC):
     gaussian = JointGaussian.fit(rows(400, codec=codec).numpy(), stream=Stream(0))
-    layout = TableLayout(codec, gaussian, tied=(TIED, int(codec.numbers[-1])))
+    layout = TableLayout(codec, gaussian)
     made = build_denoiser(
         Residual(12, 2, members), codec.n_encoded, schedule=SCHEDULE, floor=0.05, stream=Stream(1), layout=layout
     ).double()

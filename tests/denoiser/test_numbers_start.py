@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from backwalk import Diffusion
-from backwalk.cli.describe import describe
-from backwalk.denoiser import Residual, TableLayout
+from backwalk.denoiser import TableLayout
 from backwalk.denoiser.numbers_start import numbers_start, waves
 from backwalk.diffusion import JointGaussian, scales
 from backwalk.streams import Stream
@@ -57,36 +56,6 @@ def test_waves_of_dates_repeat_after_each_period_and_not_before():
     assert (years[0] - years[1]).abs().max() > 0.05
 
 
-@pytest.fixture
-def keyed():
-    """Forty keys, each with a class of its own choice, and rows of them."""
-    rng = np.random.default_rng(9)
-    keys, classes = rng.normal(size=40).round(3), rng.choice(["a", "b", "c"], size=40)
-    key = rng.integers(40, size=500)
-    rows = pd.DataFrame({"key": keys[key], "class": classes[key], "size": rng.normal(size=500)})
-    return rows, pd.DataFrame({"key": keys, "class": classes})
-
-
-@pytest.mark.slow
-def test_a_model_learns_what_each_key_stands_for(keyed, monkeypatch, tmp_path):
-    rows, each = keyed
-
-    def share_right(folder=None):
-        model = Diffusion(
-            max_steps=200, denoiser=Residual(32, 2, 1), columns={"key": "number"}, random_state=0, verbose=False
-        )
-        model.fit(rows)
-        if folder is not None:  # a file keeps which numbers are tied
-            model.save(folder)
-            assert describe(str(folder))["tied"] == ["key"]
-            model = Diffusion.load(folder)
-        return np.mean(model.conditional(each, "class", given=["key"]).mode == each["class"])
-
-    assert share_right(tmp_path / "model") >= 0.9
-    monkeypatch.setattr("backwalk.fit.plan.tied_numbers", lambda *_: ())
-    assert share_right() <= 0.75
-
-
 @pytest.mark.parametrize("log_snr", [-6.0, 0.0, 6.0, 12.0])
 def test_surprises_of_gaussian_numbers_have_variance_1_at_each_noise_level(log_snr):
     """10,000 draws of three numbers, of which two nearly agree. A variance errs by 1.4 % (one standard error)."""
@@ -115,8 +84,8 @@ def test_derivatives_of_the_inputs_are_those_of_their_values():
     gaussian = JointGaussian(
         torch.zeros(3, dtype=torch.float64), directions, torch.full((3,), 0.2, dtype=torch.float64)
     )
-    codec = Codec((NumberColumn(0.0, 1.0),) * 3)
-    layout, free = TableLayout(codec, gaussian, tied=(1,)).double(), torch.zeros(5, 3, dtype=torch.bool)
+    codec = Codec((NumberColumn(0.0, 1.0), NumberColumn(0.0, 1.0, periods=(4.0, 0.5)), NumberColumn(0.0, 1.0)))
+    layout, free = TableLayout(codec, gaussian).double(), torch.zeros(5, 3, dtype=torch.bool)
     layout.input_scale.fill_(1.0)
     levels = torch.tensor([1.0, 3.0, -math.inf], dtype=torch.float64).expand(5, 3)
     x_t, along, step = Stream(4).normal(0, 5, 3), Stream(5).normal(0, 5, 3), 1e-6

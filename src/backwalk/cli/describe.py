@@ -8,7 +8,6 @@ from typing import Any
 
 from backwalk.cli.tables import check_file, is_built_in
 from backwalk.datasets import DENSITIES
-from backwalk.denoiser import TableDenoiser
 from backwalk.errors import BackwalkError
 from backwalk.estimator import Diffusion
 from backwalk.fit import ChosenColumns, check_settings, choose_columns, choose_within, read_rows
@@ -40,7 +39,6 @@ def _describe_model(path: str) -> dict[str, Any]:
         "columns": facts_of_codec(model.schema, model.codec),
         **({"set_aside": list(model.schema.set_aside)} if model.schema.set_aside else {}),
         **_rules(model.codec, model.schema),
-        **_tied(model),
         "missing": "generated" if model.codec.missing_levels else "absent",
         "conditions": _conditions(model),
         "network": repr(model.architecture),
@@ -88,13 +86,6 @@ def _rules(codec: Codec, schema: Schema) -> dict[str, list[str]]:
     """Return the rules between columns, if there are any."""
     rules = stated_rules(codec, schema.names)
     return {"rules": rules} if rules else {}
-
-
-def _tied(model: DiffusionModel) -> dict[str, Any]:
-    """Return the columns of tied numbers, if there are any (`table/ties.py`)."""
-    tied = model.denoiser.layout.tied if isinstance(model.denoiser, TableDenoiser) else ()
-    names = [model.schema.names[model.codec.column_of(coordinate)] for coordinate in tied]
-    return {"tied": names} if names else {}
 
 
 def _describe_files(path: StrPath) -> dict[str, Any]:

@@ -11,7 +11,7 @@ E_q phi, and its logits are phi f. Elsewhere phi is the identity, and the featur
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -24,11 +24,6 @@ from backwalk.table import Block, Codec
 
 WIDE = 1024
 """Columns of more levels than this are trained on fewer rows, and their levels come last."""
-N_FREQUENCIES = 8
-"""Frequencies c = 1, 2, 4, .., 128 radians per encoded unit, through whose waves a network reads a tied number.
-
-Half of the last wave is .025 standard deviations of the number. `numbers_start.py` has the waves.
-"""
 _MOST_DISCRIMINATED = 64  # levels of a block that starts from a discriminant
 _LIKE = 8  # codes on either side whose first numbers are compared with that of a known code
 _LEAST_VARIANCE = 0.05  # of a column of levels, by which inputs are divided
@@ -57,8 +52,8 @@ class TableLayout(nn.Module):
 
     `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `factors`, (B,), in
     the codec's order, are those of the blocks' discriminants, by default 1, and `partners` are blocks that tell of
-    others, one of each (`levels_start.py`). A network reads numbers through waves as well
-    if they are `tied`, whose coordinates are given, or have periods. Tensors by block are in the order of the groups.
+    others, one of each (`levels_start.py`). Dates, which have periods, are read through waves as well. Tensors by block
+    are in the order of the groups.
     """
 
     numbers: Tensor  # the coordinates of the numbers, (I,)
@@ -87,7 +82,6 @@ class TableLayout(nn.Module):
     n_moving: int
     n_inputs: int
     n_outputs: int
-    tied: tuple[int, ...]
     wide: list[int]
     tilted: list[int]
     outputs: list[slice]
@@ -104,8 +98,6 @@ class TableLayout(nn.Module):
         gaussian: JointGaussian | None = None,
         factors: np.ndarray | None = None,
         partners: Sequence[Partner] = (),
-        *,
-        tied: Collection[int] = (),
     ) -> None:
         super().__init__()
         self._groups: list[Group] | None = None
@@ -119,7 +111,6 @@ class TableLayout(nn.Module):
         in_order = self._keep_groups(codec.blocks)
         place_of_number = {int(coordinate): place for place, coordinate in enumerate(codec.numbers)}
         self._keep_atoms(codec.blocks, place_of_number)
-        self.tied = tuple(sorted(set(tied)))
         n_waves = self._keep_waves(codec, place_of_number)
         self.n_moving = 3 * self.n_numbers + 2 * n_waves
         """The number of inputs that change with the noisy numbers, which follow those of the levels."""
@@ -211,11 +202,10 @@ class TableLayout(nn.Module):
         self._keep("_codes_of_atoms", np.array([blocks[i].coordinates.start for i in self.atoms], dtype=np.intp))
 
     def _keep_waves(self, codec: Codec, place_of_number: Mapping[int, int]) -> int:
-        """Keep the waves of numbers that are tied or have periods, and return how many there are."""
-        of_tied = [(place_of_number[i], 2.0**k) for i in self.tied for k in range(N_FREQUENCIES)]
+        """Keep the waves of numbers that have periods, and return how many there are."""
         columns = ((place, codec.all_columns[codec.column_of(i)].number_column) for i, place in place_of_number.items())
         of_periods = [(place, c) for place, column in columns if column is not None for c in column.frequencies]
-        places, frequencies = zip(*of_tied, *of_periods, strict=True) if of_tied or of_periods else ((), ())
+        places, frequencies = zip(*of_periods, strict=True) if of_periods else ((), ())
         self._keep("waving", np.array(places, dtype=np.intp))
         self._keep("frequencies", np.array(frequencies, dtype=np.float32))
         return len(places)

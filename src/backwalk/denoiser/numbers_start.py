@@ -10,12 +10,10 @@ the others make of it, in its own standard deviations. Where two numbers differ 
 alone cannot see by how much: of theta and theta plus noise of two sizes it learnt nothing in 1,500 steps, as the
 Gaussian's linear part is right already and leaves no gradient towards the difference.
 
-The waves are sines and cosines of tied numbers (`table/ties.py`) and of the phases of dates (`NumberColumn.periods`),
-damped where these are noisy. A network of smooth functions learns fine differences of its inputs slowly, a tree at
-once. From sin(c x) and cos(c x) with large c it learns them soon; with the frequency of a year it learns seasons.
-Where a number is noisy, it is known as far as the Gaussian start knows it, with mean m and standard
+The waves are sines and cosines of the phases of dates (`NumberColumn.periods`): with the frequency of a year a network
+learns seasons. Where a date is noisy, it is known as far as the Gaussian start knows it, with mean m and standard
 deviation e, and the network reads the expectations E sin(c x_0) = sin(c m) exp(-c^2 e^2 / 2) and
-E cos(c x_0) = cos(c m) exp(-c^2 e^2 / 2): fine waves vanish in noise, and are whole where the number is given.
+E cos(c x_0) = cos(c m) exp(-c^2 e^2 / 2): fine waves vanish in noise, and are whole where the date is given.
 
 Source: Tancik et al. 2020, "Fourier features let networks learn high frequency functions in low dimensional domains";
 Barron et al. 2021, "Mip-NeRF", for the expectation; Gorishniy et al. 2022, "On embeddings for numerical features in

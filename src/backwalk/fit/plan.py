@@ -58,7 +58,7 @@ from backwalk.model import (
 )
 from backwalk.sampling import Sampler, default_sampler
 from backwalk.streams import Stream
-from backwalk.table import Codec, tied_numbers
+from backwalk.table import Codec
 from backwalk.training import (
     ChainLevels,
     LogNormalLevels,
@@ -219,9 +219,8 @@ def plan_fit(
         of_made = z[some].astype(np.float64, copy=False)[:, slice(None) if data is None else data.kept.numpy()]
         weights = None if row_weights is None else row_weights[some]
         of_rows = moments_with_gaps(of_made, weights=weights, stream=stream.child("start"))
-        tied = tied_numbers(codec, chosen.table.values) if data is None else ()
         if previous_model is None:
-            layout = _start(made, of_made, of_rows, weights, tied, stream.child("start", "factors"))
+            layout = _start(made, of_made, of_rows, weights, stream.child("start", "factors"))
         else:
             layout = _blank(made, previous_model)
         numbers = made.drawn_numbers
@@ -315,12 +314,11 @@ def _start(
     z: NDArray[np.float64],
     of_rows: Moments,
     weights: NDArray[np.float64] | None,
-    tied: tuple[int, ...],
     stream: Stream,
 ) -> TableLayout:
     """Return the layout of a table's network, with what it starts from: the Gaussian and the levels' discriminants."""
     factors, partners = choose_levels_start(codec, z, of_rows, weights=weights, stream=stream)
-    return TableLayout(codec, JointGaussian.of_moments(of_rows), factors, partners, tied=tied)
+    return TableLayout(codec, JointGaussian.of_moments(of_rows), factors, partners)
 
 
 def _blank(codec: Codec, previous_model: DiffusionModel) -> TableLayout:
@@ -328,7 +326,7 @@ def _blank(codec: Codec, previous_model: DiffusionModel) -> TableLayout:
     denoiser = previous_model.denoiser
     if not isinstance(denoiser, TableDenoiser):
         return TableLayout(codec)
-    return TableLayout(codec, partners=denoiser.layout.blank_partners(), tied=denoiser.layout.tied)
+    return TableLayout(codec, partners=denoiser.layout.blank_partners())
 
 
 def _members_of(previous_model: DiffusionModel) -> list[EnsembleDenoiser]:

@@ -73,7 +73,6 @@ def record_of(model: DiffusionModel) -> Record:
             "embedding": _embedding_record(model),
             "has_patterns": layout is not None,
             "floor": getattr(model.denoiser, "floor", 0.0),
-            "tied": list(layout.tied) if layout is not None else [],
             "partners": list(map(list, layout.partners)) if layout is not None else [],
             "codec": model.codec.to_dict(),
             "data_schema": model.schema.to_dict(),
@@ -230,16 +229,13 @@ def _made(name: str, kind: type[_Made], values: dict[str, Any]) -> _Made:
 
 def _layout_of(record: Record, codec: Codec) -> TableLayout | None:
     """Return the layout of a table, or None for a network of whole rows of numbers."""
-    unknown = set(record.tied) - set(codec.numbers.tolist() if record.has_patterns else ())
-    if unknown:
-        raise ModelFileError(f"tied should hold coordinates of a table's numbers, but holds {min(unknown)}.")
     if not record.has_patterns:
         return None
     blocks, pairs = codec.blocks, list(map(tuple, record.partners))
     is_sound = len({of for of, _ in pairs}) == len(pairs)
     if not is_sound or not all(may_be_partners(blocks, *pair) for pair in pairs):
         raise ModelFileError("partners should be one for each of some columns of levels, but it has others.")
-    return TableLayout(codec, partners=[Partner.blank(blocks, *pair) for pair in pairs], tied=record.tied)
+    return TableLayout(codec, partners=[Partner.blank(blocks, *pair) for pair in pairs])
 
 
 def _conditions_of(record: Record, schema: Schema) -> Conditions:

@@ -66,7 +66,6 @@ class Record(_Strict):
     embedding: OwnNetwork | _Settings | None = None
     has_patterns: bool
     floor: Annotated[float, Field(ge=0, le=1e6)]
-    tied: list[_Count] = []
     partners: list[Annotated[list[_Count], Field(min_length=2, max_length=2)]] = []
     codec: dict[str, Any]
     data_schema: dict[str, Any]

@@ -29,13 +29,13 @@ from backwalk.table.reading import (
     read_within,
 )
 from backwalk.table.relation import Relation, priorities_of
+from backwalk.table.repeated import repeated_values
 from backwalk.table.rewriting import read_labels, split_table, write_filled, write_labelled
 from backwalk.table.rule_system import LevelRule, RuleSystem
 from backwalk.table.rules import Computed, Determines, Order, Rule, Total, parse_rule
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
 from backwalk.table.sources import Watch
-from backwalk.table.ties import repeated_values, tied_numbers
 from backwalk.table.values import from_values
 from backwalk.table.writing import check_table_path, write_rows, write_table
 from backwalk.text_options import StrPath, TextOptions, TextPath
@@ -100,7 +100,6 @@ __all__ = [
     "set_aside",
     "split_table",
     "table_files",
-    "tied_numbers",
     "write_filled",
     "write_labelled",
     "write_rows",
