@@ -96,6 +96,7 @@ def test_without_held_out_rows_one_network_takes_all_steps():
     run = trainer(Training(max_steps=120, batch_size=16, learning_rate=0.01, patience=1), rows=rows)
     assert len(list(run.run())) == 120
     assert (run.denoiser.n_members, run.stopped_by, run.last_gain) == (1, "steps", 0.0)
+    assert run.history().chosen_step == 120
 
 
 def test_a_later_network_that_diverges_leaves_the_others(monkeypatch):

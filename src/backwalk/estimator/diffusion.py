@@ -74,8 +74,8 @@ class Diffusion(
         Variance sigma_t^2 of p_theta. "optimal" is fitted to held-out rows, or to the training rows where none are held
         out; it is then too small for a model that overfits.
     sampler : Sampler or str, default=None
-        Default sampler of the fitted model, or the name of a solver. None is "auto" with 20 evaluations, or
-        60 where all columns are numbers and only some sets of them may be given.
+        Default sampler of the fitted model, or the name of a solver. None is "auto" with 20 evaluations, with 60 where
+        only some sets of columns may be given and all others are numbers, and with 8 for one number beside levels.
     max_steps : int, default=None
         The most training steps, of all networks together. With `max_time`, training ends at whichever limit is reached
         first. Without either it ends once the loss on held-out rows no longer falls, and no later than after 20,000
@@ -96,7 +96,7 @@ class Diffusion(
         Seed of the fit. An integer makes it reproducible, on the same kind of machine with the same versions.
     callbacks : sequence of callables, default=()
         Functions that are called with a `FitProgress` after every training step. Where one returns True, training
-        ends, and the model has the weights chosen so far; with a checkpoint it can be continued.
+        ends, and the model has the weights chosen so far.
     verbose : bool or int, default=True
         Whether work that takes longer than a second shows its progress: a bar on a terminal or in a notebook, and a
         line every half minute in a log.

@@ -52,7 +52,7 @@ class Training:
     levels : {"log_normal", "chain"}, default="log_normal"
         The distribution of noise levels. "chain" is t uniform on 1..n_steps, with L_simple as loss.
     patience : int, optional
-        The run of a network ends after this many validations on the held-out rows without a gain of 0.01 nats a row
+        The run of a network ends after this many validations on the held-out rows without a gain of 0.002 nats a row
         over the best before. There is one about every sixteenth of the steps so far. None trains on, and so does a run
         without held-out rows.
 

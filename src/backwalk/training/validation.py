@@ -177,9 +177,9 @@ class Choice:
             is_kept = lead <= _LEAST_LEAD
         if is_kept:
             self.chosen = candidate
-        self.n_idle += 1
         if not len(by_row):
             return
+        self.n_idle += 1
         if candidate.loss < self._mark - WORTH:
             self._mark, self.n_idle = candidate.loss, 0
         if self.best is None or candidate.loss < float(self.best.mean()):
