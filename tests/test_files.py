@@ -1,9 +1,8 @@
-"""Whole files or none, and locks."""
+"""Whole files or none."""
 
 import errno
 import os
 import stat
-import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -13,8 +12,6 @@ from backwalk.files import (
     atomic_write,
     check_folder_writable,
     check_writable,
-    file_lock,
-    remove_temporaries,
 )
 
 
@@ -76,61 +73,12 @@ def test_a_file_that_is_overwritten_keeps_its_mode(tmp_path):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o600
 
 
-def test_a_name_is_locked_by_one_alone(tmp_path):
-    def wait():
-        with file_lock(tmp_path / "a", wait=True):
-            pass
-
-    with file_lock(tmp_path / "a"), file_lock(tmp_path / "b"):
-        with pytest.raises(BlockingIOError), file_lock(tmp_path / "a"):
-            pass
-        waiting = threading.Thread(target=wait)
-        waiting.start()
-        waiting.join(0.2)
-        assert waiting.is_alive()
-        assert {path.name for path in tmp_path.iterdir()} == {".a.lock", ".b.lock"}
-    waiting.join()
-    with file_lock(tmp_path / "a"):
-        pass
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("kind", ["link", "broken link", "content", "pipe"])
-def test_what_is_no_lock_file_stays(tmp_path, kind):
-    """Found by attack: a symbolic link was followed, and a file made or locked where it leads."""
-    lock, elsewhere = tmp_path / ".a.lock", tmp_path / "elsewhere"
-    if kind == "pipe":
-        os.mkfifo(lock)
-    elif kind == "content":
-        lock.write_text("mine")
-    else:
-        lock.symlink_to(elsewhere)
-        if kind == "link":
-            elsewhere.touch()
-    outcome = pytest.raises(OSError, match="symbolic links") if "link" in kind else nullcontext()
-    with outcome, file_lock(tmp_path / "a"):
-        pass
-    assert os.path.lexists(lock)
-    assert elsewhere.exists() == (kind == "link")
-
-
 def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):
     with (
         pytest.raises(OSError, match=r"there is no folder .*no; make it first"),
         atomic_write(tmp_path / "no" / "a") as file,
     ):
         file.write(b"new")
-
-
-def test_only_temporary_files_of_one_file_are_removed(tmp_path):
-    """Found by attack: a user's `.z.csv.my-draft.part` was removed."""
-    temporary = {".z.csv.01234567.part", ".[z].csv.89abcdef.part"}
-    others = {".z.csv.my-draft.part", ".z.csv.0123.part", ".z.csv.part", ".z.csv.x.01234567.part", ".b.01234567.part"}
-    for name in {*temporary, *others, "z.csv", "z"}:
-        (tmp_path / name).write_text("x")
-    for name in ("z", "z.csv", "[z].csv"):
-        remove_temporaries(tmp_path / name)
-    assert {path.name for path in tmp_path.iterdir()} == {*others, "z.csv", "z"}
 
 
 def test_what_cannot_be_written_is_known_beforehand(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""Write files whole or not at all, and lock them.
+"""Write files whole or not at all.
 
 `atomic_write` writes to a temporary file in the same folder, flushes it to the disk and renames it. A reader finds the
 old file or the new one, never a mixture. A writer that is killed leaves its hidden temporary file behind.
@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
-
-from filelock import FileLock, Timeout
 
 
 @contextmanager
@@ -54,14 +51,6 @@ def atomic_write(path: str | Path, *, overwrite: bool = False) -> Iterator[Binar
     _sync_folder(target.parent)
 
 
-def remove_temporaries(path: Path) -> None:
-    """Remove what killed writers of `path` left; to be called by whoever alone may write it."""
-    of_path = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.part")
-    for temporary in path.parent.glob(".*.part"):
-        if of_path.fullmatch(temporary.name):
-            temporary.unlink(missing_ok=True)
-
-
 def check_writable(path: str | Path, *, overwrite: bool = False) -> None:
     """Raise OSError if `atomic_write` could not write `path`. Devices, pipes and folders are never replaced."""
     target = Path(path)
@@ -83,28 +72,6 @@ def check_folder_writable(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if not os.access(there, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, f"{os.strerror(errno.EACCES)} in {there}")
-
-
-@contextmanager
-def file_lock(path: Path, *, wait: bool = False) -> Iterator[None]:
-    """Lock a name for this process; while another process holds it, wait or raise BlockingIOError.
-
-    The lock is on an empty file beside it, `.NAME.lock`, which is removed at the end. If a process is killed, its lock
-    file stays but locks nobody out.
-    """
-    lock_path = path.with_name(f".{path.name}.lock")
-    lock = FileLock(lock_path, timeout=-1 if wait else 0)
-    try:
-        lock.acquire()
-    except Timeout as error:
-        raise BlockingIOError(errno.EAGAIN, "another process is writing it") from error
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # Windows removes no file that is open
-            if lock_path.is_file() and lock_path.stat().st_size == 0:  # not what lay there under this name before
-                lock_path.unlink()
-        lock.release()
 
 
 def _file_exists() -> FileExistsError:
