@@ -108,6 +108,15 @@ def test_ordinary_tables_are_not_warned_of(X):
     assert told(X) == []
 
 
+def test_levels_that_determine_each_other_are_no_copies():
+    """Cities with their countries, and ages with years of birth, have few different rows; copies of numbers do too."""
+    cities, ages = RNG.integers(0, 40, size=2000), RNG.integers(20, 70, size=2000)
+    labels = pd.DataFrame({"city": [f"city {i}" for i in cities], "country": [f"country {i}" for i in cities]})
+    assert told(labels) == []
+    assert told(pd.DataFrame({"age": ages, "born": 2020 - ages})) == []
+    assert any("only 100 of 300" in text for text in told(frame(np.tile(NORMAL[:100, :2], (3, 1)))))
+
+
 @pytest.mark.parametrize("spread", [0.5, 0.99, 1.01, 2.0])
 def test_a_direction_is_flat_below_the_least_noise_level(spread):
     level = 0.01

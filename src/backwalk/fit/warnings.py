@@ -15,7 +15,7 @@ from backwalk.fit.defaults import FEWEST_ROWS
 from backwalk.fit.plan import Plan
 from backwalk.formatting import listed
 from backwalk.model import mismatch_warning
-from backwalk.table import Codec, Table, find_doubts, repeated_values
+from backwalk.table import Codec, Column, Table, find_doubts, repeated_values
 
 _MOST_COUNTED = 10**6  # rows in the search for identical ones
 _LEAST_PART = 0.1  # of a column in a direction without spread, for it to be named
@@ -38,8 +38,8 @@ def find_warnings(plan: Plan, z: NDArray[Any]) -> Iterator[tuple[type[Warning], 
         yield (
             RepeatedValueWarning,
             f"one number in many rows: {listed(columns)}. A density cannot represent such a point mass: new rows will "
-            "scatter around the number. Fit a separate model to the rows with other numbers; or, if the column holds "
-            "small counts, give it as integers of a DataFrame or a file.",
+            "scatter around the number. Give the rows as a table with names of columns, or a file, and leave out the "
+            "column's kind: such a number then has a probability of its own.",
         )
     n, k = z.shape
     if n < FEWEST_ROWS or n <= k:
@@ -97,7 +97,7 @@ def flat_directions(covariance: Tensor, level: float) -> list[int] | None:
 def distinct_rows(codec: Codec, table: Table) -> int | None:
     """Return the number of distinct rows if most rows are copies of others, else None.
 
-    Rows of dequantised integers or of rounded numbers repeat without being copies: rows that agree in one such column
+    Labels, levels on a grid and dequantised numbers repeat without being copies: rows that agree in one such column
     differ in the others. Among copies, each continuous column determines the row. So rows count as copies if two
     columns do; copies of rows with a single continuous column are not found. For more than a million rows, or ten
     million numbers, the number is extrapolated from the first of them.
@@ -105,7 +105,7 @@ def distinct_rows(codec: Codec, table: Table) -> int | None:
     rows = table.values[: min(_MOST_COUNTED, 10 * _MOST_COUNTED // table.values.shape[1])]
     values = list[int]()
     for j in codec.varying:
-        if codec.columns[j].cosine_weight is None:
+        if _is_continuous(codec.columns[j]):
             values.append(len(np.unique(rows[:, j])))
             if 2 * values[-1] >= len(rows):
                 return None
@@ -114,6 +114,12 @@ def distinct_rows(codec: Codec, table: Table) -> int | None:
     n_distinct = len(np.unique(rows, axis=0))
     copied = 2 * n_distinct < len(rows) and sorted(values)[-2] >= _TELLING * n_distinct
     return n_distinct * len(table.values) // len(rows) if copied else None
+
+
+def _is_continuous(column: Column) -> bool:
+    """Return whether values of a column differ unless they are copies: numbers, or levels at uneven distances."""
+    steps = np.diff(np.sort(column.levels))
+    return column.cosine_weight is None and not (len(steps) and np.allclose(steps, steps[0]))
 
 
 def _is_flat(covariance: Tensor, level: float) -> bool:

@@ -319,7 +319,7 @@ def refit_codec(codec: Codec, table: Table, *, asinh: bool = True) -> Codec:
         if not isinstance(column, NumberColumn) or ends[0] == ends[1]:
             return column
         bounds = column.least, column.largest
-        label = table.schema.label(j) if j < codec.n_columns else "a gap"
+        label = table.schema.label(j) if j < codec.n_columns else "the difference of an order"
         plan = NumberPlan(label, ends, column.grid, bounds, dequantisation=column.dequantisation)
         return choose_number(x, plan, asinh=asinh)
 

@@ -147,7 +147,7 @@ class Column(ABC):
 
     @property
     def has_ranks(self) -> bool:
-        """Whether the levels are coded by their ranks."""
+        """Whether the levels have an order, by which they are coded."""
         return False
 
     @property
