@@ -10,7 +10,7 @@ from sklearn.model_selection import GridSearchCV
 
 from backwalk.assess import Fidelity
 from backwalk.denoiser import Residual
-from backwalk.errors import ImpossibleRowsWarning, UnseenValuesWarning
+from backwalk.errors import ImpossibleRowsWarning, InvalidInput, UnseenValuesWarning
 from backwalk.estimator import Diffusion
 from backwalk.fit import progress
 from backwalk.model import rank_scores
@@ -32,6 +32,18 @@ def test_a_rank_is_the_share_of_the_reference_that_is_no_more_likely():
         1,
     ]
     assert rank_scores(np.array([1.0]), np.array([])).tolist() == [0.0]
+
+
+def test_what_cannot_be_answered_is_said_before_any_work(tmp_path):
+    """A name that is taken was found after minutes of scoring, and ranks among no rows were 0."""
+    X = np.random.default_rng(0).normal(size=(60, 2))
+    model = tiny().fit(X)
+    (tmp_path / "there.html").write_text("mine")
+    with pytest.raises(FileExistsError):
+        model.report(tmp_path / "there.html", None)
+    for reference in (np.empty(0), np.array([1.0, math.nan])):
+        with pytest.raises(InvalidInput, match="reference should hold log-densities"):
+            model.score_ranks(X, reference)
 
 
 @pytest.mark.slow

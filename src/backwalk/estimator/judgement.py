@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk.estimator.fitted import Columns, Fitted, RowsT
+from backwalk.files import check_writable
 from backwalk.fit.progress import Display
 from backwalk.streams import RandomState, as_stream
 
@@ -137,6 +138,7 @@ class Judgement(Fitted[RowsT]):
         """
         from backwalk.assess import write_report
 
+        check_writable(path, overwrite=overwrite)  # before the work
         fidelity = self.assess(X, training=training, density=density, given=given, random_state=random_state)
         stream = as_stream(random_state).child("report", "pictures")
         write_report(path, fidelity, self.model_, stream=stream, overwrite=overwrite)

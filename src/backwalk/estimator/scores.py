@@ -117,6 +117,11 @@ class Scores(Fitted[RowsT]):
         ndarray, (n,)
             Numbers from 0 to 1.
 
+        Raises
+        ------
+        InvalidInput
+            A ValueError: the rows cannot be scored, or there are no log-densities to rank among.
+
         See Also
         --------
         Diffusion.score_samples : The log-densities that are ranked.
@@ -131,7 +136,14 @@ class Scores(Fitted[RowsT]):
         array([0.])
         """
         is_scores = isinstance(reference, np.ndarray) and reference.ndim == 1
-        return rank_scores(self.score_samples(X), reference if is_scores else self.score_samples(reference))
+        scores = reference if is_scores else self.score_samples(reference)
+        if not len(scores) or np.isnan(scores).any():
+            what = "has NaN" if len(scores) else "is empty"
+            raise InvalidInput(
+                f"reference should hold log-densities of rows, but {what}: give rows that the fit has not seen, or the "
+                "score_samples of them."
+            )
+        return rank_scores(self.score_samples(X), scores)
 
     def log_density(
         self,
