@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from backwalk.assess import columns
-from backwalk.assess.columns import ASSOCIATIONS, WORST_COLUMN
+from backwalk.assess.columns import WORST_COLUMN
 from backwalk.assess.representation import Representation
 from backwalk.assess.sets import RowSets
 from backwalk.assess.statistics import RealPairs
-from backwalk.assess.statistics.columns import associations, column_distance
+from backwalk.assess.statistics.columns import column_distance
 from backwalk.streams import Stream
 
 from .tables import model, table
@@ -62,16 +62,6 @@ def test_differences_beyond_chance_are_marked_and_no_others():
     moved[:, 1] = np.where(moved[:, 1] == 0.0, 0.0, moved[:, 1] + 4.0)
     (warning,) = columns.score(*sets(moved), model().schema).warnings(model().schema)
     assert "rain" in warning
-
-
-def test_the_matrices_of_real_rows_are_computed_once_for_all_models(monkeypatch):
-    calls = []
-    monkeypatch.setattr(columns, "associations", lambda *given: calls.append(1) or associations(*given))
-    found = columns.score(*sets(table(2000, 8), shuffled(), table(2000, 9)), model().schema)
-    assert len(calls) == 8 * (2 + 3)  # two real sets and three models, by eight pairs
-    means = [{figure.name: figure for figure in of_model}[ASSOCIATIONS] for of_model in found.of_models]
-    assert means[0].null == means[1].null == means[2].null
-    assert (means[0].matters, means[1].matters) == (0, 1)
 
 
 def test_telling_pairs_are_those_that_differ_most():

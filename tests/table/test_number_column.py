@@ -11,10 +11,8 @@ from backwalk.errors import InvalidInput, UnseenValuesWarning
 from backwalk.streams import Stream
 from backwalk.table import (
     Asinh,
-    AtomsColumn,
     Boundary,
     Codec,
-    ConstantColumn,
     Grid,
     NumberColumn,
     Spline,
@@ -29,40 +27,6 @@ BOTH = NumberColumn(2.0, 2.0, -2.0, 6.0, bounds=Boundary(*KNOTS, -2.0, 2.0))
 LOW = NumberColumn(2.0, 2.0, -2.0, bounds=Boundary(*KNOTS, -2.0))
 HIGH = NumberColumn(0.0, 1.0, None, 6.0, asinh=Asinh(1.0, 2.0), bounds=Boundary(*KNOTS, high=float(np.arcsinh(2.5))))
 BOUNDED = pytest.mark.parametrize("column", [BOTH, LOW, HIGH], ids=["both", "low", "high"])
-
-
-def test_columns_describe_themselves():
-    plain, constant = NumberColumn(0.0, 2.0), ConstantColumn(7.0)
-    codec = Codec((plain, constant))
-    assert (codec.n_columns, codec.n_encoded) == (2, 1)
-    assert codec.deviation_in_user_units([[1.0]], [[5.0]]).tolist() == [[2.0, 0.0]]
-    count = NumberColumn(0.0, 1.0, 0.0, 90.0, asinh=Asinh(1.5, 4.0), grid=Grid(), dequantisation="uniform")
-    steps = NumberColumn(2.0, 0.5, 0.5, 4.0, grid=Grid(per=10.0))
-    rain = AtomsColumn(NumberColumn(1.0, 0.5, asinh=Asinh(0.0, 0.5)), (0.0, np.nan), (0.6, 0.1, 0.3))
-    words = {
-        constant: ("constant", "constant, 7"),
-        NumberColumn(0.0, 1.0): ("number", "number, as it is"),
-        plain: ("number", "number of mean 0 and standard deviation 2"),
-        count: (
-            "integer",
-            "integers 0 to 90, dequantised by a uniform density; number with heavy tails, transformed by asinh (linear "
-            "within 4 of 1.5)",
-        ),
-        steps: ("rounded", "numbers 0.5 to 4 in steps of 0.1, rounded; number of mean 2 and standard deviation 0.5"),
-        BOTH: ("number", "number of mean 2 and standard deviation 2, mapped to a normal within bounds -2 and 6"),
-        LOW: ("number", "number of mean 2 and standard deviation 2, mapped to a normal within the bound -2"),
-        NumberColumn(0.0, 1.0, spline=SPLINE): ("number", "number, as it is, mapped to a normal through 5 quantiles"),
-        rain: (
-            "atoms",
-            "0 in 60%, missing in 10% of rows; otherwise number with heavy tails, transformed by asinh (linear within "
-            "0.5 of 0)",
-        ),
-    }
-    for column, (kind, description) in words.items():
-        assert (column.kind_name, column.description) == (kind, description)
-    assert [column.is_linear for column in words] == [False, True, True, False, True, False, False, False, False]
-    assert (count.width, count.cell_width, count.is_integer) == (1, 1.0, True)
-    assert (rain.width, rain.value_range, count.value_range) == (4, (-np.inf, np.inf), (0.0, 90.0))
 
 
 @BOUNDED
