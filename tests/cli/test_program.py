@@ -14,7 +14,7 @@ from backwalk.cli import cli
 from backwalk.table import as_table, write_table
 
 QUICK = ["--max-steps", "5"]
-COMMANDS = ("demo", "split", "fit", "sample", "score", "impute", "report", "info", "playground", "course")
+COMMANDS = ("demo", "data", "split", "fit", "sample", "score", "impute", "report", "info", "playground", "course")
 
 
 def test_help_is_there_for_every_command_and_loads_no_torch():
