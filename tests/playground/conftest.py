@@ -55,7 +55,7 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def maths(chromium):
-    """Return a function that runs JavaScript with the modules of `maths/` by their names, and returns its result."""
+    """Return a function that runs JavaScript with the worker's modules by their names, and returns its result."""
     page = chromium.new_page()
 
     def answer(route):
@@ -66,11 +66,11 @@ def maths(chromium):
 
     page.route("**/*", answer)
     page.goto(f"{HOME}/")
-    names = sorted(file.stem for file in (STATIC / "maths").glob("*.js"))
+    paths = [*sorted(f"maths/{file.stem}" for file in (STATIC / "maths").glob("*.js")), "data", "models", "pictures"]
 
     def run(body, **given):
-        modules = ", ".join(names)
-        loads = ", ".join(f'import("{HOME}/maths/{name}.js")' for name in names)
+        modules = ", ".join(path.rpartition("/")[2] for path in paths)
+        loads = ", ".join(f'import("{HOME}/{path}.js")' for path in paths)
         return page.evaluate(
             f"""async (given) => {{
                 const [{modules}] = await Promise.all([{loads}]);

@@ -395,3 +395,32 @@ def test_random_numbers_repeat_and_are_normal(maths):
     n = len(draws)
     for moment, value, variance in ((1, 0.0, 1.0), (2, 1.0, 2.0), (3, 0.0, 15.0), (4, 3.0, 96.0)):
         assert abs((draws**moment).mean() - value) < 5.0 * math.sqrt(variance / n)
+
+
+MODEL = """const points = Float64Array.from({ length: 4000 }, (_, i) => (i % 2 ? (i * 7) % 11 : i));  // sorted along x
+    const model = new models.Model("a", "", data.tableRows("a.csv", ["x", "y"], points), models.PRESETS.course);"""
+
+
+def test_held_out_rows_of_a_sorted_file_are_spread_over_it(maths):
+    held, train = (np.array(z)[::2] for z in maths(MODEL + "return [model.held, model.train];"))
+    assert len(held) == 200
+    assert not set(held) & set(train)
+    assert abs(held.mean()) < 5.0 / math.sqrt(200)  # standardised rows; beyond once in 1.7 million splits
+
+
+@pytest.mark.parametrize("sampler", ["ancestral", "ddim"])
+def test_a_particles_next_point_is_its_mean_and_its_noise(maths, sampler):
+    steps = maths(
+        MODEL + "return pictures.particleOf(model, given).steps;",
+        row=3,
+        seed=1,
+        sampler=sampler,
+        n_evaluations=9,
+        eta=0.6,
+    )
+    assert len(steps) == 9
+    for step in steps:
+        noise = np.array(step["noise"] or [0.0, 0.0])
+        np.testing.assert_allclose(np.array(step["mu_theta"]) + step["sigma_t"] * noise, step["x_next"], atol=1e-12)
+        point = step["a"] * np.array(step["x_0_hat"]) + step["b"] * np.array(step["eps_theta"])
+        np.testing.assert_allclose(point, step["x_t"], atol=1e-12)
