@@ -30,7 +30,7 @@ from backwalk.assess.statistics.nulls import sign_that_matters
 from backwalk.errors import InvalidInput
 from backwalk.estimates import Estimate, Rows, mean_estimate, random_rows
 from backwalk.formatting import listed
-from backwalk.model import DiffusionModel, Given, probabilities_of_levels, sample_rows
+from backwalk.model import DiffusionModel, Given, probabilities_with_copies, sample_rows
 from backwalk.report.blocks import Cell, Heading, Picture, Pictures, Row, Section, Table, Text
 from backwalk.report.calibration import plot_ranks, plot_reliability
 from backwalk.report.words import column_name, estimate_text, signed, with_error
@@ -246,7 +246,7 @@ def predict_levels(model: DiffusionModel, rows: Rows, block: int) -> Rows:
     """
     codec, others = model.codec, rows.copy()
     others[:, codec.blocks[block].column] = np.nan
-    p = probabilities_of_levels(Given.to_draw(model, others), block)[:, ~np.isnan(codec.blocks[block].values)]
+    p = probabilities_with_copies(Given.to_draw(model, others), block)[:, ~np.isnan(codec.blocks[block].values)]
     return np.asarray(p / p.sum(axis=1, keepdims=True))
 
 

@@ -21,6 +21,7 @@ drawn and scored: which of their coordinates are given, free and absent.
 from backwalk.model.bounds import N_MEASURED_LEVELS, bound, measure_denoising_error
 from backwalk.model.conditionals import conditional
 from backwalk.model.conditions import read_allowed, read_given
+from backwalk.model.copies import probabilities_with_copies
 from backwalk.model.diffusion_model import (
     MISMATCH_THAT_MATTERS,
     Conditions,
@@ -48,7 +49,7 @@ from backwalk.model.given import Allowed, Given, encode_complete
 from backwalk.model.gradients import log_density_and_gradient, refuse_without_gradient
 from backwalk.model.impute import estimate_rows, impute_rows
 from backwalk.model.integers import N_PLACES, log_prob_of_rows
-from backwalk.model.levels import level_of, log_prob_of_levels, probabilities_of_levels
+from backwalk.model.levels import level_of, log_prob_of_levels
 from backwalk.model.numbers import MOST_EXACT_COLUMNS, given_all_levels
 from backwalk.model.possible import (
     impossible_words,
@@ -109,7 +110,7 @@ __all__ = [
     "measure_distances",
     "mismatch_warning",
     "possible_rows",
-    "probabilities_of_levels",
+    "probabilities_with_copies",
     "rank_scores",
     "rarity",
     "read_allowed",

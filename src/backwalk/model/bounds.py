@@ -22,6 +22,7 @@ from backwalk.diffusion import (
     variational_bound,
 )
 from backwalk.limits import GREATEST_LEVEL
+from backwalk.model.copies import log_prob_of_copies
 from backwalk.model.diffusion_model import DiffusionModel, check_reverse_variance, reverse_variances
 from backwalk.model.given import Given
 from backwalk.model.levels import log_prob_of_levels
@@ -124,7 +125,7 @@ def bound(
         terms = collect_terms(nothing, nothing, [nothing.expand(model.schedule.n_steps - 1, -1)])
         watch(rows.n_rows)
     if codec.blocks:
-        terms = add_levels(terms, -log_prob_of_levels(rows))
+        terms = add_levels(terms, -log_prob_of_levels(rows) - log_prob_of_copies(rows))
     refuse_no_numbers(terms.per_row, "Bounds")
     return terms
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from backwalk.diffusion import Denoiser
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.model.chain import make_solver
+from backwalk.model.copies import apart_from_copies, probabilities_with_copies
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.distribution import Conditional
 from backwalk.model.given import Given
@@ -64,7 +65,7 @@ def conditional(
     if (i := codec.block_numbers.get(column)) is not None:
         block = codec.blocks[i]
         if block.number is None:
-            return Conditional(label, schema, block.values, probabilities_of_levels(given, i))
+            return Conditional(label, schema, block.values, probabilities_with_copies(given, i))
         if column in codec.missing_levels:
             gap = probabilities_of_levels(given, i)[:, np.isnan(block.values).argmax()]
     draws = partial(_draws_of_number, given, column, n_draws, stream, sampler)
@@ -94,6 +95,7 @@ def mean_of_number(given: Given, column: int) -> Array:
     lie within the range of the column. Raises SamplingDiverged where one is not finite.
     """
     model, codec = given.model, given.model.codec
+    given, no_copy, copies = apart_from_copies(given, column)
     number, of_number = codec.all_columns[column].number_column, given.one_number(column)
     assert number is not None
     coordinate = torch.tensor([codec.slices[column].stop - 1], device=given.rows.device)
@@ -123,6 +125,7 @@ def mean_of_number(given: Given, column: int) -> Array:
         values = np.column_stack([np.broadcast_to(atoms, (len(mean), len(atoms))), mean])
         p = np.where(np.isnan(values), 0.0, p)
         mean = (np.nan_to_num(values) * p).sum(axis=1) / p.sum(axis=1)
+    mean = no_copy * mean + sum(share * np.nan_to_num(x) for share, x in copies)
     return mean if column >= codec.n_columns else model.schema.taken([column]).clipped(mean[:, None])[:, 0]
 
 

@@ -10,6 +10,8 @@ other, then the other numbers together.
     ln p(free | given) = ln p(dates | given) + sum_j ln P(l_j | given, dates, l_1..l_{j-1})
                          + ln p(numbers | given, dates, levels)
 
+Before them all it is drawn which cells are copies of others (`copies.py`).
+
 Dates come first, as seasons are fine structure of a date: numbers that are drawn together with it settle before its
 phase does, and would hardly follow the seasons.
 """
@@ -30,6 +32,7 @@ from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.formatting import listed
 from backwalk.limits import FARTHEST_TO_SCORE
 from backwalk.model.chain import ReverseChain
+from backwalk.model.copies import log_prob_of_copies
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.integers import N_PLACES, log_prob_of_integers
 from backwalk.model.levels import draw_levels, log_prob_of_levels
@@ -185,6 +188,13 @@ class Given:
         """The number of rows, n."""
         return len(self.values)
 
+    def given_columns(self) -> NDArray[np.bool_]:
+        """Return which columns are given, (n, d)."""
+        codec, is_given = self.model.codec, ~np.isnan(self.values)
+        for j in codec.missing_levels:
+            is_given[:, j] = self.is_given[:, codec.slices[j].start].cpu().numpy()
+        return is_given
+
     def free_cells(self) -> NDArray[np.bool_]:
         """Return which cells are free, (n, D); constant ones are not."""
         codec = self.model.codec
@@ -217,6 +227,15 @@ class Given:
             is_free=self.is_free & ~coordinates,
         )
 
+    def knowing(self, cells: Array) -> tuple[Given, Array]:
+        """Return rows to draw of which more cells are known, (n, D), with what follows from these, and all of them."""
+        codec = self.model.codec
+        cells = codec.with_computed(cells)
+        is_given = self.given_columns() | ~np.isnan(cells[:, : codec.n_columns])
+        given, drawn = _encode(self.model, cells, is_given, ~is_given)
+        is_free = torch.from_numpy(codec.expand_mask(drawn)).to(given.rows.device)
+        return replace(given, values=self.values, is_free=is_free, allowed=self.allowed), cells
+
     def then_levels(self) -> Given:
         """Return the rows with all free levels given."""
         of_levels = torch.ones_like(self.is_free)
@@ -239,7 +258,10 @@ class Given:
         return replace(self, cells=cells, rows=torch.where(self.is_free, z, self.rows))
 
     def draw(self, chain: ReverseChain, noise: RowNoise) -> Tensor:
-        """Return encoded rows, (n, k), with all that is free drawn. Absent coordinates are NaN."""
+        """Return encoded rows, (n, k), with all that is free drawn. Absent coordinates are NaN.
+
+        Which cells are copies has been drawn (`draw_copies`).
+        """
         given = draw_levels(draw_dates(self, chain, noise), noise)
         rows = draw_numbers(given, chain, noise)
         rows = rows.where(~(self.is_given & rows.isnan()), 0.0)  # a given number at one of its atoms
@@ -276,6 +298,7 @@ class Given:
         `watch` is called with the number of rows of each tile.
         """
         codec = self.model.codec
+        of_copies = log_prob_of_copies(self)
         parts = [(self.then(codec.date_columns), watch)]
         if codec.date_columns:
             parts.insert(0, (self.only(codec.date_columns), lambda _: None))
@@ -287,7 +310,7 @@ class Given:
         ]
         of_levels = log_prob_of_levels(parts[-1][0]) if codec.blocks else 0.0
         return LogDensity(
-            sum((part.log_prob for part in of_numbers[1:]), start=of_numbers[0].log_prob) + of_levels,
+            sum((part.log_prob for part in of_numbers[1:]), start=of_numbers[0].log_prob) + of_levels + of_copies,
             sum((part.solver_error for part in of_numbers[1:]), start=of_numbers[0].solver_error),
             torch.stack([part.standard_error for part in of_numbers]).square().sum(dim=0).sqrt(),
         )
@@ -330,17 +353,17 @@ def encode_in_range(codec: Codec, values: ArrayLike) -> Array:
 def _encode(
     model: DiffusionModel, values: Array, is_given: NDArray[np.bool_], is_free: NDArray[np.bool_]
 ) -> tuple[Given, NDArray[np.bool_]]:
-    """Encode rows, (n, d), of which cells, (n, d), are given and free, and NaN if neither.
+    """Encode rows, (n, d), or their cells, (n, D), of which columns, (n, d), are given and free, and NaN if neither.
 
     Return also which cells, (n, D), are scored or drawn, whether they have a value or not.
     """
     codec, device = model.codec, model.denoiser.device
-    cells = codec.cells(values)
+    cells = values if values.shape[1] > codec.n_columns else codec.cells(values)
     z, has_value = encode_in_range(codec, cells), _has_value(codec, cells)
-    of_given, of_free = codec.cell_masks(is_given, is_free, has_value)
+    of_given, of_free = codec.cell_masks(is_given, is_free, has_value, cells)
     given = Given(
         model,
-        np.where(is_given, values, np.nan),
+        np.where(is_given, values[:, : codec.n_columns], np.nan),
         np.where(of_free, cells, np.nan),
         torch.from_numpy(z.astype(np.float32)).to(device),
         torch.from_numpy(codec.expand_mask(has_value & of_given)).to(device),

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
 from backwalk.model.conditionals import has_mean, mean_of_number, means_of_numbers
+from backwalk.model.copies import probabilities_with_copies
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.distribution import Conditional
 from backwalk.model.given import Given
-from backwalk.model.levels import probabilities_of_levels
 from backwalk.model.sample import sample_candidates, sample_numbered
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
@@ -101,11 +101,13 @@ def _estimates(
     codec, schema, given = model.codec, model.schema, Given.to_draw(model, values)
     cells, is_free = codec.cells(values).copy(), given.free_cells()
     pending: NDArray[np.bool_] = np.asarray(is_free.any(axis=0))
+    if codec.rules is not None:
+        pending[codec.rules.first_copy :] = False
     for i, block in enumerate(codec.blocks):
         j = block.column
         if not pending[j] or block.number is not None:
             continue
-        of_levels = Conditional(schema.label(j), schema.taken([j]), block.values, probabilities_of_levels(given, i))
+        of_levels = Conditional(schema.label(j), schema.taken([j]), block.values, probabilities_with_copies(given, i))
         is_named = schema.labels[j] is not None or schema.is_boolean(j)
         estimates = of_levels.most_probable if is_named else _of(of_levels, statistic)
         cells[is_free[:, j], j] = estimates[is_free[:, j]]

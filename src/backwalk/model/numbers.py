@@ -62,6 +62,7 @@ def given_all_levels(denoiser: Denoiser, codec: Codec, z: Tensor) -> tuple[Denoi
     apply are absent. Data that an embedding reads are given as well, and are not among the numbers.
     """
     numbers = torch.from_numpy(codec.drawn_numbers).to(z.device)
+    z = z.masked_fill(torch.from_numpy(codec.copied(z.cpu().numpy())).to(z.device), torch.nan)
     if isinstance(denoiser, EmbeddingDenoiser):
         numbers = numbers[torch.isin(numbers, denoiser.kept)]
     with_all_numbers = z[~z[:, numbers].isnan().any(dim=1)]

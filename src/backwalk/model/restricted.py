@@ -26,6 +26,7 @@ from torch import Tensor
 
 from backwalk.diffusion import integrate_ode
 from backwalk.errors import InvalidInput
+from backwalk.model.copies import apart_from_copies
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.given import Allowed, Given
 from backwalk.model.levels import probabilities_of_levels
@@ -54,7 +55,8 @@ class Restriction:
 
     - `low`, `high`: the ends of the cell's allowed values in each row, (n,).
     - `shares`: P(level | given) of each level, 0 where it is not allowed, and last the probability of the allowed
-      numbers, if the cell has any: (n, L).
+      numbers, if the cell has any: (n, L). Behind them are those that the cell is a copy of an allowed value.
+    - `copied`: the values of these, (n, C).
     - `ends`: the intervals of the noise that the ODE carries to the allowed numbers, (n, K, 2).
     - `possible`: the probability of the values of the cell that rules leave, (n,).
     """
@@ -67,6 +69,7 @@ class Restriction:
     shares: Array
     ends: Array
     possible: Array
+    copied: Array
 
     @property
     def probability(self) -> Array:
@@ -85,13 +88,16 @@ class Restriction:
         block, is_number = codec.block_of(self.cell), np.ones(len(level), dtype=bool)
         x = np.empty(len(level))
         if block is not None:
-            x = block.values[level]
+            x = block.values[level.clip(max=block.n_levels - 1)]
             is_number = (level == block.other) & (block.number is not None)
+        n_own = self.shares.shape[1] - self.copied.shape[1]
+        copies = np.flatnonzero(level >= n_own)
+        is_number[copies], x[copies] = False, self.copied[at[copies], level[copies] - n_own]
         if is_number.any():
             x_N = _within(self.ends[at[is_number]], u[is_number, 1])
             some = np.flatnonzero(is_number)
             x[some] = np.clip(self._numbers(x_N, given.take(some)), self.low[at[some]], self.high[at[some]])
-        values, is_given = given.values.copy(), given_columns(given)
+        values, is_given = given.values.copy(), given.given_columns()
         column, cells = self.allowed.column, codec.cells(values)
         cells[:, self.cell] = x
         if self.cell != column:
@@ -135,7 +141,7 @@ def restrict(given: Given, allowed: Allowed) -> Restriction:
     if codec.rules is None:
         low, high = np.full(n, allowed.low), np.full(n, allowed.high)
         shares, ends = _shares(given, j, low, high, allowed.levels)
-        return Restriction(allowed, given, j, low, high, shares, ends, np.ones(n))
+        return Restriction(allowed, given, j, low, high, shares, ends, np.ones(n), np.empty((n, 0)))
     least = np.where(np.isnan(given.values), -np.inf, given.values)
     largest = np.where(np.isnan(given.values), np.inf, given.values)
     possible = ends_by_rules(codec, least, largest)[:2]
@@ -148,11 +154,15 @@ def restrict(given: Given, allowed: Allowed) -> Restriction:
     *narrow, contradicts = ends_by_rules(codec, least, largest)
     low, high = narrow[0][:, cell], narrow[1][:, cell]
     low, high = np.where(contradicts < 0, low, np.inf), np.where(contradicts < 0, high, -np.inf)
+    given, no_copy, copies = apart_from_copies(given, cell)
     shares, ends = _shares(given, cell, low, high, allowed.levels if cell == j else None)
+    of_copies = [np.where(allowed.contains(x), share, 0.0) for share, x in copies]
+    shares = np.column_stack([shares * no_copy[:, None], *of_copies])
+    copied = np.column_stack([np.empty((n, 0)), *(x for _, x in copies)])
     least, largest = (each[:, cell] for each in possible)
     is_bound = bool((np.isfinite(least) | np.isfinite(largest)).any())
     of_rules = _shares(given, cell, least, largest, None)[0].sum(axis=1) if is_bound else np.ones(n)
-    return Restriction(allowed, given, cell, low, high, shares, ends, of_rules)
+    return Restriction(allowed, given, cell, low, high, shares, ends, of_rules, copied)
 
 
 def _cell_for(given: Given, j: int) -> int:
@@ -294,11 +304,3 @@ def _number_of(model: DiffusionModel, column: int) -> NumberColumn:
     number = model.codec.all_columns[column].number_column
     assert number is not None
     return number
-
-
-def given_columns(given: Given) -> NDArray[np.bool_]:
-    """Return which columns of rows are given, (n, d)."""
-    codec, is_given = given.model.codec, ~np.isnan(given.values)
-    for j in codec.missing_levels:
-        is_given[:, j] = given.is_given[:, codec.slices[j].start].cpu().numpy()
-    return is_given

@@ -21,9 +21,10 @@ from torch import Tensor
 from backwalk.errors import InvalidInput, LeftOutRuleWarning, warn_caller
 from backwalk.formatting import listed
 from backwalk.model.chain import ReverseChain, make_chain
+from backwalk.model.copies import draw_copies
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.given import Given
-from backwalk.model.restricted import Restriction, given_columns, restrict
+from backwalk.model.restricted import Restriction, restrict
 from backwalk.model.terms import user_terms
 from backwalk.sampling import TILE_ROWS, RowNoise, Sampler, over_tiles, tile_of
 from backwalk.streams import Stream
@@ -258,6 +259,7 @@ def _draw_numbered(
 
 def _draw_rows(given: Given, chain: ReverseChain, noise: RowNoise) -> NDArray[np.float64]:
     """Return rows in the user's units, (n, d)."""
+    given = draw_copies(given, noise)
     return given.decode(given.draw(chain, noise).double(), noise.numbers)
 
 
@@ -402,7 +404,7 @@ class _Draws:
             given = self.given
             if left_out:
                 model = replace(given.model, codec=given.model.codec.without(left_out))
-                given = Given.to_draw(model, given.values, given_columns(given), allowed=given.allowed)
+                given = Given.to_draw(model, given.values, given.given_columns(), allowed=given.allowed)
             self._of_rows[left_out] = given, _rarest(given) if self._takes_any else None
         return self._of_rows[left_out]
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from backwalk.diffusion import NoiseSchedule, q_step
 from backwalk.errors import InvalidInput
 from backwalk.model.chain import make_chain
+from backwalk.model.copies import draw_copies
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.given import Given, encode_complete
 from backwalk.model.levels import draw_levels
@@ -127,7 +128,7 @@ def walk(
     if not len(numbers):
         raise InvalidInput("A chain should have numbers, but all columns have levels: sample() draws them at once.")
     nothing = Given.nothing(model).take(np.zeros(stop - start, dtype=np.intp))
-    given = draw_levels(draw_dates(nothing, chain, noise), noise)
+    given = draw_levels(draw_dates(draw_copies(nothing, noise), chain, noise), noise)
 
     def whole(x: Tensor, others: Tensor) -> Tensor:
         """Return rows, (n, k), with the numbers x of the chain in the place of `others`."""

@@ -32,7 +32,7 @@ from backwalk.table.relation import Relation, priorities_of
 from backwalk.table.repeated import repeated_values
 from backwalk.table.rewriting import read_labels, split_table, write_filled, write_labelled
 from backwalk.table.rule_system import LevelRule, RuleSystem
-from backwalk.table.rules import Computed, Determines, Order, Rule, Total, parse_rule
+from backwalk.table.rules import Computed, Copy, Determines, Order, Rule, Total, parse_rule
 from backwalk.table.schema import Schema
 from backwalk.table.selection import Selection
 from backwalk.table.sources import Watch
@@ -51,6 +51,7 @@ __all__ = [
     "Column",
     "Computed",
     "ConstantColumn",
+    "Copy",
     "Determines",
     "Grid",
     "LevelRule",

@@ -27,7 +27,7 @@ from backwalk.table.find_rules import find_rules
 from backwalk.table.frame import Table
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.relation import Relation
-from backwalk.table.rules import Computed, Determines, Order, Rule, Total
+from backwalk.table.rules import Computed, Copy, Determines, Order, Rule, Total
 from backwalk.table.schema import FloatArray, Schema, shown
 
 Missing = Literal["absent", "generate"]
@@ -121,7 +121,7 @@ def fit_codec(
         numbers=chosen_rules.numbers,
         computed=np.flatnonzero(~chosen_rules.system.drawn).tolist(),
         given={*given, *chosen_rules.differences_between(given)},
-        kinds=kinds,
+        kinds=replace(kinds, levels={*kinds.levels, *chosen_rules.copies}),
     )
     d = table.schema.n_columns
     codec = Codec(fitted)
@@ -195,7 +195,7 @@ def _find_rules(
     numbers = {name for rule in of_numbers for name in rule.columns} - of_two
     orders = [rule for rule in rules if isinstance(rule, Order) and not of_user.intersection(rule.columns)]
     of_levels = (r for r in rules if isinstance(r, Determines) and not numbers.intersection(r.columns))
-    return (*of_numbers, *orders, *of_levels)
+    return (*of_numbers, *orders, *of_levels, *(rule for rule in rules if isinstance(rule, Copy)))
 
 
 def _fit_columns(

@@ -1,9 +1,9 @@
-"""The rules of a table, found or declared: equations of its columns, differences of orders, and dependencies of levels.
+"""The rules of a table, found or declared: equations, differences of orders, dependencies of levels, and copies.
 
 Numbers between which there are rules have a density, and are no levels, so that sums and differences of them are
 numbers that the columns have. Columns of two values keep their levels in totals, and orders between two columns of
 levels say which of these go together. Rules between numbers with missing values that are generated are left out, as a
-value that follows from others cannot be missing.
+value that follows from others cannot be missing. Columns of copies are in no other rule.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from backwalk.table.columns import Block
 from backwalk.table.frame import Table
 from backwalk.table.relation import Relation
 from backwalk.table.rule_system import Dependency, RuleSystem
-from backwalk.table.rules import Determines, Order, Rule
+from backwalk.table.rules import Copy, Determines, Order, Rule
 from backwalk.table.schema import FloatArray, Schema, shown
 from backwalk.table.tolerances import bind, printed_step
 
@@ -49,6 +49,11 @@ class RulesOfTable:
         of_differences = self.system.orders[: self.system.n_differences]
         return [self.system.n_columns + i for i, pair in enumerate(of_differences) if set(pair) <= set(columns)]
 
+    @property
+    def copies(self) -> range:
+        """The cells of copies."""
+        return range(self.system.first_copy, self.system.n_cells)
+
     def cells(self, values: FloatArray) -> FloatArray:
         """Return the cells of rows, (n, D), without the rounding of differences."""
 
@@ -59,14 +64,16 @@ class RulesOfTable:
         return self.system.cells(values, rounded)
 
     def with_differences(self, table: Table) -> Table:
-        """Return a table with the differences of its orders as further columns."""
+        """Return a table with the differences of its orders, and whether rows are copies, as further columns."""
         schema, names = table.schema, list(table.schema.names)
-        for low, high in self.system.orders[: self.system.n_differences]:
-            name = f"{schema.names[high]} - {schema.names[low]}"
+        pairs = [(high, "-", low) for low, high in self.system.orders[: self.system.n_differences]]
+        pairs += [(target, "=", source) for source, target in self.system.copies]
+        for one, sign, other in pairs:
+            name = f"{schema.names[one]} {sign} {schema.names[other]}"
             while name in names:
                 name += "'"
             names.append(name)
-        n = self.system.n_differences
+        n = len(pairs)
         return Table(
             self.cells(table.values),
             replace(
@@ -80,11 +87,12 @@ class RulesOfTable:
         )
 
     def rows_with_differences(self, rows: Relation, schema: Schema) -> Relation:
-        """Return all rows with the differences of orders as further columns, which a schema has."""
+        """Return all rows with the further columns of `with_differences`, which a schema has."""
         cells = list[str]()
         for i, (low, high) in enumerate(self.system.orders[: self.system.n_differences]):
             cell, decimals = f"({rows.cells[high]} - {rows.cells[low]})", self.decimals[self.system.n_columns + i]
             cells.append(cell if decimals is None else f"round({cell}, {decimals})")
+        cells += [f"({rows.cells[target]} = {rows.cells[source]})::DOUBLE" for source, target in self.system.copies]
         return rows.with_columns(schema, cells)
 
     def with_combinations(self, table: Table, blocks: Mapping[int, Block]) -> RuleSystem:
@@ -117,7 +125,7 @@ def choose_rules(
         at_of[rule] = [_place(name, rule, places) for name in rule.columns]
         if len(set(at_of[rule])) < len(at_of[rule]):
             raise InvalidInput(f"A rule should be between different columns, but got {rule}: name each once.")
-    orders = dict[tuple[int, int], Order]()
+    orders, copies = dict[tuple[int, int], Order](), dict[tuple[int, int], Copy]()
     for rule, at in at_of.items():
         if isinstance(rule, Determines):
             dependencies.append(rule)
@@ -127,6 +135,9 @@ def choose_rules(
             continue
         if isinstance(rule, Order):
             orders[at[0], at[1]] = rule
+            continue
+        if isinstance(rule, Copy):
+            copies[at[1], at[0]] = rule
             continue
         equation = bind(rule, at, table.values, table.schema.dtypes)
         if not are_found:
@@ -150,6 +161,9 @@ def choose_rules(
         else:
             with_difference.append((low, high))
     system = replace(system, orders=(*with_difference, *others), n_differences=len(with_difference))
+    in_others = {j for columns in system.columns_of for j in columns}
+    in_others |= {places[name] for each in dependencies for name in each.columns}
+    system = replace(system, copies=_in_order(copies, in_others, table))
     if not (system.n_rules or dependencies):
         return None
     numbers = [j if j in system.preference else None for j in places.values()]
@@ -158,6 +172,40 @@ def choose_rules(
         both = decimals[low], decimals[high]
         decimals.append(None if None in both else max(each for each in both if each is not None))
     return RulesOfTable(system, tuple(dependencies), tuple(decimals))
+
+
+def _in_order(copies: Mapping[tuple[int, int], Copy], in_others: set[int], table: Table) -> tuple[tuple[int, int], ...]:
+    """Return the pairs, source and target, of copies, each after that in which its source is the target.
+
+    Raises InvalidInput for columns that are `in_others`, other rules, for copies in all rows or in none, for two of one
+    column, and for circles.
+    """
+    left, in_order = list(copies), list[tuple[int, int]]()
+    for pair, rule in copies.items():
+        source, target = table.values[~np.isnan(table.values[:, pair]).any(axis=1)][:, pair].T
+        n_equal = int((source == target).sum())
+        if in_others.intersection(pair):
+            name = table.schema.names[min(in_others.intersection(pair))]
+            raise InvalidInput(
+                f"The copy {rule} should be of columns in no other rule, but {shown(name)} is in one: leave out one."
+            )
+        if not 0 < n_equal < len(source):
+            remedy = "declare a total" if n_equal else "leave it out"
+            raise InvalidInput(
+                f"The copy {rule} should hold in a part of the rows, but holds in {n_equal:,} of {len(source):,}: "
+                f"{remedy}."
+            )
+    while left:
+        targets = [target for _, target in left]
+        ready = [pair for pair in left if pair[0] not in targets and targets.count(pair[1]) == 1]
+        if not ready:
+            raise InvalidInput(
+                "Each column should be a copy of one other, without circles, but got "
+                f"{listed(str(copies[pair]) for pair in left)}: leave out one."
+            )
+        in_order += ready
+        left = [pair for pair in left if pair not in ready]
+    return tuple(in_order)
 
 
 def _orders_of_levels(orders: Collection[tuple[int, int]], levels: set[int]) -> set[tuple[int, int]]:

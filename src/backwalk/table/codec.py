@@ -29,7 +29,7 @@ from backwalk.table.columns import Block, Column
 from backwalk.table.dequantisation import place_in_cell
 from backwalk.table.maps import Affine, BoolArray, Chain
 from backwalk.table.records import column_from_record, to_record
-from backwalk.table.rule_system import LevelRule, OrderOfLevels, RuleSystem, ordered_pairs
+from backwalk.table.rule_system import CopyOfLevels, LevelRule, OrderOfLevels, RuleSystem, ordered_pairs
 from backwalk.table.schema import FloatArray, Schema
 
 _TILE_ROWS = 4_096  # whose columns stay in a processor's cache
@@ -41,7 +41,8 @@ class Codec:
     """The map between rows in the user's units (n, d) and encoded rows (n, k), k the sum of the columns' widths.
 
     - `columns`: those of the user's table.
-    - `rules`: the rules between them, if there are any, and `differences` the columns of their orders' differences.
+    - `rules`: the rules between them, if there are any, and `differences` the columns of their orders' differences, and
+      of their copies, 1 where a row has one.
     """
 
     columns: tuple[Column, ...]
@@ -53,8 +54,10 @@ class Codec:
             raise InvalidInput(
                 f"At least one column should vary, but all {len(self.columns)} are constant: give rows that differ."
             )
-        expected = (self.n_columns, 0) if self.rules is None else (self.rules.n_columns, self.rules.n_differences)
-        if expected != (self.n_columns, len(self.differences)):
+        expected = (
+            (self.n_columns, self.n_columns) if self.rules is None else (self.rules.n_columns, self.rules.n_cells)
+        )
+        if expected != (self.n_columns, len(self.all_columns)):
             raise InvalidInput("Rules should be between the columns of the codec: fit it again.")
 
     @property
@@ -170,7 +173,7 @@ class Codec:
 
     @cached_property
     def level_rules(self) -> tuple[LevelRule, ...]:
-        """The rules that exclude levels beside others: dependencies, and orders of two columns of levels."""
+        """The rules that exclude levels beside others: dependencies, and orders and copies of two columns of levels."""
         if self.rules is None:
             return ()
         first, left_out = len(self.rules.relations), self.rules.left_out
@@ -185,6 +188,13 @@ class Codec:
             found.append(LevelRule((low, high), OrderOfLevels(*values)))
         for each in dependencies:
             found.append(LevelRule(tuple(self.block_numbers[j] for j in each.columns), each))
+        for copy in self.rules.active_copies.values():
+            if set(copy) <= set(self.block_numbers):
+                of_copy = tuple(self.block_numbers[j] for j in copy)
+                source, target = (self.blocks[i] for i in of_copy[:2])
+                are_all = source.number is None, target.number is None
+                values = tuple(source.values.tolist()), tuple(target.values.tolist())
+                found.append(LevelRule(of_copy, CopyOfLevels(*values, are_all)))
         return tuple(found)
 
     def without(self, rules: Collection[int]) -> Codec:
@@ -205,18 +215,38 @@ class Codec:
         x = self._rows(values, self.n_columns, "values")
         return x if self.rules is None else self.rules.cells(x, self._on_grid)
 
+    def with_computed(self, cells: FloatArray) -> FloatArray:
+        """Return cells, (n, D), with those filled that follow from others."""
+        return cells if self.rules is None else self.rules.solve(cells, self._on_grid)
+
     def cell_masks(
-        self, known: BoolArray, in_question: BoolArray, has_value: BoolArray | None = None
+        self,
+        known: BoolArray,
+        in_question: BoolArray,
+        has_value: BoolArray | None = None,
+        cells: FloatArray | None = None,
     ) -> tuple[BoolArray, BoolArray]:
         """Return which cells, (n, D), stand for the known columns, (n, d), and which for those in question.
 
-        `has_value`, (n, D), says which cells have a value that can be known, by default all.
+        `has_value`, (n, D), says which cells have a value that can be known, by default all. Which rows are known to be
+        copies follows from the `cells`, (n, D).
         """
         if self.rules is None:
             return known, in_question
         none = np.zeros((len(known), len(self.differences)), dtype=bool)
-        cells = (np.column_stack([mask, none]) for mask in (known, in_question))
-        return self.rules.basis(*cells, has_value=has_value)
+        masks = (np.column_stack([mask, none]) for mask in (known, in_question))
+        of_known, of_question = self.rules.basis(*masks, has_value=has_value)
+        is_equal = np.full((len(known), len(self.rules.copies)), np.nan)
+        return self.rules.settled(
+            of_known, of_question, is_equal if cells is None else cells[:, self.rules.first_copy :]
+        )
+
+    def copied(self, z: FloatArray) -> BoolArray:
+        """Return which coordinates of encoded rows, (n, k), are those of copies, which stand for nothing: (n, k)."""
+        is_copy = np.zeros((len(z), len(self.all_columns)), dtype=bool)
+        for _, target, cell in () if self.rules is None else self.rules.active_copies.values():
+            is_copy[:, target] = z[:, self.slices[cell].stop - 1] > 0.5  # the code of level 1
+        return self.expand_mask(is_copy)
 
     def encode(self, values: npt.ArrayLike, *, stream: Stream | None = None, first_row: int = 0) -> FloatArray:
         """Return encoded rows.
@@ -291,6 +321,10 @@ class Codec:
         """
         cells = self._moved(self._decode_cells(z), lambda column, x: column.within_range(x))
         known = self.cells(given)  # exactly, also what follows from it
+        if self.rules is not None and self.rules.copies:
+            first = self.rules.first_copy
+            known[:, first:] = np.where(np.isnan(known[:, first:]), cells[:, first:], known[:, first:])
+            known = self.with_computed(known)
         return self.rows_of_cells(np.where(np.isnan(known), cells, known))
 
     def within_range(self, rows: FloatArray) -> FloatArray:
@@ -401,7 +435,7 @@ class Codec:
 
     def rows_of_cells(self, cells: FloatArray) -> FloatArray:
         """Return the rows, (n, d), of cells, (n, D), with those computed that are NaN and follow from others."""
-        return cells if self.rules is None else self.rules.solve(cells, self._on_grid)[:, : self.n_columns]
+        return self.with_computed(cells)[:, : self.n_columns]
 
     def _on_grid(self, j: int, x: FloatArray) -> FloatArray:
         """Return numbers of a cell, (n,), rounded to its grid, which may go on beyond the fitted range."""

@@ -36,23 +36,30 @@ def broken_rules(codec: Codec, values: FloatArray, given: FloatArray | None = No
     rules, cells = codec.rules, codec.cells(values)
     broken = rules.breaks(values, lambda j: _levels_of(codec, j, values[:, j]))
     first = len(rules.relations)
-    for i, difference in enumerate(codec.differences):
+    for i, difference in enumerate(codec.differences[: rules.n_differences]):
         x = cells[:, codec.n_columns + i]
         if first + i not in rules.left_out:
             broken[:, first + i] |= ~(np.isnan(x) | difference.supports(x, None))
     if given is None:
         return broken
     broken &= ~broken_rules(codec, given)
+    for i, (source, target, _) in rules.active_copies.items():  # one column may have values that the other has not
+        is_copy = values[:, source] == values[:, target]
+        for j in (source, target):
+            broken[:, i] |= is_copy & _is_off(codec, j, values[:, j]) & np.isnan(given[:, j])
     for j in (j for j in rules.preference if j < codec.n_columns):
-        least, largest = codec.columns[j].value_range
-        x = values[:, j]
-        with np.errstate(invalid="ignore"):
-            is_off = (x < least) | (x > largest) | ~(codec.columns[j].supports(x, None) | np.isnan(x))
-        is_off &= np.isnan(given[:, j])
+        is_off = _is_off(codec, j, values[:, j]) & np.isnan(given[:, j])
         for i, columns in enumerate(rules.columns_of):
             if j in columns and i in rules.equations:
                 broken[:, i] |= is_off
     return broken
+
+
+def _is_off(codec: Codec, j: int, x: FloatArray) -> BoolArray:
+    """Return which values of a column, (n,), it cannot have, or lie beyond its range; missing ones do not."""
+    least, largest = codec.columns[j].value_range
+    with np.errstate(invalid="ignore"):
+        return np.asarray((x < least) | (x > largest) | ~(codec.columns[j].supports(x, None) | np.isnan(x)))
 
 
 def rules_broken(codec: Codec, values: FloatArray, names: Sequence[str]) -> dict[str, BoolArray]:
@@ -74,7 +81,10 @@ def ends_by_rules(codec: Codec, low: FloatArray, high: FloatArray) -> tuple[Floa
     """
     assert codec.rules is not None
     ends = np.array([column.value_range for column in codec.columns]).T
-    in_rules = np.isin(np.arange(codec.n_columns), [j for columns in codec.rules.columns_of for j in columns])
+    n_others = codec.rules.n_rules - len(codec.rules.copies)
+    in_rules = np.isin(
+        np.arange(codec.n_columns), [j for columns in codec.rules.columns_of[:n_others] for j in columns]
+    )
     is_open = np.isinf(low) & in_rules, np.isinf(high) & in_rules
     of_differences = np.zeros((len(low), len(codec.differences)))
     return codec.rules.narrowed(

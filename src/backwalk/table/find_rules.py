@@ -1,4 +1,4 @@
-"""Find the rules that hold in all rows of a table, and that chance does not explain.
+"""Find the rules that hold in all rows of a table, and the copies in a part of them, which chance does not explain.
 
 A table without any rule has a found one with a probability of about 1e-6, over all candidates.
 """
@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from backwalk.streams import Stream
+from backwalk.table.find_copies import find_copies
 from backwalk.table.find_dependencies import find_dependencies
 from backwalk.table.find_totals import find_totals, log_chance
 from backwalk.table.frame import Table
@@ -38,8 +39,8 @@ _FUNCTIONS = ("round", "log", "log10", "log1p", "square", "reciprocal", "exp", "
 def find_rules(table: Table, *, levels: Collection[int]) -> tuple[Rule, ...]:
     """Return the rules that hold in all rows of a table, and that chance does not explain.
 
-    `levels` are the numbers of the columns that have levels: labels, truth values and numbers of few values. Rows where
-    a column of a rule is missing do not count.
+    Copies follow, between columns that are in no other rule. `levels` are the numbers of the columns that have levels:
+    labels, truth values and numbers of few values. Rows where a column of a rule is missing do not count.
 
     >>> from backwalk.table.find_rules import find_rules
     >>> import numpy as np
@@ -52,7 +53,10 @@ def find_rules(table: Table, *, levels: Collection[int]) -> tuple[Rule, ...]:
     bikers = casual + registered
     """
     with np.errstate(all="ignore"):
-        return tuple(rule for rule, _ in _find(table, levels, 0.0))
+        rules = [rule for rule, _ in _find(table, levels, 0.0)]
+        in_rules = {name for rule in rules for name in rule.columns}
+        free = [j for j, name in enumerate(table.schema.names) if name not in in_rules and _has_sizes(table, j)]
+        return (*rules, *find_copies(table, free, _LOG_RATE))
 
 
 def nearly_rules(table: Table, *, levels: Collection[int]) -> dict[Rule, int]:
@@ -93,9 +97,13 @@ def _find(table: Table, levels: Collection[int], exceptions: float) -> list[tupl
 
 
 def _has_sizes(table: Table, j: int) -> bool:
-    """Return whether a column of levels has sizes to put in order: three numbers or more."""
+    """Return whether a column has three numbers or more, such as sizes to put in order."""
     x = table.values[:, j]
-    return not table.schema.is_boolean(j) and len(np.unique(x[~np.isnan(x)])) >= _FEWEST_LEVELS
+    return (
+        table.schema.labels[j] is None
+        and not table.schema.is_boolean(j)
+        and len(np.unique(x[~np.isnan(x)])) >= _FEWEST_LEVELS
+    )
 
 
 def _find_computed(

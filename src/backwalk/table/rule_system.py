@@ -11,6 +11,9 @@ network never sees a number beside all that determines it:
 
 Levels come first, then differences, then parts, then totals and functions. A drawn difference is never negative, so
 that low <= high holds. What only several rules together determine is drawn, and then checked as everything else is.
+
+A *copy* is an equation in a part of the rows: a last cell, of the levels 0 and 1, says whether target = source. Known
+or drawn, it comes before what it decides: where it is 1, the target stands for nothing, and is put in the end.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from numpy.typing import NDArray
 from backwalk.errors import InvalidInput
 from backwalk.table.functions import FUNCTIONS
 from backwalk.table.maps import BoolArray, check_floats
-from backwalk.table.rules import Computed, Determines, Order, Rule, Total
+from backwalk.table.rules import Computed, Copy, Determines, Order, Rule, Total
 from backwalk.table.schema import FloatArray
 
 IntArray = NDArray[np.intp]
@@ -240,11 +243,39 @@ class OrderOfLevels:
 
 
 @dataclass(frozen=True)
+class CopyOfLevels:
+    """A copy between two columns whose levels have these values; the third column says whether they are equal.
+
+    `are_all` says which of the two have no other values than those of their levels.
+    """
+
+    source: tuple[float, ...]
+    target: tuple[float, ...]
+    are_all: tuple[bool, bool]
+
+    def excluded(self, levels: IntArray, i: int) -> BoolArray:
+        """Return which levels of column i break the copy, (n, L), beside those of all three columns, (n, 3)."""
+        values, is_equal = (np.array(self.source), np.array(self.target)), levels[:, 2, None]
+        if i < 2:
+            known = levels[:, 1 - i, None]
+            excluded = (values[i] == values[1 - i][known]) & (known >= 0) & (is_equal == 0)
+            if self.are_all[1 - i]:
+                excluded |= ~np.isin(values[i], values[1 - i]) & ~np.isnan(values[i]) & (is_equal == 1)
+            return np.asarray(excluded)
+        excluded = np.zeros((len(levels), 2), dtype=bool)
+        for one in (0, 1):
+            x = values[one][levels[:, one]]
+            is_known = (levels[:, one] >= 0) & ~np.isnan(x)
+            excluded[:, 1] |= is_known & ~np.isin(x, values[1 - one]) & self.are_all[1 - one]
+        return excluded
+
+
+@dataclass(frozen=True)
 class LevelRule:
     """A rule between levels, by the numbers of their blocks: an unknown level is -1 in `excluded`."""
 
     blocks: tuple[int, ...]
-    rule: Dependency | OrderOfLevels
+    rule: Dependency | OrderOfLevels | CopyOfLevels
 
 
 def ordered_pairs(orders: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -266,6 +297,7 @@ class RuleSystem:
     - `dependencies`: the columns of levels that follow from others.
     - `levels`: the columns of `relations` that have levels.
     - `are_found`: whether the rules were found, and not declared.
+    - `copies`: pairs (source, target), each after that in which its source is the target. The last cells are theirs.
     - `left_out`: the numbers of rules that are left out, in the order of `stated`.
     """
 
@@ -276,10 +308,11 @@ class RuleSystem:
     dependencies: tuple[Dependency, ...] = ()
     levels: tuple[int, ...] = ()
     are_found: bool = False
+    copies: tuple[tuple[int, int], ...] = ()
     left_out: frozenset[int] = field(default=frozenset())
 
     def __post_init__(self) -> None:
-        columns = {*self.levels, *(j for pair in self.orders for j in pair)}
+        columns = {*self.levels, *(j for pair in (*self.orders, *self.copies) for j in pair)}
         columns.update(j for each in self.relations for j in each.columns)
         columns.update(j for each in self.dependencies for j in each.columns)
         if not columns <= set(range(self.n_columns)) or not 0 <= self.n_differences <= len(self.orders):
@@ -288,12 +321,24 @@ class RuleSystem:
     @property
     def n_cells(self) -> int:
         """The number of cells of a row, D."""
+        return self.first_copy + len(self.copies)
+
+    @property
+    def first_copy(self) -> int:
+        """The first of the cells of copies."""
         return self.n_columns + self.n_differences
 
     @property
     def n_rules(self) -> int:
         """The number of rules, R."""
-        return len(self.relations) + len(self.orders) + len(self.dependencies)
+        return len(self.relations) + len(self.orders) + len(self.dependencies) + len(self.copies)
+
+    @cached_property
+    def active_copies(self) -> dict[int, tuple[int, int, int]]:
+        """The source, the target and the cell of each copy that is not left out, by the number of its rule."""
+        first = self.n_rules - len(self.copies)
+        copies = {first + i: (*pair, self.first_copy + i) for i, pair in enumerate(self.copies)}
+        return {i: each for i, each in copies.items() if i not in self.left_out}
 
     @cached_property
     def columns_of(self) -> tuple[tuple[int, ...], ...]:
@@ -302,7 +347,8 @@ class RuleSystem:
             (low, high, *([self.n_columns + i] if i < self.n_differences else []))
             for i, (low, high) in enumerate(self.orders)
         )
-        return (*(each.columns for each in self.relations), *orders, *(each.columns for each in self.dependencies))
+        dependencies = (each.columns for each in self.dependencies)
+        return (*(each.columns for each in self.relations), *orders, *dependencies, *self.copies)
 
     @property
     def orders_of_levels(self) -> frozenset[int]:
@@ -334,7 +380,7 @@ class RuleSystem:
         sum makes too small.
         """
         results = {each.columns[0] for each in self.relations}
-        members = {j for each in self.relations for j in each.columns} | set(range(self.n_columns, self.n_cells))
+        members = {j for each in self.relations for j in each.columns} | set(range(self.n_columns, self.first_copy))
         members |= {j for pair in self.orders[: self.n_differences] for j in pair}
         height = dict.fromkeys(sorted(members), 0)
         for _ in self.orders:
@@ -349,8 +395,8 @@ class RuleSystem:
     def drawn(self) -> BoolArray:
         """Which cells are drawn where nothing is known, (D,)."""
         asked = np.arange(self.n_cells)[None] < self.n_columns
-        drawn: BoolArray = self.basis(np.zeros_like(asked), asked)[1][0]
-        return drawn
+        known, drawn = self.basis(np.zeros_like(asked), asked)
+        return self.settled(known, drawn, np.full((1, len(self.copies)), np.nan))[1][0]
 
     @cached_property
     def draws_may_break(self) -> bool:
@@ -365,15 +411,21 @@ class RuleSystem:
         is_checked = len(self.equations) > n_computed or not of_levels.issuperset(
             j for pair in self.orders[self.n_differences :] for j in pair
         )
-        return is_checked or n_of_levels > 1 or any(len(each.columns) > 2 for each in self.dependencies)
+        return (
+            is_checked
+            or n_of_levels > 1
+            or bool(self.copies)
+            or any(len(each.columns) > 2 for each in self.dependencies)
+        )
 
     def cells(self, values: FloatArray, on_grid: OnGrid) -> FloatArray:
         """Return the cells, (n, D), of rows, (n, d), with those filled that rules determine.
 
         The difference of an order that a row breaks is NaN.
         """
-        cells = self.solve(np.column_stack([values, np.full((len(values), self.n_differences), np.nan)]), on_grid)
-        differences = cells[:, self.n_columns :]
+        cells = np.column_stack([values, np.full((len(values), self.n_cells - self.n_columns), np.nan)])
+        cells = self.solve(cells, on_grid)
+        differences = cells[:, self.n_columns : self.first_copy]
         differences[differences < 0.0] = np.nan
         return cells
 
@@ -387,6 +439,16 @@ class RuleSystem:
                     if at.any():
                         cells[at, column] = on_grid(column, equation.compute(column, cells[at]))
                         is_new |= bool((~np.isnan(cells[at, column])).any())
+            for source, target, cell in self.active_copies.values():
+                one, other = cells[:, source], cells[:, target]
+                at = np.isnan(cells[:, cell]) & ~np.isnan(one) & ~np.isnan(other)
+                cells[at, cell] = one[at] == other[at]
+                of_source, of_target = (
+                    ((cells[:, cell] == 1.0) & np.isnan(one)),
+                    (cells[:, cell] == 1.0) & np.isnan(other),
+                )
+                one[of_source], other[of_target] = other[of_source], one[of_target]
+                is_new |= bool(at.any() or (of_source ^ of_target).any())
         return cells
 
     def basis(
@@ -407,6 +469,21 @@ class RuleSystem:
             drawn, _ = _choose(equations, is_asked if only_asked else _closure(equations, covered | is_asked), covered)
             of_known[:, at], of_asked[:, at] = chosen[of_row], drawn[of_row]
         return of_known, of_asked
+
+    def settled(self, known: BoolArray, drawn: BoolArray, is_equal: FloatArray) -> tuple[BoolArray, BoolArray]:
+        """Return the known and drawn cells, (n, D), of `basis` where rows are known to be copies or not, (n, C).
+
+        `is_equal` is 1 or 0, and NaN where that is to be drawn.
+        """
+        known, drawn = known.copy(), drawn.copy()
+        for source, target, cell in reversed(self.active_copies.values()):
+            equal, both = is_equal[:, cell - self.first_copy], (known | drawn)[:, [source, target]].all(axis=1)
+            known[:, cell], drawn[:, cell] = both & ~np.isnan(equal), both & np.isnan(equal)
+            is_copy = known[:, cell] & (equal == 1.0)
+            known[:, source] |= is_copy & known[:, target]
+            drawn[:, source] &= ~known[:, source]
+            known[is_copy, target] = drawn[is_copy, target] = False
+        return known, drawn
 
     @cached_property
     def alone(self) -> frozenset[int]:
@@ -474,7 +551,7 @@ class RuleSystem:
             elif i < first_dependency:
                 low, high = self.orders[i - first_order]
                 broken[:, i] = values[:, low] > values[:, high]
-            else:
+            elif i < first_dependency + len(self.dependencies):
                 dependency = self.dependencies[i - first_dependency]
                 broken[:, i] = dependency.breaks(np.stack([levels(j) for j in dependency.columns], axis=1))
         return broken
@@ -517,7 +594,7 @@ class RuleSystem:
         high[:, j] = np.where(is_empty, high[:, j], np.fmin(high[:, j], largest))
 
     def stated(self, names: Sequence[str]) -> tuple[Rule, ...]:
-        """Return the rules of columns of these names: relations, orders, and dependencies."""
+        """Return the rules of columns of these names: relations, orders, dependencies and copies."""
         rules: list[Rule] = []
         for each in self.relations:
             first, *others = (names[j] for j in each.columns)
@@ -531,6 +608,7 @@ class RuleSystem:
         for dependency in self.dependencies:
             of, *by = (names[j] for j in dependency.columns)
             rules.append(Determines(of, by))
+        rules += [Copy(names[target], of=names[source]) for source, target in self.copies]
         return tuple(rules)
 
     def to_dict(self) -> dict[str, Any]:
@@ -542,6 +620,7 @@ class RuleSystem:
             "dependencies": [asdict(each) for each in self.dependencies],
             "levels": list(self.levels),
             "are_found": self.are_found,
+            "copies": [list(pair) for pair in self.copies],
         }
 
     @classmethod
@@ -560,10 +639,12 @@ class RuleSystem:
                 )
                 for each in record["dependencies"]
             )
-            orders = tuple((int(low), int(high)) for low, high in record["orders"])
+            orders, copies = (
+                tuple((int(one), int(other)) for one, other in record[name]) for name in ("orders", "copies")
+            )
             n_differences, levels = int(record["n_differences"]), tuple(map(int, record["levels"]))
             are_found = bool(record["are_found"])
-            return cls(n_columns, relations, orders, n_differences, dependencies, levels, are_found)
+            return cls(n_columns, relations, orders, n_differences, dependencies, levels, are_found, copies)
         except (KeyError, TypeError, ValueError) as error:
             raise InvalidInput("Rules should be those of a saved model, but got another record.") from error
 

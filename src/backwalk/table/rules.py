@@ -1,9 +1,10 @@
-"""Rules between the columns of a table, which hold in each of its rows, as the user states and reads them.
+"""Rules between the columns of a table, as the user states and reads them. All but copies hold in each row.
 
     low <= high                     `Order`
     total = part + 2 * part - 3     `Total`
     column = log(other)             `Computed`
     city, street -> postcode        `Determines`: a column of levels follows from up to three others
+    paid ?= price                   `Copy`: a column equals another in a part of the rows
 
 `str` of a rule is its text, and `parse_rule` reads it. In a text, names that are not letters, digits, dots and
 underscores alone stand between backticks. `rule_system.py` applies rules to rows, and `find_rules.py` finds them.
@@ -23,8 +24,8 @@ from backwalk.table.functions import FUNCTIONS
 from backwalk.table.schema import shown
 
 _PLAIN = re.compile(r"[A-Za-z_][\w.]*")
-_TOKEN = re.compile(r"\s*(?:`([^`]+)`|([A-Za-z_][\w.]*)|(\d+\.?\d*(?:[eE][-+]?\d+)?)|(<=|->|[-+*()=,]))")
-_FORMS = "'low <= high', 'total = part + part', 'column = log(other)' or 'one, other -> third'"
+_TOKEN = re.compile(r"\s*(?:`([^`]+)`|([A-Za-z_][\w.]*)|(\d+\.?\d*(?:[eE][-+]?\d+)?)|(<=|->|\?=|[-+*()=,]))")
+_FORMS = "'low <= high', 'total = part + part', 'column = log(other)', 'one, other -> third' or 'column ?= other'"
 _MOST_BY = 3  # columns that determine another
 
 
@@ -257,7 +258,51 @@ class Determines:
         return f"{', '.join(map(_quoted, self.by))} -> {_quoted(self.of)}"
 
 
-Rule = Order | Total | Computed | Determines
+@dataclass(frozen=True)
+class Copy:
+    """A rule between two columns of numbers: one equals the other in a part of the rows.
+
+    Its text is such as "paid ?= price". In that part the two have one value, which is drawn and scored once.
+
+    Parameters
+    ----------
+    column : str
+        Name of the column that is a copy in some rows.
+    of : str
+        Name of the column that it is a copy of. Where one of the two is known, the other may follow from it.
+
+    See Also
+    --------
+    backwalk.Diffusion : Its parameter `rules`.
+    Total : A column that equals another, or a sum, in all rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pyarrow as pa
+    >>> from backwalk import Diffusion
+    >>> from backwalk.table import Copy
+    >>> price, other = np.random.default_rng(0).lognormal(size=(2, 200))
+    >>> table = pa.table({"price": price, "paid": np.where(np.arange(200) % 2, price, other)})
+    >>> drawn = Diffusion(max_steps=20, rules=[Copy("paid", of="price")], random_state=0).fit(table).sample(50)
+    >>> 0.2 < (drawn["paid"].to_numpy() == drawn["price"].to_numpy()).mean() < 0.8
+    True
+    """
+
+    column: str
+    of: str
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return self.column, self.of
+
+    def __str__(self) -> str:
+        """Return the rule's text."""
+        return f"{_quoted(self.column)} ?= {_quoted(self.of)}"
+
+
+Rule = Order | Total | Computed | Determines | Copy
 
 
 def parse_rule(text: str) -> Rule:
@@ -272,6 +317,8 @@ def parse_rule(text: str) -> Rule:
     signs = [value for kind, value in tokens if kind == "sign"]
     if len(tokens) == 3 and len(names) == 2 and signs == ["<="]:
         return Order(names[0], names[1])
+    if len(tokens) == 3 and len(names) == 2 and signs == ["?="]:
+        return Copy(names[0], of=names[1])
     if "->" in signs:
         kinds = [kind for kind, _ in tokens]
         if kinds != ["name", *["sign", "name"] * len(signs)] or signs[:-1] != [","] * (len(signs) - 1):

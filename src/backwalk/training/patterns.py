@@ -21,6 +21,9 @@ Where there are rules between columns, parts that follow from others are absent 
 sets of three all columns that rules compute are absent, as if the table had only the others. In the third, half of
 these others are absent, so that what rules compute is seen as well.
 
+Whether cells are copies is drawn before all else. It is given wherever one of the two cells is given and the other is
+not absent; where they are equal, one stands for both, and the other is absent without a loss.
+
 A number with atoms is given only where its level is, and otherwise shares the level's state. A missing cell is absent
 in all patterns, and has no loss. "mixed" and "regression" serve conditions on any columns; without conditions only the
 first three occur.
@@ -75,8 +78,8 @@ class Patterns:
 
     `part`, (k,), is the part of each coordinate of an encoded row; `is_code`, (k,), says whether the coordinate
     belongs to a code of levels. `level`, (J,), is for a number with atoms the part of its level, and for any other part
-    the part itself. Levels are drawn in the order of the columns. `level_weight` is the weight of the
-    cross-entropy of a column of levels, beside the v-loss of a number.
+    the part itself. Levels are drawn in the order of the columns, those of copies first. `level_weight` is the weight
+    of the cross-entropy of a column of levels, beside the v-loss of a number.
     """
 
     part: tuple[int, ...]
@@ -95,6 +98,8 @@ class Patterns:
     """Whether the only set of `given` parts is given in all rows, as an embedding reads it."""
     parts_of_cells: tuple[tuple[int, int], ...] = ()
     """The parts of the level and of the number of each cell; one part counts as both, and -1 for a constant cell."""
+    is_copy: tuple[tuple[int, int], ...] = ()
+    """The part of each copy, and its coordinate that is 1 where a row has one."""
 
     @classmethod
     def of(
@@ -122,9 +127,11 @@ class Patterns:
         parts_of_cells = tuple(
             (int(part[s.start]), int(part[s.stop - 1])) if s.stop > s.start else (-1, -1) for s in codec.slices
         )
+        copies = () if codec.rules is None else codec.rules.active_copies.values()
         return cls(
             *of_parts,
             shares,
+            is_copy=tuple((parts_of_cells[cell][0], codec.slices[cell].stop - 1) for _, _, cell in copies),
             given=sets,
             wide=wide,
             dates=tuple(part[codec.dates].tolist()),
@@ -167,6 +174,8 @@ class Patterns:
             dates = np.isin(np.arange(n_parts), self.dates)
             added |= dates & ((kind == 1) | (kind == 2))
             states[~dates & (kind == 0) & (v[:, 1, None] < _DATES_ALONE)] = ABSENT
+            of_copies = np.isin(np.arange(n_parts), [part for part, _ in self.is_copy])
+            states[of_copies & (kind == 0) & (v[:, 1, None] < _DATES_ALONE)] = GIVEN
         states[added] = GIVEN
         for part, _ in self.wide:
             states[states[:, part] == NOISY, part] = ABSENT
@@ -176,7 +185,9 @@ class Patterns:
         )
         chain = np.flatnonzero(kind == 2)
         length = np.floor(stream.child("prefix").uniform(0, rows, 1).numpy()[chain, 0] * levels.sum())
-        states[chain] = np.where(added[chain], GIVEN, self._prefix(length))
+        known = added[chain]
+        known[:, list(self.dates)] &= length[:, None] >= len(self.is_copy)
+        states[chain] = np.where(known, GIVEN, self._prefix(length))
         states[left_out] = ABSENT
         if self.always_given and self.given is not None:
             states[:, list(self.given[0])] = GIVEN
@@ -199,7 +210,7 @@ class Patterns:
     def is_next(self, states: Tensor) -> Tensor:
         """Return the coordinates of the first column of levels that is absent, (rows, k), given states of `chain`."""
         place = (states == GIVEN).sum(dim=1, keepdim=True)
-        rank = torch.from_numpy(np.cumsum(self._has_levels) - 1)
+        rank = torch.from_numpy(self._rank)
         is_next = torch.from_numpy(self._has_levels) & (rank == place)
         return is_next[:, torch.tensor(self.part)]
 
@@ -225,6 +236,9 @@ class Patterns:
         states, determined = states.to(device).masked_fill(~seen[..., first_of_level], ABSENT), None
         if self._ruled_parts:
             states, determined = self._obeying_rules(states)
+        if self.is_copy:
+            states, of_copies = self._with_copies(states, x_0)
+            determined = of_copies if determined is None else determined | of_copies
         is_given, is_absent = states == GIVEN, states == ABSENT
         levels = log_snr.unsqueeze(-1).masked_fill(is_given, math.inf).masked_fill(is_absent, -math.inf)
         weights = weight.unsqueeze(-1).masked_fill(is_absent, 1.0)  # the v-loss's at SNR 0
@@ -266,9 +280,35 @@ class Patterns:
         back = (torch.from_numpy(part.reshape(states.shape)).to(states.device) for part in (flat, determined))
         return next(back), next(back)
 
+    def _with_copies(self, states: Tensor, x_0: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the states of parts, with those absent that are copies, and these: (..., J) each."""
+        assert self.rules is not None
+        states, determined = states.clone(), torch.zeros_like(states, dtype=torch.bool)
+        copies = zip(self.rules.active_copies.values(), self.is_copy, strict=True)
+        for (source, target, _), (part, coordinate) in reversed(list(copies)):
+            of_source, of_target = self.parts_of_cells[source], self.parts_of_cells[target]
+            one, other = states[..., of_source[1]], states[..., of_target[1]]
+            is_known = ((one == GIVEN) & (other != ABSENT)) | ((other == GIVEN) & (one != ABSENT))
+            states[..., part] = states[..., part].masked_fill(is_known & ~x_0[..., coordinate].isnan(), GIVEN)
+            is_equal = (states[..., part] == GIVEN) & (x_0[..., coordinate] == 1.0)
+            for i, j in zip(of_source, of_target, strict=True):
+                states[..., i] = states[..., i].masked_fill(is_equal & (states[..., j] == GIVEN), GIVEN)
+            for j in set(of_target):
+                states[..., j] = states[..., j].masked_fill(is_equal, ABSENT)
+                determined[..., j] |= is_equal
+        return states, determined
+
     def _prefix(self, n_given: np.ndarray) -> np.ndarray:
-        rank = np.cumsum(self._has_levels) - 1
-        return np.where(self._has_levels & (rank < n_given[:, None]), GIVEN, ABSENT)
+        return np.where(self._has_levels & (self._rank < n_given[:, None]), GIVEN, ABSENT)
+
+    @cached_property
+    def _rank(self) -> np.ndarray:
+        """The place in the order of drawing of each part that has levels, (J,)."""
+        first, parts = [part for part, _ in self.is_copy], np.flatnonzero(self._has_levels)
+        order = [*first, *(part for part in parts.tolist() if part not in first)]
+        rank = np.zeros(len(self._has_levels), dtype=np.intp)
+        rank[order] = np.arange(len(order))
+        return rank
 
     @cached_property
     def _first(self) -> list[int]:
