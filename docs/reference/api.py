@@ -44,7 +44,7 @@ PUBLIC: dict[str, dict[str, tuple[str, ...]]] = {
         "Posteriors": ("ObservationCheck", "Posterior"),
     },
     "backwalk.table": {
-        "Rules between columns": ("Order", "Total", "Computed", "Determines"),
+        "Rules between columns": ("Order", "Total", "Computed", "Determines", "Copy"),
     },
     "backwalk.engines": {
         "Samples on many machines": ("ray_dataset", "dask_dataframe"),

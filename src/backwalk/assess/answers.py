@@ -18,7 +18,7 @@ from backwalk.assess.verdict import best_of, decide
 from backwalk.formatting import listed
 from backwalk.model import DiffusionModel
 from backwalk.report.words import column_name, percent, signed, with_error
-from backwalk.table.codec_rules import stated_rules
+from backwalk.table import Copy
 
 _WARNED = "see the warnings"
 
@@ -86,7 +86,8 @@ def what_it_is_for(fidelity: Fidelity, model: DiffusionModel) -> Answer | None:
 
 def what_rules_hold(fidelity: Fidelity, model: DiffusionModel) -> Answer | None:
     """Say which rules between columns each new row obeys, and how many unseen rows do not."""
-    rules, broken = stated_rules(model.codec, model.schema.names), fidelity.checks.impossible.rules
+    stated = () if model.codec.rules is None else model.codec.rules.stated(model.schema.names)
+    rules, broken = [str(rule) for rule in stated if not isinstance(rule, Copy)], fidelity.checks.impossible.rules
     if not rules:
         return None
     n = fidelity.checks.n_unseen + fidelity.checks.n_impossible

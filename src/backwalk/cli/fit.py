@@ -94,7 +94,8 @@ def _conditions(text: str) -> Any:
     multiple=True,
     metavar="RULE",
     help="Rule between columns that each row obeys, in place of those that are found: 'start <= end', "
-    "'total = a + b', 'y = log(x)' or, of labels, 'city, street -> postcode'; repeat the option for more rules.",
+    "'total = a + b', 'y = log(x)', of labels 'city, street -> postcode' or, in a part of the rows, 'paid ?= price'; "
+    "repeat the option for more rules.",
 )
 @click.option("--no-rules", is_flag=True, help="Look for no rules between columns.")
 @options.training_options
@@ -236,6 +237,6 @@ def _say_columns(console: Console, data: str, chosen: ChosenColumns) -> None:
             console.message(line)
         stated = stated_rules(chosen.codec, chosen.table.schema.names)
         if stated:
-            console.message("rules between them, which each new row obeys (--no-rules leaves them out):")
+            console.message("rules between them, for each new row; ?= may be equal (--no-rules leaves them out):")
         for rule in stated:
             console.message(f"  {on_one_line(rule)}")

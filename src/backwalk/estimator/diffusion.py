@@ -123,7 +123,8 @@ class Diffusion(
         Rules between the columns of a table that each row obeys: in draws, conditions and imputations, and as a
         log-density of -inf where a row breaks one. "auto" are those that hold in all rows and that chance does not
         explain; None is none. A rule is a text, such as "start <= end", "total = a + b", "y = log(x)" or
-        "city -> country", or an `Order`, `Total`, `Computed` or `Determines` of `backwalk.table`.
+        "city -> country", or an `Order`, `Total`, `Computed` or `Determines` of `backwalk.table`. A `Copy`, such as
+        "paid ?= price", is an equality in a part of the rows, which no row breaks.
 
     Attributes
     ----------

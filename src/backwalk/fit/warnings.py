@@ -75,9 +75,11 @@ def find_warnings(plan: Plan, z: NDArray[Any]) -> Iterator[tuple[type[Warning], 
 
 
 def _label(codec: Codec, table: Table, cell: int) -> str:
-    """Return the name of a column, or the rule of the difference of an order."""
+    """Return the name of a column, or the rule of the difference of an order, or of a copy."""
     if codec.rules is None or cell < codec.n_columns:
         return table.schema.label(cell)
+    if cell >= codec.rules.first_copy:
+        return f"the rule {codec.rules.stated(table.schema.names)[cell - codec.rules.n_cells]}"
     low, high = (table.schema.names[j] for j in codec.rules.orders[cell - codec.n_columns])
     return f"the difference of the rule {low} <= {high}"
 

@@ -193,8 +193,8 @@ class Codec:
                 of_copy = tuple(self.block_numbers[j] for j in copy)
                 source, target = (self.blocks[i] for i in of_copy[:2])
                 are_all = source.number is None, target.number is None
-                values = tuple(source.values.tolist()), tuple(target.values.tolist())
-                found.append(LevelRule(of_copy, CopyOfLevels(*values, are_all)))
+                of_levels = CopyOfLevels(tuple(source.values.tolist()), tuple(target.values.tolist()), are_all)
+                found.append(LevelRule(of_copy, of_levels))
         return tuple(found)
 
     def without(self, rules: Collection[int]) -> Codec:
@@ -213,11 +213,29 @@ class Codec:
     def cells(self, values: npt.ArrayLike) -> FloatArray:
         """Return the cells, (n, D), of rows, (n, d), with those filled that rules determine, and the differences."""
         x = self._rows(values, self.n_columns, "values")
-        return x if self.rules is None else self.rules.cells(x, self._on_grid)
+        return x if self.rules is None else self.with_computed(self.rules.cells(x, self._on_grid))
 
     def with_computed(self, cells: FloatArray) -> FloatArray:
-        """Return cells, (n, D), with those filled that follow from others."""
-        return cells if self.rules is None else self.rules.solve(cells, self._on_grid)
+        """Return cells, (n, D), with those filled that follow from others.
+
+        A row is no copy where a column cannot have the value of the other.
+        """
+        if self.rules is None:
+            return cells
+        cells, n_before = self.rules.solve(cells, self._on_grid), -1
+        while n_before != (n_before := int(np.isnan(cells).sum())):
+            for source, target, cell in self.rules.active_copies.values():
+                for one, other in ((source, target), (target, source)):
+                    at = np.isnan(cells[:, cell]) & self.is_off(other, cells[:, one])
+                    cells[at, cell] = 0.0
+            cells = self.rules.solve(cells, self._on_grid)
+        return cells
+
+    def is_off(self, j: int, x: FloatArray) -> BoolArray:
+        """Return which values of a column, (n,), a new row cannot have, by its kind or its range; missing ones it can."""
+        least, largest = self.columns[j].value_range
+        with np.errstate(invalid="ignore"):
+            return np.asarray((x < least) | (x > largest) | ~(self.columns[j].supports(x, None) | np.isnan(x)))
 
     def cell_masks(
         self,

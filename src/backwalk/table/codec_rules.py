@@ -46,20 +46,13 @@ def broken_rules(codec: Codec, values: FloatArray, given: FloatArray | None = No
     for i, (source, target, _) in rules.active_copies.items():  # one column may have values that the other has not
         is_copy = values[:, source] == values[:, target]
         for j in (source, target):
-            broken[:, i] |= is_copy & _is_off(codec, j, values[:, j]) & np.isnan(given[:, j])
+            broken[:, i] |= is_copy & codec.is_off(j, values[:, j]) & np.isnan(given[:, j])
     for j in (j for j in rules.preference if j < codec.n_columns):
-        is_off = _is_off(codec, j, values[:, j]) & np.isnan(given[:, j])
+        is_off = codec.is_off(j, values[:, j]) & np.isnan(given[:, j])
         for i, columns in enumerate(rules.columns_of):
             if j in columns and i in rules.equations:
                 broken[:, i] |= is_off
     return broken
-
-
-def _is_off(codec: Codec, j: int, x: FloatArray) -> BoolArray:
-    """Return which values of a column, (n,), it cannot have, or lie beyond its range; missing ones do not."""
-    least, largest = codec.columns[j].value_range
-    with np.errstate(invalid="ignore"):
-        return np.asarray((x < least) | (x > largest) | ~(codec.columns[j].supports(x, None) | np.isnan(x)))
 
 
 def rules_broken(codec: Codec, values: FloatArray, names: Sequence[str]) -> dict[str, BoolArray]:

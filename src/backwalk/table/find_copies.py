@@ -81,4 +81,4 @@ def _copies(one: FloatArray, other: FloatArray, dtype: str, log_chance: float) -
         return 0
     difference = other[tells] - one[tells]
     difference[difference != 0.0] = np.round(difference[difference != 0.0], 9)
-    return int(is_equal.sum()) if 0.0 in find_atoms(difference, dtype) else 0
+    return n_equal if 0.0 in find_atoms(difference, dtype) else 0

@@ -204,6 +204,8 @@ def _is_order(low: FloatArray, high: FloatArray, step: float, log_chance: float)
     if share < _LEAST_SHARE or np.log((n_larger - taken) / (n - taken)).sum() > log_chance:
         return False
     differences = np.sort((high - low)[low > ordered[0]])  # of rows that could break it
+    if len(differences) and not differences[int(_SHARE_OF_BINS * len(differences))]:
+        differences = differences[differences > 0.0]  # many are equal, which says nothing about the others
     if not len(differences):
         return False
     is_close = _share_beyond(differences) >= _SHARE_BEYOND

@@ -255,19 +255,14 @@ class CopyOfLevels:
 
     def excluded(self, levels: IntArray, i: int) -> BoolArray:
         """Return which levels of column i break the copy, (n, L), beside those of all three columns, (n, 3)."""
+        if i == 2:
+            return np.zeros((len(levels), 2), dtype=bool)
         values, is_equal = (np.array(self.source), np.array(self.target)), levels[:, 2, None]
-        if i < 2:
-            known = levels[:, 1 - i, None]
-            excluded = (values[i] == values[1 - i][known]) & (known >= 0) & (is_equal == 0)
-            if self.are_all[1 - i]:
-                excluded |= ~np.isin(values[i], values[1 - i]) & ~np.isnan(values[i]) & (is_equal == 1)
-            return np.asarray(excluded)
-        excluded = np.zeros((len(levels), 2), dtype=bool)
-        for one in (0, 1):
-            x = values[one][levels[:, one]]
-            is_known = (levels[:, one] >= 0) & ~np.isnan(x)
-            excluded[:, 1] |= is_known & ~np.isin(x, values[1 - one]) & self.are_all[1 - one]
-        return excluded
+        other = levels[:, 1 - i, None]
+        excluded = (values[i] == values[1 - i][other]) & (other >= 0) & (is_equal == 0)
+        if self.are_all[1 - i]:
+            excluded |= ~np.isin(values[i], values[1 - i]) & ~np.isnan(values[i]) & (is_equal == 1)
+        return np.asarray(excluded)
 
 
 @dataclass(frozen=True)
@@ -396,7 +391,8 @@ class RuleSystem:
         """Which cells are drawn where nothing is known, (D,)."""
         asked = np.arange(self.n_cells)[None] < self.n_columns
         known, drawn = self.basis(np.zeros_like(asked), asked)
-        return self.settled(known, drawn, np.full((1, len(self.copies)), np.nan))[1][0]
+        settled: BoolArray = self.settled(known, drawn, np.full((1, len(self.copies)), np.nan))[1][0]
+        return settled
 
     @cached_property
     def draws_may_break(self) -> bool:
