@@ -10,7 +10,7 @@ import torch
 from backwalk.denoiser import Residual, TableLayout, build_denoiser
 from backwalk.diffusion import NoiseSchedule
 from backwalk.streams import Stream
-from backwalk.table import AtomsColumn, Codec, LevelsColumn, NumberColumn, as_table, fit_codec, parse_rule
+from backwalk.table import AtomsColumn, Codec, Copy, LevelsColumn, NumberColumn, as_table, fit_codec, parse_rule
 from backwalk.training import Patterns, Shares
 from backwalk.training.patterns import ABSENT, GIVEN, NOISY
 from backwalk.training.validation import Validation
@@ -193,3 +193,22 @@ def test_a_network_never_sees_a_number_beside_all_that_determine_it():
         assert not (follows & seen[:, j]).any()
     assert (weight >= 0.0).all()
     assert seen[:, :5].mean(axis=0).min() > 0.05  # each column is sometimes given or noisy
+
+
+def test_no_network_sees_a_copied_cell_beside_the_one_that_it_equals():
+    rng = np.random.default_rng(0)
+    price, other = rng.lognormal(size=(2, 400))
+    table = as_table(pd.DataFrame({"price": price, "paid": np.where(rng.random(400) < 0.4, price, other)}))
+    codec = fit_codec(table, rules=[Copy("paid", of="price")])
+    source, target, cell = (codec.slices[j].stop - 1 for j in (0, 1, 2))
+    x_0 = torch.from_numpy(codec.encode(table.values))
+    patterns = Patterns.of(codec, Shares(0.2, 0.2, 0.2, 0.2, 0.2), "any")
+    states = patterns.draw(400, stream=Stream(0))
+    log_snr, weight = patterns.by_coordinate(x_0, torch.zeros(400), torch.ones(400), states)
+    is_given, is_absent = log_snr == torch.inf, log_snr == -torch.inf
+    is_copy = is_given[:, cell] & (x_0[:, cell] == 1.0)
+    assert is_copy.any()
+    assert (is_absent[:, target] & (weight[:, target] == 0.0))[is_copy].all()
+    one_known = is_given[:, source] & ~is_absent[:, target] | is_given[:, target] & ~is_absent[:, source]
+    assert one_known.any()
+    assert is_given[one_known, cell].all()

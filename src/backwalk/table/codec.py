@@ -232,7 +232,7 @@ class Codec:
         return cells
 
     def is_off(self, j: int, x: FloatArray) -> BoolArray:
-        """Return which values of a column, (n,), a new row cannot have, by its kind or its range; missing ones it can."""
+        """Return which values of a column, (n,), new rows cannot have, by its kind or range; missing ones they can."""
         least, largest = self.columns[j].value_range
         with np.errstate(invalid="ignore"):
             return np.asarray((x < least) | (x > largest) | ~(self.columns[j].supports(x, None) | np.isnan(x)))
