@@ -213,7 +213,10 @@ class Codec:
     def cells(self, values: npt.ArrayLike) -> FloatArray:
         """Return the cells, (n, D), of rows, (n, d), with those filled that rules determine, and the differences."""
         x = self._rows(values, self.n_columns, "values")
-        return x if self.rules is None else self.with_computed(self.rules.cells(x, self._on_grid))
+        if self.rules is None:
+            return x
+        cells = self.rules.cells(x, self._on_grid)
+        return self.with_computed(cells) if self.rules.copies else cells
 
     def with_computed(self, cells: FloatArray) -> FloatArray:
         """Return cells, (n, D), with those filled that follow from others.
@@ -223,7 +226,7 @@ class Codec:
         if self.rules is None:
             return cells
         cells, n_before = self.rules.solve(cells, self._on_grid), -1
-        while n_before != (n_before := int(np.isnan(cells).sum())):
+        while self.rules.active_copies and n_before != (n_before := int(np.isnan(cells).sum())):
             for source, target, cell in self.rules.active_copies.values():
                 for one, other in ((source, target), (target, source)):
                     at = np.isnan(cells[:, cell]) & self.is_off(other, cells[:, one])
