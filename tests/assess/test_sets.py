@@ -20,11 +20,11 @@ pytestmark = pytest.mark.usefixtures("cheap_scores")
 @cache
 def with_a_site():
     """Return a model of two moons, a flag and the label of a site, and more such rows."""
-    rows = MOONS.sample(500, random_state=2)
-    frame = pd.DataFrame({"flag": np.arange(500) % 2, "x": rows[:, 0], "y": rows[:, 1]})
-    frame["site"] = np.array(["north", "south"])[np.arange(500) % 3 // 2]
+    rows = MOONS.sample(200, random_state=2)
+    frame = pd.DataFrame({"flag": np.arange(200) % 2, "x": rows[:, 0], "y": rows[:, 1]})
+    frame["site"] = np.array(["north", "south"])[np.arange(200) % 3 // 2]
     fit = Diffusion(n_steps=20, max_steps=10, denoiser=SMALL, random_state=0, verbose=False)
-    return fit.fit(frame[:300]).model_, frame[:300], frame[300:]
+    return fit.fit(frame[:120]).model_, frame[:120], frame[120:]
 
 
 def test_rows_with_an_unseen_label_are_set_aside_and_counted_among_scored_and_training_rows():
@@ -36,12 +36,12 @@ def test_rows_with_an_unseen_label_are_set_aside_and_counted_among_scored_and_tr
         assess(model, strange, training=more, **options),
         assess(model, unseen, training=training, **options),
     )
-    assert (found.checks.n_unseen, found.checks.n_impossible, expected.checks.n_impossible) == (200, 2, 0)
-    assert (found.checks.n_given, found.checks.impossible_training.n_rows) == (300, 3)
+    assert (found.checks.n_unseen, found.checks.n_impossible, expected.checks.n_impossible) == (80, 2, 0)
+    assert (found.checks.n_given, found.checks.impossible_training.n_rows) == (120, 3)
     assert not found.checks.is_other_training  # what is left is the table of the fit
     of_training, of_unseen = (line for line in found.warnings if line not in expected.warnings)
-    assert "3 of 303 training rows were set aside" in of_training
-    assert "2 of 202 unseen rows were set aside" in of_unseen
+    assert "3 of 123 training rows were set aside" in of_training
+    assert "2 of 82 unseen rows were set aside" in of_unseen
     assert all("site" in line for line in (of_training, of_unseen))
     assert found.model.figures == expected.model.figures
     assert found.copies.n_impossible == 2

@@ -80,11 +80,15 @@ def test_a_report_s_answers_and_warnings_stand_on_the_terminal(run, model, rows_
         assert text in out
 
 
+@pytest.mark.slow
 def test_a_report_as_json_names_its_file(run, model, rows_file, tmp_path, judged):
     status, out, err = run("report", model, rows_file, "-o", tmp_path / "r.html", "--json")
     record = json.loads(out)
     assert (status, record["report"], "columns" in record) == (0, str(tmp_path / "r.html"), True)
     assert "120 unseen rows" in err
+
+
+def test_a_report_of_few_rows_is_refused(run, model, tmp_path):
     few = tmp_path / "few.csv"
     few.write_text("length,weight\n1,2\n3,4\n")
     assert "DATA should have at least 20 rows, but has 2" in run("report", model, few, "-o", tmp_path / "s.html")[2]
