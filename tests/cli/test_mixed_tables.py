@@ -260,7 +260,7 @@ def test_values_that_the_fit_did_not_see_are_told_in_one_warning_or_refused(run,
 @pytest.mark.slow
 def test_several_draws_are_numbered_and_means_are_one_table(run, birds, tmp_path):
     table, model, _ = birds
-    path = tmp_path / "draws.parquet"
+    path = tmp_path / "draws.csv"
     status, out, _ = run("impute", model, table, "--draws", 3, "-o", path, "--json")
     assert (status, json.loads(out)["draws"]) == (0, 3)
     drawn = read_table(path)

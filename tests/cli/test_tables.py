@@ -93,4 +93,4 @@ def test_rows_and_columns_of_a_table_can_be_left_out(run, tmp_path, judged):
     status, _, err = run("report", model, tmp_path / "all.csv", "--drop-missing", "-o", tmp_path / "r.html")
     assert (status, judged["unseen"].values.shape) == (0, (80, 2))
     _, out, _ = run("info", model, "--json")
-    assert [column["kind"] for column in json.loads(out)["columns"]] == ["number", "integer"]
+    assert [column["kind"] for column in json.loads(out)["columns"]] == ["number", "levels"]

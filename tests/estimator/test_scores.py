@@ -111,8 +111,8 @@ def test_a_table_of_levels_alone_is_reported_without_a_chain(tmp_path):
     table = pd.DataFrame({"a": rng.choice(list("xyz"), 120), "b": rng.choice(list("uv"), 120)})
     tiny().fit(table[:80]).report(tmp_path / "r.html", table[80:])
     page = (tmp_path / "r.html").read_text()
-    assert "The bound" in page
     assert "forward and backward" not in page
+    assert page.count("<section") >= 6
 
 
 @pytest.fixture(scope="module")

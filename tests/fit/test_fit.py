@@ -89,11 +89,15 @@ def test_a_warm_start_takes_the_same_columns_and_levels_alone():
 def test_a_warm_start_is_the_model_before_where_no_step_moves_it():
     """On rows whose finest scale differs: weights are for the floor that they were made for."""
     rng = np.random.default_rng(0)
-    kind, x = rng.choice(["a", "b", "c"], 900), rng.normal(size=900)
-    frame = pd.DataFrame({"kind": kind, "x": x, "y": x + 0.05 * rng.normal(size=900)})
+
+    def rows(noise):
+        x = rng.normal(size=900)
+        return pd.DataFrame({"kind": rng.choice(["a", "b", "c"], 900), "x": x, "y": x + noise * rng.normal(size=900)})
+
+    frame = rows(0.05)
     model = tiny(warm_start=True, max_steps=30, scale=False, validation_fraction=0.0).fit(frame)
     floor, before = model.model_.denoiser.floor, model.score_samples(frame[:20])
-    wider = pd.concat([frame, frame.assign(y=x + 0.4 * rng.normal(size=900))], ignore_index=True)
+    wider = pd.concat([frame, rows(0.4)], ignore_index=True)
     still = model.set_params(max_steps=1).fit(wider)
     assert still.model_.denoiser.floor == floor
     assert np.abs(still.score_samples(frame[:20]) - before).max() < 0.3

@@ -116,7 +116,7 @@ def test_draws_and_scores_of_a_fit_are_right_at_a_bound():
     """A short fit keeps the map's tails. Of 100,000 draws 200 lie above .999; a fifth is 2.8 standard errors."""
     x = stats.beta(2, 1).ppf((np.arange(2_000) + 0.5) / 2_000)
     rows = pd.DataFrame({"x": np.random.default_rng(0).permutation(x)})
-    model = Diffusion(max_steps=60, columns=WITHIN, random_state=0, verbose=False).fit(rows)
+    model = Diffusion(max_steps=150, columns=WITHIN, random_state=0, verbose=False).fit(rows)
     drawn = model.sample(100_000, random_state=1)["x"]
     assert (drawn > 0.999).mean() == pytest.approx(0.002, rel=0.25)
     assert model.score_samples(pd.DataFrame({"x": [1.0]}))[0] == pytest.approx(np.log(2.0), abs=0.2)

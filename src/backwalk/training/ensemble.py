@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from backwalk.denoiser import EnsembleDenoiser
 from backwalk.streams import Stream
+from backwalk.threads import single_threads
 from backwalk.training.batches import TrainingRows
 from backwalk.training.config import Training
 from backwalk.training.loop import Trainer
@@ -163,7 +164,10 @@ class EnsembleTrainer:
         """
         trainer, validation = self._trainer, self._validation
         kept, before = [*self._kept, trainer.denoiser], self._loss
-        loss = before if validation is None else float(validation.by_row(EnsembleDenoiser.joined(kept)).mean())
+        loss = before
+        if validation is not None:
+            with single_threads(self._rows.x_0.device.type == "cpu") as parallel_map:
+                loss = float(validation.by_row(EnsembleDenoiser.joined(kept), parallel_map).mean())
         if not self._kept or loss < before:
             self._kept, self._loss = kept, loss
         return before - loss if trainer.choice.trained or validation is None else 0.0
