@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from backwalk.datasets import penguins
+
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = {
     "tutorials/posterior.md": 1,
@@ -29,14 +31,12 @@ PAGES = {
 # What comes before a page: the fit or the split that it does not show.
 BEFORE = {
     "tutorials/posterior.md": "backwalk split sims.csv train.csv unseen.csv",
-    "tutorials/reading-a-report.md": (
-        "backwalk split flats.csv known.csv unseen.csv\nbackwalk fit known.csv -o flats.backwalk"
-    ),
-    "tutorials/table.md": "rm new.csv",  # which it draws
-    "how-to/report-by-command.md": "rm new.csv",
-    "how-to/many-machines.md": "backwalk fit flats.csv -o model.backwalk",
-    "how-to/predict-a-column.md": "backwalk fit flats.csv",
-    "how-to/rank-outliers.md": "backwalk fit flats.csv",
+    "tutorials/reading-a-report.md": "backwalk split penguins.csv known.csv unseen.csv\nbackwalk fit known.csv",
+    "tutorials/table.md": "rm penguins.csv",  # which it writes
+    "how-to/report-by-command.md": "rm penguins.csv",
+    "how-to/many-machines.md": "backwalk fit penguins.csv -o model.backwalk",
+    "how-to/predict-a-column.md": "backwalk split penguins.csv known.csv unseen.csv\nbackwalk fit known.csv",
+    "how-to/rank-outliers.md": "backwalk split penguins.csv known.csv unseen.csv\nbackwalk fit known.csv",
 }
 
 
@@ -50,25 +50,20 @@ def commands(page):
 def tables(tmp_path):
     """Write the tables that the pages name, and fit one model."""
     rng = np.random.default_rng(0)
+    birds = penguins().to_pandas().sample(frac=1, random_state=0, ignore_index=True)
     n = 120
-    rooms = rng.integers(1, 5, n)
-    flats = pd.DataFrame({"district": rng.choice(["Centre", "North"], n), "rooms": rooms})
-    flats["area"] = (12 + 19 * rooms + rng.normal(0, 5, n)).round(1)
-    flats["rent"] = (15 * flats["area"]).round(-1)
-    flats.assign(area=flats["area"].mask(rng.random(n) < 0.1)).to_csv(tmp_path / "flats.csv", index=False)
-    flats[:20].assign(name=[f"flat {i}" for i in range(20)]).to_csv(tmp_path / "new.csv", index=False)
-    flats[20:].to_csv(tmp_path / "unseen.csv", index=False)
-    flats.rename(columns={"district": "sex"}).to_csv(tmp_path / "penguins.csv", index=False)
-    flats.assign(rent=flats["rent"].mask(rng.random(n) < 0.1)).to_parquet(tmp_path / "gaps.parquet")
-    flats.to_csv(tmp_path / "events.csv.gz", index=False)
+    birds.to_csv(tmp_path / "penguins.csv", index=False)
+    birds[:20].assign(name=[f"bird {i}" for i in range(20)]).to_csv(tmp_path / "new.csv", index=False)
+    birds.to_parquet(tmp_path / "gaps.parquet")
+    birds.to_csv(tmp_path / "events.csv.gz", index=False)
     (tmp_path / "data").mkdir()
     for part in range(2):
-        flats[part::2].to_parquet(tmp_path / "data" / f"{part}.parquet")
+        birds[part::2].to_parquet(tmp_path / "data" / f"{part}.parquet")
     speed, angle = rng.uniform(5, 15, n), rng.uniform(20, 70, n)
     flight, reach = speed * np.sin(np.radians(angle)) / 4.9, speed**2 * np.sin(np.radians(2 * angle)) / 9.8
     sims = {"speed": speed, "angle": angle, "flight": flight, "reach": reach}
     pd.DataFrame(sims).to_csv(tmp_path / "sims.csv", index=False)
-    start = rng.integers(0, 300, n)
+    rooms, start = rng.integers(1, 5, n), rng.integers(0, 300, n)
     table = {"postcode": 10115 + rooms, "share": rng.random(n), "visits": rooms, "start": start, "end": start + rooms}
     pd.DataFrame(table).to_csv(tmp_path / "table.csv", index=False)
     rows = (f"{1 + i % 28}.{1 + i % 3}.2024;{9 + i % 7},{i % 10}5;{'?' if i % 9 == 0 else 'open'}" for i in range(120))
@@ -82,7 +77,7 @@ def test_the_commands_of_a_page_run(page, tables):
     blocks = commands(page)
     assert len(blocks) == PAGES[page]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # where this environment's backwalk is
-    overwritten = {"BACKWALK_FIT_FORCE": "1", "BACKWALK_SPLIT_FORCE": "1"}
+    overwritten = {"BACKWALK_FIT_FORCE": "1", "BACKWALK_SPLIT_FORCE": "1", "BACKWALK_SAMPLE_FORCE": "1"}
     settings = {"BACKWALK_FIT_MAX_STEPS": "20", "PATH": path, **overwritten}
     for block in (BEFORE.get(page, ""), *blocks):
         fewer = block.replace(":1_000_000", ":300")

@@ -1,13 +1,12 @@
 """Draw the sections of a report that docs/tutorials/reading-a-report.md explains, as Chromium shows them.
 
 Run from the root of the repository: `python docs/pictures/report_sections_png.py [REPORT.html]`. Without a report it is
-made first, of 2,000 rows of the table of docs/tutorials/table.md. Needs playwright and Chromium, called `chromium` or
+made first, of the penguins that come with the package. Needs playwright and Chromium, called `chromium` or
 named by the environment variable CHROMIUM.
 """
 
 import io
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -35,27 +34,22 @@ SECTIONS = {  # the name of a picture, where it begins, and where the next begin
     ),
     "report_probabilities": (
         "section:has(h2:has-text('Can its predictions be trusted'))",
-        "section:has(h2:has-text('Does it give its training rows away'))",
+        "section:has(h2:has-text('Does it reveal its training rows'))",
     ),
     "report_membership": (
-        "section:has(h2:has-text('Does it give its training rows away'))",
+        "section:has(h2:has-text('Does it reveal its training rows'))",
         "section:has(h2:text-is('Training'))",
     ),
 }
 
 
 def make_report(folder: Path) -> Path:
-    """Make the report of the tutorial's table, with more rows."""
-    page = (FOLDER.parent / "tutorials" / "table.md").read_text()
-    found = re.search(r"```\{code-cell\} python\n(import numpy.*?)```", page, re.DOTALL)
-    assert found is not None
-    names: dict[str, object] = {}
-    exec(found[1].replace("n = 700", "n = 2000").replace("600", "1500"), names)
-    for name in ("known", "unseen"):
-        names[name].to_csv(folder / f"{name}.csv", index=False)  # type: ignore[attr-defined]
+    """Make the report that README makes."""
     for command in (
-        "fit known.csv --max-steps 300 -o flats.backwalk",
-        "report flats.backwalk unseen.csv --training known.csv -o report.html",
+        "data penguins",
+        "split penguins.csv known.csv unseen.csv",
+        "fit known.csv",
+        "report known.backwalk unseen.csv --training known.csv -o report.html",
     ):
         subprocess.run([sys.executable, "-m", "backwalk", *command.split()], check=True, cwd=folder)
     return folder / "report.html"

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("cheap_scores")
 GOOD, FOR, REVEALS, NEXT = (
     "Is it good enough?",
     "For what?",
-    "Does it give its training rows away?",
+    "Does it reveal its training rows?",
     "What to do next?",
 )
 ROWS = "whole rows in the place of real ones"

@@ -123,7 +123,7 @@ def test_answers_questions_and_the_model_stand_in_this_order():
         *(answer.question for answer in fidelity().answers),
         *("How close are", f"trained on {n} rows", *(figure.name for figure in fidelity().model.figures)),
         *("Is each column right?", "How likely are", *(scores.name for scores in fidelity().models)),
-        *(f"{MOONS.entropy:.4f}", "Does it give its training rows away?", "ln p minus that of"),
+        *(f"{MOONS.entropy:.4f}", "Does it reveal its training rows?", "ln p minus that of"),
         *("Training", "The noise schedule", "The chain", "Axes: ", "Model card", "Commands"),
     )
     tags = Elements(page()).tags

@@ -101,7 +101,7 @@ def what_rules_hold(fidelity: Fidelity, model: DiffusionModel) -> Answer | None:
 
 def what_it_reveals(fidelity: Fidelity, _: DiffusionModel) -> Answer:
     """Say whether the model repeats training rows, and whether these can be recognised."""
-    question, copies = "Does it give its training rows away?", fidelity.copies
+    question, copies = "Does it reveal its training rows?", fidelity.copies
     if copies is None:
         return Answer(question, "Not known: the training rows were not given.")
     if fidelity.checks.is_other_training:

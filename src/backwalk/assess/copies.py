@@ -123,7 +123,7 @@ class CopyScores:
             Table(("Score", "Pairs told apart"), rows),
             Text(self._notes(), note=True),
         ]
-        return Section("Does it give its training rows away?", blocks)
+        return Section("Does it reveal its training rows?", blocks)
 
     def _notes(self) -> str:
         words = (

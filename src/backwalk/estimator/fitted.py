@@ -33,8 +33,6 @@ class Fitted(Generic[RowsT]):
     model_: DiffusionModel
     verbose: bool | int
     unseen: Unseen
-    _doc_link_module = "backwalk"  # for scikit-learn's diagram
-    _doc_link_template = "https://backwalk.example/reference/api/estimators.html#backwalk.{estimator_name}"
 
     def _read(
         self,
