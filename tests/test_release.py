@@ -32,7 +32,12 @@ def test_the_version_is_the_same_everywhere():
 
 def test_the_home_stands_in_one_file():
     assert all(address.startswith(HOME) for address in PYPROJECT["project"]["urls"].values())
-    others = [ROOT / "CITATION.cff", *(path for room in ("src", "docs", ".github") for path in (ROOT / room).rglob("*"))]
+    others = [
+        ROOT / "CITATION.cff",
+        *(path for room in ("src", "docs", ".github") for path in (ROOT / room).rglob("*")),
+    ]
     texts = [path for path in others if path.suffix in {".md", ".txt", ".py", ".cff", ".yml", ".html", ".js"}]
-    named = [path for path in texts if HOME.removeprefix("https://") in path.read_text() and path.name != "releasing.md"]
+    named = [
+        path for path in texts if HOME.removeprefix("https://") in path.read_text() and path.name != "releasing.md"
+    ]
     assert named == []
