@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from backwalk.datasets import penguins
 from backwalk.table import as_table
 from backwalk.table.choose_columns import fit_codec
 from backwalk.table.choose_names import find_names
@@ -56,3 +57,8 @@ def test_names_have_codes_without_an_order():
     town, age, *_ = fit_codec(as_table(frame)).columns
     assert (town.coding, age.coding) == ("one-hot", "ordered")
     assert fit_codec(as_table(frame), columns={"town": "number"}).columns[0].kind_name != "levels"
+
+
+def test_the_mass_of_a_penguin_has_an_order():
+    masses = fit_codec(as_table(penguins())).columns[5]
+    assert (masses.kind_name, masses.coding) == ("levels", "ordered")

@@ -14,6 +14,7 @@ from backwalk.table.basis import level_basis
 from backwalk.table.schema import FloatArray
 
 _LEAST_GAIN = 0.02  # nats a row, of another column's log-probability
+_STANDARD_ERRORS = 3.0  # taken off each gain, as the largest of many is often chance
 _MOST_ROWS, _MOST_COLUMNS, _FOLDS = 10_000, 100, 2
 _MOST_LABELS, _LEAST_SHARE_OF_LABEL = 5, 0.05  # of rows, with it and without
 _LEAST_LEFT = 1e-3  # of a variance: closer predictions are exact
@@ -23,9 +24,10 @@ def find_names(x: FloatArray, candidates: Mapping[int, FloatArray], has_labels: 
     """Return which columns of rows x, (n, d), are names, of `candidates` with their values, (L,) each, increasing.
 
     A name predicts some other column of held-out rows better by a mean for each of its values than by a regression on
-    the functions of their order (`level_basis`): by .02 nats a row under a normal error. Means are shrunk towards that
-    of all rows as far as the rows of each value say little. Other columns count by the ranks of numbers, and by each of
-    the five most frequent labels of a column that `has_labels`, (d,), if 5 to 95 % of the rows have it.
+    the functions of their order (`level_basis`): by .02 nats a row under a normal error, less three standard errors.
+    Means are shrunk towards that of all rows as far as the rows of each value say little. Other columns count by the
+    ranks of numbers, and by each of the five most frequent labels of a column that `has_labels`, (d,), if 5 to 95 % of
+    the rows have it.
 
     >>> import numpy as np
     >>> from backwalk.table.choose_names import find_names
@@ -68,7 +70,10 @@ def _features(column: FloatArray, *, has_labels: bool) -> FloatArray:
 
 
 def _gain(level: NDArray[np.intp], n_levels: int, y: FloatArray) -> float:
-    """Return by how many nats a row means of levels, (n,), predict held-out y, (n,), better than their order does."""
+    """Return by how many nats a row means of levels, (n,), predict held-out y, (n,), better than their order does.
+
+    It is the least gain that chance leaves: three standard errors below the estimate.
+    """
     seen = ~np.isnan(y)
     level, y = level[seen], y[seen]
     n, variance = len(y), float(y.var()) if len(y) else 0.0
@@ -77,7 +82,7 @@ def _gain(level: NDArray[np.intp], n_levels: int, y: FloatArray) -> float:
         return -math.inf
     basis = level_basis((counts + 0.5) / (counts + 0.5).sum())
     assert basis is not None
-    fold, errors = np.arange(n) % _FOLDS, np.zeros(2)
+    fold, errors = np.arange(n) % _FOLDS, np.empty((2, n))
     for i in range(_FOLDS):
         train, test = fold != i, fold == i
         mean = y[train].mean()
@@ -92,6 +97,7 @@ def _gain(level: NDArray[np.intp], n_levels: int, y: FloatArray) -> float:
         phi = basis[level[train]]
         slopes = np.linalg.solve(phi.T @ phi + (within / between) * np.eye(phi.shape[1]), phi.T @ rest)
         for k, predicted in enumerate((shrunk, basis @ slopes)):
-            errors[k] += float(np.square(y[test] - mean - predicted[level[test]]).sum())
-    by_level, by_order = np.maximum(errors / (n * variance), _LEAST_LEFT)
-    return 0.5 * math.log(by_order / by_level)
+            errors[k, test] = np.square(y[test] - mean - predicted[level[test]])
+    by_level, by_order = np.maximum(errors.mean(axis=1), _LEAST_LEFT * variance)
+    chance = float(np.std(errors[1] / by_order - errors[0] / by_level)) / math.sqrt(n)  # of the ratio's logarithm
+    return 0.5 * (math.log(by_order / by_level) - _STANDARD_ERRORS * chance)
