@@ -99,6 +99,14 @@ def test_without_held_out_rows_one_network_takes_all_steps():
     assert run.history().chosen_step == 120
 
 
+@pytest.mark.parametrize(("mean", "n_kept"), [(4.0, 3), (6.0, 1)])
+def test_networks_of_before_that_no_step_reaches_are_kept_where_the_mean_is_better_with_them(monkeypatch, mean, n_kept):
+    told(monkeypatch, [9.0, 5.0, 5.0], [mean])
+    run = trainer(Training(max_steps=50, batch_size=16, learning_rate=0.01, patience=9), n_started=3)
+    assert len(list(run.run())) == 50
+    assert run.denoiser.n_members == n_kept
+
+
 def test_a_later_network_that_diverges_leaves_the_others(monkeypatch):
     told(monkeypatch, [*LEARNS, 5.0, 9.0, math.nan], [])
     run = trainer()

@@ -16,7 +16,9 @@ it by 0.02 nats in the rows in which it is observed.
 Levels with a basis are many, and the Gaussian may know them within few: a row far from it would cost hundreds of nats.
 They start from a mixture of the discriminant and their frequencies,
 
-    ln pi_l + ln((1 - s) N(x_K | c_l)^f / Z + s),    Z = sum_l pi_l N(x_K | c_l)^f,    s = 1/50.
+    ln pi_l + ln((1 - s) N(x_K | c_l)^f / Z + s),    Z = sum_l pi_l N(x_K | c_l)^f,    s = 1/50,
+
+with what a partner tells in the place of N(x_K | c_l)^f where there is one.
 
 Other blocks of more than 64 levels have no discriminant. Noisy coordinates tell nothing here, and noisy blocks start
 from their own posterior: only training meets these beside absent blocks.
@@ -142,13 +144,14 @@ def choose_levels_start(
             evidence[:, codec.slices[blocks[of].column]] = False
             ratios, start = LevelsEvidence(layout, x_0, evidence, of).ratios(of), layout.log_prior_of(of)
             level, weight = levels[held_out, of], weights[held_out] * (levels[held_out, of] >= 0)
-            alone[of] += _cross_entropies(start, ratios, level, weight, is_mixed=layout.basis_of(of) is not None)
+            is_mixed = layout.basis_of(of) is not None
+            alone[of] += _cross_entropies(start, ratios, level, weight, is_mixed=is_mixed)
             if of in found:
                 n_pairs = count_pairs(blocks, levels[~held_out], of, found[of], weights[~held_out])
                 of_pairs = torch.from_numpy(log_ratios_of(n_pairs, blocks[of].frequencies)).float()
                 of_partner = torch.from_numpy(levels[held_out, found[of]])
                 told = torch.where(of_partner[:, None] >= 0, of_pairs[of_partner.clamp(min=0)], 0.0)
-                beside[of] += _cross_entropies(start + told, ratios, level, weight, is_mixed=False)
+                beside[of] += _cross_entropies(start, ratios, level, weight, is_mixed=is_mixed, told=told)
     for of, known in found.items():
         both = (levels[fold >= 0][:, [of, known]] >= 0).all(axis=1)
         if alone[of].min() - beside[of].min() > _LEAST_GAIN * float(weights[fold >= 0] @ both):
@@ -164,15 +167,21 @@ def mixed(ratios: Tensor, log_prior: Tensor) -> Tensor:
 
 
 def _cross_entropies(
-    start: Tensor, ratios: Tensor, level: NDArray[np.intp], weight: NDArray[np.float64], *, is_mixed: bool
+    start: Tensor,
+    ratios: Tensor,
+    level: NDArray[np.intp],
+    weight: NDArray[np.float64],
+    *,
+    is_mixed: bool,
+    told: Tensor | float = 0.0,
 ) -> NDArray[np.float64]:
-    """Return the weighted sum over rows of -ln P(level) from start + f ratios, for each factor f.
+    """Return the weighted sum over rows of -ln P(level) from start + told + f ratios, for each factor f.
 
-    Where it `is_mixed`, f ratios are those of the mixture with the frequencies.
+    What is told is by a partner. Where it `is_mixed`, both are mixed with the frequencies.
     """
     at, of_rows, result = torch.from_numpy(level).clamp(min=0)[:, None], torch.from_numpy(weight), list[float]()
     for factor in _FACTORS.tolist():
-        told = factor * ratios
-        log_p = torch.log_softmax(start + (mixed(told, start) if is_mixed else told), dim=1).expand(len(at), -1)
+        added = told + factor * ratios
+        log_p = torch.log_softmax(start + (mixed(added, start) if is_mixed else added), dim=1).expand(len(at), -1)
         result.append(-float((of_rows * log_p.gather(1, at)[:, 0]).sum()))
     return np.array(result)

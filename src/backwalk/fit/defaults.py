@@ -108,7 +108,8 @@ def default_shares(codec: Codec, conditions: Conditions) -> Shares:
       noise levels.
     - With conditions, the other columns are asked for given a set: for draws, and for probabilities and means in one
       evaluation. Where only some sets of columns may be given, and the others are numbers, these are draws, and nearly
-      all that is asked for; as the free numbers share a noise level, a tenth of joint rows will do.
+      all that is asked for; as the free numbers share a noise level, a tenth of joint rows will do, and a twentieth of
+      rows for means.
     """
     n_levels = len(codec.blocks)
     of_numbers = max(0.5, _share_of_numbers(codec))
@@ -117,7 +118,7 @@ def default_shares(codec: Codec, conditions: Conditions) -> Shares:
     if conditions is None:
         drawn, mixed, regression = 0.8, 0.0, 0.0
     elif _learns_a_conditional_of_numbers(codec, conditions):
-        drawn, mixed, regression = (0.2, 0.7, 0.0) if has_order else (0.0, 0.9, 0.0)
+        drawn, mixed, regression = (0.2, 0.65, 0.05) if has_order else (0.0, 0.85, 0.05)
         joint = 0.1
     if not has_order:
         return Shares(joint + drawn, 0.0, 0.0, mixed, regression)

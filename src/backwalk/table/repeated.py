@@ -16,12 +16,13 @@ def repeated_values(codec: Codec, values: FloatArray, blur: float) -> dict[int, 
     """Return the columns in which a third of the rows or more hold the same number, with it and its share of rows.
 
     Numbers whose cell is wider than the model's blur, `blur` encoded units to either side, are left out, because
-    rounding restores them, and so are columns with levels. `values` is (n, d), of which at most 10,000 random rows are
-    used; missing values do not count.
+    rounding restores them, and so are columns with levels, and numbers that are always given. `values` is (n, d), of
+    which at most 10,000 random rows are used; missing values do not count.
     """
     some, repeated = rows_looked_at(values, "repeated"), {}
     for j, column in enumerate(codec.columns):
-        if column.chain is None or column.atom_shares:
+        number = column.number_column
+        if number is None or column.chain is None or column.atom_shares or number.always_given:
             continue
         observed = some[~np.isnan(some[:, j]), j]
         numbers, counts = np.unique(observed, return_counts=True)

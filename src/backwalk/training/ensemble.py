@@ -28,7 +28,8 @@ class EnsembleTrainer:
 
     - `new_member`: returns the network with a number, counted from 0, before its training.
     - `max_seconds`: the time after which training stops, so that two runs that it stops are not bit-equal.
-    - `n_started`: the number of networks that were trained before; the others are new.
+    - `n_started`: the number of networks that were trained before; the others are new. They are trained in turn, and
+      those that are not reached are kept if the mean is better with them.
 
     The other arguments are those of `Trainer`.
     """
@@ -53,6 +54,7 @@ class EnsembleTrainer:
         self._kept: list[EnsembleDenoiser] = []
         self._loss = math.inf  # of the mean of those that are kept, on the held-out rows
         self._past: History | None = None  # of the networks before the present one
+        self._n_reached = 1
         first = new_member(0)
         self._validation = Validation.of(rows, first.log_snr_range, stream, patterns)
         self._trainer = self._trainer_of(first)
@@ -66,11 +68,12 @@ class EnsembleTrainer:
                 share = min(1.0, max(step / self.max_steps, seconds / self.max_seconds))
                 yield replace(progress, step=step, max_steps=self.max_steps, seconds=seconds, share=share)
             gain = self._keep()
-            if self._trainer.stopped_by != "patience" or self._trainer.share >= 1.0:
-                return
-            if gain < WORTH or len(self._kept) == self._most:
+            is_over = self._trainer.stopped_by != "patience" or self._trainer.share >= 1.0
+            if is_over or gain < WORTH or len(self._kept) == self._most:
+                self._keep_unreached()
                 return
             self._past = self.history()
+            self._n_reached += 1
             self._trainer = self._trainer_of(self._new_member(len(self._kept)))
 
     @property
@@ -115,11 +118,13 @@ class EnsembleTrainer:
         """End training between two steps, with the weights chosen so far, the last ones included."""
         self._trainer.stop()
         self._keep()
+        self._keep_unreached()
 
     def give_up(self) -> bool:
         """End training that diverged; return whether there are weights to keep."""
         if self._trainer.give_up() is not None:
             self._keep()
+        self._keep_unreached()
         return bool(self._kept)
 
     def history(self) -> History:
@@ -164,10 +169,20 @@ class EnsembleTrainer:
         """
         trainer, validation = self._trainer, self._validation
         kept, before = [*self._kept, trainer.denoiser], self._loss
-        loss = before
-        if validation is not None:
-            with single_threads(self._rows.x_0.device.type == "cpu") as parallel_map:
-                loss = float(validation.by_row(EnsembleDenoiser.joined(kept), parallel_map).mean())
+        loss = self._loss_of(kept)
         if not self._kept or loss < before:
             self._kept, self._loss = kept, loss
         return before - loss if trainer.choice.trained or validation is None else 0.0
+
+    def _keep_unreached(self) -> None:
+        """Keep the networks of before that no training reached, if the mean is better with them."""
+        kept = [*self._kept, *(self._new_member(number) for number in range(self._n_reached, self._n_started))]
+        if len(kept) > len(self._kept) and (self._validation is None or self._loss_of(kept) < self._loss):
+            self._kept = kept
+
+    def _loss_of(self, networks: list[EnsembleDenoiser]) -> float:
+        """Return the loss of the mean of networks on the held-out rows; without any that of before."""
+        if self._validation is None:
+            return self._loss
+        with single_threads(self._rows.x_0.device.type == "cpu") as parallel_map:
+            return float(self._validation.by_row(EnsembleDenoiser.joined(networks), parallel_map).mean())
