@@ -41,10 +41,10 @@ def test_everything_runs_as_pasted_in_this_order(tmp_path, monkeypatch):
     assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
-def _short_training(n, d, max_steps=None, **_):
+def _short_training(n, **others):
     from backwalk.fit import default_training
 
-    return default_training(n, d, max_steps or 30)
+    return default_training(n, **{**others, "max_steps": 30})
 
 
 @pytest.mark.parametrize("page", sorted(p.name for p in ROOT.glob("*.md")))
