@@ -95,8 +95,6 @@ def mean_of_number(given: Given, column: int) -> Array:
     lie within the range of the column. Raises SamplingDiverged where one is not finite.
     """
     model, codec = given.model, given.model.codec
-    if model.conditions != "any" and codec.all_columns[column].is_linear:  # with all that is free, as in training
-        return means_of_numbers(given)[:, column]
     given, no_copy, copies = apart_from_copies(given, column)
     number, of_number = codec.all_columns[column].number_column, given.one_number(column)
     assert number is not None

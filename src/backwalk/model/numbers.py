@@ -6,7 +6,6 @@ numbers (`ConditionalDenoiser`). All levels are given or absent.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -26,13 +25,11 @@ from backwalk.streams import Stream
 from backwalk.table import Codec
 
 if TYPE_CHECKING:
-    from backwalk.model.diffusion_model import DiffusionModel
     from backwalk.model.given import Given
 
 MOST_EXACT_COLUMNS, DEFAULT_PROBES = 32, 16  # how the divergence of a log-density is found
 _MOST_ROWS = 512  # of a tile on a CPU, whose cache holds the slopes of all layers
 _MOST_ROWS_WITH_GRADIENT = 64  # of which autograd keeps the activations of all evaluations
-_MUCH_NOISE = 20.0  # deviations, beyond which x_t tells less than 1/400 of a number
 _FEWEST_ROWS = 20  # to which all numbers apply
 
 
@@ -46,33 +43,16 @@ def denoiser_of_numbers(given: Given, coordinates: Tensor | None = None) -> Deno
 
 
 def estimate_given(given: Given) -> Tensor:
-    """Return E[x_0 | given] of encoded rows, (n, k), in one evaluation: float64.
-
-    All else is absent, or noise of the level 20 and more for networks that never saw a part alone absent.
-    """
+    """Return E[x_0 | given] of encoded rows, (n, k), with all else absent, in one evaluation: float64."""
     model, device = given.model, given.rows.device
-    log_snr_of_free = torch.tensor(_log_snr_of_nothing(model), device=device)
 
     def tile(places: NDArray[np.intp]) -> Tensor:
         part = given.take(places)
-        log_snr = log_snr_by_coordinate(log_snr_of_free, part.is_given, part.is_absent).to(part.rows)
+        log_snr = log_snr_by_coordinate(torch.tensor(-torch.inf, device=device), part.is_given).to(part.rows)
         denoiser = _at_levels(model.denoiser, model.codec, part.rows, part.is_given)
         return denoiser(part.rows.nan_to_num().masked_fill(~part.is_given, 0.0), log_snr).double()
 
     return map_tiles(tile, given.n_rows, width=model.codec.n_encoded, device=device)
-
-
-def _log_snr_of_nothing(model: DiffusionModel) -> float:
-    """Return the log-SNR of coordinates of which nothing is known, as the network was trained to meet them.
-
-    Where only some sets of columns may be given and all others are numbers, these are noisy together in training.
-    """
-    if not isinstance(model.denoiser, TableDenoiser) or not isinstance(model.conditions, tuple):
-        return -math.inf
-    told = frozenset(model.conditions[0]).intersection(*model.conditions)
-    if any(block.number is None and block.column not in told for block in model.codec.blocks):
-        return -math.inf
-    return min(float(model.schedule.log_snr[-1]), -2.0 * math.log(_MUCH_NOISE))
 
 
 def given_all_levels(denoiser: Denoiser, codec: Codec, z: Tensor) -> tuple[Denoiser, Tensor, Tensor]:
