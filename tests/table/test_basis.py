@@ -47,6 +47,14 @@ def test_functions_are_orthogonal_with_a_variance_of_one_together(n_levels, n_ap
     assert (np.diff(np.diag(products)) < 0.0).all()
 
 
+def test_few_rows_have_few_functions():
+    """Three polynomials, a hat for 25 rows, and a value that 25 rows have beyond its neighbours'."""
+    spiked = (BELL + 0.5 * (PLACES == 40.0)) / 1.5
+    n_functions = [level_basis(q, n_rows=n).shape[1] for q in (BELL, spiked) for n in (40, 120, 300)]
+    assert n_functions == [3, 6, 14, 3, 7, 15]
+    assert level_basis(BELL, n_rows=10**9).shape == level_basis(BELL).shape
+
+
 def test_few_levels_have_a_function_each():
     assert level_basis(np.full(16, 1.0 / 16.0)) is None
 

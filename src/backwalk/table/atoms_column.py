@@ -17,7 +17,7 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.basis import level_basis, rank_scores
 from backwalk.table.columns import Block, Column, nearest_code, nearest_index, same_numbers
-from backwalk.table.level_column import check_levels, level_text, one_nan
+from backwalk.table.level_column import check_levels, check_rows, level_text, one_nan
 from backwalk.table.maps import BoolArray
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
@@ -36,17 +36,20 @@ class AtomsColumn(Column):
     - `number`: the density of the other values, the atoms left out of its grid. Its coordinate is NaN at an atom.
     - `atoms`: increasing. NaN, at the end, stands for a missing value that is generated.
     - `frequencies`: the shares of rows at each atom and, last, at all other values.
+    - `n_rows`: the number of rows that were counted, which more than 16 atoms have a basis by (`basis.py`).
     """
 
     number: NumberColumn
     atoms: tuple[float, ...]
     frequencies: tuple[float, ...]
+    n_rows: int | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.number, NumberColumn):
             raise InvalidInput(f"Atoms should be beside a number, but got {self.number!r:.60}: fit the codec again.")
         if not check_levels(self.atoms, self.frequencies, n_others=1, is_one_hot=self._has_one_hot):
             raise InvalidInput("atoms should increase: fit the codec again.")
+        check_rows(self.n_rows)
         object.__setattr__(self, "atoms", one_nan(self.atoms))
         object.__setattr__(self, "number", replace(self.number, left_out=self._finite))
 
@@ -102,7 +105,7 @@ class AtomsColumn(Column):
         values = np.array([*self.atoms, math.nan])
         of_codes = slice(coordinates.start, number)
         shares, n_apart = np.array(self.frequencies), len(self.frequencies) - len(self._finite)
-        return Block(column, of_codes, shares, values, self._codes, number, level_basis(shares, n_apart))
+        return Block(column, of_codes, shares, values, self._codes, number, level_basis(shares, n_apart, self.n_rows))
 
     def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
         level = self._level(x)

@@ -18,6 +18,7 @@ MOST_OF_THEIR_OWN = 16  # levels, which need no basis
 _MOST_LEVELS = 1024  # with a basis; columns of more are trained on few rows (`denoiser/layout.py`)
 _DEGREE, _N_HATS, _N_SPIKES = 3, 16, 16
 _DECAY = 2.0  # of the functions' variances
+_ROWS_PER_FUNCTION = 25  # at least, of a hat or of a value that stands out
 _LEAST_NORM = 1e-3  # of what a function adds to those before it
 _N_ITERATIONS = 100  # of EM
 
@@ -77,14 +78,16 @@ def normal_scores(frequencies: FloatArray) -> FloatArray:
     return np.asarray(u / np.sqrt(np.square(u) @ frequencies / frequencies.sum()))
 
 
-def level_basis(frequencies: FloatArray, n_apart: int = 0) -> FloatArray | None:
+def level_basis(frequencies: FloatArray, n_apart: int = 0, n_rows: int | None = None) -> FloatArray | None:
     """Return the basis of ordered levels, (L, K); None for up to 16 and beyond 1,024, which have a function each.
 
     The last `n_apart` levels have no place in the order: a missing value, "other than an atom". The functions are
     polynomials of the normal score u_l, hats between quantiles, and indicators of the levels that stand out most among
     their neighbours, each made orthogonal to 1 and to those before it under the frequencies. The k-th has a variance
     proportional to 1 / k^2, and all together 1: what is smooth is learnt first, and single values are learnt where many
-    rows have them.
+    rows have them. Of frequencies that were counted in `n_rows` there is a hat for every 25 rows, at most 16, and
+    indicators, at most 16, of values that 25 rows have beyond what their neighbours make likely; all of these by
+    default.
     """
     n_levels = len(frequencies)
     if not MOST_OF_THEIR_OWN < n_levels <= _MOST_LEVELS:
@@ -95,9 +98,10 @@ def level_basis(frequencies: FloatArray, n_apart: int = 0) -> FloatArray | None:
     functions = [single[n_levels - i - 1] for i in range(n_apart)]
     functions += [_placed(u**degree, n_levels) for degree in range(1, _DEGREE + 1)]
     spread = np.sqrt(in_order).cumsum()  # so that a spike does not take all knots
-    knots = np.unique(np.interp((np.arange(_N_HATS) + 0.5) / _N_HATS, spread / spread[-1], u))
+    n_hats = _N_HATS if n_rows is None else min(n_rows // _ROWS_PER_FUNCTION, _N_HATS)
+    knots = np.unique(np.interp((np.arange(n_hats) + 0.5) / max(n_hats, 1), spread / spread[-1], u))
     functions += [_placed(np.interp(u, knots, hat), n_levels) for hat in np.eye(len(knots))]
-    functions += [single[i] for i in _standing_out(in_order)[:_N_SPIKES]]
+    functions += [single[i] for i in _standing_out(in_order, n_rows)]
     found = [np.ones(n_levels)]
     for each in functions:
         each = each - (each @ frequencies)
@@ -116,8 +120,9 @@ def _placed(values: FloatArray, n_levels: int) -> FloatArray:
     return np.append(values, np.zeros(n_levels - len(values)))
 
 
-def _standing_out(frequencies: FloatArray) -> NDArray[np.intp]:
-    """Return the levels by decreasing excess over the mean of their neighbours."""
+def _standing_out(frequencies: FloatArray, n_rows: int | None) -> NDArray[np.intp]:
+    """Return the levels of the largest excess over the mean of their neighbours, by decreasing excess."""
     padded = np.pad(frequencies, 2, mode="reflect")
-    expected = (padded[:-4] + padded[1:-3] + padded[3:-1] + padded[4:]) / 4.0
-    return np.asarray(np.argsort(-(frequencies - expected), kind="stable"))
+    excess = frequencies - (padded[:-4] + padded[1:-3] + padded[3:-1] + padded[4:]) / 4.0
+    first = np.argsort(-excess, kind="stable")[:_N_SPIKES]
+    return np.asarray(first if n_rows is None else first[excess[first] * n_rows >= _ROWS_PER_FUNCTION])

@@ -300,7 +300,8 @@ def _choose_numbers(
 def _with_atoms(column: NumberColumn, j: int, whole: Relation, atoms: FloatArray) -> Column:
     if not len(atoms):
         return column
-    return AtomsColumn(column, tuple(atoms.tolist()), tuple(whole.shares_of_atoms(j, atoms).tolist()))
+    shares = whole.shares_of_atoms(j, atoms)
+    return AtomsColumn(column, tuple(atoms.tolist()), tuple(shares.tolist()), int(whole.facts[j].n_observed))
 
 
 def refit_codec(codec: Codec, table: Table, *, asinh: bool = True) -> Codec:

@@ -45,7 +45,7 @@ def choose_levels(
         coding = "ordered"
         if grid is not None:
             values, shares = _on_grid(values, shares * whole.facts[j].n_observed, grid)
-    return LevelsColumn(tuple(values.tolist()), tuple(shares.tolist()), coding)
+    return LevelsColumn(tuple(values.tolist()), tuple(shares.tolist()), coding, int(whole.facts[j].n_observed))
 
 
 def _on_grid(values: FloatArray, rows: FloatArray, grid: Grid) -> tuple[FloatArray, FloatArray]:

@@ -15,7 +15,7 @@ from scipy.spatial import KDTree
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
-from backwalk.limits import ONE_HOT_LEVELS
+from backwalk.limits import ONE_HOT_LEVELS, is_whole
 from backwalk.streams import Stream
 from backwalk.table.basis import level_basis, normal_scores
 from backwalk.table.columns import Block, Column, nearest_index, same_numbers
@@ -39,7 +39,7 @@ class LevelsColumn(Column):
     The levels' codes c_1..c_L are in R^w. For `coding` "one-hot" they are the unit vectors, w = L. For "ordered" they
     are normal scores, w = 1, of mean 0 and variance 1 in the rows, and the values may be in any order of a user's. For
     "random" they are fixed pseudo-random unit vectors, w = 16. NaN, at the end, stands for a missing value that is
-    generated. More than 16 ordered levels have a basis (`basis.py`).
+    generated. More than 16 ordered levels have a basis (`basis.py`), by the number of rows that were counted.
 
     A value that is no level has infinite coordinates, which `Codec.encode` refuses. Coordinates are decoded to the
     level of the nearest code.
@@ -48,6 +48,7 @@ class LevelsColumn(Column):
     values: tuple[float, ...]
     frequencies: tuple[float, ...]
     coding: Coding
+    n_rows: int | None = None
 
     def __post_init__(self) -> None:
         if self.coding not in get_args(Coding):
@@ -55,6 +56,7 @@ class LevelsColumn(Column):
         in_order = check_levels(self.values, self.frequencies, is_one_hot=self.coding == "one-hot")
         if not in_order and self.coding != "ordered":
             raise InvalidInput("values of levels should increase: fit the codec again.")
+        check_rows(self.n_rows)
         object.__setattr__(self, "values", one_nan(self.values))
 
     @property
@@ -95,7 +97,7 @@ class LevelsColumn(Column):
     def block(self, column: int, coordinates: slice) -> Block:
         shares = np.array(self.frequencies)
         is_missing = math.isnan(self.values[-1])
-        basis = level_basis(shares, int(is_missing)) if self.coding == "ordered" else None
+        basis = level_basis(shares, int(is_missing), self.n_rows) if self.coding == "ordered" else None
         return Block(column, coordinates, shares, np.array(self.values), self._codes, basis=basis)
 
     def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
@@ -184,6 +186,12 @@ def one_nan(values: tuple[float, ...]) -> tuple[float, ...]:
 def level_text(value: float) -> str:
     """Return the value of a level in a message."""
     return "missing" if math.isnan(value) else f"{value:.6g}"
+
+
+def check_rows(n_rows: object) -> None:
+    """Raise InvalidInput unless a number of rows is a positive integer or None."""
+    if n_rows is not None and (not is_whole(n_rows) or n_rows < 1):
+        raise InvalidInput(f"n_rows of levels should be a positive integer or None, but got {n_rows!r:.60}.")
 
 
 def check_levels(
