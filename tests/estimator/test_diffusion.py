@@ -675,3 +675,12 @@ def test_a_fit_of_files_shows_its_columns_before_training_and_can_be_ended_there
         clone(model).fit(path, on_columns=stop)
     with pytest.raises(InvalidInput, match="drop and drop_missing go with files"):
         model.fit([[1.0], [2.0]], drop=["x1"])
+
+
+@pytest.mark.parametrize(
+    ("parameters", "options", "word"),
+    [({"device": "abacus"}, {}, "device"), ({"random_state": -1}, {}, "random_state"), ({}, {"drop": "id"}, "drop")],
+)
+def test_what_cannot_be_used_is_said_before_a_file_is_read(parameters, options, word):
+    with pytest.raises(InvalidInput, match=word):
+        Diffusion(verbose=False, **parameters).fit("no such file.csv", **options)

@@ -402,6 +402,8 @@ class Diffusion(
         if isinstance(X, ChosenColumns):
             rows = X
         elif isinstance(X, (str, os.PathLike)):
+            if isinstance(drop, str) or not all(isinstance(name, str) for name in drop):
+                raise InvalidInput(f"drop should be a list of names of columns, but got {drop!r}: give ['id'], say.")
             if sample_weight is not None:
                 raise InvalidInput("sample_weight goes with rows, but X names files: read them, or leave it out.")
             with Display(verbose=self.verbose) as display:

@@ -34,6 +34,7 @@ from backwalk.limits import (
 )
 from backwalk.model import Conditions, check_reverse_variance, column_numbers
 from backwalk.sampling import Sampler
+from backwalk.streams import as_stream
 from backwalk.table import Rule, Schema, parse_rule
 from backwalk.training import Training
 
@@ -179,8 +180,8 @@ class Settings(BaseModel):
             convert=tuple,
         ),
     ]
-    device: Any  # `choose_device` checks it
-    random_state: Any  # `as_stream` checks it
+    device: Any
+    random_state: Any
     columns: Any  # `fit_codec` checks it
     rules: Annotated[
         Literal["auto"] | tuple[Rule, ...],
@@ -206,6 +207,9 @@ class Settings(BaseModel):
             )
         if self.schedule is not None:
             _check_schedule(self.schedule)
+        choose_device(self.device)
+        if not isinstance(self.random_state, (np.random.Generator, np.random.RandomState)):  # which would advance
+            as_stream(self.random_state)
         if self.embedding is not None and (isinstance(self.conditions, str) or len(self.conditions or ()) != 1):
             raise InvalidInput(
                 f"conditions should be one list of data columns where embedding is given, but got "

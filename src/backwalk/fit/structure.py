@@ -17,7 +17,8 @@ from backwalk.streams import Stream
 # In encoded units, in which a column's standard deviation is about 1.
 FINEST, COARSEST = 1 / 256, 1 / 16  # between which the finest scale lies
 NEIGHBOURS = 8
-MOST_ROWS, MOST_PROBES = 2**16, 500  # of the search for neighbours, which then takes some seconds at most
+MOST_ROWS, FEWEST_ROWS, MOST_PROBES = 2**16, 2**12, 500  # of the search for neighbours
+_MOST_SEARCHED = 2**24  # rows times the square of the columns: the search then takes some seconds
 N_STEPS = 1000  # of the chain: a tight bound wants many
 LEVELS_BELOW = 8.0  # the chain begins at the finest scale over this: such a blur costs a Gaussian of it 6e-5 nats
 LAST_LEVEL = 20.0  # at which the chain ends, or at more noise
@@ -36,7 +37,8 @@ def finest_scale(z: NDArray[np.float64], *, stream: Stream) -> float:
     n, d = z.shape
     if not d or n <= NEIGHBOURS:
         return COARSEST
-    z = z[stream.child("searched").permutation(n)[:MOST_ROWS]]
+    most = min(MOST_ROWS, max(FEWEST_ROWS, _MOST_SEARCHED // d**2))
+    z = z[stream.child("searched").permutation(n)[:most]]
     scales = []
     with threadpool_limits(1):  # so that the bits do not depend on the number of threads
         for j in range(d):
