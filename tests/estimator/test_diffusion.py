@@ -679,7 +679,12 @@ def test_a_fit_of_files_shows_its_columns_before_training_and_can_be_ended_there
 
 @pytest.mark.parametrize(
     ("parameters", "options", "word"),
-    [({"device": "abacus"}, {}, "device"), ({"random_state": -1}, {}, "random_state"), ({}, {"drop": "id"}, "drop")],
+    [
+        ({"device": "abacus"}, {}, "device"),
+        ({"random_state": -1}, {}, "random_state"),
+        ({}, {"drop": "id"}, "drop"),
+        ({}, {"drop": None}, "drop"),
+    ],
 )
 def test_what_cannot_be_used_is_said_before_a_file_is_read(parameters, options, word):
     with pytest.raises(InvalidInput, match=word):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, Self, TypeVar, overload
 
 import pyarrow as pa
@@ -402,7 +402,7 @@ class Diffusion(
         if isinstance(X, ChosenColumns):
             rows = X
         elif isinstance(X, (str, os.PathLike)):
-            if isinstance(drop, str) or not all(isinstance(name, str) for name in drop):
+            if isinstance(drop, str) or not isinstance(drop, Iterable) or not all(isinstance(n, str) for n in drop):
                 raise InvalidInput(f"drop should be a list of names of columns, but got {drop!r}: give ['id'], say.")
             if sample_weight is not None:
                 raise InvalidInput("sample_weight goes with rows, but X names files: read them, or leave it out.")
