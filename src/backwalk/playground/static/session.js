@@ -6,7 +6,7 @@ import { Chain, Stage } from "./stage.js";
 import { change, drawing, state } from "./state.js";
 
 export const session = { catalogue, card: null, chain: null, data: null, stages: [], hidden: false };
-const FEW = 256; // rows that are walked and shown before the others: one pass through the network
+const FEW = 64; // rows that are walked and shown before the others
 const hearers = { model: [], picture: [], chain: [] };
 let asking = null;
 

@@ -22,9 +22,10 @@ const tanh = (x) => (x > 20 ? 1 : x < -20 ? -1 : 1 - 2 / (exp(2 * x) + 1));
 const sigmoid = (x) => 1 / (1 + exp(x > 100 ? -100 : x < -100 ? 100 : -x));
 
 class Network {
-  // Layers are [columns in, columns out] before they are filled up; `rows` is the most that one pass takes.
+  // Layers are [columns in, columns out] before they are filled up; `rows` is the most that one pass takes, of which the
+  // first `active` are computed.
   constructor(layers, rows, options) {
-    this.rows = Math.ceil(rows / 4) * 4;
+    this.rows = this.active = Math.ceil(rows / 4) * 4;
     const sizes = layers.map(([n, m]) => [n === 3 ? IN : filled(n), m === 2 ? OUT : filled(m)]);
     const n = sizes.reduce((sum, [a, b]) => sum + (a + 1) * b, 0), widest = Math.max(...sizes.map(([, m]) => m));
     const numbers = 4 * n + (6 * layers.length + 8) * this.rows * widest;
@@ -58,8 +59,8 @@ class Network {
 
   // out = x W + b.
   affine({ weight, bias, n, m }, x, out) {
-    for (let i = 0; i < this.rows; i += 1) out.set(bias, i * m);
-    this.matrices.addProduct(out, x, weight, this.rows, n, m);
+    for (let i = 0; i < this.active; i += 1) out.set(bias, i * m);
+    this.matrices.addProduct(out, x, weight, this.active, n, m);
     return out;
   }
 
@@ -84,7 +85,7 @@ class Network {
   }
 
   load(points, levels, first, count) {
-    for (let i = 0; i < this.rows; i += 1) {
+    for (let i = 0; i < this.active; i += 1) {
       const row = first + Math.min(i, count - 1); // the last row again, where there are fewer
       this.input[4 * i] = points[2 * row];
       this.input[4 * i + 1] = points[2 * row + 1];
@@ -97,6 +98,7 @@ class Network {
     const n = points.length / 2, result = new Float64Array(2 * n);
     for (let first = 0; first < n; first += this.rows) {
       const count = Math.min(this.rows, n - first);
+      this.active = traces ? this.rows : Math.ceil(count / 4) * 4;
       this.load(points, levels, first, count);
       const out = this.forward(traces !== null);
       for (let i = 0; i < count; i += 1) {
@@ -116,6 +118,7 @@ class Network {
   differentiate(points, levels, byOutput) {
     const n = points.length / 2;
     if (n > this.rows) throw new RangeError(`a batch should have at most ${this.rows} rows, but has ${n}: make the network for as many.`);
+    this.active = this.rows;
     this.load(points, levels, 0, n);
     const all = this.forward(true), out = new Float64Array(2 * n);
     for (let i = 0; i < n; i += 1) [out[2 * i], out[2 * i + 1]] = [all[OUT * i], all[OUT * i + 1]];
@@ -180,7 +183,7 @@ export class Textbook extends Network {
     let h = this.input;
     this.units.forEach((units, i) => {
       this.affine(this.layers[i], h, units);
-      for (let k = 0; k < units.length; k += 1) units[k] = tanh(units[k]);
+      for (let k = 0; k < this.active * this.width; k += 1) units[k] = tanh(units[k]);
       h = units;
     });
     return this.affine(this.layers.at(-1), h, this.out);
@@ -237,10 +240,10 @@ export class Residual extends Network {
   }
 
   silu(i, x, hasSlopes) {
-    const units = this.units[i], slopes = this.slopes[i];
-    if (!hasSlopes) for (let k = 0; k < x.length; k += 1) units[k] = x[k] * sigmoid(x[k]);
+    const units = this.units[i], slopes = this.slopes[i], size = this.active * this.width;
+    if (!hasSlopes) for (let k = 0; k < size; k += 1) units[k] = x[k] * sigmoid(x[k]);
     else {
-      for (let k = 0; k < x.length; k += 1) {
+      for (let k = 0; k < size; k += 1) {
         const y = x[k], gate = sigmoid(y), value = y * gate;
         units[k] = value;
         slopes[k] = gate + (1 - gate) * value;
@@ -257,8 +260,8 @@ export class Residual extends Network {
       const inner = this.affine(layers[i], this.silu(i - 1, h, hasSlopes), this.units[i]);
       this.silu(i, inner, hasSlopes);
       const { bias, weight, n, m } = layers[i + 1];
-      for (let k = 0; k < h.length; k += m) for (let j = 0; j < m; j += 1) h[k + j] += bias[j];
-      this.matrices.addProduct(h, this.units[i], weight, this.rows, n, m);
+      for (let k = 0; k < this.active * m; k += m) for (let j = 0; j < m; j += 1) h[k + j] += bias[j];
+      this.matrices.addProduct(h, this.units[i], weight, this.active, n, m);
     }
     return this.affine(layers[last], this.silu(last - 1, h, hasSlopes), this.out);
   }
