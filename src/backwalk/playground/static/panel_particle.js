@@ -82,7 +82,7 @@ function symbolTable(step) {
     el("th", { scope: "row" }, el("button", { type: "button", class: `symbol-button symbol-${name}`, "aria-label": `Show ${SYMBOLS[name].plain} in the picture` }, inlineSymbol(name, step))),
     el("td", { class: "meaning" }, words), el("td", { class: "value" }, valueOf(step, name)), hasExact && el("td", { class: "value exact" }, exact[name] ? valueOf(exact, name) : "")));
   return el("table", { class: "symbols" }, el("caption", { class: "hidden" }, "Symbols of this step and their values"),
-    hasExact && el("thead", {}, el("tr", {}, ["symbol", "", "learned", "exact"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows));
+    hasExact && el("thead", {}, el("tr", {}, ["symbol", "meaning", "learned", "exact"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows));
 }
 
 function showStep() {
