@@ -29,8 +29,14 @@ GRID = {"kind": "Grid", "step": 1.0, "offset": 0.0, "per": 1.0}
 INTEGER = {**NUMBER, "least": 0.0, "largest": 5.0, "grid": GRID, "dequantisation": "uniform"}
 BOUNDED = to_record(BOTH)
 MAPPED = {**NUMBER, "spline": {"kind": "Spline", "knots": [-1.0, 0.0, 2.0], "quantiles": [-1.0, 0.5, 1.0]}}
-LEVELS = {"kind": "LevelsColumn", "values": [0.0, 1.0], "frequencies": [0.5, 0.5], "coding": "one-hot"}
-ATOMS = {"kind": "AtomsColumn", "number": NUMBER, "atoms": [0.0, None], "frequencies": [0.5, 0.25, 0.25]}
+LEVELS = {"kind": "LevelsColumn", "values": [0.0, 1.0], "frequencies": [0.5, 0.5], "coding": "one-hot", "n_rows": 9}
+ATOMS = {
+    "kind": "AtomsColumn",
+    "number": NUMBER,
+    "atoms": [0.0, None],
+    "frequencies": [0.5, 0.25, 0.25],
+    "n_rows": None,
+}
 ALL = [NUMBER, HEAVY, INTEGER, BOUNDED, MAPPED, ATOMS, LEVELS, {"kind": "ConstantColumn", "value": 1.0}]
 
 
@@ -55,6 +61,7 @@ def part(column, name, **change):
         *(part(MAPPED, "spline", knots=knots) for knots in ([0.0], [0.0, 0.0, 1.0], None, [0.0, 1.0], [0, 1, 2])),
         *({**LEVELS, "values": values} for values in ([0.0], [1.0, 0.0], [None, 0.0], [0.0, math.inf], [0, 1], 3.0)),
         *({**LEVELS, "frequencies": shares} for shares in ([0.5, 0.4], [1.0], [1.5, -0.5], [None, 0.5])),
+        *({**LEVELS, "n_rows": n_rows} for n_rows in (0, -1, 2.5, "9", True)),
         *({**LEVELS, "coding": coding} for coding in ("two-hot", ["one-hot"])),
         {**LEVELS, "values": [0.0, 0.0], "coding": "ordered"},
         {**LEVELS, "values": [0.0], "frequencies": [1.0]},
