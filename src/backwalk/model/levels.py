@@ -178,7 +178,12 @@ class _Ruled:
         excluded[excluded.all(axis=1)] = False  # of rows whose given levels exclude each other
         if not excluded.any():
             return log_p
-        return log_p.masked_fill(torch.from_numpy(excluded).to(log_p.device), -math.inf).log_softmax(dim=1)
+        excludes = torch.from_numpy(excluded).to(log_p.device)
+        log_p = log_p.masked_fill(excludes, -math.inf)
+        has_none = (log_p == -math.inf).all(
+            dim=1, keepdim=True
+        )  # what is not excluded has a probability of 0 in float32
+        return log_p.masked_fill(has_none & ~excludes, 0.0).log_softmax(dim=1)
 
     def give(self, block: int, level: Tensor, rows: Tensor) -> None:
         self.state.give(block, level, rows)
