@@ -167,9 +167,8 @@ def test_gaps_are_filled_by_draws_means_and_medians(name):
     rng = np.random.default_rng(4)
     gaps = table[:12].mask(rng.random((12, table.shape[1])) < 0.4)
     for statistic in (None, "mean", "median"):
-        filled = (
-            model.impute(gaps, statistic=statistic, random_state=5) if statistic else model.impute(gaps, random_state=5)
-        )
+        options = {"statistic": statistic} if statistic else {}
+        filled = model.impute(gaps, random_state=5, **options)
         assert filled.notna().all().all()
         is_there = gaps.notna().to_numpy()
         assert (filled.to_numpy()[is_there] == table[:12].to_numpy()[is_there]).all()

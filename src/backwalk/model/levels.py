@@ -180,9 +180,8 @@ class _Ruled:
             return log_p
         excludes = torch.from_numpy(excluded).to(log_p.device)
         log_p = log_p.masked_fill(excludes, -math.inf)
-        has_none = (log_p == -math.inf).all(
-            dim=1, keepdim=True
-        )  # what is not excluded has a probability of 0 in float32
+        # Where all that is not excluded has the probability 0 in float32, it is equally likely.
+        has_none = (log_p == -math.inf).all(dim=1, keepdim=True)
         return log_p.masked_fill(has_none & ~excludes, 0.0).log_softmax(dim=1)
 
     def give(self, block: int, level: Tensor, rows: Tensor) -> None:
