@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backwalk.table import as_table
+from backwalk.table import as_table, fit_codec
 from backwalk.table.find_rules import find_rules, nearly_rules
 from backwalk.table.rules import Determines, Order
 
@@ -222,3 +222,17 @@ def test_numbers_of_any_size_are_looked_at():
     table = pd.DataFrame({"large": 1e300 * a, "larger": 1e300 * b, "small": 1e-300 * a, "smaller": 1e-300 * b})
     assert found(table) == ()
     assert found(table.assign(sum=table.large + table.larger)[["large", "larger", "sum"]]) != ()
+
+
+@pytest.mark.parametrize("unit", ["D", "h", "s"])
+def test_dates_and_numbers_are_in_no_rule_together(unit):
+    """A clock beside the day and hour that it consists of, as in many exports: what is found has to be of one unit."""
+    rng = np.random.default_rng(0)
+    day, hour = rng.integers(1, 32, 2_000), rng.integers(0, 24, 2_000)
+    clock = np.datetime64("2013-01-01", "h") + 24 * (day - 1) + (0 if unit == "D" else hour)
+    table = pd.DataFrame({"day": day, "hour": hour, "clock": clock.astype(f"datetime64[{unit}]"), "days": 86_400 * day})
+    schema = as_table(table).schema
+    for rule in found(table):
+        assert len({schema.units[schema.names.index(name)] for name in rule.columns}) == 1, rule
+    assert "days = 86400 * day" in {str(rule) for rule in found(table)}
+    fit_codec(as_table(table), rules=found(table))  # which refuses rules of several units

@@ -75,9 +75,11 @@ def _find(table: Table, levels: Collection[int], exceptions: float) -> list[tupl
     varies = [j for j in range(schema.n_columns) if ends[0][j] < ends[1][j]]
     numbers = [j for j in varies if schema.labels[j] is None]
     have_levels = {schema.names[j] for j in levels}
+    of_unit = {unit: [j for j in numbers if schema.units[j] == unit] for unit in dict.fromkeys(schema.units)}
     totals = [
         (rule, n)
-        for rule, n in find_totals(table, numbers, _LOG_RATE, exceptions)
+        for members in of_unit.values()
+        for rule, n in find_totals(table, members, _LOG_RATE - math.log(len(of_unit)), exceptions)
         if len(rule.parts) > 1 or not have_levels.issuperset(rule.columns)
     ]
     same = [rule for rule, _ in totals if len(rule.parts) == 1]
@@ -132,7 +134,7 @@ def _find_computed(
             n_far = (is_far & ~np.isnan(some[:, columns]) & ~np.isnan(some[:, [of]])).sum(axis=0)
             is_candidate = (n_far <= most) & ((of_step == 1.0) if function == "round" else has_digits)
             for j in np.array(columns)[is_candidate].tolist():
-                if j != of:
+                if j != of and table.schema.units[j] == table.schema.units[of]:
                     candidates.append((steps[of] < steps[j], rank, of, j))
     groups = {j: j for j in range(len(names))}
 
