@@ -95,6 +95,27 @@ def test_numbers_on_a_long_grid_with_few_values_of_one_row_have_a_probability_fo
     assert column.supports(np.array([1000.0, 1000.5, 777.0, 778.0]), None).tolist() == [True, False, True, True]
 
 
+@pytest.mark.parametrize("n_rare", [1, 2, 5])
+@pytest.mark.parametrize("step", [1.0, np.pi])
+@pytest.mark.parametrize("n_values", [3, 60])
+def test_a_few_rows_of_many_may_have_a_value_of_their_own(n_rare, step, n_values):
+    """The distances of flights, of which one was flown once: a random part of the rows may have none of these."""
+    rng = np.random.default_rng(0)
+    values = step * rng.choice(5_000, n_values + n_rare, replace=False)
+    x = np.append(values[np.arange(12_000) % n_values], values[n_values:])
+    table = as_table(pd.DataFrame({"distance": x, "other": rng.normal(size=len(x))}))
+    codec = fit_codec(table)
+    np.testing.assert_allclose(codec.decode(codec.encode(table.values)), table.values, rtol=1e-9)
+
+
+@pytest.mark.parametrize("options", [{}, {"rare": Number(bounds=(0, 10))}, {"rare": "number"}])
+def test_two_rows_of_many_may_be_all_that_have_a_value(options):
+    table = pd.DataFrame({"rare": np.nan, "other": np.random.default_rng(0).normal(size=12_000)})
+    table.loc[[7, 8_000], "rare"] = [1.5, np.pi]
+    codec = fit_codec(as_table(table), columns=options)
+    assert codec.encode(as_table(table).values).shape[0] == 12_000
+
+
 def test_numbers_of_many_decimals_have_no_steps():
     rates = pd.DataFrame({"x": RNG.random(400).round(9), "y": RNG.random(400).round(6)})
     assert [column.kind_name for column in fit_codec(as_table(rates)).columns] == ["number", "rounded"]

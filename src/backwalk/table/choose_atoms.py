@@ -15,7 +15,7 @@ _LEAST_SHARE, _FEWEST_ROWS = 0.002, 10  # of rows that equal an atom: both at le
 _SPIKE = 2.0  # times as frequent as its neighbours make likely
 _FALSE_ALARMS = 1e-6  # a column
 _NEIGHBOURS = 5  # distinct values on either side
-_FEWEST_OTHERS = 4  # distinct values of the number beside its atoms
+FEWEST_OTHERS = 4  # distinct values of the number beside its atoms
 
 
 def find_atoms(some: FloatArray, dtype: str = "float64") -> FloatArray:
@@ -36,7 +36,7 @@ def find_atoms(some: FloatArray, dtype: str = "float64") -> FloatArray:
     """
     observed = some[~np.isnan(some)]
     values, counts = np.unique(observed, return_counts=True)
-    if len(values) <= _FEWEST_OTHERS:
+    if len(values) <= FEWEST_OTHERS:
         return np.empty(0)
     grid = find_grid(values, dtype)
     is_atom = _are_frequent(counts)
@@ -51,7 +51,7 @@ def find_atoms(some: FloatArray, dtype: str = "float64") -> FloatArray:
 
 def _are_frequent(rows: FloatArray | NDArray[np.int64]) -> NDArray[np.bool_]:
     is_frequent = np.asarray(rows >= max(_LEAST_SHARE * rows.sum(), _FEWEST_ROWS))
-    is_frequent[rows.argsort(kind="stable")[:_FEWEST_OTHERS]] = False
+    is_frequent[rows.argsort(kind="stable")[:FEWEST_OTHERS]] = False
     return is_frequent
 
 

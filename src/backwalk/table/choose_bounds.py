@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from backwalk.streams import Stream
-from backwalk.table.choose_numbers import NumberPlan, rows_looked_at
+from backwalk.table.choose_numbers import NumberPlan, numbers_looked_at
 from backwalk.table.choose_splines import draw_places, normal_scores
 from backwalk.table.maps import Boundary
 from backwalk.table.number_column import NumberColumn
@@ -39,8 +39,7 @@ def end_at_bounds(
     """
     if plan.stated == (None, None):
         return column
-    some, bounds, half_step = rows_looked_at(x, "bounds", weights), plan.stated, 0.0
-    some = some[~np.isnan(some)]
+    some, bounds, half_step = numbers_looked_at(x, "bounds", weights), plan.stated, 0.0
     if column.dequantisation:
         some = column.dequantise(some, draw_places(column, len(some), Stream(0).child("bounds")))
         bounds, half_step = plan.bounds, 0.5 * column.cell_width

@@ -16,6 +16,7 @@ import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.table.basis import MOST_OF_THEIR_OWN
+from backwalk.table.choose_atoms import FEWEST_OTHERS
 from backwalk.table.choose_names import find_names
 from backwalk.table.column_options import Levels, Option
 from backwalk.table.frame import Table
@@ -103,7 +104,8 @@ def _choose(kinds: Kinds, j: int, values: FloatArray, rows: FloatArray, dtype: s
         kinds.grids[j] = grid
     elif n_unseen <= _MOST_UNSEEN * rows.sum():
         is_repeated = rows > 1.0
-        if is_repeated.all():
+        if is_repeated.all() or len(values) <= FEWEST_OTHERS:
             kinds.levels.add(j)
         else:
+            is_repeated[rows.argsort(kind="stable")[:FEWEST_OTHERS]] = False  # the number beside atoms has to vary
             kinds.atoms[j] = values[is_repeated]

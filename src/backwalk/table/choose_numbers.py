@@ -171,8 +171,7 @@ def choose_asinh(
     >>> choose_asinh(x, x.std(), 0.0, (-100.0, 100.0))
     Asinh(centre=0.0, scale=0.25)
     """
-    some = rows_looked_at(x, "tails", weights)
-    some = some[~np.isnan(some)]
+    some = numbers_looked_at(x, "tails", weights)
     low, median, high = np.quantile(some, [0.25, 0.5, 0.75], method="inverted_cdf").tolist()  # rows' own numbers
     width = high - low
     if not (width > 0.0 and spread / _HEAVY > width / _IQR_OF_A_NORMAL):
@@ -218,6 +217,12 @@ def rows_looked_at(x: FloatArray, purpose: str, weights: FloatArray | None = Non
         size = min(max(round(1.0 / float(np.square(shares).sum())), 1), ROWS_LOOKED_AT)
         return np.asarray(x[generator.choice(n, size, replace=False, p=shares)])
     return x if n <= ROWS_LOOKED_AT else np.asarray(x[generator.choice(n, ROWS_LOOKED_AT, replace=False)])
+
+
+def numbers_looked_at(x: FloatArray, purpose: str, weights: FloatArray | None = None) -> FloatArray:
+    """Return the numbers among x, (n,), that are not missing, or 10,000 of them: see `rows_looked_at`."""
+    is_seen = ~np.isnan(x)
+    return rows_looked_at(x[is_seen], purpose, None if weights is None else weights[is_seen])
 
 
 def moments(x: FloatArray, of_cells: float, weights: FloatArray | None = None) -> tuple[float, float]:
