@@ -106,8 +106,8 @@ def _conditions(text: str) -> Any:
     default=byte_words(MEMORY).replace(".0 ", ""),
     metavar="SIZE",
     show_default=True,
-    help="Memory that the fit of files may take, such as 500MB or 8GiB. Of a table that does not fit all rows are "
-    "looked at, and those trained on that fit.",
+    help="Memory that the fit of files may take, such as 500MB or 8GiB. If a table is larger, all rows are looked at, "
+    "and as many as fit are trained on.",
 )
 @options.text_options
 @options.drop_options

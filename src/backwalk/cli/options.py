@@ -55,8 +55,8 @@ unseen_option = click.option(
     type=click.Choice(UNSEEN),
     default="nearest",
     show_default=True,
-    help="What becomes of values that the fit did not see: nearest warns, and where they are given takes the nearest "
-    "number or ordered label, and other labels as missing (scored, the row has -inf); error refuses them.",
+    help="Values that the fit did not see. With nearest, a given number or ordered label counts as the nearest one, "
+    "another given label as missing, and a scored row has -inf; a warning counts them. With error, they are refused.",
 )
 drop_missing_option = click.option("--drop-missing", is_flag=True, help="Leave out rows with missing values.")
 drop_options = _together(
@@ -70,7 +70,9 @@ training_options = _together(
     click.option("--ddpm", is_flag=True, help="The course notebook's settings: 100 steps, beta from 0.001 to 0.02."),
     click.option("--epochs", type=click.IntRange(min=1), help="With --ddpm: number of epochs (default: 5,000)."),
     click.option(
-        "--max-steps", type=click.IntRange(min=1), help="Number of training steps; by default it follows from DATA."
+        "--max-steps",
+        type=click.IntRange(min=1),
+        help="Training steps after which training stops; without it a fit ends by itself.",
     ),
     click.option(
         "--max-time",
