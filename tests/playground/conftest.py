@@ -66,7 +66,14 @@ def maths(chromium):
 
     page.route("**/*", answer)
     page.goto(f"{HOME}/")
-    paths = [*sorted(f"maths/{file.stem}" for file in (STATIC / "maths").glob("*.js")), "data", "models", "pictures"]
+    paths = [
+        *sorted(f"maths/{file.stem}" for file in (STATIC / "maths").glob("*.js")),
+        "data",
+        "judge",
+        "models",
+        "pictures",
+        "trainer",
+    ]
 
     def run(body, **given):
         modules = ", ".join(path.rpartition("/")[2] for path in paths)

@@ -29,16 +29,16 @@ def test_every_panel_opens(tab):
 
 
 def test_the_same_address_is_the_same_picture(opened, page_file):
-    address = "p=0.4000&seed=7&n=500&solver=ddim&evaluations=20&trails=false"
+    address = "p=0.4000&n=500&solver=ddim&evaluations=20&trails=false&seed="
     pictures = []
-    for _ in range(2):
-        tab = opened(page_file).open(address)
+    for seed in (7, 7, 8):
+        tab = opened(page_file).open(f"{address}{seed}")
         tab.page.wait_for_function("() => document.querySelector('.stage canvas').width > 0")
         pictures.append(tab.page.locator(".stage .view").first.screenshot())
-    assert pictures[0] == pictures[1]
+    assert pictures[0] == pictures[1] != pictures[2]
 
 
-def test_a_network_learns_and_goes_back_to_the_same_weights(tab):
+def test_a_network_trains_rests_and_is_reset(tab):
     tab.open("tab=train")
     page = tab.page
     page.wait_for_selector("#train:not([disabled])")
@@ -167,16 +167,20 @@ class TestQuestionsOfAStudent:
         tab.open("tab=bound&model=course")
         assert "Jensen" in tab.tell("#panel-bound")
         entropy, ode, bound = map(number, tab.page.locator("#bound-ladder table td").all_inner_texts())
-        assert entropy < bound
-        assert ode < bound + 0.2
+        assert entropy < ode < bound
 
     def test_what_the_cosine_schedule_changes(self, tab):
         tab.open("tab=train")
         tab.page.wait_for_selector("#train:not([disabled])")
         tab.page.click("#more-settings summary")
-        tab.page.select_option("#set-schedule", "cosine")
         tab.page.wait_for_selector("#schedule-drawn svg")
-        tab.page.wait_for_function("() => document.querySelector('#schedule-drawn .alpha-bar')?.textContent.length > 2")
+        linear = number(tab.tell("#schedule-drawn .alpha-bar"))
+        tab.page.select_option("#set-schedule", "cosine")
+        tab.page.wait_for_function(
+            "was => document.querySelector('#schedule-drawn .alpha-bar').textContent !== was",
+            arg=tab.tell("#schedule-drawn .alpha-bar"),
+        )
+        assert number(tab.tell("#schedule-drawn .alpha-bar")) < linear
 
     def test_why_the_loss_is_flat(self, tab):
         tab.open("tab=train").page.click("#train:not([disabled])")
@@ -185,7 +189,7 @@ class TestQuestionsOfAStudent:
 
     def test_what_the_exact_field_is(self, tab):
         tab.open("tab=field&p=0.4000")
-        assert number(tab.tell("#field-relative")) < 60.0
+        assert 0.0 < number(tab.tell("#field-relative")) < 20.0
 
 
 def test_parts_of_the_bound_sum_to_it(tab):
@@ -212,9 +216,9 @@ def test_nothing_moves_for_people_who_ask_for_that(opened, page_file):
     assert tab.tell("#play") == "Play"
 
 
-@pytest.mark.parametrize("width", [390, 640])  # a phone, and 1,280 pixels at 200 %
-def test_it_fits_narrow_windows(opened, page_file, width):
-    tab = opened(page_file, viewport={"width": width, "height": 800}).open()
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (640, 450)])  # a phone, and 1,280 x 900 at 200 %
+def test_it_fits_narrow_windows(opened, page_file, width, height):
+    tab = opened(page_file, viewport={"width": width, "height": height}).open()
     for name in PANELS:
         tab.goto(name)
         assert tab.page.evaluate("document.documentElement.scrollWidth") <= width

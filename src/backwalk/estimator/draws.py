@@ -318,7 +318,7 @@ class Draws(Fitted[RowsT]):
         Raises
         ------
         InvalidInput
-            If all columns have levels, or `columns` are no two numbers.
+            If the model has fewer than two columns of numbers, or `columns` are no two of them.
 
         Examples
         --------

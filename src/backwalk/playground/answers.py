@@ -28,7 +28,7 @@ from backwalk.model import (
     sample_rows,
     walk,
 )
-from backwalk.playground.plane import Packed, Plane, choose_plane, row_record
+from backwalk.playground.plane import Plane, choose_plane, packed
 from backwalk.sampling import ChainState, Sampler, choose_sampler, tile_of
 from backwalk.streams import Stream
 
@@ -50,17 +50,12 @@ def answers_of(
     """Return the stored answers for the page, as JSON values.
 
     `rows`, (n, d), are data from which the forward chain starts; without any it starts from rows of the model.
-    Raises InvalidInput for a model without numbers, and for columns that are no two numbers.
+    Raises InvalidInput for a model of fewer than two numbers, and for columns that are no two numbers.
     """
-    if not len(model.codec.numbers):
-        raise InvalidInput(
-            "The page shows a chain of numbers, but all columns of the model have levels: sample() draws them at once."
-        )
     if columns is not None and len(columns) != 2:
         raise InvalidInput(f"columns should be two names, but got {list(columns)!r}: the page shows a plane.")
     data = sample_rows(model, 0, N_POINTS, stream=Stream(_SEED).child("own")) if rows is None else rows[:N_POINTS]
-    chosen = None if columns is None else (columns[0], columns[1])
-    plane = choose_plane(model, chosen, model.codec.encode(data, stream=Stream(_SEED).child("cells")))
+    plane = choose_plane(model, columns, model.codec.encode(data, stream=Stream(_SEED).child("cells")))
     paper = choose_sampler(
         model.sampler, model.schedule, "ancestral", min(_MOST_EVALUATIONS, model.schedule.n_steps), 0.0
     )
@@ -68,13 +63,9 @@ def answers_of(
     levels = sorted({times[round(i)] for i in np.linspace(0, len(times) - 1, min(N_LEVELS, len(times)))})
     answers = {
         "card": _card(model, title),
-        "chain": _chain(model, plane, data, "model" if rows is None else "data").to_base64(),
+        "chain": _chain(model, plane, data, "model" if rows is None else "data"),
         "particles": _particles(model, plane, paper),
-        "fields": [
-            {"t": t, "what": what, "packed": _field(model, plane, t, what).to_base64()}
-            for t in levels
-            for what in ("score", "x_0_hat", "eps")
-        ],
+        "fields": [_field(model, plane, t, what) for t in levels for what in ("score", "x_0_hat", "eps")],
         "bound": _bound(model, data[:N_BOUND], "rows of the model" if rows is None else "rows of the data"),
         "code": {"python": _code(model), "note": ""},
     }
@@ -82,10 +73,9 @@ def answers_of(
 
 
 def _card(model: DiffusionModel, title: str) -> dict[str, Any]:
-    schedule, schema = model.schedule, model.schema
+    schedule = model.schedule
     return {
         "title": title,
-        "columns": [{"name": name} for name in schema.names],
         "schedule": {
             "n_steps": schedule.n_steps,
             "alpha_bar": schedule.alpha_bar,
@@ -98,7 +88,7 @@ def _card(model: DiffusionModel, title: str) -> dict[str, Any]:
     }
 
 
-def _chain(model: DiffusionModel, plane: Plane, data: Array, origin: str) -> Packed:
+def _chain(model: DiffusionModel, plane: Plane, data: Array, origin: str) -> dict[str, Any]:
     """Return the model's own chain: forward from data, backward from noise, and x_0_hat, at the same noise levels.
 
     Frames run from x_0 to x_N. Forward rows keep their noise from frame to frame, so that paths are smooth. Rows at an
@@ -127,22 +117,16 @@ def _chain(model: DiffusionModel, plane: Plane, data: Array, origin: str) -> Pac
     alpha_bar, noise = (torch.sigmoid(sign * torch.from_numpy(log_snr)).numpy() for sign in (1, -1))
     forward = np.sqrt(alpha_bar)[:, None, None] * x_0 + np.sqrt(noise)[:, None, None] * eps
     frames = {"forward": forward, "backward": backward, "x_0_hat": estimate}
-    if plane.is_single:
-        for points in frames.values():
-            points[..., 1] = stream.child("spread").uniform(0, points.shape[1], 1).numpy()[:, 0]
     header = {**plane.record(), "n": N_POINTS, "sampler": _sampler_record(model, sampler), "forward_from": origin}
     if not applies.all():
         header["rows"] = np.flatnonzero(applies).tolist()
-    numbers = {
-        "t": np.array([float(times[i]) for i in kept]),
+    return {
+        "header": header,
+        "t": [times[i] for i in kept],
         "log_snr": np.where(np.isinf(log_snr), np.sign(log_snr) * 1e9, log_snr),
         "alpha_bar": alpha_bar,
+        **{name: packed(plane.coordinates(points), "u2") for name, points in frames.items()},
     }
-    return Packed(
-        header,
-        {name: (array, "f8") for name, array in numbers.items()}
-        | {name: (plane.coordinates(points), "u2") for name, points in frames.items()},
-    )
 
 
 def _particles(model: DiffusionModel, plane: Plane, sampler: Sampler) -> dict[str, Any]:
@@ -181,14 +165,9 @@ def _particle(
                 "beta_tilde": float(schedule.beta_tilde[at]),
                 "denoising_error": float(model.denoising_error[step.t]),
                 "x_0_weight": step.weights[1][0],
-                "in_user_units": {
-                    "x_t": row_record(model, step.x_t.double().numpy()),
-                    "x_0_hat": row_record(model, step.x_0_hat.double().numpy()),
-                },
             }
         )
     return {
-        **plane.record(),
         "row": row,
         "sampler": _sampler_record(model, sampler),
         "reverse_variance": model.reverse_variance,
@@ -202,13 +181,10 @@ def _sampler_record(model: DiffusionModel, sampler: Sampler) -> dict[str, Any]:
         "n_evaluations": len(sampler.times(model.schedule)),
         "eta": sampler.eta,
         "words": sampler.describe(model.schedule),
-        "n_steps": model.schedule.n_steps,
-        "alpha_bar_N": float(model.schedule.alpha_bar[-1]),
-        "prior_mismatch": model.prior_mismatch,
     }
 
 
-def _field(model: DiffusionModel, plane: Plane, t: int, what: str) -> Packed:
+def _field(model: DiffusionModel, plane: Plane, t: int, what: str) -> dict[str, Any]:
     """Return the learned score, x_0_hat or eps_theta on a grid of the plane.
 
     The other columns are absent where the model takes conditions, and at their mean elsewhere.
@@ -227,12 +203,8 @@ def _field(model: DiffusionModel, plane: Plane, t: int, what: str) -> Packed:
     if what != "x_0_hat":
         to_field = score_from_x_0 if what == "score" else eps_from_x_0
         learned = np.asarray(to_field(torch.from_numpy(points), torch.from_numpy(learned), level).numpy())
-    header = {
-        **plane.record(),
-        "what": what,
-        "others": "none" if k == 2 else "absent" if is_absent else "mean",
-    }
-    return Packed(header, {"x": (x, "f8"), "y": (y, "f8"), "learned": (learned.reshape(_FIELD, _FIELD, 2), "f4")})
+    header = {"what": what, "others": "none" if k == 2 else "absent" if is_absent else "mean"}
+    return {"t": t, "header": header, "x": x, "y": y, "learned": packed(learned, "f4")}
 
 
 def _bound(model: DiffusionModel, values: Array, origin: str) -> dict[str, Any]:

@@ -1,17 +1,11 @@
-"""The plane of a picture: two columns of a model in encoded units, ticks in the user's, and points as bytes.
-
-Bytes are packed so: uint32, little-endian, the length of a header; the header as JSON in UTF-8, with `arrays` = [{name,
-dtype, shape, offset}]; padding to a multiple of 8; the arrays, each at its offset from the first one. Coordinates of
-points are uint16 within the plane's limits.
-"""
+"""The plane of a picture: two columns of a model in encoded units, ticks in the user's, and arrays as text."""
 
 from __future__ import annotations
 
 import base64
-import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -19,59 +13,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
-from backwalk.formatting import as_json
 from backwalk.model import DiffusionModel, column_numbers
 from backwalk.table import Block, Schema, from_values, off_atoms
 
 Array = NDArray[Any]
 Limits = tuple[float, float, float, float]
 """(left, right, bottom, top)."""
-_DTYPES = {"u2": "<u2", "f4": "<f4", "f8": "<f8"}
 _LARGEST = 2**16 - 1
 _NOISE = 3.3  # standard deviations of x_N that a picture shows
 _MARGIN, _SHARE_OUTSIDE = 0.06, 0.0005
 _N_TICKS = 5
 
 
-@dataclass(frozen=True)
-class Packed:
-    """A header of JSON values, and arrays by name: (numbers, dtype), with dtype "u2", "f4" or "f8"."""
-
-    header: Mapping[str, Any]
-    arrays: Mapping[str, tuple[Array, str]] = field(repr=False)
-
-    def to_base64(self) -> str:
-        """Return the bytes as base64."""
-        return base64.b64encode(self.to_bytes()).decode()
-
-    def to_bytes(self) -> bytes:
-        """Return the bytes that the page reads (`source.js`)."""
-        described, parts, offset = [], list[bytes](), 0
-        for name, (numbers, dtype) in self.arrays.items():
-            part = np.ascontiguousarray(numbers, dtype=_DTYPES[dtype]).tobytes()
-            described.append({"name": name, "dtype": dtype, "shape": list(numbers.shape), "offset": offset})
-            parts.append(_pad(part))
-            offset += len(parts[-1])
-        text = json.dumps(as_json({**self.header, "arrays": described}), allow_nan=False).encode()
-        return b"".join([_pad(len(text).to_bytes(4, "little") + text), *parts])
-
-
-def _pad(part: bytes) -> bytes:
-    return part + b"\0" * (-len(part) % 8)
+def packed(array: Array, dtype: str) -> dict[str, Any]:
+    """Return an array as JSON values; `dtype` is "u2" or "f4"."""
+    numbers = np.ascontiguousarray(array, dtype=f"<{dtype}")
+    return {"dtype": dtype, "shape": list(numbers.shape), "base64": base64.b64encode(numbers.tobytes()).decode()}
 
 
 @dataclass(frozen=True, eq=False)
 class Plane:
-    """Two columns of a model, or one column twice, whose points are spread out along the other axis."""
+    """Two columns of a model."""
 
     model: DiffusionModel
     columns: tuple[int, int]
     limits: Limits = (0.0, 1.0, 0.0, 1.0)
-
-    @property
-    def is_single(self) -> bool:
-        """Whether there is one column."""
-        return self.columns[0] == self.columns[1]
 
     @cached_property
     def places(self) -> list[int]:
@@ -118,30 +84,23 @@ class Plane:
         return np.asarray(np.rint(np.clip(unit, 0.0, 1.0) * _LARGEST), dtype="<u2")
 
     def record(self) -> dict[str, Any]:
-        """Return the columns, the limits and the ticks as JSON values.
-
-        `ends` of an axis are its limits in the user's units, where those are a linear function of the place.
-        """
-        axes = [self._axis(k) for k in range(1 if self.is_single else 2)]
-        if self.is_single:
-            axes.append({"name": "spread out", "ticks": [], "ends": None})
-        return {"columns": list(self.columns), "limits": list(self.limits), "axes": axes}
+        """Return the limits and the ticks as JSON values."""
+        return {"limits": list(self.limits), "axes": [self._axis(k) for k in (0, 1)]}
 
     def _axis(self, k: int) -> dict[str, Any]:
         schema, column = self.model.schema, self.columns[k]
         low, high = self.limits[2 * k : 2 * k + 2]
-        of_column, ends = self.model.codec.columns[column], None
+        of_column = self.model.codec.columns[column]
         if of_column.is_linear and not of_column.cell_width:
-            ends = self._in_user_units(k, np.array([low, high]))
-            values = nice_numbers(float(ends[0]), float(ends[1]))
+            values = nice_numbers(*self._in_user_units(k, np.array([low, high])).tolist())
         else:
             there = self._in_user_units(k, np.linspace(max(low, -2.0), min(high, 2.0), _N_TICKS))
             values = np.unique([float(f"{value:.2g}") for value in there])
         if schema.units[column] is not None:  # dates and times: whole units
-            values, ends = np.unique(np.rint(values)), None
+            values = np.unique(np.rint(values))
         labels = zip(self._encoded(k, values), texts_of(schema, column, values), strict=True)
         ticks = [{"at": float(place), "label": label} for place, label in labels if low <= place <= high]
-        return {"name": schema.names[column], "ticks": ticks, "ends": None if ends is None else ends.tolist()}
+        return {"name": schema.names[column], "ticks": ticks}
 
     def _in_user_units(self, k: int, places: Array) -> Array:
         z = self.rows(np.zeros((len(places), 2)))
@@ -158,37 +117,34 @@ class Plane:
         return np.asarray(codec.encode(rows)[:, self.places[k]])
 
 
-def choose_plane(model: DiffusionModel, columns: tuple[str | int, str | int] | None, z: Array) -> Plane:
+def choose_plane(model: DiffusionModel, columns: Sequence[str | int] | None, z: Array) -> Plane:
     """Return the plane of two columns, by default the first two that hold numbers.
 
     Its limits hold the encoded rows `z`, (n, k), and noise.
     """
-    plottable = model.codec.plottable
-    if columns is None:
-        chosen = plottable[0], plottable[min(1, len(plottable) - 1)]
-    else:
-        chosen = column_numbers(model.schema, [columns[0]])[0], column_numbers(model.schema, [columns[1]])[0]
+    plottable = model.codec.plottable if len(model.codec.numbers) else ()
+    if len(plottable) < 2:
+        raise InvalidInput(
+            f"The page shows two columns of numbers, but the model has {len(plottable)}: fit one with more."
+        )
+    chosen = plottable[:2] if columns is None else column_numbers(model.schema, columns)
     for column in chosen:
-        if column not in plottable:
+        if column not in plottable or chosen[0] == chosen[1]:
             names = ", ".join(model.schema.names[j] for j in plottable)
-            raise InvalidInput(
-                f"columns should be two of {names}, but got {model.schema.label(column)}: the page shows numbers."
-            )
-    plane = Plane(model, chosen)
-    points = plane.points(z)
-    left, right, bottom, top = common_limits(
-        np.array([[-_NOISE, -_NOISE], [_NOISE, _NOISE]]), points[~np.isnan(points).any(axis=1)]
-    )
-    return Plane(model, chosen, (left, right, 0.0, 1.0) if plane.is_single else (left, right, bottom, top))
+            raise InvalidInput(f"columns should be two of {names}, but got {model.schema.label(column)}: name others.")
+    first, second = chosen
+    points = Plane(model, (first, second)).points(z)
+    points = points[~np.isnan(points).any(axis=1)]
+    return Plane(model, (first, second), limits_of(points))
 
 
-def common_limits(*sets: Array) -> Limits:
-    """Return limits that hold all but the farthest thousandth of each set of points, (m, 2), with a margin."""
-    quantiles = np.stack(
-        [np.quantile(points, [_SHARE_OUTSIDE, 1.0 - _SHARE_OUTSIDE], axis=0) for points in sets if len(points)]
-    )
-    low, high = quantiles[:, 0].min(axis=0), quantiles[:, 1].max(axis=0)
-    margin = np.where(high > low, _MARGIN * (high - low), 1.0)
+def limits_of(points: Array) -> Limits:
+    """Return limits that hold noise and all but the farthest thousandth of points, (m, 2), with a margin."""
+    low, high = np.full(2, -_NOISE), np.full(2, _NOISE)
+    if len(points):
+        ends = np.quantile(points, [_SHARE_OUTSIDE, 1.0 - _SHARE_OUTSIDE], axis=0)
+        low, high = np.minimum(low, ends[0]), np.maximum(high, ends[1])
+    margin = _MARGIN * (high - low)
     (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
     return left, right, bottom, top
 
@@ -211,10 +167,3 @@ def texts_of(schema: Schema, column: int, values: Array) -> list[str]:
     """Return values of a column as texts, as a table file has them."""
     cells = from_values(values[:, None], schema.as_arrow().taken([column])).column(0).to_pylist()
     return [f"{cell:.6g}" if isinstance(cell, float) else str(cell) for cell in cells]
-
-
-def row_record(model: DiffusionModel, z: Array) -> dict[str, Any]:
-    """Return an encoded row, (k,), in the user's units, as JSON values by column."""
-    values = model.codec.decode(np.nan_to_num(z)[None])
-    cells = from_values(values, model.schema.as_arrow()).to_pylist()[0]
-    return {name: as_json(cell) if isinstance(cell, (int, float, bool)) else str(cell) for name, cell in cells.items()}

@@ -49,41 +49,19 @@ export function lineChart(label, series, xName, yName, { height = 220, low = nul
   return root;
 }
 
-// One bar a step. `terms` are {t, value, error}.
+// One bar for each of `terms`, {k, value}.
 export function barChart(label, terms, xName, yName, { height = 220, lit = null } = {}) {
   const values = terms.map((term) => term.value), top = Math.max(...values, 0), low = Math.min(...values, 0);
-  const first = terms[0].t, last = terms[terms.length - 1].t;
-  const { root, x, y } = frame(label, height, [first - 0.5, last + 0.5], [low, top * 1.05 || 1], xName, yName);
+  const first = terms[0].k, last = terms[terms.length - 1].k;
+  const { root, x, y } = frame(label, height, [first - 0.5, last + 0.5], [low * 1.05, top * 1.05 || 1], xName, yName);
   const width = Math.max(0.8, (x(1) - x(0)) * 0.84);
-  const shownLast = terms.filter((term) => term.t === lit);
-  for (const { t, value } of [...terms.filter((term) => term.t !== lit), ...shownLast]) {
-    const wide = t === lit ? Math.max(3, width) : width;
-    const bar = svg("rect", { x: x(t) - wide / 2, width: wide, y: Math.min(y(0), y(value)), height: Math.max(0.5, Math.abs(y(value) - y(0))),
-      class: t === lit ? "bar lit" : "bar" });
-    bar.append(svg("title", {}, `t = ${t}: ${number(value)} nats`));
+  const shownLast = terms.filter((term) => term.k === lit);
+  for (const { k, value } of [...terms.filter((term) => term.k !== lit), ...shownLast]) {
+    const wide = k === lit ? Math.max(3, width) : width;
+    const bar = svg("rect", { x: x(k) - wide / 2, width: wide, y: Math.min(y(0), y(value)), height: Math.max(0.5, Math.abs(y(value) - y(0))),
+      class: k === lit ? "bar lit" : "bar" });
+    bar.append(svg("title", {}, `L_${k}: ${number(value)} nats`));
     root.append(bar);
   }
-  return root;
-}
-
-// Figures with errors on one scale: {name, value, error, class}.
-export function ladder(label, figures, unit) {
-  const finite = figures.filter((figure) => Number.isFinite(figure.value));
-  const [low, high] = extent(finite.flatMap(({ value, error }) => [value - 2 * (error || 0), value + 2 * (error || 0)]));
-  const room = 0.12 * (high - low || 1), step = 34, height = step * finite.length + 44;
-  const x = (value) => 150 + ((value - low + room) / (high - low + 2 * room)) * (USUAL_WIDTH - 165);
-  const root = svg("svg", { viewBox: `0 0 ${USUAL_WIDTH} ${height}`, class: "chart", role: "img", "aria-label": label });
-  for (const tick of niceTicks(low - room, high + room, 4)) {
-    if (x(tick) < 150) continue;
-    root.append(svg("line", { x1: x(tick), x2: x(tick), y1: 4, y2: height - 38, class: "grid" }),
-      svg("text", { x: x(tick), y: height - 22, class: "tick middle" }, number(tick, 4)));
-  }
-  finite.forEach(({ name, value, error }, i) => {
-    const y = step * i + 22;
-    root.append(svg("text", { x: 140, y: y + 4, class: "tick end" }, name),
-      svg("line", { x1: x(value - 2 * (error || 0)), x2: x(value + 2 * (error || 0)), y1: y, y2: y, class: "whisker" }),
-      svg("circle", { cx: x(value), cy: y, r: 5, class: "dot" }));
-  });
-  root.append(svg("text", { x: USUAL_WIDTH - 12, y: height - 4, class: "axis end" }, unit));
   return root;
 }

@@ -27,7 +27,7 @@ export function codeOf(model, { n, seed, sampler, n_evaluations: evaluations, et
   const network = isTextbook ? `Textbook(width=${settings.width}, n_hidden=${settings.depth})` : `Residual(width=${settings.width}, n_blocks=${settings.depth})`;
   const options = [`denoiser=${network}`, "schedule=schedule", `reverse_variance=${quoted(variance ?? "beta_tilde")}`, `max_steps=${Math.max(steps, 1)}`, `random_state=${settings.seed ?? 0}`];
   const python = [
-    "from backwalk import Diffusion, NoiseSchedule, Sampler", `from backwalk import ${isTextbook ? "Textbook" : "Residual"}`, ...imports, "", rows,
+    `from backwalk import Diffusion, NoiseSchedule, ${isTextbook ? "Sampler, Textbook" : "Residual, Sampler"}`, ...imports, "", rows,
     `schedule = ${scheduleOf(settings)}`, "model = Diffusion(", ...options.map((option) => `    ${option},`), ").fit(X)",
     `sampler = Sampler(${[quoted(record.solver), `n_evaluations=${record.n_evaluations}`, ...(record.eta ? [`eta=${record.eta}`] : [])].join(", ")})`,
     `X_new = model.sample(${n}, sampler=sampler, random_state=${seed})`, "print(model.bound(X[:500]))", "model.show()  # this page, with that model",

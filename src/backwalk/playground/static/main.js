@@ -1,17 +1,17 @@
 // The page: picture, slider, tabs, and what happens when the state changes.
-import { byId, digits, el, number, say, tableOf } from "./dom.js";
+import { byId, digits, el, number, say } from "./dom.js";
 import { boundPanel } from "./panel_bound.js";
 import { codePanel, copy } from "./panel_code.js";
 import { comparePanel } from "./panel_compare.js";
 import { fieldPanel } from "./panel_field.js";
-import { light, particlePanel, pick } from "./panel_particle.js";
+import { particlePanel, pick } from "./panel_particle.js";
 import { dataPanel } from "./panel_data.js";
-import { trainFromLink, trainPanel } from "./panel_train.js";
+import { trainPanel } from "./panel_train.js";
 import { watchPanel } from "./panel_watch.js";
 import { pause, play, playFirst, player, redraw, showPosition, singleStep, startPlayer } from "./player.js";
 import { drawChain, onPicture, openModel, session, startSession, tell, untell, usualCaption } from "./session.js";
 import { Refused, heldRows } from "./source.js";
-import { change, followHistory, link, onChange, readFragment, state, writeFragment } from "./state.js";
+import { change, link, onChange, readFragment, state, writeFragment } from "./state.js";
 import { goTo, showTour } from "./tour.js";
 
 const PANELS = [watchPanel, dataPanel, trainPanel, particlePanel, fieldPanel, boundPanel, comparePanel, codePanel];
@@ -41,22 +41,8 @@ function drawAll() {
   const text = reading();
   byId("reading").textContent = text;
   byId("level").setAttribute("aria-valuetext", text);
-  if (!player.playing) showNumbers();
   const label = { forward: "Rows with noise added", backward: "Generated rows on their way from noise to data", both: "Rows with noise added, and generated rows", estimate: "Estimates of the clean rows" }[state.side];
   for (const stage of visibleStages()) stage.view.setAttribute("aria-label", `${label}: ${text}`);
-}
-
-// The numbers behind the picture, for people who do not see it.
-function showNumbers() {
-  const box = byId("numbers"), { chain } = session;
-  if (!box.open || !chain) return;
-  const i = chain.index(state.p), axes = chain.header.axes.map((axis) => axis.name);
-  const pair = (name, row) => chain.at(name, i, row).map((value) => digits(value)).join(", ");
-  const rows = Array.from({ length: Math.min(12, chain.size("forward"), chain.n) }, (_, row) => [String(chain.rowOf(row)), pair("forward", row), pair("backward", row), pair("estimate", row)]);
-  byId("numbers-table").replaceChildren(
-    el("p", { class: "hint" }, `State ${reading()}. Each cell holds ${axes.join(", ")}, standardised.`),
-    tableOf("Twelve particles of the picture", ["row", "forward", "backward", "x̂₀"], rows),
-  );
 }
 
 function tabButton(name) {
@@ -113,20 +99,11 @@ function showSide() {
 }
 
 function listenToPicture(stage) {
-  const place = (event) => {
-    const box = stage.view.getBoundingClientRect();
-    return [event.clientX - box.left, event.clientY - box.top];
-  };
   stage.view.addEventListener("click", (event) => {
     if (stage !== session.stages[0] || !stage.chain || stage.snapshot || state.tab === "compare") return;
-    pick(stage.nearest(state.p, state.side, ...place(event)));
+    const box = stage.view.getBoundingClientRect();
+    pick(stage.nearest(state.p, state.side, event.clientX - box.left, event.clientY - box.top));
   });
-  stage.view.addEventListener("pointermove", (event) => {
-    if (!stage.marks.length) return;
-    const symbol = stage.markAt(...place(event));
-    if (symbol !== stage.lit) light(symbol);
-  });
-  stage.view.addEventListener("pointerleave", () => stage.lit && light(null));
 }
 
 function listenToKeys() {
@@ -152,20 +129,7 @@ function react(changed) {
   open?.update?.(changed);
 }
 
-// A link whose model was trained in another page: it can be trained again here.
-function offerTraining() {
-  const button = el("button", { type: "button", onclick: async () => {
-    untell();
-    change({ tab: "train" });
-    try {
-      await trainFromLink();
-    } catch (error) {
-      tell(error);
-    }
-  } }, "Train it here");
-  tell(new Refused("The link's model was trained in another page. Its rows and settings are in the link."), button);
-}
-
+// A model that was trained in another page can be trained again here, from the rows and settings of the link.
 async function openFromLink() {
   const asked = state.model;
   try {
@@ -173,14 +137,15 @@ async function openFromLink() {
   } catch (error) {
     if (!(error instanceof Refused) || asked === "") throw error;
     await openModel("");
-    if (state.data && state.fit) offerTraining();
-    else tell(new Refused("The link's model was trained on a file in another page: choose the file again under Data."));
+    const hasRows = state.data && state.fit;
+    if (hasRows) change({ tab: "train" });
+    tell(new Refused(`The link's model was trained in another page${hasRows ? ": press Train, as its rows and settings are in the link." : " on a file: choose the file again under Data."}`));
   }
 }
 
 async function start() {
   Object.assign(state, readFragment());
-  await startSession();
+  startSession(); // the worker starts while the page is built
   const [first, second] = session.stages;
   second.root.hidden = true;
   byId("stages").append(first.root, second.root);
@@ -192,7 +157,6 @@ async function start() {
   for (const name of SIDES) byId(`side-${name}`).addEventListener("change", () => change({ side: name }));
   showSide();
   showTour();
-  byId("numbers").addEventListener("toggle", showNumbers);
   byId("start-tour").addEventListener("click", () => goTo(1));
   byId("share").addEventListener("click", () => {
     writeFragment();
@@ -223,7 +187,7 @@ async function start() {
   });
   showTab();
   await openFromLink();
-  followHistory((model) => openModel(model).catch(tell));
+  window.addEventListener("hashchange", () => location.reload()); // another link in this tab
   document.body.classList.add("ready");
   say("The page is ready.");
 }

@@ -34,13 +34,9 @@ export class Standardised {
     this.limits = this.findLimits();
   }
 
-  // Rows in the user's units to standardised ones, and back.
+  // Rows in the user's units to standardised ones.
   encode(points) {
     return Float64Array.from(points, (value, i) => (value - this.mean[i % 2]) / this.scale[i % 2]);
-  }
-
-  decode(z) {
-    return Float64Array.from(z, (value, i) => this.mean[i % 2] + this.scale[i % 2] * value);
   }
 
   // [left, right, bottom, top], of the rows and of noise.
@@ -55,7 +51,7 @@ export class Standardised {
   axes() {
     return this.data.names.map((name, k) => {
       const ends = this.limits.slice(2 * k, 2 * k + 2).map((z) => this.mean[k] + this.scale[k] * z);
-      return { name, ends, ticks: niceTicks(...ends, 5).map((value) => ({ at: (value - this.mean[k]) / this.scale[k], label: String(value) })) };
+      return { name, ticks: niceTicks(...ends, 5).map((value) => ({ at: (value - this.mean[k]) / this.scale[k], label: String(value) })) };
     });
   }
 }
@@ -71,7 +67,7 @@ function shuffled(z, random) {
 }
 
 export class Model extends Standardised {
-  // `settings` are those of PRESETS, with a seed of the first weights.
+  // `settings` are those of PRESETS, with a seed of the first weights. Its weights are 0 until they are unpacked or trained.
   constructor(id, title, data, settings) {
     super(data);
     const { scale } = this;
@@ -79,7 +75,6 @@ export class Model extends Standardised {
     this.schedule = scheduleOfSettings(settings);
     const { network, width, depth, predicts, batch } = settings;
     const made = network === "textbook" ? new Textbook({ width, nHidden: depth, rows: batch }) : new Residual({ width, nBlocks: depth, rows: batch });
-    made.start(stream(settings.seed ?? 0, "weights"));
     this.denoiser = new NetworkDenoiser(made, { predicts, schedule: this.schedule, floor: FLOOR });
     const held = Math.min(MOST_HELD_OUT, Math.max(2, Math.round(HELD_OUT * data.n))), rows = shuffled(this.z, stream(0, "split"));
     Object.assign(this, { held: rows.subarray(0, 2 * held), train: rows.subarray(2 * held) });
@@ -115,7 +110,6 @@ export class Model extends Standardised {
       sampler: { name, variance: kind === "beta" ? "beta" : "betaTilde", eta },
       record: {
         solver: name, n_evaluations: k, eta, words: name === "ddim" ? `DDIM, η = ${eta}, ${shortened}` : `ancestral, ${shortened}, σ² = ${symbol}`,
-        n_steps: n, alpha_bar_N: whole.alphaBar[n], prior_mismatch: this.mismatchOf(whole),
       },
       reverseVariance: kind,
     };
@@ -135,7 +129,7 @@ export class Model extends Standardised {
     const of = { eps: "the noise ε", v: "v", x_0: "x_0", F: "what the best linear answer leaves" }[settings.predicts];
     const names = settings.network === "textbook" ? `${settings.depth} layers of ${settings.width} units, tanh` : `${settings.depth} residual blocks of ${settings.width} units`;
     return {
-      title: this.title, columns: data.names.map((name) => ({ name })),
+      title: this.title,
       schedule: { n_steps: schedule.n, alpha_bar: Array.from(schedule.alphaBar) }, prior_mismatch: mismatch, warning,
       n_parameters: this.network.size, any_level: settings.predicts === "F",
       words: [`${names}; it predicts ${of}`, `${data.title}, ${data.n.toLocaleString("en")} rows, standardised`, `trained for ${this.steps.toLocaleString("en")} steps of ${settings.batch} rows`],

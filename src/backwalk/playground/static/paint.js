@@ -6,7 +6,8 @@ export function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 }
 
-function rgb(text) {
+// "#rrggbb" as three numbers.
+export function rgb(text) {
   const value = parseInt(text.slice(1), 16);
   return [(value >> 16) & 255, (value >> 8) & 255, value & 255];
 }
@@ -40,16 +41,13 @@ export class Raster {
   }
 
   // Adds (n, 2) coordinates of 16 bits, a share `w` of the way from `now` to `next`, to one of the two layers.
-  // `fit` has the scale and the start of each axis, as shares of the picture.
-  add(layer, now, next, w, n, radius, [xScale, xStart, yScale, yStart] = [1, 0, 1, 0]) {
-    const counts = this.counts[layer], { width, height } = this;
-    const right = (xScale * (width - 1)) / 65535, up = (yScale * (height - 1)) / 65535;
-    const left = xStart * (width - 1), bottom = height - 1 - yStart * (height - 1);
+  add(layer, now, next, w, n, radius) {
+    const counts = this.counts[layer], { width, height } = this, right = (width - 1) / 65535, up = (height - 1) / 65535;
     const dots = disc(radius), reach = Math.ceil(radius + 0.5);
     const shifts = Int32Array.from(dots, ([x, y]) => y * width + x), weights = Uint8Array.from(dots, (dot) => dot[2]);
     for (let i = 0; i < 2 * n; i += 2) {
-      const x = Math.round(left + (now[i] + w * (next[i] - now[i])) * right);
-      const y = Math.round(bottom - (now[i + 1] + w * (next[i + 1] - now[i + 1])) * up);
+      const x = Math.round((now[i] + w * (next[i] - now[i])) * right);
+      const y = Math.round(height - 1 - (now[i + 1] + w * (next[i + 1] - now[i + 1])) * up);
       if (x < reach || y < reach || x >= width - reach || y >= height - reach) continue;
       const center = y * width + x;
       for (let k = 0; k < shifts.length; k += 1) counts[center + shifts[k]] += weights[k];

@@ -1,5 +1,5 @@
-// The variational bound, a bar per step, and the ladder of figures.
-import { barChart, ladder } from "./charts.js";
+// The variational bound, a bar for each step, and the figures that it stands beside.
+import { barChart } from "./charts.js";
 import { add, el, fixed, number, tableOf, withError } from "./dom.js";
 import { boundRule, formula, prose } from "./formulas.js";
 import { attempt, nowAt, onChain, onModel, session } from "./session.js";
@@ -11,34 +11,29 @@ const parts = {};
 let answer = null;
 let askedFor = null;
 
-function showBars() {
-  if (!answer) return;
-  const { t } = nowAt();
-  const lit = answer.terms.reduce((best, term) => (Math.abs(term.t - t) < Math.abs(best.t - t) ? term : best));
-  if (parts.lit === lit.t) return;
-  parts.lit = lit.t;
-  parts.bars.replaceChildren(barChart("The bound's terms against the step t, in nats", answer.terms, "step t", "nats", { lit: lit.t }));
-  parts.reading.textContent = `Step t = ${lit.t} costs ${withError(lit.value, lit.error)} nats.`;
+// The terms L_0 .. L_N as {k, value, error}: L_{t-1} is that of step t, and L_N that of the start.
+function terms() {
+  const { reconstruction, prior } = answer, steps = answer.terms.map(({ t, ...term }) => ({ ...term, k: t - 1 }));
+  return [{ k: 0, value: reconstruction }, ...steps, { k: steps.length + 1, value: prior }];
 }
 
-// A table of all terms, made when it is opened.
-function showNumbers() {
-  if (!parts.all.open || !answer) return;
-  parts.numbers.replaceChildren(tableOf("The bound's terms", ["step t", "nats per row"], answer.terms.map(({ t, value, error }) => [String(t), withError(value, error)])));
+function showBars() {
+  if (!answer) return;
+  const all = terms(), lit = all[Math.max(0, Math.min(nowAt().t, all.length - 1) - 1)];
+  if (parts.lit === lit.k) return;
+  parts.lit = lit.k;
+  parts.bars.replaceChildren(barChart("The bound's terms, in nats", all, "k of L_k", "nats", { lit: lit.k }));
+  parts.reading.textContent = `Step t = ${lit.k + 1}, L_${lit.k}, costs ${withError(lit.value, lit.error)} nats.`;
 }
 
 function showAll() {
-  showNumbers();
   parts.lit = null;
   showBars();
   const sum = answer.terms.reduce((total, term) => total + term.value, 0), isPaired = answer.pairing !== null;
-  parts.ladder.replaceChildren(
-    ladder("Entropy, ODE and bound with two standard errors, in nats per row", answer.ladder.map((rung) => ({ ...rung, name: NAMES[rung.name] || rung.name })), "nats per row"),
-    tableOf("The ladder of figures", ["figure", "nats per row"], answer.ladder.map((rung) => [NAMES[rung.name] || rung.name, withError(rung.value, rung.error)])),
-  );
+  parts.ladder.replaceChildren(tableOf("The ladder of figures", ["figure", "nats per row"], answer.ladder.map(({ name, value, error }) => [NAMES[name], withError(value, error)])));
   parts.parts.replaceChildren(tableOf("Parts of the bound", ["part", "nats per row"], [
     ["L_N, how far x_N is from noise", fixed(answer.prior, 4)],
-    [`the ${answer.terms.length} bars together`, fixed(sum, 4)],
+    [`the ${answer.terms.length} terms between together`, fixed(sum, 4)],
     ["L_0, −log p(x_0 | x_1) of the last step", fixed(answer.reconstruction, 4)],
     [`their sum, L of these ${answer.n} rows`, fixed(answer.bound, 4)],
     ...(isPaired ? [["the entropy less −log p of these rows", fixed(answer.pairing, 4)], ["L, as in the ladder", fixed(answer.bound + answer.pairing, 4)]] : []),
@@ -77,15 +72,13 @@ export const boundPanel = {
     parts.root = root;
     parts.bars = el("div", { class: "chart-box", id: "bound-bars" });
     parts.reading = el("p", { class: "hint" });
-    parts.numbers = el("div", {});
-    parts.all = el("details", { ontoggle: showNumbers }, el("summary", {}, "The bars as numbers"), parts.numbers);
     parts.ladder = el("div", { id: "bound-ladder" });
     parts.parts = el("div", {});
     add(root,
       el("p", { class: "lead" }, "How good is the model, in nats? The bound L is never below the entropy on average, and each step of the chain adds its part."),
       formula("The bound", boundRule()),
-      el("p", { class: "hint" }, prose("Why it is a bound: p_θ(x_0) is a mean over all paths from x_N to x_0, and −log of a mean is at most the mean of −log (Jensen's inequality). L is that mean, over the paths of the forward chain. The gap is how far these paths are from the model's own, in nats, and a tall bar is a step where they differ.")), parts.bars, parts.reading, parts.all, el("h2", {}, "The ladder of figures"),
-      el("p", { class: "soft" }, "No model can be below the entropy in expectation. The ODE and the chain are two models of one network, so each has its own figure. Whiskers are two standard errors."),
+      el("p", { class: "hint" }, prose("Why it is a bound: p_θ(x_0) is a mean over all paths from x_N to x_0, and −log of a mean is at most the mean of −log (Jensen's inequality). L is that mean, over the paths of the forward chain. The gap is how far these paths are from the model's own, in nats, and a tall bar is a step where they differ.")), parts.bars, parts.reading, el("h2", {}, "The ladder of figures"),
+      el("p", { class: "soft" }, "No model can be below the entropy in expectation. The ODE and the chain are two models of one network, so each has its own figure, here with its standard error."),
       parts.ladder, el("h2", {}, "The parts"), parts.parts,
     );
     onModel(() => {

@@ -1,5 +1,5 @@
-// The same model in Python, the picture, and the address of this state.
-import { add, el, offer, refill, say, whenQuiet, withCode } from "./dom.js";
+// The same model in Python, and the address of this state.
+import { add, el, refill, say, whenQuiet, withCode } from "./dom.js";
 import { attempt, onChain, session } from "./session.js";
 import { theCode } from "./source.js";
 import { asked, drawing, state } from "./state.js";
@@ -33,10 +33,6 @@ async function load() {
 
 const loadSoon = whenQuiet(100, load);
 
-function savePicture() {
-  session.stages[0].merged().toBlob((blob) => offer(blob, "backwalk.png"), "image/png");
-}
-
 export const codePanel = {
   name: "code",
   title: "Code",
@@ -46,8 +42,6 @@ export const codePanel = {
       el("p", { class: "lead" }, "What you see here, as a program."), el("h2", {}, "Python"),
       el("pre", { class: "code", tabindex: "0", role: "region", "aria-label": "Python" }, parts.python),
       el("p", {}, el("button", { type: "button", onclick: () => copy(parts.python.textContent, "Python") }, "Copy Python")), parts.note,
-      el("h2", {}, "Take with you"),
-      el("p", { class: "row" }, el("button", { type: "button", onclick: savePicture }, "Picture")),
       el("p", { class: "hint" }, "“Copy link” above holds the settings and all seeds. A model that was trained here is trained again from it; rows of a file are not in it."),
     );
     onChain(loadSoon);

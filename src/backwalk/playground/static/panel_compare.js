@@ -1,11 +1,10 @@
 // Two settings side by side under one seed, and how good their rows are.
-import { add, count, digits, el, field, number, option, refill, say, tableOf, withError } from "./dom.js";
-import { prose } from "./formulas.js";
+import { add, count, digits, el, field, option, refill, say, tableOf, withError } from "./dom.js";
 import { redraw } from "./player.js";
 import { samplerControls } from "./panel_watch.js";
 import { attempt, fetchChain, modelChoices, modelId, onModel, session, usualCaption } from "./session.js";
 import { MOST_EVALUATIONS, SCHEDULES } from "./models.js";
-import { catalogue, theCard, theLogP, theQuality } from "./source.js";
+import { START, theCard, theLogP, theQuality } from "./source.js";
 import { asked, change, drawing, state } from "./state.js";
 
 const FIGURES = [
@@ -49,15 +48,6 @@ function settingsOf(side) {
   return { sampler: side.solver, n_evaluations: side.evaluations || null, reverse_variance: side.variance, eta: side.eta, schedule: side.schedule || null };
 }
 
-// Both pictures show the same range of the data's units, where the two chains' own limits differ.
-function showOneScale() {
-  const axes = pair.map(({ chain }) => chain.header.axes), isKnown = axes.flat().every(({ ends }) => ends);
-  const isSame = (k) => axes[0][k].name === axes[1][k].name;
-  const isOne = isKnown && isSame(0) && isSame(1) && String(axes[0].map((axis) => axis.ends)) !== String(axes[1].map((axis) => axis.ends));
-  const frame = isOne ? [0, 1].map((k) => [Math.min(...axes.map((each) => each[k].ends[0])), Math.max(...axes.map((each) => each[k].ends[1]))]) : null;
-  for (const stage of session.stages) stage.frame = frame;
-}
-
 async function load() {
   if (state.tab !== "compare" || !session.card) return;
   const now = (turn += 1), sides = chosen();
@@ -75,16 +65,7 @@ async function load() {
   if (!got || state.tab !== "compare") return;
   pair = got;
   session.stages.forEach((stage, i) => { stage.chain = pair[i].chain; });
-  showOneScale();
   show();
-  parts.table.replaceChildren(tableOf("The two settings in numbers", ["setting", "A", "B"], [
-    ["model", ...pair.map(({ card }) => card.title)],
-    ["sampler", ...pair.map(({ chain }) => chain.header.sampler.words)],
-    ["evaluations per row", ...pair.map(({ chain }) => String(chain.header.sampler.n_evaluations))],
-    ["steps N", ...pair.map(({ chain }) => count(chain.header.sampler.n_steps))],
-    ["ᾱ_N, the signal left at the end", ...pair.map(({ chain }) => number(chain.header.sampler.alpha_bar_N))],
-    ["prior mismatch, nats", ...pair.map(({ chain }) => number(chain.header.sampler.prior_mismatch))],
-  ].map(([text, ...cells]) => [prose(text), ...cells]), { class: "compare" }));
   showQuality([{}, {}]);
   redraw();
   say("Both chains are drawn.");
@@ -144,7 +125,7 @@ async function loadQuality(now, sides) {
 
 async function fillModels() {
   const models = await attempt(null, modelChoices) || [];
-  for (const side of parts.sides) side.model.replaceChildren(...models.map(({ value, title }) => option(value || catalogue.start.model, title)));
+  for (const side of parts.sides) side.model.replaceChildren(...models.map(({ value, title }) => option(value || START, title)));
   show();
 }
 
@@ -152,7 +133,7 @@ function show() {
   const now = chosen().map(sideText).join("~");
   for (const chip of parts.chips) chip.setAttribute("aria-pressed", String(now === pairText(chip.textContent)));
   chosen().forEach((values, i) => {
-    parts.sides[i].model.value = values.model || catalogue.start.model;
+    parts.sides[i].model.value = values.model || START;
     parts.sides[i].sampler.show();
     parts.sides[i].schedule.value = values.schedule;
     parts.sides[i].schedule.parentElement.hidden = !pair[i]?.card.any_level;
@@ -179,13 +160,12 @@ export const comparePanel = {
   name: "compare",
   title: "Compare",
   build(root) {
-    parts.table = el("div", { id: "compare-table" });
     parts.quality = el("div", { id: "compare-quality" });
     add(root,
       el("p", { class: "lead" }, "Two settings under one seed: both chains start from the same noise, so that only the settings differ."),
       el("div", { class: "chips", role: "group", "aria-label": "Comparisons to start from" },
         parts.chips = Object.keys(PAIRS).map((name) => el("button", { type: "button", onclick: () => change({ pair: pairText(name) }) }, name))),
-      parts.quality, controls(0), controls(1), el("h2", {}, "The settings"), parts.table,
+      parts.quality, controls(0), controls(1),
     );
     onModel(() => state.tab === "compare" && load());
   },
@@ -201,7 +181,6 @@ export const comparePanel = {
     document.body.classList.remove("comparing", "waiting");
     const [first, second] = session.stages;
     second.root.hidden = true;
-    first.frame = second.frame = null;
     first.chain = session.chain;
     first.caption.textContent = usualCaption();
     redraw();

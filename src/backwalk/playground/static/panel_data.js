@@ -1,9 +1,9 @@
 // The rows to learn: a known density, a drawing, or two columns of a text file, which never leaves this machine.
-import { DENSITIES } from "./data.js";
+import { DENSITIES, MOST_ROWS } from "./data.js";
 import { Board } from "./draw_board.js";
 import { add, count, el, field, option, say } from "./dom.js";
 import { attempt, hideRows, session, showRows, tell, untell } from "./session.js";
-import { Refused, ask, catalogue } from "./source.js";
+import { Refused, ask } from "./source.js";
 import { change, state } from "./state.js";
 
 const MOST_BYTES = 50_000_000; // of a file: a browser reads so many in seconds
@@ -19,8 +19,8 @@ export function onRows(hear) {
 
 // How many rows: a whole number within the limits, or a sentence that says so.
 function sizes() {
-  const n = Math.round(Number(parts.n.value)), most = catalogue.limits.rows;
-  if (!(n >= 20 && n <= most)) throw new Refused(`Rows should be a number from 20 to ${count(most)}, but got ${parts.n.value || "nothing"}: choose another.`);
+  const n = Math.round(Number(parts.n.value));
+  if (!(n >= 20 && n <= MOST_ROWS)) throw new Refused(`Rows should be a number from 20 to ${count(MOST_ROWS)}, but got ${parts.n.value || "nothing"}: choose another.`);
   return `${n}:${Math.max(0, Math.round(Number(parts.seed.value) || 0))}`;
 }
 
@@ -35,7 +35,7 @@ function takeDrawing() {
 }
 
 // The rows of a recipe, as it stands in the link.
-export function rowsOf(recipe) {
+function rowsOf(recipe) {
   const [kind, what, n, seed] = recipe.split(":"), size = { n: Number(n) || 5000, seed: Number(seed) || 0 };
   if (kind === "density") return ask("rows", { kind, name: what, ...size });
   const board = new Board();
@@ -103,7 +103,7 @@ export const dataPanel = {
   title: "Data",
   build(root) {
     parts.root = root;
-    parts.n = el("input", { type: "number", id: "n-rows", min: "20", max: String(catalogue.limits.rows), step: "1", value: "5000", inputmode: "numeric" });
+    parts.n = el("input", { type: "number", id: "n-rows", min: "20", max: String(MOST_ROWS), step: "1", value: "5000", inputmode: "numeric" });
     parts.seed = el("input", { type: "number", id: "data-seed", min: "0", step: "1", value: "0", inputmode: "numeric" });
     parts.density = el("select", { id: "density" }, Object.entries(DENSITIES).map(([name, { label, description }]) => option(name, `${label}: ${description}`)));
     parts.density.addEventListener("change", takeDensity);
@@ -116,7 +116,7 @@ export const dataPanel = {
     parts.ways = {
       density: field("Density", parts.density),
       draw: el("div", {}, parts.board.canvas, el("p", { class: "row" }, parts.use, el("button", { type: "button", onclick: () => parts.board.clear() }, "Clear"))),
-      file: el("div", {}, el("div", { class: "drop" }, field("A text file with a table", parts.file, "CSV, at most 10,000 rows are taken; or drop it anywhere on the page")), parts.columns),
+      file: el("div", {}, el("div", { class: "drop" }, field("A text file with a table", parts.file, "CSV, at most 10,000 rows are taken")), parts.columns),
     };
     const radios = [["density", "A known density"], ["draw", "Draw one"], ["file", "A file"]].map(([value, text]) => {
       const radio = el("input", { type: "radio", name: "data-way", id: `way-${value}`, value });
@@ -133,20 +133,6 @@ export const dataPanel = {
       el("p", { class: "hint" }, "Of a known density, and of a drawing, rows can be drawn for ever, and the best of all networks is known. Of a file the exact denoiser is the one that remembers every row: a network cannot follow it, and that is what makes its rows new."),
     );
     show("density");
-    document.addEventListener("dragover", (event) => {
-      if (!event.dataTransfer?.types.includes("Files")) return;
-      event.preventDefault();
-      document.body.classList.add("dropping");
-    });
-    document.addEventListener("dragleave", (event) => event.relatedTarget || document.body.classList.remove("dropping"));
-    document.addEventListener("drop", (event) => {
-      document.body.classList.remove("dropping");
-      if (!event.dataTransfer?.files.length) return;
-      event.preventDefault();
-      change({ tab: "data" });
-      show("file");
-      takeFile(event.dataTransfer.files[0]);
-    });
   },
   async show() {
     await attempt(null, firstRows);

@@ -1,5 +1,5 @@
 // What the network has learned, beside the exact answer where the density is known.
-import { add, el, field, number, option, say } from "./dom.js";
+import { add, digits, el, field, option, say } from "./dom.js";
 import { prose } from "./formulas.js";
 import { Plot, arrows, heat, usualLength } from "./plots.js";
 import { redraw } from "./player.js";
@@ -51,8 +51,7 @@ function showField(answer) {
   }
   const { rms, rms_exact: rmsExact, relative } = answer.header;
   parts.figure.replaceChildren(...(exact
-    ? [el("strong", { id: "field-relative" }, `${number(100 * relative)} %`), ` of the exact field: root mean square difference ${number(rms)}, of the exact field ${number(rmsExact)}, `
-      + `where rows of this noise level lie. ${answer.header.of === "rows" ? "The exact denoiser of a file remembers every row; the network cannot, and so its rows are new." : ""}`]
+    ? [el("strong", { id: "field-relative" }, `${digits(100 * relative)} %`), ` apart, where rows of this noise level lie: the root mean square of the difference is ${digits(rms)}, that of the exact field ${digits(rmsExact)}. ${answer.header.of === "rows" ? "The exact denoiser of a file remembers every row; the network cannot, and so its rows are new." : ""}`]
     : ["The exact field of this model's data is not known."]));
   parts.learned.caption.textContent = "Learned";
   background((pen, place, size) => arrows(pen, size, learned, k, { scale, ink: "--ink", opacity: 0.5 }));

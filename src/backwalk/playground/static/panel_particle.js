@@ -1,5 +1,5 @@
 // One particle, one step: the numbers inside the formulas, and their marks in the picture.
-import { add, digits, el, field, number, say, tableOf } from "./dom.js";
+import { add, digits, el, field, say } from "./dom.js";
 import {
   SYMBOLS, ddimNumbers, ddimRule, estimateNumbers, estimateRule, formula, inlineSymbol, meanNumbers, meanRule, prose, stepNumbers, stepRule, varianceOf,
 } from "./formulas.js";
@@ -64,10 +64,6 @@ function withoutNoNoise(answer) {
   return { ...answer, steps: answer.steps.map((step) => (step.sigma_t > 0 ? step : { ...step, noise: null })) };
 }
 
-function inUnits(value) {
-  return typeof value === "number" ? number(value) : String(value);
-}
-
 function valueOf(step, name) {
   const values = { ...step, z: step.noise, x_next: step.x_next };
   const value = values[name];
@@ -110,9 +106,6 @@ function showStep() {
     lines.push(el("p", { class: "hint" }, `Here t − 1 stands for ${step.t_next}, the next place that the chain visits.`), parts.ancestral);
   }
   parts.lines.replaceChildren(...lines);
-  const { x_t: point, x_0_hat: estimate } = step.in_user_units, names = session.chain.header.columns.map((j) => session.card.columns[j].name);
-  parts.units.replaceChildren(tableOf("The point and its estimate in the data's units", ["in the data's units", ...new Set(names)],
-    [["the noisy point", point], ["the clean point expected", estimate]].map(([text, values]) => [text, ...[...new Set(names)].map((name) => inUnits(values[name]))])));
   redraw();
 }
 
@@ -125,6 +118,7 @@ async function load() {
   parts.row.value = String(state.row);
   parts.ofPaper.hidden = heldRows(session.card.id) === null;
   loading = true;
+  parts.root.classList.add("waiting");
   if (!particle) parts.where.textContent = "Following the row through the chain.";
   try {
     const answer = await theParticle(session.card.id, drawing({ row: state.row }));
@@ -137,7 +131,10 @@ async function load() {
   } catch (error) {
     tell(error);
   } finally {
-    if (turn === asked) loading = false;
+    if (turn === asked) {
+      loading = false;
+      parts.root.classList.remove("waiting");
+    }
   }
 }
 
@@ -159,26 +156,26 @@ export const particlePanel = {
   name: "particle",
   title: "Particle",
   build(root) {
+    parts.root = root;
     parts.row = el("input", { type: "number", min: "0", step: "1", id: "row", value: state.row });
     parts.row.addEventListener("change", () => pick(Math.min((session.chain?.header.n ?? Infinity) - 1, Math.max(0, Math.round(Number(parts.row.value) || 0)))));
     parts.ofPaper = el("p", { class: "hint", hidden: true }, "The steps are the paper's, ancestral, at most 50 of them; the picture is drawn by the model's own sampler.");
     parts.where = el("p", { id: "particle-where" });
     parts.symbols = el("div", {});
     parts.lines = el("div", { class: "formulas", id: "particle-formulas" });
-    parts.units = el("div", {});
     parts.ancestral = el("button", { type: "button", onclick: () => change({ solver: "ancestral", evaluations: 0, eta: 0 }) },
       "Use the ancestral sampler, 50 steps");
     add(root,
       el("p", { class: "lead" }, "One step of one particle. Point at a symbol, and it lights up in the picture; click on another point to follow that one."),
-      el("p", { class: "hint" }, "Numbers are standardised, as the picture's axes are now: a column's mean is 0 and its spread 1. The last table has the data's units."),
+      el("p", { class: "hint" }, "Numbers are standardised, as the picture's axes are now: a column's mean is 0 and its standard deviation 1."),
       el("div", { class: "row" }, field("Particle (row)", parts.row),
         el("div", { class: "field" }, el("button", { type: "button", onclick: () => singleStep(-1) }, "Take this step"))),
-      parts.ofPaper, parts.where, parts.symbols, parts.lines, parts.units,
+      parts.ofPaper, parts.where, parts.symbols, parts.lines,
     );
     listenForSymbols(root);
     onModel(() => {
       particle = shownStep = null;
-      for (const part of [parts.where, parts.symbols, parts.lines, parts.units]) part.replaceChildren();
+      for (const part of [parts.where, parts.symbols, parts.lines]) part.replaceChildren();
     });
     onChain(() => {
       particle = null;

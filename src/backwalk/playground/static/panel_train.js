@@ -1,8 +1,8 @@
 // Training: settings, the live curves, and rows that sharpen while it runs.
 import { lineChart } from "./charts.js";
-import { add, count, el, field, fixed, number, option, refill, say, whenQuiet } from "./dom.js";
+import { add, count, el, field, fixed, number, option, say, whenQuiet } from "./dom.js";
 import { prose } from "./formulas.js";
-import { firstRows, onRows, rowsOf, showDataRows } from "./panel_data.js";
+import { firstRows, onRows, showDataRows } from "./panel_data.js";
 import { arrows } from "./plots.js";
 import { play } from "./player.js";
 import { attempt, hideRows, openModel, session, showRows, tell } from "./session.js";
@@ -62,9 +62,8 @@ const drawScheduleSoon = whenQuiet(60, () => parts.more.open && attempt(null, as
 
 function showChart() {
   if (live.loss.length < 2) return;
-  const from = parts.late.checked ? live.loss.at(-1)[0] / 4 : 0, late = (points) => points.filter(([step]) => step >= from);
-  const series = [{ name: "training rows", class: "loss", points: late(live.loss) }];
-  if (live.held.length > 1) series.push({ name: "held-out rows", class: "held", points: late(live.held) });
+  const series = [{ name: "training rows", class: "loss", points: live.loss }];
+  if (live.held.length > 1) series.push({ name: "held-out rows", class: "held", points: live.held });
   parts.chart.replaceChildren(lineChart("Loss of training rows and of held-out rows against the training step", series, "training step", "loss: mean of ‖answer − target‖²", { height: 210 }));
 }
 
@@ -173,10 +172,7 @@ export const trainPanel = {
     parts.chart = el("div", { class: "chart-box", id: "training-chart" });
     parts.reading = el("p", { class: "figure-line", id: "training-reading" });
     parts.quality = el("p", { class: "figure-line", id: "training-quality" });
-    parts.late = el("input", { type: "checkbox", id: "late" });
-    parts.late.addEventListener("change", showChart);
     parts.live = el("div", { class: "live", hidden: true }, parts.reading, parts.quality, parts.chart,
-      el("p", { class: "check" }, parts.late, el("label", { for: "late" }, "The last three quarters only")),
       el("p", { class: "hint" }, "Why the loss hardly falls: most of it is noise that nobody can know, as many clean points may have led to one noisy point. What the network learns is the small rest. The held-out rows are never trained on. Their loss, the picture and the distance are those of the mean of the last tenth of all weights."));
     add(root,
       el("p", { class: "lead" }, "Watch a network learn. It runs in this page, on this machine: two moons take half a minute."),
@@ -201,11 +197,3 @@ export const trainPanel = {
     if (live.model && state.model === live.model) openModel(live.model).then(() => { change({ side: "backward", p: 1 }); play(); }, tell);
   },
 };
-
-// Trains what a link describes.
-export async function trainFromLink() {
-  session.data = await rowsOf(state.data);
-  fillText(state.fit);
-  parts.seed.value = String(state.fitSeed);
-  await train();
-}

@@ -11,10 +11,9 @@ import { why } from "./why.js";
 
 // The controls of a sampler, which `read` and `onPick` get and set; `most` is the number of steps of the chain.
 export function samplerControls(onPick, read, most) {
-  const { samplers, reverse_variances: variances } = session.catalogue;
-  const solver = el("select", { class: "solver" }, samplers.map(({ name, label }) => option(name, label)));
+  const solver = el("select", { class: "solver" }, option("ancestral", "ancestral"), option("ddim", "DDIM"));
   const evaluations = el("input", { type: "number", min: "1", max: "100000", step: "1", inputmode: "numeric" });
-  const variance = el("select", {}, variances.map(({ name, label }) => option(name, label)));
+  const variance = el("select", {}, option("beta_tilde", "β̃"), option("beta", "β"));
   const eta = el("input", { type: "number", min: "0", max: "1", step: "0.1", value: "0", inputmode: "decimal" });
   const parts = [
     field("Sampler", solver), field("Evaluations", evaluations, "steps taken"),

@@ -42,7 +42,7 @@ export function chainOf(model, { n, seed, ...asked }) {
     placesOf(x0Hat, model.limits, estimate, i * size);
   }
   return {
-    header: { columns: [0, 1], limits: model.limits, axes: model.axes(), n, sampler: chain.record, forward_from: "data" },
+    header: { limits: model.limits, axes: model.axes(), n, sampler: chain.record, forward_from: "data" },
     t: kept.map((t) => times[t]), log_snr: kept.map((t) => schedule.logSnr[t]), alpha_bar: kept.map((t) => schedule.alphaBar[t]),
     forward: { data: forward, shape: [kept.length, x0.length / 2] }, backward: { data: back, shape: [kept.length, n] }, x_0_hat: { data: estimate, shape: [kept.length, n] },
   };
@@ -51,7 +51,6 @@ export function chainOf(model, { n, seed, ...asked }) {
 // Each step of one row with every number of its formulas, and the exact ones beside.
 export function particleOf(model, { row, seed, ...asked }) {
   const chain = model.chainOf(asked), { schedule, times, sampler } = chain, states = [...backward(model, chain, seed, row, row + 1)], kept = new Set(framesOf(times.length));
-  const named = (z) => Object.fromEntries(model.data.names.map((name, k) => [name, model.decode(z)[k]]));
   const numbers = (t, x, x0Hat) => ({
     eps_theta: Array.from(epsOf(x, x0Hat, t, schedule)), x_0_hat: Array.from(x0Hat), mu_theta: Array.from(transition(x, x0Hat, t, schedule, sampler).mean),
   });
@@ -62,7 +61,6 @@ export function particleOf(model, { row, seed, ...asked }) {
       exact: numbers(t, x, model.exact.at(x, schedule.logSnr[t])),
       a: Math.sqrt(schedule.alphaBar[t]), b: Math.sqrt(schedule.noise[t]), a_next: Math.sqrt(schedule.alphaBar[t - 1]),
       alpha: schedule.alpha[t], beta: schedule.beta[t], beta_tilde: schedule.betaTilde[t],
-      in_user_units: { x_t: named(x), x_0_hat: named(x0Hat) },
     };
   }).filter(({ place }) => kept.has(place));
   return { row, sampler: chain.record, reverse_variance: chain.reverseVariance, steps };
@@ -87,7 +85,7 @@ export function fieldOf(model, { t, what, size }) {
   const x0 = model.judgingRows(N_COMPARED, "field"), eps = stream(0, "field eps").normals(x0.length);
   const [near, truth] = both(qSample(x0, eps, t, schedule)), apart = rms(near.map((value, i) => value - truth[i])), whole = rms(truth);
   return {
-    header: { limits: model.limits, axes: model.axes(), what, others: "none", rms: apart, rms_exact: whole, relative: apart / whole, of: model.data.mixture ? "density" : "rows" },
+    header: { what, others: "none", rms: apart, rms_exact: whole, relative: apart / whole, of: model.data.mixture ? "density" : "rows" },
     x, y, learned: Float32Array.from(learned), exact: Float32Array.from(exact),
   };
 }

@@ -1,6 +1,6 @@
 // Fields and maps on small square canvases, and under the points of the picture.
 import { el } from "./dom.js";
-import { color } from "./paint.js";
+import { color, rgb } from "./paint.js";
 
 // A square canvas that repaints itself when it, or the scheme of colors, changes.
 export class Plot {
@@ -63,23 +63,18 @@ export function arrows(pen, size, grid, k, { scale, ink, opacity = 1 }) {
   pen.globalAlpha = 1;
 }
 
-function channel(text) {
-  const value = parseInt(text.slice(1), 16);
-  return [(value >> 16) & 255, (value >> 8) & 255, value & 255];
-}
-
 function mixed(from, to, share) {
   return `rgb(${from.map((value, i) => Math.round(value + share * (to[i] - value))).join(" ")})`;
 }
 
-// A map of values in -1..1: blue below, orange above, the panel's color at 0. NaN stays blank.
+// A map of values from 0, the panel's color, to 1, orange. NaN stays blank.
 export function heat(pen, size, values, k) {
-  const zero = channel(color("--panel")), low = channel(color("--forward")), high = channel(color("--backward")), cell = size / (k - 1);
+  const zero = rgb(color("--panel")), one = rgb(color("--backward")), cell = size / (k - 1);
   for (let j = 0; j < k; j += 1) {
     for (let i = 0; i < k; i += 1) {
       const value = values[j * k + i];
       if (!Number.isFinite(value)) continue;
-      pen.fillStyle = mixed(zero, value < 0 ? low : high, Math.min(1, Math.abs(value)));
+      pen.fillStyle = mixed(zero, one, Math.min(1, value));
       pen.fillRect((i - 0.5) * cell, size - (j + 0.5) * cell, cell + 0.5, cell + 0.5);
     }
   }

@@ -14,5 +14,5 @@ export function showSchedule(root, { t, name, alpha_bar_N: left, signal_N: signa
   refill(root,
     el("p", { class: "figure-line" }, prose("ᾱ_N = "), el("strong", { class: "alpha-bar" }, digits(left)), prose(`: x_N holds ${number(signal)} times the data. `), el("span", { class: "soft" }, name)),
     el("div", { class: "schedule" }, CHARTS.map(({ name: which, label, yName, low }) =>
-      lineChart(`${label}, against the step t`, [{ name: "", class: "loss", points: t.map((step, i) => [step, values[which][i]]) }], "step t", yName, { height: 190, width: 250, low }))));
+      lineChart(`${label}, against the step t`, [{ name: "", class: "loss", points: t.map((step, i) => [step, values[which][i]]) }], "step t", yName, { height: 150, width: 170, low }))));
 }

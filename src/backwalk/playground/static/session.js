@@ -1,11 +1,11 @@
-// What is loaded: the catalogue, one model and its chain. Panels hear of each change.
+// What is loaded: one model and its chain. Panels hear of each change.
 import { byId, refill, say, withCode } from "./dom.js";
 import { pause, redraw } from "./player.js";
-import { Refused, addOwnModels, catalogue, heldRows, theCard, theChain, theModels } from "./source.js";
+import { Refused, START, addOwnModels, heldRows, theCard, theChain, theModels } from "./source.js";
 import { Chain, Stage } from "./stage.js";
 import { change, drawing, state } from "./state.js";
 
-export const session = { catalogue, card: null, chain: null, data: null, stages: [], hidden: false };
+export const session = { card: null, chain: null, data: null, stages: [] };
 const FEW = 64; // rows that are walked and shown before the others
 const hearers = { model: [], picture: [], chain: [] };
 let asking = null;
@@ -23,22 +23,17 @@ export function onChain(hear) {
   hearers.chain.push(hear);
 }
 
-export async function startSession() {
-  await addOwnModels();
+export function startSession() {
+  addOwnModels();
   session.stages = [new Stage("Points of the chain"), new Stage("Points of the second chain")];
 }
 
 // The page's models as choices: {value: its name in the state, title}.
 export async function modelChoices() {
-  const { start } = session.catalogue;
-  return (await theModels()).map(({ model, title }) => ({ value: model === start.model ? "" : model === start.notebook ? "notebook" : model, title }));
+  return (await theModels()).map(({ model, title }) => ({ value: model === START ? "" : model, title }));
 }
 
-export function modelId(name) {
-  const { start } = session.catalogue;
-  if (name === "") return start.model;
-  return name === "notebook" ? start.notebook : name;
-}
+export const modelId = (name) => name || START;
 
 // Opens a model by its name in the state ("" is the one that ships with the page).
 export async function openModel(name) {
@@ -112,10 +107,9 @@ export function usualCaption() {
 }
 
 // Shows an error where people look, and to screen readers. Mistakes of ours go to the console as well.
-export function tell(error, remedy = null) {
+export function tell(error) {
   const box = byId("problem");
   refill(box.querySelector("p"), withCode(error.message));
-  byId("remedy").replaceChildren(...(remedy ? [remedy] : []));
   box.hidden = false;
   say(error.message);
   if (!(error instanceof Refused)) console.error(error);

@@ -1,5 +1,4 @@
 // Where the numbers come from: a worker beside the page, or, for a model from Python, the answers that the page holds.
-import { MOST_ROWS } from "./data.js";
 import { byId } from "./dom.js";
 import { unpacked } from "./packed.js";
 
@@ -68,16 +67,12 @@ export function noteVersion(model, version) {
 }
 
 // The page's own models, whose weights it holds; the first is shown when the page opens.
-export async function addOwnModels() {
-  await Promise.all(held("models").map((model) => ask("add", model)));
+export function addOwnModels() {
+  for (const model of held("models")) ask("add", model);
 }
 
-export const catalogue = {
-  start: { model: stored ? PYTHON : "better", notebook: "notebook" },
-  samplers: [{ name: "ancestral", label: "ancestral" }, { name: "ddim", label: "DDIM" }],
-  reverse_variances: [{ name: "beta_tilde", label: "β̃" }, { name: "beta", label: "β" }],
-  limits: { rows: MOST_ROWS },
-};
+// The model that is shown when the page opens; a link leaves its name out.
+export const START = stored ? PYTHON : "better";
 
 export async function theCard(model) {
   return isStored(model) ? { ...stored.card, model: PYTHON } : ask("card", { model });
@@ -89,9 +84,8 @@ export async function theModels() {
 }
 
 export async function theChain(model, body, signal) {
-  if (isStored(model)) return unpacked(stored.chain);
-  const chain = await ask("chain", { model, ...body }, signal);
-  for (const name of ["forward", "backward", "x_0_hat"]) chain[name] = Object.assign(chain[name].data, { shape: chain[name].shape });
+  const chain = isStored(model) ? { ...stored.chain } : await ask("chain", { model, ...body }, signal);
+  for (const name of ["forward", "backward", "x_0_hat"]) chain[name] = isStored(model) ? unpacked(chain[name]) : Object.assign(chain[name].data, { shape: chain[name].shape });
   return chain;
 }
 
@@ -106,8 +100,9 @@ export async function theParticle(model, body) {
 
 export async function theField(model, body) {
   if (!isStored(model)) return once("field", { model, ...body });
-  const same = stored.fields.filter((item) => item.what === body.what);
-  return same.length ? unpacked(same.reduce((best, item) => (Math.abs(item.t - body.t) < Math.abs(best.t - body.t) ? item : best)).packed) : null;
+  const same = stored.fields.filter(({ header }) => header.what === body.what);
+  const field = same.reduce((best, item) => (Math.abs(item.t - body.t) < Math.abs(best.t - body.t) ? item : best));
+  return { ...field, learned: unpacked(field.learned) };
 }
 
 export async function theBound(model, body) {

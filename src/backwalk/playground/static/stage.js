@@ -72,33 +72,13 @@ export class Stage {
     this.snapshot = null; // {samples, limits, axes, ink}: rows in the chain's place
     this.background = null; // a function (pen, place, size) that draws under the points
     this.marks = [];
-    this.spots = []; // where marks were drawn, in pixels
-    this.labels = []; // and their labels: {text, left, right, top, bottom}
     this.lit = null;
     this.faded = false;
     this.isStandardised = false; // whether ticks are in encoded units
-    this.frame = null; // [[low, high], [low, high]] in the data's units, where the picture shows more than the chain's own limits
-  }
-
-  get ownLimits() {
-    return this.snapshot?.limits || this.chain?.header.limits || [-3, 3, -3, 3];
   }
 
   get limits() {
-    if (!this.frame || !this.chain || this.snapshot) return this.ownLimits;
-    return this.frame.flatMap((ends, k) => ends.map((value) => this.encoded(k, value)));
-  }
-
-  // A value in the data's units as a place on an axis, in encoded units.
-  encoded(k, value) {
-    const [low, high] = this.ownLimits.slice(2 * k, 2 * k + 2), [first, last] = this.chain.header.axes[k].ends;
-    return low + ((value - first) / (last - first)) * (high - low);
-  }
-
-  // The scale and the start of the chain's own limits within the picture, for each axis.
-  fit() {
-    const own = this.ownLimits, now = this.limits;
-    return [0, 2].flatMap((k) => [(own[k + 1] - own[k]) / (now[k + 1] - now[k]), (own[k] - now[k]) / (now[k + 1] - now[k])]);
+    return this.snapshot?.limits || this.chain?.header.limits || [-3, 3, -3, 3];
   }
 
   measure() {
@@ -118,12 +98,6 @@ export class Stage {
     return [((x - x0) / (x1 - x0)) * this.size, (1 - (y - y0) / (y1 - y0)) * this.size];
   }
 
-  // Pixels of the page to encoded units.
-  unplace(left, top) {
-    const [x0, x1, y0, y1] = this.limits;
-    return [x0 + (left / this.size) * (x1 - x0), y0 + (1 - top / this.size) * (y1 - y0)];
-  }
-
   draw(p, side, { trails = false, row = null } = {}) {
     this.measure();
     this.drawUnder();
@@ -141,10 +115,8 @@ export class Stage {
   // Names and ticks, in the data's units or as the chain computes.
   axes() {
     const axes = (this.snapshot ?? this.chain?.header)?.axes, [x0, x1, y0, y1] = this.limits;
-    if (axes && this.frame && !this.snapshot) return axes.map(({ name }, k) => ({ name, ticks: niceTicks(...this.frame[k], 5).map((value) => ({ at: this.encoded(k, value), label: number(value) })) }));
     if (!axes || !this.isStandardised) return axes;
-    return axes.map(({ name, ticks }, k) => (ticks.length
-      ? { name: `${name}, standardised`, ticks: niceTicks(...(k ? [y0, y1] : [x0, x1]), 6).map((at) => ({ at, label: number(at) })) } : { name, ticks }));
+    return axes.map(({ name }, k) => ({ name: `${name}, standardised`, ticks: niceTicks(...(k ? [y0, y1] : [x0, x1]), 6).map((at) => ({ at, label: number(at) })) }));
   }
 
   drawUnder() {
@@ -176,22 +148,6 @@ export class Stage {
     pen.fillText(text, x, y);
   }
 
-  // Where pure noise would lie: circles of one and two standard deviations of N(0, I).
-  drawNoise(pen) {
-    const [x0, x1, y0, y1] = this.limits, center = this.place([0, 0]);
-    pen.strokeStyle = color("--ink");
-    pen.lineWidth = 1.3;
-    pen.setLineDash([3, 4]);
-    for (const radius of [1, 2]) {
-      pen.beginPath();
-      pen.ellipse(...center, (radius / (x1 - x0)) * this.size, (radius / (y1 - y0)) * this.size, 0, 0, 7);
-      pen.stroke();
-    }
-    pen.setLineDash([]);
-    pen.font = `600 12px ${getComputedStyle(document.body).fontFamily}`;
-    this.write(pen, "N(0, I)", center[0], this.place([0, 2])[1] - 6, "center", "--ink");
-  }
-
   line(pen, x0, y0, x1, y1) {
     pen.beginPath();
     pen.moveTo(x0, y0);
@@ -203,16 +159,16 @@ export class Stage {
     const n = this.snapshot ? this.snapshot.samples.length / 2 : this.chain?.n || 0;
     if (!n) return this.raster.clear();
     const size = Math.max(1, this.size / 520), radius = (n > 6000 ? 0.8 : n > 1500 ? 1.25 : 1.8) * size * this.ratio;
-    const fit = this.fit(), strength = (n > 6000 ? 0.34 : n > 1500 ? 0.5 : 0.66) * (this.faded ? 0.5 : 1);
+    const strength = (n > 6000 ? 0.34 : n > 1500 ? 0.5 : 0.66) * (this.faded ? 0.5 : 1);
     if (this.snapshot) {
-      this.raster.add(0, this.snapshot.samples, this.snapshot.samples, 0, n, radius, fit);
+      this.raster.add(0, this.snapshot.samples, this.snapshot.samples, 0, n, radius);
       this.raster.show([color(this.snapshot.ink)], strength);
     } else if (side === "both") {
-      this.raster.add(0, ...this.chain.around("forward", p), this.chain.size("forward"), radius, fit);
-      this.raster.add(1, ...this.chain.around("backward", p), n, radius, fit);
+      this.raster.add(0, ...this.chain.around("forward", p), this.chain.size("forward"), radius);
+      this.raster.add(1, ...this.chain.around("backward", p), n, radius);
       this.raster.show([color(INKS.forward), color(INKS.backward)], strength);
     } else {
-      this.raster.add(0, ...this.chain.around(side, p), this.chain.size(side), radius, fit);
+      this.raster.add(0, ...this.chain.around(side, p), this.chain.size(side), radius);
       this.raster.show([color(INKS[side])], strength);
     }
     return undefined;
@@ -221,7 +177,6 @@ export class Stage {
   drawOver(p, side, trails, row) {
     const pen = this.pen(this.over);
     if (!this.chain || this.snapshot) return;
-    if (side === "both" && p > 0.85) this.drawNoise(pen);
     const name = cloudOf(side);
     if (trails) {
       pen.lineWidth = 1.4;
@@ -240,8 +195,6 @@ export class Stage {
 
   // A step is often too short to see: then a round window shows its marks enlarged.
   drawMarks(pen) {
-    this.spots = [];
-    this.labels = [];
     const [x0, x1] = this.limits, near = this.marks.filter((mark) => mark.isNear), current = this.marks.find((mark) => mark.symbol === "x_t");
     const reach = 1.35 * Math.max(0, ...near.map(({ at, radius = 0 }) => Math.hypot(at[0] - current.at[0], at[1] - current.at[1]) + radius));
     const lens = 0.18 * this.size, enlarged = near.length && reach > 0 && (reach / (x1 - x0)) * this.size < 0.42 * lens;
@@ -293,7 +246,6 @@ export class Stage {
         }
       }
       taken.push(best);
-      this.labels.push({ text, ...best });
       pen.globalAlpha = isDim ? 0.3 : 1;
       this.write(pen, text, best.left + half, best.bottom - 4, "center", ink);
     }
@@ -334,7 +286,6 @@ export class Stage {
     pen.globalAlpha = dim ? 0.3 : 1;
     pen.strokeStyle = pen.fillStyle = color(ink);
     const [x, y] = place(at);
-    if (shape !== "circle") this.spots.push({ symbol, x, y });
     pen.lineWidth = lit ? 3 : 2;
     if (shape === "arrow") {
       const [u, v] = place(from), angle = Math.atan2(y - v, x - u), head = lit ? 10 : 8;
@@ -393,24 +344,5 @@ export class Stage {
       if (distance < least) [best, least] = [i / 2, distance];
     }
     return this.chain.rowOf(best);
-  }
-
-  // The nearest mark within reach of the pointer, or null.
-  markAt(left, top) {
-    let best = null, least = 14;
-    for (const { symbol, x, y } of this.spots) {
-      const distance = Math.hypot(x - left, y - top);
-      if (distance < least) [best, least] = [symbol, distance];
-    }
-    return best;
-  }
-
-  // The picture as one canvas, for a download.
-  merged() {
-    const canvas = el("canvas", { width: this.under.width, height: this.under.height }), pen = canvas.getContext("2d");
-    pen.fillStyle = color("--panel");
-    pen.fillRect(0, 0, canvas.width, canvas.height);
-    for (const layer of [this.under, this.points, this.over]) pen.drawImage(layer, 0, 0);
-    return canvas;
   }
 }

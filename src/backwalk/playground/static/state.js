@@ -38,8 +38,6 @@ export function readFragment() {
 }
 
 let writing = null;
-let goesBack = false;
-const OURS = { isOurs: true }; // the mark of entries of the browser's history that the page has made
 
 // The fragment follows the state soon; browsers limit how often it may change.
 export function remember() {
@@ -50,37 +48,14 @@ export function remember() {
 export function writeFragment() {
   clearTimeout(writing);
   const text = fragment();
-  if (text !== location.hash.slice(1)) history.replaceState(OURS, "", addressOf(text));
-}
-
-function addressOf(text) {
-  return text ? `#${text}` : location.pathname + location.search;
-}
-
-// Back and Forward lead through panels. \`open\` opens another model; links that are typed in load the page anew.
-export function followHistory(open) {
-  history.replaceState(OURS, "");
-  window.addEventListener("popstate", async (event) => {
-    if (!event.state?.isOurs) {
-      location.reload();
-      return;
-    }
-    const { model, ...values } = readFragment();
-    goesBack = true;
-    if (model !== state.model) await open(model);
-    change(values);
-    goesBack = false;
-  });
+  if (text !== location.hash.slice(1)) history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
 }
 
 // Sets some names, tells the listeners which, and writes the fragment.
 export function change(values) {
   const changed = new Set(Object.keys(values).filter((name) => state[name] !== values[name]));
   if (!changed.size) return;
-  const isPanel = changed.has("tab") && !goesBack && history.state?.isOurs;
-  if (isPanel) writeFragment(); // of the panel that is left
   Object.assign(state, values);
-  if (isPanel) history.pushState(OURS, "", addressOf(fragment()));
   for (const listen of listeners) listen(changed);
   if (changed.size > 1 || !changed.has("p")) remember(); // the player says when it rests
 }

@@ -57,7 +57,7 @@ const STEPS = [
   {
     title: "Why the notebook’s chain starts wrong",
     words: ["The course notebook takes N = 100 steps with β from 0.001 to 0.02. Then ᾱ_N is 0.3475: x_N still holds 0.59 times the data. But sampling starts from pure noise, where the chain never was.",
-      "Both clouds are shown at t = N: data with noise in blue, the sampler’s start in orange. On the left they differ, and no network can make up for it: the bound loses at least 0.08 nats. The circles are those of pure noise. On the right the chain ends in noise alone."],
+      "Both clouds are shown at t = N: data with noise in blue, the sampler’s start in orange. On the left they differ, and no network can make up for it: the bound loses at least 0.08 nats. On the right the chain ends in noise alone."],
     formulas: () => [lastLevel(0.3475)],
     set: { tab: "compare", side: "both", trails: false, ...USUAL, pair: [side({ model: "notebook", evaluations: 100, variance: "beta" }), side({})].join("~") }, at: 1,
   },

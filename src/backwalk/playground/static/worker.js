@@ -31,7 +31,7 @@ function modelOf(id) {
 // A model of the page's own: its rows by a recipe, its settings by a preset, and trained weights.
 function ownModel({ id, title, preset, density, n, seed, weights, steps }) {
   const model = new Model(id, title, data.densityRows(density, n, seed), { ...PRESETS[preset], seed: 0 });
-  model.network.parameters.set(model.network.filled(new Float32Array(bytesOf(weights))));
+  model.network.unpack(new Float32Array(bytesOf(weights)));
   model.steps = steps;
   return model;
 }

@@ -39,8 +39,10 @@ export function mixtureDenoiser(centres, variance = [0, 0]) {
         sum += w;
         x += w * u;
         y += w * v;
-        xx += w * u * u;
-        yy += w * v * v;
+        if (traces) {
+          xx += w * u * u;
+          yy += w * v * v;
+        }
       }
       x /= sum;
       y /= sum;

@@ -24,12 +24,12 @@ const sigmoid = (x) => 1 / (1 + exp(x > 100 ? -100 : x < -100 ? 100 : -x));
 class Network {
   // Layers are [columns in, columns out] before they are filled up; `rows` is the most that one pass takes, of which the
   // first `active` are computed.
-  constructor(layers, rows, options) {
+  constructor(layers, rows) {
     this.rows = this.active = Math.ceil(rows / 4) * 4;
     const sizes = layers.map(([n, m]) => [n === 3 ? IN : filled(n), m === 2 ? OUT : filled(m)]);
     const n = sizes.reduce((sum, [a, b]) => sum + (a + 1) * b, 0), widest = Math.max(...sizes.map(([, m]) => m));
     const numbers = 4 * n + (6 * layers.length + 8) * this.rows * widest;
-    this.matrices = new Matrices(Math.ceil((4 * numbers) / 1048576) + 1, options);
+    this.matrices = new Matrices(Math.ceil((4 * numbers) / 1048576) + 1);
     this.parameters = this.matrices.matrix(1, n);
     this.gradient = this.matrices.matrix(1, n);
     let start = 0;
@@ -45,8 +45,10 @@ class Network {
       };
     });
     this.input = this.matrices.matrix(this.rows, IN);
-    this.scratch = this.matrices.matrix(this.rows, Math.max(widest, IN));
     this.turned = this.matrices.matrix(widest, this.rows);
+    this.width = widest; // of the hidden layers
+    this.byUnits = [this.hidden(), this.hidden()];
+    [this.out, this.byOut, this.pushed] = [0, 1, 2].map(() => this.matrices.matrix(this.rows, OUT));
   }
 
   get size() {
@@ -129,22 +131,15 @@ class Network {
     this.backward();
   }
 
-  // Weights of all layers as one list, (in, out) and bias layer by layer, in the form of `parameters`, and back.
-  filled(weights) {
-    let at = 0;
-    const all = new Float32Array(this.parameters.length), take = (n) => weights.subarray(at, (at += n));
-    let start = 0;
-    for (const { asked: [n, m], n: rows, m: wide } of this.layers) {
-      const own = take(n * m);
-      for (let k = 0; k < n * m; k += 1) all[start + Math.floor(k / m) * wide + (k % m)] = own[k];
-      all.set(take(m), start + rows * wide);
-      start += (rows + 1) * wide;
-    }
-    return all;
-  }
-
+  // The weights of all layers as one list, (in, out) and bias layer by layer, and back.
   packed() {
     return Float32Array.from(this.layers.flatMap((_, i) => { const { weight, bias } = this.weightsOf(i); return [...weight, ...bias]; }));
+  }
+
+  unpack(list) {
+    let at = 0;
+    const take = (n) => list.subarray(at, (at += n));
+    this.layers.forEach(({ asked: [n, m] }, i) => this.setWeights(i, take(n * m), take(m)));
   }
 
   // Weights and biases of a layer without what fills them up: arrays (in, out) and (out), row by row.
@@ -161,14 +156,9 @@ class Network {
 }
 
 export class Textbook extends Network {
-  constructor({ width = 100, nHidden = 4, rows = 256, ...options } = {}) {
-    super([[3, width], ...Array.from({ length: nHidden - 1 }, () => [width, width]), [width, 2]], rows, options);
-    this.width = filled(width);
+  constructor({ width = 100, nHidden = 4, rows = 256 } = {}) {
+    super([[3, width], ...Array.from({ length: nHidden - 1 }, () => [width, width]), [width, 2]], rows);
     this.units = this.layers.slice(0, -1).map(() => this.hidden());
-    this.byUnits = [this.hidden(), this.hidden()];
-    this.out = this.matrices.matrix(this.rows, OUT);
-    this.byOut = this.matrices.matrix(this.rows, OUT);
-    this.pushed = this.matrices.matrix(this.rows, OUT);
   }
 
   // Uniform within 1 / sqrt(columns in), as PyTorch's nn.Linear starts.
@@ -215,18 +205,13 @@ export class Textbook extends Network {
 }
 
 export class Residual extends Network {
-  constructor({ width = 64, nBlocks = 3, rows = 256, ...options } = {}) {
-    super([[3, width], ...Array.from({ length: 2 * nBlocks }, () => [width, width]), [width, 2]], rows, options);
-    this.width = filled(width);
+  constructor({ width = 64, nBlocks = 3, rows = 256 } = {}) {
+    super([[3, width], ...Array.from({ length: 2 * nBlocks }, () => [width, width]), [width, 2]], rows);
     this.h = this.hidden();
     // The values and slopes of each silu: two for each block, and the last.
     this.units = Array.from({ length: 2 * nBlocks + 1 }, () => this.hidden());
     this.slopes = this.units.map(() => this.hidden());
     this.byH = this.hidden();
-    this.byUnits = [this.hidden(), this.hidden()];
-    this.out = this.matrices.matrix(this.rows, OUT);
-    this.byOut = this.matrices.matrix(this.rows, OUT);
-    this.pushed = this.matrices.matrix(this.rows, OUT);
   }
 
   // Normal weights, and 0 at the end of each block and of the network: untrained, it answers 0.

@@ -1,8 +1,7 @@
 // Matrix products, where training spends its time: C += A B in single precision, by four rows and eight columns at once.
 //
 // JavaScript multiplies one number at a time; WebAssembly's SIMD multiplies four, and is about five times as fast. The
-// one function that is needed is written here as the bytes of a module, instruction by instruction. `plain` is the same
-// in JavaScript: the tests compare the two, and it serves where a browser has no SIMD.
+// one function that is needed is written here as the bytes of a module, instruction by instruction.
 
 const PAGE = 65536;
 const I32 = 0x7f, F32X4 = 0x7b;
@@ -60,34 +59,13 @@ function moduleBytes() {
   ]);
 }
 
-// C += A B in JavaScript, with the same arguments in numbers instead of bytes.
-function plainProduct(numbers) {
-  return (c, a, b, n, k, m) => {
-    for (let i = 0; i < n; i += 1) {
-      for (let p = 0; p < k; p += 1) {
-        const x = numbers[(a >> 2) + i * k + p], row = (c >> 2) + i * m, other = (b >> 2) + p * m;
-        for (let j = 0; j < m; j += 1) numbers[row + j] += x * numbers[other + j];
-      }
-    }
-  };
-}
-
 // Single-precision matrices in one memory. `matrix(n, m)` takes (n, m) numbers, all 0, and never gives them back.
 export class Matrices {
-  constructor(megabytes = 16, { plain = false } = {}) {
+  constructor(megabytes) {
     this.memory = new WebAssembly.Memory({ initial: (megabytes * 1048576) / PAGE });
     this.numbers = new Float32Array(this.memory.buffer);
     this.used = 0;
-    this.isFast = false;
-    this.run = plainProduct(this.numbers);
-    if (plain) return;
-    try {
-      const made = new WebAssembly.Instance(new WebAssembly.Module(moduleBytes()), { m: { memory: this.memory } });
-      this.run = made.exports.product;
-      this.isFast = true;
-    } catch (error) {
-      if (!(error instanceof WebAssembly.CompileError)) throw error; // a browser without SIMD multiplies in JavaScript
-    }
+    this.run = new WebAssembly.Instance(new WebAssembly.Module(moduleBytes()), { m: { memory: this.memory } }).exports.product;
   }
 
   matrix(n, m) {
