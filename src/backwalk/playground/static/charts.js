@@ -16,7 +16,7 @@ function frame(label, height, [x0, x1], [y0, y1], xName, yName, width = USUAL_WI
   const x = (value) => LEFT + ((value - x0) / (x1 - x0 || 1)) * (right - LEFT);
   const y = (value) => bottom - ((value - y0) / (y1 - y0 || 1)) * (bottom - top);
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label });
-  const rows = niceTicks(y0, y1), rowTexts = texts(rows), columns = niceTicks(x0, x1, width / 90), columnTexts = texts(columns);
+  const rows = niceTicks(y0, y1), rowTexts = texts(rows), columns = niceTicks(x0, x1, width / 60), columnTexts = texts(columns);
   rows.forEach((tick, i) => {
     root.append(svg("line", { x1: LEFT, x2: right, y1: y(tick), y2: y(tick), class: "grid" }),
       svg("text", { x: LEFT - 6, y: y(tick) + 4, class: "tick end" }, rowTexts[i]));

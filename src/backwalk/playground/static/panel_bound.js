@@ -22,8 +22,8 @@ function showBars() {
   const all = terms(), lit = all[Math.max(0, Math.min(nowAt().t, all.length - 1) - 1)];
   if (parts.lit === lit.k) return;
   parts.lit = lit.k;
-  parts.bars.replaceChildren(barChart("The bound's terms, in nats", all, "k of L_k", "nats", { lit: lit.k }));
-  parts.reading.textContent = `Step t = ${lit.k + 1}, L_${lit.k}, costs ${withError(lit.value, lit.error)} nats.`;
+  parts.bars.replaceChildren(barChart("The bound's terms, in nats", all, "k of Lₖ", "nats", { lit: lit.k }));
+  parts.reading.textContent = `Step t = ${lit.k + 1} costs ${withError(lit.value, lit.error)} nats: the bar at k = ${lit.k}.`;
 }
 
 function showAll() {
@@ -33,7 +33,7 @@ function showAll() {
   parts.ladder.replaceChildren(tableOf("The ladder of figures", ["figure", "nats per row"], answer.ladder.map(({ name, value, error }) => [NAMES[name], withError(value, error)])));
   parts.parts.replaceChildren(tableOf("Parts of the bound", ["part", "nats per row"], [
     ["L_N, how far x_N is from noise", fixed(answer.prior, 4)],
-    [`the ${answer.terms.length} terms between together`, fixed(sum, 4)],
+    [`the ${answer.terms.length} terms between, together`, fixed(sum, 4)],
     ["L_0, −log p(x_0 | x_1) of the last step", fixed(answer.reconstruction, 4)],
     [`their sum, L of these ${answer.n} rows`, fixed(answer.bound, 4)],
     ...(isPaired ? [["the entropy less −log p of these rows", fixed(answer.pairing, 4)], ["L, as in the ladder", fixed(answer.bound + answer.pairing, 4)]] : []),
