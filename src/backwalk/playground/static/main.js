@@ -11,7 +11,7 @@ import { watchPanel } from "./panel_watch.js";
 import { pause, play, playFirst, player, redraw, showPosition, singleStep, startPlayer } from "./player.js";
 import { drawChain, onPicture, openModel, session, startSession, tell, untell, usualCaption } from "./session.js";
 import { Refused, heldRows } from "./source.js";
-import { change, link, onChange, readFragment, state, writeFragment } from "./state.js";
+import { change, hasAddress, link, onChange, readFragment, state, writeFragment } from "./state.js";
 import { goTo, showTour } from "./tour.js";
 
 const PANELS = [watchPanel, dataPanel, trainPanel, particlePanel, fieldPanel, boundPanel, comparePanel, codePanel];
@@ -158,6 +158,7 @@ async function start() {
   showSide();
   showTour();
   byId("start-tour").addEventListener("click", () => goTo(1));
+  byId("share").hidden = !hasAddress;
   byId("share").addEventListener("click", () => {
     writeFragment();
     copy(link(), "The link");

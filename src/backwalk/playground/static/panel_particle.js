@@ -1,7 +1,7 @@
 // One particle, one step: the numbers inside the formulas, and their marks in the picture.
 import { add, digits, el, field, say } from "./dom.js";
 import {
-  SYMBOLS, ddimNumbers, ddimRule, estimateNumbers, estimateRule, formula, inlineSymbol, meanNumbers, meanRule, prose, stepNumbers, stepRule, varianceOf,
+  SYMBOLS, ddimNumbers, ddimRule, estimateNumbers, estimateRule, formula, inlineSymbol, meanNumbers, meanRule, prose, scrollable, stepNumbers, stepRule, varianceOf,
 } from "./formulas.js";
 import { pause, redraw, singleStep } from "./player.js";
 import { nowAt, onChain, onModel, session, tell } from "./session.js";
@@ -77,8 +77,9 @@ function symbolTable(step) {
   const rows = Object.entries(SYMBOLS).map(([name, { words }]) => el("tr", { "data-symbol": name },
     el("th", { scope: "row" }, el("button", { type: "button", class: `symbol-button symbol-${name}`, "aria-label": `Show ${SYMBOLS[name].plain} in the picture` }, inlineSymbol(name, step))),
     el("td", { class: "meaning" }, words), el("td", { class: "value" }, valueOf(step, name)), hasExact && el("td", { class: "value exact" }, exact[name] ? valueOf(exact, name) : "")));
-  return el("table", { class: "symbols" }, el("caption", { class: "hidden" }, "Symbols of this step and their values"),
-    hasExact && el("thead", {}, el("tr", {}, ["symbol", "meaning", "learned", "exact"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows));
+  const name = "Symbols of this step and their values";
+  return scrollable(el("div", { class: "wide", role: "region", "aria-label": name }, el("table", { class: "symbols" }, el("caption", { class: "hidden" }, name),
+    hasExact && el("thead", {}, el("tr", {}, ["symbol", "meaning", "learned", "exact"].map((text) => el("th", { scope: "col" }, text)))), el("tbody", {}, rows))));
 }
 
 function showStep() {

@@ -37,6 +37,7 @@ export function readFragment() {
   return read;
 }
 
+export const hasAddress = location.protocol !== "about:"; // a notebook's frame has none
 let writing = null;
 
 // The fragment follows the state soon; browsers limit how often it may change.
@@ -48,7 +49,7 @@ export function remember() {
 export function writeFragment() {
   clearTimeout(writing);
   const text = fragment();
-  if (text !== location.hash.slice(1)) history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
+  if (hasAddress && text !== location.hash.slice(1)) history.replaceState(null, "", text ? `#${text}` : location.pathname + location.search);
 }
 
 // Sets some names, tells the listeners which, and writes the fragment.
