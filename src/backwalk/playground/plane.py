@@ -129,7 +129,7 @@ def choose_plane(model: DiffusionModel, columns: Sequence[str | int] | None, z: 
         )
     chosen = plottable[:2] if columns is None else column_numbers(model.schema, columns)
     for column in chosen:
-        if column not in plottable or chosen[0] == chosen[1]:
+        if column not in plottable:
             names = ", ".join(model.schema.names[j] for j in plottable)
             raise InvalidInput(f"columns should be two of {names}, but got {model.schema.label(column)}: name others.")
     first, second = chosen
