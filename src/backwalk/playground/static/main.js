@@ -38,7 +38,8 @@ function drawAll() {
   for (const stage of visibleStages()) {
     stage.draw(state.p, state.side, { trails: state.trails && state.tab !== "field" && !isOfPaper, row: state.tab === "particle" && !isOfPaper ? state.row : null });
   }
-  const text = reading();
+  const text = reading(), isSame = text === byId("reading").textContent;
+  if (isSame && player.playing) return;
   byId("reading").textContent = text;
   byId("level").setAttribute("aria-valuetext", text);
   const label = { forward: "Rows with noise added", backward: "Generated rows on their way from noise to data", both: "Rows with noise added, and generated rows", estimate: "Estimates of the clean rows" }[state.side];

@@ -108,7 +108,7 @@ export const watchPanel = {
       model.replaceChildren(...choices.map(({ value, title }) => option(value, title, value === state.model)));
     });
     onChain(() => words.replaceChildren(...facts(session.card)));
-    this.update = show;
+    this.update = (changed) => (changed.size > 1 || !changed.has("p")) && show();
     show();
   },
 };

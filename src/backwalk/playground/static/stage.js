@@ -69,6 +69,7 @@ export class Stage {
     this.root = el("figure", { class: "stage" }, this.view, this.caption);
     this.raster = new Raster(this.points);
     this.chain = null;
+    this.underLook = [];
     this.snapshot = null; // {samples, limits, axes, ink}: rows in the chain's place
     this.background = null; // a function (pen, place, size) that draws under the points
     this.marks = [];
@@ -119,7 +120,11 @@ export class Stage {
     return axes.map(({ name }, k) => ({ name: `${name}, standardised`, ticks: niceTicks(...(k ? [y0, y1] : [x0, x1]), 6).map((at) => ({ at, label: number(at) })) }));
   }
 
+  // What lies under the points, drawn again where it differs from the last time.
   drawUnder() {
+    const look = [this.size, this.ratio, this.snapshot, this.chain, this.background, this.isStandardised, color("--grid")];
+    if (look.every((each, i) => each === this.underLook[i])) return;
+    this.underLook = look;
     const pen = this.pen(this.under), axes = this.axes(), { size } = this;
     const across = axes ? axes[0].ticks.map(({ at, label }) => [this.place([at, 0])[0], label]).filter(([at]) => at > 18 && at < size - 18) : [];
     const up = axes ? axes[1].ticks.map(({ at, label }) => [this.place([0, at])[1], label]).filter(([at]) => at > 34 && at < size - 24) : [];
