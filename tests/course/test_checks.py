@@ -27,7 +27,7 @@ def test_mistakes_are_found(name, mistake):
     checked = check(name, MISTAKES[name][mistake])
     assert not checked
     assert checked.state == "failed"
-    assert "Hint: " in checked.fault
+    assert re.search("Hint: |Your function |The variance should", checked.fault)  # on the law, or what comes before it
 
 
 def test_a_fault_has_the_law_the_place_and_both_numbers():
@@ -63,7 +63,26 @@ def test_a_stub_is_not_written_yet():
     assert "raised NotImplementedError: no square roots" in check("q_sample", other).fault
 
 
+def test_noise_of_its_own_is_named_before_any_law():
+    checked = check("q_sample", MISTAKES["q_sample"]["noise of its own"])
+    assert "draws random numbers: take the noise from the argument eps" in checked.fault
+
+
+def test_a_division_by_0_at_the_first_step_is_named():
+    def q_posterior(x_t, x_0, t, beta, alpha_bar):
+        of_x_t, of_x_0 = (1 - beta[t]) / beta[t], 1 / (1 - alpha_bar[t - 1])
+        mean = of_x_t * x_t / torch.sqrt(1 - beta[t]) + of_x_0 * torch.sqrt(alpha_bar[t - 1]) * x_0
+        return mean / (of_x_t + of_x_0), 1 / (of_x_t + of_x_0)
+
+    checked = check("q_posterior", q_posterior)
+    assert "yours is (nan, nan)" in checked.fault
+    assert "At t = 1, 1 - alpha_bar_(t-1) is 0" in checked.fault
+
+
 def test_an_error_of_the_function_is_named():
+    checked = check("q_sample", lambda x_0, t, _, alpha_bar: sqrt(alpha_bar[t]) * x_0)  # noqa: F821
+    assert "raised NameError: name 'sqrt' is not defined." in checked.fault
+    assert "Hint" not in checked.fault
     checked = check("eps_to_x0", lambda x_t, eps, *_: x_t @ eps)
     assert "Your function raised " in checked.fault
     assert "takes 1 positional argument" in check("snr", lambda alpha_bar: alpha_bar).fault

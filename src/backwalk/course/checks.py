@@ -16,11 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from backwalk.course.laws import EXERCISES, Law, WrongResult
+from backwalk.course.laws import EXERCISES, BrokenLaw, Law, WrongResult
 from backwalk.errors import InvalidInput
 from backwalk.formatting import one_line
 
 _TOLERANCE = 1e-4  # relative and absolute: a function may compute in float32
+_AT_FIRST_STEP = " At t = 1, 1 - alpha_bar_(t-1) is 0, and 0 / 0 is no number: write the formula without that division."
 
 
 @dataclass(frozen=True)
@@ -132,19 +133,29 @@ def _check_with(name: str, mine: Callable[..., Any], convert: Callable[..., Any]
             _try_law(law, mine, convert, EXERCISES[name].arguments.split(", "))
         except _Unwritten:
             return Checked(name, "unwritten", ())
-        except WrongResult as wrong:
-            fault = f"  fails: {law.says}\n    {wrong}\n    Hint: {law.hint}"
-            return Checked(name, "failed", tuple(holding), fault)
+        except (WrongResult, BrokenLaw) as wrong:
+            hint = f"\n    Hint: {law.hint}" if isinstance(wrong, BrokenLaw) else ""
+            return Checked(name, "failed", tuple(holding), f"  fails: {law.says}\n    {wrong}{hint}")
         holding.append(law.says)
     return Checked(name, "passed", tuple(holding))
 
 
 def _try_law(law: Law, mine: Callable[..., Any], convert: Callable[..., Any], names: list[str]) -> None:
-    """Raise WrongResult at the first case of a law that does not hold."""
+    """Raise BrokenLaw at the first case of a law that does not hold, and WrongResult where none can be tried."""
     last: dict[str, Any] = {}  # the arguments of the last call, which is that of a case
 
     def call(*arguments: Any) -> Any:
         last.update(zip(names, arguments, strict=True))
+        result = called(*arguments)
+        if not _are_equal(result, called(*arguments)):
+            noise = next((f"the argument {name}" for name in ("z", "eps") if name in names), "its arguments")
+            raise WrongResult(
+                "Your function returns something else for the same arguments, so it draws random numbers: take the "
+                f"noise from {noise} in place of torch.randn."
+            )
+        return result
+
+    def called(*arguments: Any) -> Any:
         given = [convert(value) if isinstance(value, np.ndarray) else value for value in arguments]
         try:
             result = mine(*given)
@@ -166,22 +177,24 @@ def _try_law(law: Law, mine: Callable[..., Any], convert: Callable[..., Any], na
 
 
 def _compare(words: str, got: NDArray[Any], wanted: NDArray[np.float64], arguments: dict[str, Any]) -> None:
-    """Raise WrongResult where a result is of another shape, or differs by more than rounding."""
+    """Raise BrokenLaw where a result is of another shape, or differs by more than rounding."""
     if wanted.ndim == 0 and got.size == 1:
         got = got.reshape(())
     if got.shape != wanted.shape:
-        raise WrongResult(f"{words}: yours has the shape {_shape(got)}, it should have {_shape(wanted)}.")
+        raise BrokenLaw(f"{words}: yours has the shape {_shape(got)}, it should have {_shape(wanted)}.")
     differs = ~np.isclose(got, wanted, rtol=_TOLERANCE, atol=_TOLERANCE)
     if not differs.any():
         return
+    is_finite = np.isfinite(np.asarray(got, dtype=float)).all()
+    why = "" if is_finite else _AT_FIRST_STEP if arguments.get("t") == 1 else " Is something divided by 0 there?"
     if wanted.ndim == 0:
-        raise WrongResult(f"{words}: yours is {_numbers(got)}, it should be {_numbers(wanted)}.")
+        raise BrokenLaw(f"{words}: yours is {_numbers(got)}, it should be {_numbers(wanted)}.{why}")
     row = int(differs.reshape(len(wanted), -1).any(1).argmax())  # the first that differs says enough
     points = [name for name, value in arguments.items() if isinstance(value, np.ndarray) and value.ndim == 2]
     of_row = ", ".join(f"{name} = {_numbers(arguments[name][row])}" for name in points)
-    raise WrongResult(
+    raise BrokenLaw(
         f"{words}: row {row} of yours is {_numbers(got[row])}, it should be {_numbers(wanted[row])}"
-        f"{f', where {of_row}' if points else ''}."
+        f"{f', where {of_row}' if points else ''}.{why}"
     )
 
 
@@ -213,6 +226,13 @@ def _as_numbers(value: Any) -> NDArray[Any]:
     if not np.issubdtype(array.dtype, np.number):
         raise WrongResult(f"Your function returned {value!r}, which is no number.")
     return array
+
+
+def _are_equal(one: Any, other: Any) -> bool:
+    """Return whether two results, arrays or tuples of arrays, have the same numbers."""
+    if isinstance(one, tuple):
+        return isinstance(other, tuple) and len(one) == len(other) and all(map(_are_equal, one, other))
+    return not isinstance(other, tuple) and np.array_equal(one, other, equal_nan=True)
 
 
 def _shape(array: NDArray[Any]) -> str:

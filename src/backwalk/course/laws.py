@@ -45,6 +45,10 @@ class WrongResult(Exception):
     """A result that no law can be tried on; the message says why."""
 
 
+class BrokenLaw(Exception):
+    """A result that breaks a law; the message shows it beside what the law demands."""
+
+
 @dataclass(frozen=True)
 class Law:
     """A sentence that a solution makes true, a hint for where it does not, and the cases to try it on."""
