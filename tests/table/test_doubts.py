@@ -50,3 +50,9 @@ def test_other_numbers_are_not_told_of(x):
 
 def test_nothing_is_known_of_arrays():
     assert list(find_doubts(as_table(np.append(AGES, -999.0)[:, None]))) == []
+
+
+def test_blank_rows_are_counted():
+    (text,) = doubts({"x": [1.0, np.nan, 2.0], "town": ["Bonn", None, None]})
+    assert text.startswith("1 row holds no value")
+    assert doubts({"x": [1.0, np.nan]}) == []  # a gap of the only column

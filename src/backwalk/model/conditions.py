@@ -83,11 +83,6 @@ def _as_given(
         raise InvalidInput(f"given should obey the rules of the model, but breaks {rule}{at}: give other values.")
     every = range(model.codec.n_columns)
     cells = check_unseen(model, values, given=every, unseen=unseen, name="given") + count_beyond(model, values)
-    for condition in allowed:
-        column = model.codec.columns[condition.column]
-        if condition.levels is None and column.chain is not None:
-            ends = np.array([end for end in (condition.low, condition.high) if math.isfinite(end)])
-            cells += count_beyond(model, _in_column(model, condition.column, ends))
     warn_of_unseen(cells, "given")
     return Given.to_draw(model, values, allowed=allowed)
 

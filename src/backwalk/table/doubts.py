@@ -1,4 +1,4 @@
-"""What is likely a mistake in a table: numbers that stand for missing values, and labels that mean one.
+"""What is likely a mistake in a table: blank rows, numbers that stand for missing values, and labels that mean one.
 
 Nothing of it is changed. A fit and `backwalk info` tell of it, as only the user knows.
 """
@@ -31,6 +31,9 @@ def find_doubts(table: Table) -> Iterator[str]:
     """
     if table.schema.kind == "numpy":
         return
+    n_empty = int(np.isnan(table.values).all(axis=1).sum()) if table.values.shape[1] > 1 else 0
+    if n_empty:
+        yield f"{n_empty:,} row{'s hold' if n_empty > 1 else ' holds'} no value: leave out blank rows, or they count."
     for j, labels in enumerate(table.schema.labels):
         label = table.schema.label(j)
         if labels is not None:
