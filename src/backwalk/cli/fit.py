@@ -185,7 +185,7 @@ def fit(
         estimator.fit(source, **files, on_columns=on_columns)
         model = estimator.model_
         n_rows = model.card["n_rows"] + model.card["n_validation_rows"]
-        seconds = f"{model.fit_seconds:.1f} s"
+        seconds = f"{model.fit_seconds:.1f} s, {model.history.seconds or 0.0:.1f} of them training"
         console.message(f"fitted {n_rows:,} rows in {seconds}: {model.architecture}, {training_words(model)}")
         estimator.save(path, overwrite=force)
         console.advice = lambda: f"; {path} has the best weights so far"

@@ -68,6 +68,7 @@ class Trainer:
         self.max_steps = training.steps_for(len(rows.x_0)) if max_steps is None else max_steps
         self.max_seconds = max_seconds
         self.step, self.seconds = 0, 0.0
+        self._validation_seconds = 0.0  # of the last validation
         self.diverged = self.stopped = False
         self._is_untrained = is_untrained
         self.batches = Batches(rows, noise_levels, training, stream, patterns)
@@ -123,8 +124,11 @@ class Trainer:
 
     @property
     def share(self) -> float:
-        """The share of the steps or of the time that is done, whichever is larger."""
-        return max(self.step / self.max_steps, self.seconds / self.max_seconds)
+        """The share of the steps or of the time that is done, whichever is larger.
+
+        After the last step its weights are validated twice: as a candidate, and as a part of the mean of networks.
+        """
+        return max(self.step / self.max_steps, (self.seconds + 2.0 * self._validation_seconds) / self.max_seconds)
 
     @property
     def stopped_by(self) -> str:
@@ -193,12 +197,13 @@ class Trainer:
 
         Return their validation loss, or None without held-out rows.
         """
-        self._next_validation = next_after(self.step, SPACING, LEAST_SPACING)
+        self._next_validation, began = next_after(self.step, SPACING, LEAST_SPACING), time.monotonic()
         by_row = torch.empty(0, dtype=torch.float64)
         with self._averaged_weights(), self._threads() as parallel_map:
             weights = [parameter.clone() for parameter in self._learner.parameters]
             if self.validation is not None:
                 by_row = self.validation.by_row(self.denoiser, parallel_map)
+                self._validation_seconds = time.monotonic() - began
         candidate = Candidate(self.step, by_row, weights)
         if not candidate.is_finite:
             what = "loss on validation rows" if all(w.isfinite().all() for w in weights) else "weights"
