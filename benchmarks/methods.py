@@ -165,7 +165,7 @@ class Scale:
 
 
 class Clock:
-    """A budget in seconds, running from when it is made."""
+    """A limit of seconds, counted from when it is made."""
 
     def __init__(self, budget: float) -> None:
         self.budget, self._began = budget, time.perf_counter()

@@ -29,15 +29,16 @@ def training_section(model: DiffusionModel) -> Section | None:
     elif card.get("stopped_by") == "patience":
         words += ", until the loss on held-out rows no longer fell"
     words += (
-        f". Each step lowers the {loss}, at random noise levels, summed over coordinates. The loss does not reach 0: "
-        "noisy rows do not determine their noise."
+        f". Each step lowers the {loss}, at random noise levels, summed over coordinates. The curve is soon flat and "
+        "is never 0, while rows still get better: most of the loss is noise that noisy rows do not determine."
     )
     figure = plot_training_loss(history.step, history.loss, loss_name=history.loss_name)
     pictures = [Picture.of(figure, "Training loss against training step")]
     if history.validation_step:
         words += (
             " Before the first step of a new network, and now and then, the weights are scored on held-out rows, by "
-            "the transition terms of the bound on encoded rows; compare this number with no other on this page. The "
+            "the transition terms of the bound on encoded rows. It has other noise levels and weights than a batch's "
+            "loss, and may be several times as large: compare it with no other on this page. The "
             "newest weights are kept that the best do not beat by half a standard error of the difference, if they are "
             "at least as good in the mean as those of a new network before its training."
         )
