@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr, stdtrit
 
 from backwalk.errors import InvalidInput
+from backwalk.formatting import one_line
 from backwalk.streams import Stream
 
 Rows = NDArray[np.float64]
@@ -48,6 +49,14 @@ def as_rows(
             f"{name} should be finite, but holds {rows[row, column]} in row {row}, column {column}: drop that row."
         )
     return rows
+
+
+def as_numbers(values: ArrayLike, name: str) -> Rows:
+    """Return values as a float64 array of any shape, or raise InvalidInput that calls them `name`."""
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError) as error:  # texts, and lists of different lengths
+        raise InvalidInput(f"{name} should hold numbers, but {one_line(error)}: give a number, or an array.") from error
 
 
 def as_two_sets(x: ArrayLike, y: ArrayLike, *, at_least: int = 1, allow_gaps: bool = False) -> tuple[Rows, Rows]:

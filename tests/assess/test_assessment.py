@@ -69,6 +69,11 @@ def test_an_estimator_in_the_place_of_its_model_is_told_so():
         assess(Diffusion(), np.zeros((20, 2)), stream=Stream(0))
 
 
+def test_what_is_no_density_is_refused():
+    with pytest.raises(InvalidInput, match="density should be a Density or None, but got 5"):
+        assess(fitted(), UNSEEN, density=5, stream=Stream(0))
+
+
 @pytest.mark.slow
 def test_progress_is_reported_from_0_to_1():
     seen = []

@@ -72,7 +72,7 @@ def test_pooled_estimates_follow_rubin_s_rules():
     assert "2 +- 1.5" in repr(several)
     without_variances = pooled([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], complete_freedom=20)
     assert without_variances.freedom == 2.0  # Rubin's m - 1
-    for share in (95, 0.0, 1.0):
+    for share in (95, 0.0, 1.0, "a"):
         with pytest.raises(InvalidInput, match=r"0\.95"):
             found.interval(share)
 
@@ -98,6 +98,9 @@ def test_pooled_intervals_hold_the_truth():
         ([1.0, np.nan], [1.0, 1.0], 9),
         ([1.0, 2.0], [1.0, -1.0], 9),
         ([1.0, 2.0], [1.0, 1.0], 0),
+        ([1.0, 2.0], [1.0, 1.0], "a"),
+        ("a", [1.0, 2.0], 9),
+        ([[1.0], [1.0, 2.0]], [1.0, 1.0], 9),
     ],
 )
 def test_what_cannot_be_pooled_is_refused(estimates, variances, freedom):

@@ -75,6 +75,11 @@ def test_a_number_given_others_has_their_mean_and_quantiles(penguins, penguins_d
     for what in ("levels", "probabilities", "mode"):
         with pytest.raises(InvalidInput, match="'y' is a number"):
             getattr(found, what)
+    for share in (2, -0.5, "a"):
+        with pytest.raises(InvalidInput, match=r"share should be a number in \[0, 1\]"):
+            found.interval(share)
+    with pytest.raises(InvalidInput, match="q should hold numbers"):
+        found.quantile("a")
     assert repr(found) == "Conditional(column 'y', 12 rows)"
 
 

@@ -129,6 +129,8 @@ def assess(
     scored = rows_to_score(unseen, model, "unseen")
     of_fit = None if training is None else rows_to_score(training, model, "training")
     check_set_size(n_rows)
+    if not isinstance(density, Density | None):
+        raise InvalidInput(f"density should be a Density or None, but got {density!r}: leave it out.")
     if density is not None and density.d != d:
         raise InvalidInput(
             f"density should have the model's {d} columns, but has {density.d}: give the one the rows came from."

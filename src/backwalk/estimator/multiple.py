@@ -28,9 +28,10 @@ from scipy.special import ndtri, stdtrit
 from sklearn.base import clone
 
 from backwalk.errors import InvalidInput
+from backwalk.estimates import as_numbers
 from backwalk.estimator.diffusion import AnyTable, Diffusion
 from backwalk.formatting import listed
-from backwalk.limits import is_whole
+from backwalk.limits import is_number, is_whole
 from backwalk.streams import RandomState, Stream, as_stream
 from backwalk.table import as_table
 
@@ -187,7 +188,7 @@ class Pooled:
         >>> pooled([1.0, 1.2, 0.8], [0.04, 0.04, 0.04]).interval(0.9).round(2)
         array([0.41, 1.59])
         """
-        if not 0.0 < share < 1.0:
+        if not is_number(share) or not 0.0 < share < 1.0:
             raise InvalidInput(f"share should be between 0 and 1, but got {share!r}: give 0.95 for 95 per cent.")
         tail = 0.5 + 0.5 * share
         finite = np.where(np.isfinite(self.freedom), self.freedom, 1.0)
@@ -243,7 +244,7 @@ def pooled(estimates: ArrayLike, variances: ArrayLike, *, complete_freedom: floa
     >>> pooled([1.0, 1.2, 0.8], [0.04, 0.04, 0.04])
     Pooled(1 +- 0.31 (6.13 degrees of freedom, 67% of the information missing))
     """
-    q, u = np.asarray(estimates, dtype=np.float64), np.asarray(variances, dtype=np.float64)
+    q, u = as_numbers(estimates, "estimates"), as_numbers(variances, "variances")
     if q.ndim < 1 or len(q) < 2 or q.shape != u.shape:
         raise InvalidInput(
             f"estimates and variances should be of two tables or more, and of one shape, but have the shapes {q.shape} "
@@ -251,8 +252,10 @@ def pooled(estimates: ArrayLike, variances: ArrayLike, *, complete_freedom: floa
         )
     if not np.isfinite(q).all() or not np.isfinite(u).all() or not (u >= 0.0).all():
         raise InvalidInput("estimates should be finite, and variances finite and >= 0: leave out others.")
-    if not complete_freedom > 0.0:
-        raise InvalidInput(f"complete_freedom should be positive, but got {complete_freedom!r}: leave it out for many.")
+    if not is_number(complete_freedom) or not complete_freedom > 0.0:
+        raise InvalidInput(
+            f"complete_freedom should be a number > 0, but got {complete_freedom!r}: leave it out for many."
+        )
     m = len(q)
     estimate, within, between = q.mean(axis=0), u.mean(axis=0), q.var(axis=0, ddof=1)
     excess = (1.0 + 1.0 / m) * between

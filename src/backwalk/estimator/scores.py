@@ -240,6 +240,8 @@ class Scores(Fitted[RowsT]):
         schema = self.model_.schema
         of_given = column_numbers(schema, given or ())
         scored = None if columns is None else column_numbers(schema, columns)
+        if scored == []:
+            raise InvalidInput("columns should name a column at least, but is empty: leave it out to score whole rows.")
         if scored is None:
             others = [j for j in range(schema.n_columns) if j not in of_given]
             values = self._read(X, given=of_given, scored=others, gaps=True).values

@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from backwalk.errors import InvalidInput
+from backwalk.estimates import as_numbers
 from backwalk.formatting import MOST_NAMED, html_table, listed
+from backwalk.limits import is_number
 from backwalk.model.terms import read_cells, user_terms
 from backwalk.streams import RandomState, as_stream
 from backwalk.table import Schema, from_values
@@ -174,7 +176,7 @@ class Conditional:
             Values in the user's terms.
         """
         self._refuse_labels("quantiles")
-        share = np.asarray(q, dtype=np.float64)
+        share = as_numbers(q, "q")
         if share.ndim > 1 or not bool(((share >= 0.0) & (share <= 1.0)).all()):
             raise InvalidInput(f"q should be numbers in [0, 1], but got {q!r}: 0.5 is the median.")
         quantiles = self.quantile_values(np.atleast_1d(share))
@@ -217,6 +219,8 @@ class Conditional:
         ndarray, (n, 2)
             Its ends, the quantiles (1 - share) / 2 and (1 + share) / 2.
         """
+        if not is_number(share) or not 0.0 <= share <= 1.0:
+            raise InvalidInput(f"share should be a number in [0, 1], but got {share!r}: give 0.9 for 90 per cent.")
         return self.quantile([0.5 - 0.5 * share, 0.5 + 0.5 * share])
 
     def cdf(self, values: ArrayLike) -> Array:

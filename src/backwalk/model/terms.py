@@ -6,7 +6,7 @@ Texts are read as the cells of a text file. Missing values are NaN.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,8 +24,8 @@ from backwalk.table.schema import shown
 def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:
     """Return the numbers of columns that are given by name or number. Raises InvalidInput for others."""
     columns, labels = list[int](), list(schema.names)
-    if isinstance(names, str):
-        raise InvalidInput(f"Columns should be a list, but got the text {shown(names)}: give [{shown(names)}].")
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise InvalidInput(f"Columns should be a list, but got {shown(names)}: give [{shown(names)}].")
     for name in names:
         if (isinstance(name, str) and name in labels) or str(name) in schema.integer_names:
             columns.append(labels.index(str(name)))
