@@ -34,6 +34,9 @@ from typing import Literal, TypeAlias, TypeGuard, get_args
 
 ReverseVariance: TypeAlias = Literal["beta", "beta_tilde", "optimal"]
 REVERSE_VARIANCES: tuple[str, ...] = get_args(ReverseVariance)
+Predicts: TypeAlias = Literal["F", "eps", "v", "x_0"]
+"""What a user's network returns: see `denoiser/own_network.py`."""
+PREDICTS: tuple[str, ...] = get_args(Predicts)
 Missing: TypeAlias = Literal["absent", "generate"]
 """Whether new rows have missing values, where the fitted rows have."""
 Unseen: TypeAlias = Literal["nearest", "error"]

@@ -11,7 +11,9 @@ from torch import nn
 from backwalk import Diffusion, InvalidInput, ModelFileError
 from backwalk.datasets import two_moons
 from backwalk.denoiser import build_denoiser
-from backwalk.diffusion import NoiseSchedule
+from backwalk.diffusion import GaussianMixtureDenoiser, NoiseSchedule, scales, x_0_from_eps
+from backwalk.fit import oracle_model
+from backwalk.model import bound, sample_rows
 from backwalk.streams import Stream
 from tests.jacobian import value_and_jacobian
 
@@ -140,6 +142,81 @@ def test_its_level_is_a_quarter_of_the_log_of_the_smoothed_noise_level():
     torch.testing.assert_close(seen[-1], torch.full((3,), 0.25 * math.log(math.hypot(0.5, 0.1))))
 
 
+class Exact(nn.Module):
+    """The denoiser of a mixture, as a network that predicts it in one of four ways."""
+
+    def __init__(self, predicts):
+        super().__init__()
+        self.predicts, self.scale = predicts, nn.Parameter(torch.ones(()))
+
+    def forward(self, x_t, level):
+        first, last, n = 10.0, -6.0, SCHEDULE.n_steps
+        log_snr = -8.0 * level if self.predicts == "F" else first + (last - first) * (n * level - 1.0) / (n - 1.0)
+        x_0_hat = MIXTURE(x_t, log_snr)
+        a, b = scales(log_snr, x_t)
+        return (
+            self.scale
+            * {
+                "F": (x_0_hat - a * x_t) / b,
+                "eps": (x_t - a * x_0_hat) / b,
+                "v": (a * x_t - x_0_hat) / b,
+                "x_0": x_0_hat,
+            }[self.predicts]
+        )
+
+
+MIXTURE = GaussianMixtureDenoiser(
+    torch.tensor([0.4, 0.6]), torch.tensor([[-1.0, 0.0], [1.0, 0.5]]), 0.05 * torch.eye(2).expand(2, 2, 2)
+)
+
+
+@pytest.mark.parametrize("predicts", ["F", "eps", "v", "x_0"])
+def test_one_denoiser_is_one_model_whatever_its_network_predicts(predicts):
+    rows = STREAM.normal(0, 200, 2)
+    denoiser = build_denoiser(Exact(predicts), 2, schedule=SCHEDULE, floor=0.0, stream=STREAM, predicts=predicts)
+    models = [oracle_model(each, rows, SCHEDULE, stream=Stream(1)) for each in (MIXTURE, denoiser)]
+    with torch.no_grad():
+        drawn = [sample_rows(model, 0, 50, stream=Stream(2)) for model in models]
+        bounds = [float(bound(model, rows[:50], stream=Stream(4)).total) for model in models]
+    np.testing.assert_allclose(*drawn, atol=2e-3)
+    np.testing.assert_allclose(*bounds, rtol=1e-3)
+
+
+@pytest.mark.parametrize("predicts", ["eps", "v", "x_0"])
+def test_a_file_says_what_a_users_network_predicts(predicts, tmp_path):
+    model = estimator(Mlp(), max_steps=3, predicts=predicts).fit(ROWS)
+    model.save(tmp_path / "model")
+    loaded = Diffusion.load(tmp_path / "model", denoiser=Mlp())
+    assert loaded.predicts == predicts
+    assert np.array_equal(loaded.sample(4, random_state=2), model.sample(4, random_state=2))
+
+
+def test_the_notebook_takes_a_users_network_as_one_of_eps_and_t_over_n():
+    seen = []
+
+    class Eps(Mlp):
+        def forward(self, x_t, t):
+            seen.append(t.detach())
+            return super().forward(x_t, t)
+
+    line = NoiseSchedule.linear(100, beta_max=0.1)
+    model = Diffusion.ddpm(denoiser=Eps(), schedule=line, n_epochs=2, random_state=0, verbose=False).fit(ROWS)
+    x_t, schedule = STREAM.normal(0, 3, 2, torch.float32), model.schedule_
+    x_0_hat = model.denoiser_(x_t, schedule.log_snr[50])
+    torch.testing.assert_close(seen[-1], torch.full((3,), 0.5))
+    eps = model.denoiser_.network(x_t, torch.full((3,), 0.5))
+    torch.testing.assert_close(x_0_from_eps(x_t, eps, schedule.log_snr[50]), x_0_hat)
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [({"denoiser": Mlp(), "predicts": "noise"}, '"F", "eps", "v" or "x_0"'), ({"predicts": "eps"}, "of your own")],
+)
+def test_a_prediction_that_no_network_makes_is_refused(settings, says):
+    with pytest.raises(InvalidInput, match=says):
+        Diffusion(max_steps=2, **settings).fit(ROWS)
+
+
 def test_derivatives_are_those_of_jacrev():
     denoiser = built(Mlp(2, 16, nn.Linear(16, 16), nn.SiLU()))
     nn.init.normal_(denoiser.network.last.weight)
@@ -189,7 +266,20 @@ class Lost(Mlp):
             return super().forward(x_t, level)
 
 
+class OfSteps(Mlp):
+    """Looks up the step, which is none here."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps = nn.Embedding(101, 16)
+
+    def forward(self, x_t, t):
+        return self.last(torch.tanh(self.first(torch.cat([x_t, x_t[:, :1]], dim=1)) + self.steps(t)))
+
+
 REFUSED = {
+    "a class": (lambda: Mlp, r"give an instance, Mlp\("),
+    "an embedding of steps": (OfSteps, r"levels \(6,\), which are real numbers"),
     "one column too few": (lambda: Returning(lambda f: f[:, :1]), r"shape \(6, 2\).*\(6, 1\)"),
     "NaN": (lambda: Returning(lambda f: f / 0 * 0), "NaN"),
     "random": (Noisy, "same arguments"),

@@ -201,3 +201,10 @@ def test_the_bound_of_the_mean_is_no_more_than_that_of_its_members_on_average():
     members = torch.stack([by_row(whole.member(k)) for k in range(3)])
     assert bool((by_row(whole) <= members.mean(dim=0) + 1e-9).all())
     assert bool((by_row(whole) < members.mean(dim=0)).any())
+
+
+@pytest.mark.parametrize("log_snr", [50, 0.5, torch.tensor(50)])
+def test_a_step_in_the_place_of_a_log_snr_is_refused(log_snr):
+    for denoiser in (residual(), GaussianDenoiser(torch.zeros(2), torch.eye(2))):
+        with pytest.raises(InvalidInput, match=r"for a step t give schedule\.log_snr\[t\]"):
+            denoiser(torch.zeros(3, 2), log_snr)

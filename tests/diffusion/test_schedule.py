@@ -140,8 +140,8 @@ def test_schedule_is_a_copy():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: NoiseSchedule.linear(40, beta_max=1.2), r"but got 1.01554 at t = 34: lower beta_max"),
-        (lambda: NoiseSchedule.linear(40, beta_min=0.0), r"got 0 at t = 1: raise beta_min"),
+        (lambda: NoiseSchedule.linear(40, beta_max=1.2), r"but got 1.01554 at t = 34: .*beta_max"),
+        (lambda: NoiseSchedule.linear(40, beta_min=0.0), r"got 0 at t = 1: .*beta_min"),
         (lambda: NoiseSchedule.from_beta([0.1, math.nan]), r"got nan at t = 2"),
         (lambda: NoiseSchedule.linear(0), "n_steps should be at least 1"),
         (lambda: NoiseSchedule.cosine(10, offset=-0.1), "offset should be >= 0"),
@@ -202,3 +202,7 @@ def test_the_last_beta_may_be_one_which_is_zero_terminal_snr():
     assert NoiseSchedule.linear(10, beta_max=1.0).alpha_bar[-1] == 0
     with pytest.raises(InvalidInput, match="but got 1 at t = 2"):
         NoiseSchedule.from_beta([0.1, 1.0, 0.5])
+
+
+def test_the_ends_of_a_line_follow_the_number_of_steps():
+    assert NoiseSchedule.linear(100, 1e-3, 0.02) == NoiseSchedule.linear(100, beta_min=1e-3, beta_max=0.02)

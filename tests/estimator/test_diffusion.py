@@ -272,6 +272,7 @@ BAD_SETTINGS = {
     "scale": ["yes", np.ones(2)],
     "verbose": ["no"],
     "warm_start": [None],
+    "conditions": [[[0, 1, 2]]],
 }
 
 

@@ -180,3 +180,9 @@ def test_a_chain_that_ends_in_noise_alone_can_be_scored_carried_assessed_and_rep
     fidelity = assess(model, x, training=ROWS[40:].numpy(), stream=STREAM, n_pairs=2, baselines=False)
     write_report(tmp_path / "r.html", fidelity, model, stream=STREAM)
     assert json.dumps(report_record(fidelity, model), allow_nan=False)
+
+
+def test_what_is_no_denoiser_is_refused():
+    for denoiser in (lambda x_t, _: x_t, GaussianDenoiser, 5):
+        with pytest.raises(InvalidInput, match="with a log_snr_range and a device"):
+            oracle_model(denoiser, ROWS, SCHEDULE)

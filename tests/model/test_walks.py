@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from backwalk.diffusion import mu_from_eps
+from backwalk.errors import InvalidInput
 from backwalk.model import row_steps, sample_rows, walk
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
@@ -73,6 +74,18 @@ def test_forward_has_the_marginals_of_q(fitted, rows, sampler):
 def test_walks_that_cannot_be_are_refused_at_once(fitted, start, options, message):
     with pytest.raises(ValueError, match=message):
         fitted.walk(start, **options)
+
+
+def test_another_name_of_an_argument_is_answered_by_its_own(fitted):
+    for method in (fitted.walk, fitted.sample):
+        with pytest.raises(TypeError, match="takes no n_steps, but got 10: give n_evaluations=10"):
+            method(5, n_steps=10)
+
+
+@pytest.mark.parametrize("columns", [3, (0,), (0, 0), "xy"])
+def test_what_is_no_pair_of_columns_is_not_drawn(fitted, columns):
+    with pytest.raises(InvalidInput, match=r"[Cc]olumns should"):
+        fitted.plot_chain(10, columns=columns)
 
 
 @pytest.mark.parametrize("direction", ["backward", "forward"])

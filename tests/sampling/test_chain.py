@@ -50,6 +50,8 @@ def test_noise_is_drawn_for_random_steps_alone_and_never_for_the_last(solver, as
 def test_a_denoiser_is_not_used_where_it_is_not_valid():
     class Narrow:
         log_snr_range = (0.0, 5.0)
+        device = torch.device("cpu")
+        __call__ = None
 
     with pytest.raises(InvalidInput, match="log-SNR should stay within"):
         next(walk_back(Narrow(), SCHEDULE, Ddim(), START, noise=lambda _: START))

@@ -18,9 +18,11 @@ from backwalk.diffusion import (
 )
 from backwalk.errors import InvalidInput
 from backwalk.sampling import (
+    SOLVERS,
     Ancestral,
     Ddim,
     Multistep,
+    Solver,
     StochasticMultistep,
     Visit,
     mean_weights,
@@ -295,3 +297,44 @@ def test_a_share_of_noise_is_exact_where_x_0_hat_is_straight_in_the_angle(noise,
         ]
         expected = solve_ivp(slope, (start, end), [0.7], method="DOP853", rtol=1e-12, atol=1e-12).y[0, -1]
         assert float(StochasticMultistep(noise).mean(visits, t, schedule)) == pytest.approx(expected, rel=1e-8)
+
+
+def solver_of(name="mine", **methods):
+    return type("Mine", (Solver,), {**({} if name is None else {"name": name}), **methods})
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: solver_of(None, mean=lambda _self, visits, _t, _schedule: visits[0].x_t), "class attribute `name`"),
+        (lambda: solver_of("ddim", mean=lambda _self, visits, _t, _schedule: visits[0].x_t), "'ddim' is taken"),
+        (solver_of, r"define mean\(self, visits, t, schedule\)"),
+        (lambda: solver_of(mean=lambda _self, x_t, _t: x_t), r"take \(self, visits, t, schedule\)"),
+        (
+            lambda: solver_of(mean=lambda _self, visits, _t, _schedule: visits[0].x_t, sigma=lambda _self: 0.0),
+            r"take \(self, t, schedule\)",
+        ),
+    ],
+)
+def test_a_solver_is_checked_where_its_class_is_defined(make, says):
+    known = dict(SOLVERS)
+    with pytest.raises(InvalidInput, match=says):
+        make()
+    assert known == SOLVERS
+
+
+@pytest.mark.parametrize(
+    ("methods", "says"),
+    [
+        ({"mean": lambda *_: 0.0}, r"mean should return a tensor of the shape of x_t, \(1, 2\), but returned a float"),
+        ({"mean": lambda _self, visits, *_: visits[0].x_t, "sigma": lambda *_: -1.0}, "number >= 0, but returned -1.0"),
+    ],
+)
+def test_what_a_solver_returns_is_checked(methods, says):
+    visits, schedule = [Visit(torch.ones(1, 2), torch.zeros(1, 2))], NoiseSchedule.linear(10)
+    try:
+        solver = solver_of("wrong", **methods)()
+    finally:
+        SOLVERS.pop("wrong", None)
+    with pytest.raises(InvalidInput, match=says):
+        solver.step(visits, 5, schedule)

@@ -11,7 +11,7 @@ from backwalk.denoiser.embedding_denoiser import DataColumns, EmbeddingDenoiser
 from backwalk.denoiser.layout import WIDE, TableLayout
 from backwalk.denoiser.levels_start import choose_levels_start
 from backwalk.denoiser.network import Residual, Textbook, is_low
-from backwalk.denoiser.own_network import NetworkDenoiser, checked_network, network_probes
+from backwalk.denoiser.own_network import NetworkDenoiser, NetworkOnSchedule, checked_network, network_probes
 from backwalk.denoiser.partners import Partner, may_be_partners
 from backwalk.denoiser.preconditioning import (
     EnsembleDenoiser,
@@ -23,6 +23,7 @@ from backwalk.denoiser.table_denoiser import TableDenoiser
 from backwalk.denoiser.user_module import Probes, answers, check_answers
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.limits import Predicts
 from backwalk.streams import Stream
 
 Architecture = Textbook | Residual | nn.Module
@@ -38,6 +39,7 @@ __all__ = [
     "EnsembleDenoiser",
     "FCEmbedding",
     "NetworkDenoiser",
+    "NetworkOnSchedule",
     "NoiseDenoiser",
     "Partner",
     "PreconditionedDenoiser",
@@ -69,13 +71,14 @@ def build_denoiser(
     layout: TableLayout | None = None,
     embedding: Embedding | None = None,
     data: DataColumns | None = None,
+    predicts: Predicts = "F",
 ) -> EnsembleDenoiser:
     """Return an untrained denoiser of points in R^d, valid on the log-SNRs of a schedule.
 
     `floor` is the finest structure that the data can show, in encoded units; the textbook network ignores it. `stream`
-    gives the initial weights; a user's module is copied with its own. With a `layout` the denoiser is a
-    `TableDenoiser`, which with an `embedding` reads the columns of `data` through it. Raises InvalidInput for a module
-    that cannot denoise such points, or embed such data.
+    gives the initial weights; a user's module is copied with its own, and `predicts` says what it returns. With a
+    `layout` the denoiser is a `TableDenoiser`, which with an `embedding` reads the columns of `data` through it. Raises
+    InvalidInput for a module that cannot denoise such points, or embed such data.
     """
     log_snr_range = (float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
     denoiser: EnsembleDenoiser
@@ -99,7 +102,11 @@ def build_denoiser(
             network = architecture.build(d, stream=stream)
             denoiser = ResidualDenoiser(network, architecture.n_members, floor, log_snr_range)
         case nn.Module():
-            denoiser = NetworkDenoiser(checked_network(architecture, d), floor, log_snr_range)
+            own = checked_network(architecture, d, predicts)
+            if predicts == "F":
+                denoiser = NetworkDenoiser(own, floor, log_snr_range)
+            else:
+                denoiser = NetworkOnSchedule(own, schedule, predicts)
     return denoiser.eval()
 
 

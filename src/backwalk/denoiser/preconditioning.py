@@ -4,6 +4,7 @@ Each adapter hides one parametrisation: samplers, bound, likelihood and training
 a = sqrt(alpha_bar), b = sqrt(1 - alpha_bar) and the noise level s = b / a:
 
 - `NoiseDenoiser`: the network gets (x_t, t/N) and predicts eps, so x_0_hat = (x_t - b eps) / a. The notebook's choice.
+  A user's may predict v, with x_0_hat = a x_t - b v, or x_0 itself.
 - `PreconditionedDenoiser`: x_0_hat = a x_t + b g F(x_t, ln q / 4). Here a x_t is the best estimate for data of unit
   variance, and the network F learns the rest. Without g this is Karras' preconditioning and F = -v. g = s / q with
   q = sqrt(s^2 + floor^2), where `floor` is the finest structure that the data can show. At noise levels far below the
@@ -24,12 +25,12 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from backwalk.denoiser.network import ResidualNetwork, TextbookNetwork
+from backwalk.denoiser.network import ResidualNetwork
 from backwalk.denoiser.passes import backward_pass, forward_pass, pushed
 from backwalk.diffusion import NoiseSchedule, refuse_levels_per_coordinate, scales
 from backwalk.diffusion.derivatives import Push
 from backwalk.errors import InvalidInput
-from backwalk.limits import GREATEST_LEVEL, LEAST_LOG_SNR
+from backwalk.limits import GREATEST_LEVEL, LEAST_LOG_SNR, Predicts
 
 
 class EnsembleDenoiser(nn.Module, ABC):
@@ -134,20 +135,20 @@ class EnsembleDenoiser(nn.Module, ABC):
 
 
 class NoiseDenoiser(EnsembleDenoiser):
-    """A network of (x_t, t/N) that predicts eps, as a denoiser on the log-SNRs of its schedule.
+    """A network of (x_t, t/N) that predicts eps, v or x_0, as a denoiser on the log-SNRs of its schedule.
 
     Between two steps of the schedule t is interpolated linearly in the log-SNR.
     """
 
-    network: TextbookNetwork
-
-    def __init__(self, network: TextbookNetwork, n_members: int, schedule: NoiseSchedule) -> None:
+    def __init__(self, network: nn.Module, n_members: int, schedule: NoiseSchedule, predicts: Predicts = "eps") -> None:
         super().__init__(network, n_members, (float(schedule.log_snr[-1]), float(schedule.log_snr[1])))
-        if float(schedule.log_snr[-1]) < LEAST_LOG_SNR:  # below, x_t has no signal in float32
+        self.predicts: Predicts = predicts
+        # below, x_t has no signal in float32
+        if predicts == "eps" and float(schedule.log_snr[-1]) < LEAST_LOG_SNR:
             raise InvalidInput(
                 f"log-SNR should be at least {LEAST_LOG_SNR:g} for a network that predicts eps, but got "
                 f"{float(schedule.log_snr[-1]):g} at t = {schedule.n_steps}: end the schedule at a larger one, or use "
-                "Residual."
+                "Residual, or a network that predicts v."
             )
         # Increasing, as searchsorted requires, and in float32, as the network's inputs are.
         self.register_buffer("_grid", schedule.log_snr[1:].flip(0).float(), persistent=False)
@@ -155,9 +156,16 @@ class NoiseDenoiser(EnsembleDenoiser):
 
     def by_member(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat of each member."""
-        eps: Tensor = self.network(x_t, time_share(log_snr, self._grid).unsqueeze(-1).to(x_t))
+        found = self.predict(x_t, time_share(log_snr, self._grid).unsqueeze(-1).to(x_t))
         a, b = scales(log_snr.unsqueeze(-1), x_t)
-        return (x_t - b * eps) / a  # a > 0 on the schedule
+        if self.predicts == "eps":
+            return (x_t - b * found) / a  # a > 0 on the schedule
+        return found if self.predicts == "x_0" else a * x_t - b * found
+
+    def predict(self, x_t: Tensor, share: Tensor) -> Tensor:
+        """Return what the network predicts, (members, rows, d): x_t is (members, rows, d), t/N (members, rows, 1)."""
+        found: Tensor = self.network(x_t, share)
+        return found
 
 
 def time_share(log_snr: Tensor, grid: Tensor) -> Tensor:

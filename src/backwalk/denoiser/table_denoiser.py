@@ -40,7 +40,7 @@ from backwalk.denoiser.passes import network_pass
 from backwalk.denoiser.preconditioning import EnsembleDenoiser
 from backwalk.denoiser.tilted_levels import TiltedHead, TiltedRows, tilted_levels
 from backwalk.denoiser.wide_levels import WideHead, WideInputs, wide_heads
-from backwalk.diffusion import scales
+from backwalk.diffusion import refuse_steps, scales
 
 
 class _Start(NamedTuple):
@@ -332,4 +332,5 @@ def _log_mean(log_p: Sequence[Tensor]) -> Tensor:
 
 def _log_snr_of_one_member(x_t: Tensor, log_snr: Tensor) -> Tensor:
     """Return log-SNRs of x_t, (n, k), for one member: (1, n) or (1, n, k)."""
+    refuse_steps(log_snr)
     return log_snr.unsqueeze(0) if log_snr.ndim == 2 else log_snr.expand(1, len(x_t))

@@ -63,6 +63,7 @@ from backwalk.diffusion.ode import LogDensity, integrate_ode, log_density
 from backwalk.diffusion.parameterization import (
     Denoiser,
     WrappedDenoiser,
+    check_denoiser,
     check_log_snr_range,
     check_schedule,
     denoise_at_time,
@@ -92,7 +93,7 @@ from backwalk.diffusion.reverse import (
     optimal_variance,
     p_transition,
 )
-from backwalk.diffusion.schedule import NoiseSchedule, at_time, evenly_spaced, scales
+from backwalk.diffusion.schedule import NoiseSchedule, at_time, evenly_spaced, refuse_steps, scales
 from backwalk.diffusion.terms import BoundTerms, add_levels, collect_terms, merge_terms
 
 __all__ = [
@@ -114,6 +115,7 @@ __all__ = [
     "at_time",
     "beta_tilde_variance",
     "beta_variance",
+    "check_denoiser",
     "check_log_snr_range",
     "check_schedule",
     "collect_terms",
@@ -144,6 +146,7 @@ __all__ = [
     "q_step",
     "refuse_levels_per_coordinate",
     "refuse_lost_noise",
+    "refuse_steps",
     "scales",
     "score_from_eps",
     "score_from_x_0",

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from backwalk.diffusion.derivatives import Push
-from backwalk.diffusion.schedule import in_float64
+from backwalk.diffusion.schedule import in_float64, refuse_steps
 from backwalk.errors import InvalidInput
 
 ENTRIES_AT_ONCE = 2**22  # of the (rows, components, d) intermediates: 32 MiB in float64
@@ -190,6 +190,7 @@ class GaussianMixtureDenoiser(ClosedForm):
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return E[x_0 | x_t], (n, d), for x_t (n, d) and log_snr (), (n,), (1, d) or (n, d)."""
+        refuse_steps(log_snr)
         k, d = self.means.shape
         entries = k * d * d if log_snr.ndim == 2 else k * d
         return tile_by_tile(lambda x, levels: self._posterior(x, levels)[0], x_t, log_snr, entries_a_row=entries)

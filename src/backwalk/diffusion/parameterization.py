@@ -15,12 +15,12 @@ x_0, so a network that predicts eps cannot be used there; one that predicts x_0 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from backwalk.diffusion.schedule import NoiseSchedule, at_time, scales
+from backwalk.diffusion.schedule import NoiseSchedule, at_time, refuse_steps, scales
 from backwalk.errors import InvalidInput
 
 
@@ -105,6 +105,7 @@ class WrappedDenoiser:
 
 def refuse_levels_per_coordinate(log_snr: Tensor, x_t: Tensor) -> None:
     """Raise InvalidInput where log_snr is (n, d), for denoisers that were trained with one noise level per row."""
+    refuse_steps(log_snr)
     if log_snr.ndim >= x_t.ndim:
         raise InvalidInput(
             f"log_snr should be () or (n,) for this denoiser, which has one noise level per row, but got shape "
@@ -148,6 +149,17 @@ def denoise_at_time(denoiser: Denoiser, x_t: Tensor, t: int | Tensor, schedule: 
     return denoiser(x_t, log_snr.squeeze(-1))
 
 
+def check_denoiser(denoiser: Any) -> None:
+    """Raise InvalidInput unless an object has what `Denoiser` asks for."""
+    missing = [name for name in ("log_snr_range", "device") if not hasattr(denoiser, name)]
+    if isinstance(denoiser, type) or not callable(denoiser) or missing:
+        lacks = "be an instance" if isinstance(denoiser, type) else f"have {' and '.join(missing) or 'a __call__'}"
+        raise InvalidInput(
+            f"denoiser should be a function (x_t, log_snr) -> x_0_hat with a log_snr_range and a device, but got "
+            f"{denoiser!r}: it should {lacks}, as the docstring of backwalk.diffusion.Denoiser shows."
+        )
+
+
 def check_log_snr_range(denoiser: Denoiser, log_snr_min: float, log_snr_max: float) -> None:
     """Raise InvalidInput unless the denoiser is valid from `log_snr_min` to `log_snr_max`."""
     low, high = denoiser.log_snr_range
@@ -160,7 +172,8 @@ def check_log_snr_range(denoiser: Denoiser, log_snr_min: float, log_snr_max: flo
 
 
 def check_schedule(denoiser: Denoiser, schedule: NoiseSchedule) -> None:
-    """Raise InvalidInput unless the denoiser is valid at every step of the schedule."""
+    """Raise InvalidInput unless the denoiser is one, and valid at every step of the schedule."""
+    check_denoiser(denoiser)
     check_log_snr_range(denoiser, float(schedule.log_snr[-1]), float(schedule.log_snr[1]))
 
 

@@ -101,7 +101,7 @@ class NoiseSchedule:
     @classmethod
     @in_initial_torch_state
     @on_one_thread
-    def linear(cls, n_steps: int, *, beta_min: float = 1e-3, beta_max: float = 0.02) -> NoiseSchedule:
+    def linear(cls, n_steps: int, beta_min: float = 1e-3, beta_max: float = 0.02) -> NoiseSchedule:
         """Return the schedule whose beta_t rises linearly.
 
         Parameters
@@ -230,9 +230,9 @@ class NoiseSchedule:
         inside[-1] |= beta[-1] == 1
         if not bool(inside.all()):
             t = int((~inside).nonzero()[0]) + 1
-            remedy = "raise beta_min" if beta[t - 1] <= 0 else "lower beta_max"
             raise InvalidInput(
-                f"beta should lie in (0, 1), or be 1 at the last step, but got {beta[t - 1]:g} at t = {t}: {remedy}."
+                f"beta should lie in (0, 1), or be 1 at the last step, but got {beta[t - 1]:g} at t = {t}: give the "
+                "share of the variance that becomes noise in this step, in `linear` by beta_min and beta_max."
             )
         log_alpha_bar = torch.log1p(-beta).cumsum(0)
         return cls._from_steps(log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar)))
@@ -443,8 +443,17 @@ def scales(log_snr: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     >>> scales(torch.tensor([-100.0, 0.0, 100.0], dtype=torch.float64), torch.zeros(3, 1))[1].flatten()
     tensor([1.0000e+00, 7.0711e-01, 1.9287e-22])
     """
+    refuse_steps(log_snr)
     column = log_snr.unsqueeze(-1) if log_snr.ndim == 1 else log_snr
     return torch.sigmoid(column).sqrt().to(x), torch.sigmoid(-column).sqrt().to(x)
+
+
+def refuse_steps(log_snr: Any) -> None:
+    """Raise InvalidInput where a step t, or another number, stands in place of a tensor of log-SNRs."""
+    if not isinstance(log_snr, Tensor) or not log_snr.is_floating_point():
+        raise InvalidInput(
+            f"log_snr should be a tensor of log-SNRs, but got {log_snr!r}: for a step t give schedule.log_snr[t]."
+        )
 
 
 def at_time(array: Tensor, t: int | Tensor, x: Tensor, *, least: int = 0) -> Tensor:

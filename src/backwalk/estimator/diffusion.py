@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import DensityMixin
 from sklearn.utils.metadata_routing import UNUSED
+from torch import nn
 
 from backwalk.denoiser import Architecture, Embedding, Textbook
 from backwalk.diffusion import NoiseSchedule
@@ -30,7 +31,7 @@ from backwalk.fit import (
     warn_of_set_aside,
 )
 from backwalk.fit.progress import Callback, Display
-from backwalk.limits import MEMORY, Missing, ReverseVariance, Unseen
+from backwalk.limits import MEMORY, Missing, Predicts, ReverseVariance, Unseen
 from backwalk.sampling import Sampler, SolverName
 from backwalk.streams import RandomState
 from backwalk.table import Option, Rule, StrPath, Table, as_table
@@ -64,6 +65,10 @@ class Diffusion(
     denoiser : Residual, Textbook or torch.nn.Module, default=None
         Sizes of the network; or your own network, a module that maps points, (n, d), and noise levels, (n,), to (n, d),
         of which a copy is trained. None follows from the numbers of rows and columns.
+    predicts : {"F", "eps", "v", "x_0"}, default="F"
+        What your own network returns. "F" is the residual of the best linear denoiser, a function of x_t and the noise
+        level, and is learnt best. The others are functions of x_t and t / N, as in a course notebook: the noise, v =
+        sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0, or the clean point.
     embedding : CNNEmbedding, FCEmbedding or torch.nn.Module, default=None
         Network from the data columns, (n, m), to features of them, (n, k), for series and other data of many columns.
         It is trained together with the denoiser. The data columns are the only set of `conditions`, and the model
@@ -201,6 +206,7 @@ class Diffusion(
         *,
         schedule: NoiseSchedule | None = None,
         denoiser: Architecture | None = None,
+        predicts: Predicts = "F",
         embedding: Embedding | None = None,
         training: Training | None = None,
         reverse_variance: ReverseVariance = "optimal",
@@ -228,6 +234,7 @@ class Diffusion(
         self.n_steps = n_steps
         self.schedule = schedule
         self.denoiser = denoiser
+        self.predicts: Predicts = predicts
         self.embedding = embedding
         self.training = training
         self.reverse_variance = reverse_variance
@@ -249,7 +256,8 @@ class Diffusion(
         It is Ho et al. 2020 on points: N = 100, beta linear from 0.001 to 0.02; 4 hidden layers of 100 tanh units on
         (x, t/N) that predict eps; Adam at 1e-3 on L_simple, batches of 1,000, the last short one dropped, 5,000 epochs;
         no average of weights, no scaling, no held-out rows; sampling with sigma^2 = beta and no noise at t = 1. Its
-        alpha_bar_N is 0.3475, and `fit` warns of what that costs.
+        alpha_bar_N is 0.3475, and `fit` warns of what that costs. A network of your own as `denoiser` predicts eps from
+        (x, t/N) here, unless `predicts` says otherwise.
 
         Parameters
         ----------
@@ -287,6 +295,8 @@ class Diffusion(
             "validation_fraction": 0.0,
             "scale": False,
         }
+        if isinstance(parameters.get("denoiser"), nn.Module):
+            notebook["predicts"] = "eps"
         return cls(**{**notebook, **parameters})
 
     @overload

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from backwalk.errors import IncompatibleArguments, InvalidInput
-from backwalk.estimator.fitted import Fitted, RowsT
+from backwalk.estimator.fitted import Columns, Fitted, RowsT
 from backwalk.limits import is_whole
 from backwalk.model import (
     WalkState,
     check_policy,
+    column_numbers,
     gather_rows,
     latent,
     read_given,
@@ -31,11 +33,29 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Direction: TypeAlias = Literal["backward", "forward"]
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+_OTHER_NAMES = {"n_steps": "n_evaluations", "steps": "n_evaluations", "seed": "random_state"}
+
+
+def _naming(method: Callable[Given, Result]) -> Callable[Given, Result]:
+    """Return a method whose TypeError for a usual name of an argument says the name that it has here."""
+
+    @wraps(method)
+    def call(*args: Given.args, **named: Given.kwargs) -> Result:
+        for name in _OTHER_NAMES.keys() & named.keys():
+            instead = f"{_OTHER_NAMES[name]}={named[name]!r}"
+            raise TypeError(f"{method.__name__} takes no {name}, but got {named[name]!r}: give {instead}.")
+        return method(*args, **named)
+
+    return call
 
 
 class Draws(Fitted[RowsT]):
     """Draws and transforms rows."""
 
+    @_naming
     def sample(
         self,
         n_samples: int | None = None,
@@ -71,8 +91,8 @@ class Draws(Fitted[RowsT]):
             Sampler, or the name of a solver; None is the model's own. By default a named solver takes 20 evaluations
             ("ancestral": one for each step of the chain).
         n_evaluations : int, default=None
-            Evaluations of the network per row. Without `sampler` the model's solver is used; the default one is "auto",
-            which is "multistep" for fewer than 15.
+            Evaluations of the network per row, at most one for each step of the chain: more are cut to that. Without
+            `sampler` the model's solver is used; the default one is "auto", which is "multistep" for fewer than 15.
         random_state : int, numpy.random.Generator or RandomState, default=None
             Seed of the draws. An integer gives the same rows in every call.
 
@@ -92,9 +112,8 @@ class Draws(Fitted[RowsT]):
         Warns
         -----
         UnseenValuesWarning
-            Given cells hold values that the fit did not see, or lie beyond the fitted range, as the end of a range may;
-            or one row of all columns of a set in `conditions` lies so far from the fitted rows that less than 1 in
-            1,000 unseen rows do.
+            Given cells hold values that the fit did not see, or lie beyond the fitted range; or one row of all columns
+            of a set in `conditions` lies so far from the fitted rows that less than 1 in 1,000 unseen rows do.
 
         See Also
         --------
@@ -182,6 +201,7 @@ class Draws(Fitted[RowsT]):
                 warn_of_far(self.model_, condition.values, columns, "given")
         return sample_pieces(self.model_, start, stop, stream=stream, sampler=chosen, given=condition)
 
+    @_naming
     def walk(
         self,
         start: int | Any = 1,
@@ -248,7 +268,7 @@ class Draws(Fitted[RowsT]):
         self,
         start: int | Any = 2000,
         *,
-        columns: tuple[int, int] = (0, 1),
+        columns: Columns = (0, 1),
         n_panels: int = 6,
         **walked: Any,
     ) -> Figure:
@@ -258,8 +278,8 @@ class Draws(Fitted[RowsT]):
         ----------
         start : int or (array or table, (n, d)), default=2000
             See `walk`.
-        columns : tuple of int, default=(0, 1)
-            Numbers of the columns on the two axes.
+        columns : sequence of two names or numbers, default=(0, 1)
+            The columns on the two axes.
         n_panels : int, default=6
             Number of states, at least 2, evenly among those of the chain.
         **walked
@@ -286,18 +306,18 @@ class Draws(Fitted[RowsT]):
         from backwalk.report.clouds import plot_chain
 
         check_is_fitted(self)
-        d = self.model_.codec.n_columns
-        if len(columns) != 2 or not all(is_whole(j) and 0 <= j < d for j in columns):
-            raise InvalidInput(f"columns should be two numbers in 0..{d - 1}, but got {columns!r}.")
+        shown_columns = column_numbers(self.model_.schema, columns)
+        if len(shown_columns) != 2:
+            raise InvalidInput(f"columns should be two names or numbers, but got {columns!r}: name one for each axis.")
         if not is_whole(n_panels) or n_panels < 2:
             raise InvalidInput(f"n_panels should be an integer >= 2, but got {n_panels!r}: 6 is usual.")
         states = list(self.walk(start, **walked))
         places = np.linspace(0, len(states) - 1, min(int(n_panels), len(states))).round().astype(int)
         shown = [states[i] for i in places]
-        frames = [state.rows[:, list(columns)] for state in shown]
+        frames = [state.rows[:, shown_columns] for state in shown]
         return plot_chain(frames, captions=[f"t = {state.t:,}" for state in shown])
 
-    def show(self, X: Any = None, *, columns: Sequence[str | int] | None = None) -> Page:
+    def show(self, X: Any = None, *, columns: Columns | None = None) -> Page:
         """Show the model in the playground, a page on which noise becomes data.
 
         The page holds the chain, single steps, the field and the bound of two columns, and needs no server. A notebook

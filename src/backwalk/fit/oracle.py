@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from numpy.typing import ArrayLike
 
-from backwalk.diffusion import Denoiser, NoiseSchedule, moments, prior_mismatch, refuse_lost_noise
+from backwalk.diffusion import Denoiser, NoiseSchedule, check_denoiser, moments, prior_mismatch, refuse_lost_noise
 from backwalk.model import (
     DiffusionModel,
     check_reverse_variance,
@@ -63,8 +63,8 @@ def oracle_model(
     Raises
     ------
     InvalidInput
-        For rows that are no table of numbers or have another number of columns than the codec, and for rows so far from
-        0 that float32 rounds away the chain's first noise.
+        For a denoiser without a log_snr_range or a device, for rows that are no table of numbers or have another number
+        of columns than the codec, and for rows so far from 0 that float32 rounds away the chain's first noise.
 
     See Also
     --------
@@ -90,6 +90,7 @@ def oracle_model(
     >>> log_density(model, rows[:50]).log_prob.shape, bound(model, rows[:50], stream=Stream(2)).n_rows
     (torch.Size([50]), 50)
     """
+    check_denoiser(denoiser)
     values = complete(only_numbers(as_table(rows))).values
     d = values.shape[1]
     check_reverse_variance(reverse_variance)

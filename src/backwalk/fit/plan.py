@@ -265,6 +265,7 @@ def plan_fit(
             layout=layout,
             embedding=settings.embedding,
             data=data,
+            predicts=settings.predicts,
         )
         if number < len(previous):
             _start_from(denoiser, previous[number])

@@ -13,20 +13,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError, ValidationInfo, model_validator
+from torch import nn
 
 from backwalk.denoiser import Architecture, Embedding
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
+from backwalk.estimates import as_numbers
 from backwalk.fit.progress import Callback
-from backwalk.formatting import one_line
 from backwalk.limits import (
     GREATEST_LEVEL,
     HISTORY_LENGTH,
     LARGEST_LOG_SNR,
     LONGEST_TIME,
     MOST_STEPS,
+    PREDICTS,
     UNSEEN,
     Missing,
+    Predicts,
     ReverseVariance,
     Unseen,
     is_number,
@@ -49,7 +52,8 @@ def _rule(
         if takes_none and value is None:
             return None
         if not holds(value):
-            raise InvalidInput(f"{info.field_name} should be {words}, but got {value!r}: {remedy}.")
+            instead = f"give an instance, {value.__name__}(...)" if isinstance(value, type) else remedy
+            raise InvalidInput(f"{info.field_name} should be {words}, but got {value!r}: {instead}.")
         return convert(value)
 
     return PlainValidator(check)
@@ -129,6 +133,10 @@ class Settings(BaseModel):
             "a Residual, a Textbook, a torch.nn.Module or None", lambda value: isinstance(value, Architecture), _FOLLOWS
         ),
     ]
+    predicts: Annotated[
+        Predicts,
+        _rule('"F", "eps", "v" or "x_0"', lambda value: value in PREDICTS, 'what your network returns, usually "eps"'),
+    ]
     embedding: Annotated[
         Embedding | None,
         _rule(
@@ -207,6 +215,11 @@ class Settings(BaseModel):
             )
         if self.schedule is not None:
             _check_schedule(self.schedule)
+        if self.predicts != "F" and not isinstance(self.denoiser, nn.Module):
+            raise InvalidInput(
+                f"predicts goes with a network of your own as denoiser, but got {self.predicts!r} with "
+                f"{self.denoiser!r}: leave it out."
+            )
         choose_device(self.device)
         if not isinstance(self.random_state, (np.random.Generator, np.random.RandomState)):  # which would advance
             as_stream(self.random_state)
@@ -235,7 +248,13 @@ class Settings(BaseModel):
             return "any"
         if self.conditions == "auto":
             return "any" if has_patterns else None
-        return tuple(tuple(sorted(column_numbers(schema, columns))) for columns in self.conditions)
+        sets = tuple(tuple(sorted(column_numbers(schema, columns))) for columns in self.conditions)
+        if any(len(columns) == schema.n_columns for columns in sets):
+            raise InvalidInput(
+                f"conditions should leave a column free in each set, but got all {schema.n_columns} columns in one: "
+                "leave out those that should be drawn."
+            )
+        return sets
 
 
 def always_given(conditions: Conditions) -> frozenset[int]:
@@ -257,10 +276,7 @@ def check_weights(sample_weight: Any, n: int) -> NDArray[np.float64] | None:
     """Return the weights of n rows, (n,), scaled to mean 1. Raises InvalidInput for others."""
     if sample_weight is None:
         return None
-    try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"sample_weight should hold numbers: {one_line(error)}.") from error
+    weights = as_numbers(sample_weight, "sample_weight")
     if weights.shape != (n,):
         raise InvalidInput(
             f"sample_weight should have a weight for each of {n:,} rows, but has shape {weights.shape}: give as many."

@@ -36,7 +36,7 @@ from backwalk.denoiser import (
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import ModelFileError
 from backwalk.formatting import one_line
-from backwalk.limits import HISTORY_LENGTH, MOST_STEPS
+from backwalk.limits import HISTORY_LENGTH, MOST_STEPS, Predicts
 from backwalk.model import Conditions, DiffusionModel
 from backwalk.model_file.record import HistoryRecord, OwnNetwork, Record
 from backwalk.sampling import Sampler
@@ -101,7 +101,9 @@ def _architecture_record(model: DiffusionModel) -> dict[str, Any]:
         )
     if isinstance(architecture, nn.Module):
         assert isinstance(model.denoiser, EnsembleDenoiser)
-        return _module_record(architecture, model.denoiser.network, network_probes(model.codec.n_encoded))
+        predicts: Predicts = getattr(model.denoiser, "predicts", "F")
+        probes = network_probes(model.codec.n_encoded, predicts)
+        return {**_module_record(architecture, model.denoiser.network, probes), "predicts": predicts}
     return {"kind": type(architecture).__name__, **vars(architecture)}
 
 
@@ -169,9 +171,11 @@ def model_of(
         data = DataColumns.of(codec, conditions[0])
     layout = _layout_of(record, codec if data is None else data.codec)
     of_data = None if read is None or data is None else (read, data)
-    denoiser = _network_of(architecture, d, schedule, record.floor, tensors, layout, of_data)
-    if isinstance(record.architecture, OwnNetwork):
-        check_answers(denoiser.network, network_probes(d), record.architecture.answers)
+    own = record.architecture if isinstance(record.architecture, OwnNetwork) else None
+    predicts: Predicts = "F" if own is None else own.predicts
+    denoiser = _network_of(architecture, d, schedule, record.floor, tensors, layout, of_data, predicts)
+    if own is not None:
+        check_answers(denoiser.network, network_probes(d, predicts), own.answers)
     if isinstance(record.embedding, OwnNetwork) and isinstance(denoiser, EmbeddingDenoiser):
         check_answers(denoiser.embedding, embedding_probes(denoiser.m), record.embedding.answers)
     history: dict[str, Any] = record.history.model_dump()
@@ -255,6 +259,7 @@ def _network_of(
     tensors: dict[str, Tensor],
     layout: TableLayout | None = None,
     of_data: tuple[Embedding, DataColumns] | None = None,
+    predicts: Predicts = "F",
 ) -> EnsembleDenoiser:
     """Build a network with its weights, and remove these from `tensors`."""
     weights = {name.removeprefix(_NETWORK): tensors.pop(name) for name in list(tensors) if name.startswith(_NETWORK)}
@@ -276,6 +281,7 @@ def _network_of(
         layout=layout,
         embedding=embedding,
         data=data,
+        predicts=predicts,
     )
     # Copied into torch's own memory: the bits of products may depend on the alignment of the weights.
     denoiser.load_state_dict(weights)

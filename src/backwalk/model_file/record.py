@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from backwalk.limits import ReverseVariance
+from backwalk.limits import Predicts, ReverseVariance
 
 FORMAT: Final = "backwalk-model"
 VERSION: Final = 1
@@ -24,11 +24,12 @@ _Settings = Annotated[dict[str, Any], Field(max_length=100)]  # checked by the c
 
 
 class OwnNetwork(_Strict):
-    """A user's module: the name of its class, and its output at a few fixed points (`denoiser.answers`)."""
+    """A user's module: the name of its class, its output at a few fixed points (`denoiser.answers`), what it means."""
 
     kind: Literal["Module"]
     name: Annotated[str, Field(max_length=200)]
     answers: Annotated[list[float], Field(max_length=100)]
+    predicts: Predicts = "F"
 
 
 class HistoryRecord(_Strict):

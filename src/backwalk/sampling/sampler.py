@@ -9,6 +9,7 @@ from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.limits import KnownSolver, is_whole
 from backwalk.sampling.solvers import (
+    AUTO,
     SOLVERS,
     USUAL_EVALUATIONS,
     Multistep,
@@ -19,7 +20,6 @@ from backwalk.sampling.solvers import (
 
 SolverName: TypeAlias = Literal["auto"] | KnownSolver | str
 """The name of a solver, one of these or of your own."""
-AUTO = "auto"
 FEWEST_WITH_NOISE = 15  # evaluations: with fewer "multistep" does better than "multistep-sde"
 EVALUATIONS_OF_ONE_NUMBER, EVALUATIONS_OF_CONDITIONALS = 8, 60  # by default, in place of the usual
 
@@ -70,8 +70,11 @@ class Sampler:
     eta: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.solver != AUTO and self.solver not in SOLVERS:
-            raise InvalidInput(f"solver should be one of {', '.join([AUTO, *SOLVERS])}, but got {self.solver!r}.")
+        if not isinstance(self.solver, str) or (self.solver != AUTO and self.solver not in SOLVERS):
+            raise InvalidInput(
+                f"solver should be one of {', '.join([AUTO, *SOLVERS])}, but got {self.solver!r}: give a name, for a "
+                "subclass of Solver its `name`."
+            )
         k = self.n_evaluations
         if k is not None and (not is_whole(k) or k < 1):
             raise InvalidInput(

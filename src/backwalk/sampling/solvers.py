@@ -18,6 +18,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from inspect import signature
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
@@ -28,9 +29,10 @@ from torch import Tensor
 
 from backwalk.diffusion import NoiseSchedule
 from backwalk.errors import InvalidInput
-from backwalk.limits import is_number
+from backwalk.limits import SOLVER_NAMES, is_number
 from backwalk.sampling.times import angle_places, karras_times, spread_times
 
+AUTO = "auto"
 USUAL_EVALUATIONS = 20
 
 SOLVERS: dict[str, type[Solver]] = {}
@@ -106,8 +108,8 @@ class Solver(ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "name" in vars(cls):
-            SOLVERS[cls.name] = cls
+        _check_solver(cls)
+        SOLVERS[cls.name] = cls
 
     @classmethod
     def make(cls, sigma_sq: Tensor, eta: float) -> Self:
@@ -211,7 +213,19 @@ class Solver(ABC):
         """
         if t == 1:
             return visits[0].x_0_hat, 0.0
-        return self.mean(visits, t, schedule), self.sigma(t, schedule)
+        mean, sigma = self.mean(visits, t, schedule), self.sigma(t, schedule)
+        sigma = sigma.item() if isinstance(sigma, Tensor) and sigma.numel() == 1 else sigma
+        if not isinstance(mean, Tensor) or mean.shape != visits[0].x_t.shape:
+            raise InvalidInput(
+                f"{type(self).__name__}.mean should return a tensor of the shape of x_t, {tuple(visits[0].x_t.shape)}, "
+                f"but returned a {type(mean).__name__} of shape {tuple(np.shape(mean))}: give a point for each row."
+            )
+        if not is_number(sigma) or not 0.0 <= sigma < math.inf:
+            raise InvalidInput(
+                f"{type(self).__name__}.sigma should return a finite number >= 0, but returned {sigma!r} at t = {t}: "
+                "give the standard deviation of the noise as a float."
+            )
+        return mean, sigma
 
     @abstractmethod
     def mean(self, visits: Sequence[Visit], t: int, schedule: NoiseSchedule) -> Tensor:
@@ -249,6 +263,27 @@ class Solver(ABC):
         """
         del t, schedule
         return 0.0
+
+
+def _check_solver(cls: type[Solver]) -> None:
+    """Raise InvalidInput where a class cannot be used as a solver: its name, or the arguments of its formulas."""
+    name = vars(cls).get("name")
+    if not isinstance(name, str) or not name or name == AUTO:
+        raise InvalidInput(
+            f"{cls.__name__} should have a text as its class attribute `name`, but has {name!r}: give a name, by which "
+            "`sampler` calls it."
+        )
+    if name in SOLVER_NAMES and name in SOLVERS:
+        raise InvalidInput(f"{cls.__name__} should have a name of its own, but {name!r} is taken: choose another one.")
+    if getattr(cls.mean, "__isabstractmethod__", False):
+        raise InvalidInput(f"{cls.__name__} should define mean(self, visits, t, schedule), but does not: add it.")
+    for method, arguments in ((cls.mean, "self, visits, t, schedule"), (cls.sigma, "self, t, schedule")):
+        try:
+            signature(method).bind(*arguments.split(", "))
+        except TypeError as error:
+            raise InvalidInput(
+                f"{method.__qualname__} should take ({arguments}), but takes {signature(method)}: take these."
+            ) from error
 
 
 @dataclass(frozen=True, eq=False)
