@@ -33,6 +33,7 @@ from backwalk.report.words import column_name
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
 
+N_PAIRS, QUICK_PAIRS = 8, 3  # pairs of real sets; of fewer than 3 the errors of figures are hardly known
 _LOADED = "from backwalk import Diffusion{}\n\nmodel = Diffusion.load({!r})\n"
 Watch = Callable[[float, str], object]
 """Called with the share of an assessment that is done, and what comes next."""
@@ -49,7 +50,7 @@ def assess(
     target: str | int | None = None,
     given: Sequence[str | int] | None = None,
     stream: Stream,
-    n_pairs: int = 8,
+    n_pairs: int = N_PAIRS,
     n_rows: int | None = None,
     baselines: bool = True,
     model_path: str = "model.backwalk",

@@ -17,8 +17,6 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import one_line
 from backwalk.limits import Unseen
 
-_QUICK_PAIRS = 3  # with fewer, errors of a figure are hardly known
-
 if TYPE_CHECKING:
     from backwalk.assess import Calibration
     from backwalk.model import DiffusionModel
@@ -88,6 +86,7 @@ def assess_and_report(
 ) -> tuple[Calibration, DiffusionModel]:
     """Score a saved model on unseen rows, and write a page that shows the command lines."""
     from backwalk.assess import assess, rows_to_score, write_report
+    from backwalk.assess.assessment import N_PAIRS, QUICK_PAIRS
     from backwalk.cli.given import columns_from
     from backwalk.cli.tables import is_built_in, load_model, read_training, read_unseen
     from backwalk.datasets import DENSITIES
@@ -117,7 +116,7 @@ def assess_and_report(
         target=target,
         given=columns_from(given, fitted.schema) or None,
         stream=stream.child("assess"),
-        **({"n_pairs": _QUICK_PAIRS} if quick else {}),
+        n_pairs=QUICK_PAIRS if quick else N_PAIRS,
         model_path=str(model),
         watch=partial(console.progress, "scoring"),
     )
