@@ -275,6 +275,7 @@ def test_each_row_step_and_draw_has_noise_of_its_own():
 
     class Recorder:
         log_snr_range = (-math.inf, math.inf)
+        device = torch.device("cpu")
 
         def __call__(self, x_t, log_snr):
             seen.append(x_t / torch.sigmoid(-log_snr)[:, None].sqrt())  # with x_0 = 0 this is the noise
@@ -339,6 +340,7 @@ def test_simple_loss_lets_gradients_flow_and_the_bound_does_not():
 
     class Scaled:
         log_snr_range = (-math.inf, math.inf)
+        device = torch.device("cpu")
 
         def __call__(self, x_t, _):
             return weight * x_t
