@@ -40,12 +40,8 @@ def test_a_fault_has_the_law_the_place_and_both_numbers():
     )
 
 
-def test_the_example_of_the_teachers_page_is_what_a_check_says():
+def test_the_teachers_page_counts_the_mistakes():
     page = (Path(__file__).parents[2] / "docs" / "how-to" / "teach-the-course.md").read_text(encoding="utf-8")
-    code, said = re.search(r"```python\n(.*?)```.*?```text\n(.*?)\n```", page, re.DOTALL).groups()
-    namespace = {}
-    exec(code, namespace)
-    assert repr(eval(code.splitlines()[-1], namespace)) == said
     assert f"and {sum(map(len, MISTAKES.values()))} wrong ones" in page
 
 
