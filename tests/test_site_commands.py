@@ -1,18 +1,26 @@
 """The commands that pages of the site show run as they stand."""
 
+import ast
+import contextlib
+import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
 
+from backwalk import Diffusion
+from backwalk.cli import cli
 from backwalk.datasets import penguins
 
 DOCS = Path(__file__).parents[1] / "docs"
+ALL_PAGES = [path for path in sorted(DOCS.parent.rglob("*.md")) if path.parent == DOCS.parent or DOCS in path.parents]
 PAGES = {
     "tutorials/posterior.md": 1,
     "tutorials/reading-a-report.md": 1,
@@ -82,3 +90,29 @@ def test_the_commands_of_a_page_run(page, tables):
     for block in (BEFORE.get(page, ""), *blocks):
         fewer = block.replace(":1_000_000", ":300")
         subprocess.run(["bash", "-euc", fewer], cwd=tables, env={**os.environ, **settings}, check=True)
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda path: path.relative_to(DOCS.parent).as_posix())
+def test_the_commands_and_options_that_a_page_names_exist(page):
+    text = page.read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL) for line in block.splitlines()]
+    spans = re.findall(r"`(backwalk [a-z]+ [^`]*--?[^`]*)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    for line in [line for line in lines if line.startswith("backwalk ")] + spans:
+        words = shlex.split(line.replace("\\|", "|"), comments=True)
+        _, name, *words = words[: words.index("|")] if "|" in words else words
+        command = cli.commands[name]
+        with contextlib.suppress(click.BadOptionUsage):  # an option that is named without a value
+            command.make_parser(command.context_class(command)).parse_args(
+                words
+            )  # raises where there is no such option
+
+
+@pytest.mark.parametrize("page", ALL_PAGES, ids=lambda path: path.relative_to(DOCS.parent).as_posix())
+def test_python_on_a_page_parses_and_what_it_takes_from_backwalk_exists(page):
+    for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "backwalk":
+                module = importlib.import_module(node.module)
+                assert all(hasattr(module, name.name) for name in node.names), node.module
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "model":
+                assert hasattr(Diffusion(), node.attr) or node.attr.endswith("_"), node.attr
