@@ -1,6 +1,6 @@
 // Training: settings, the live curves, and rows that sharpen while it runs.
 import { lineChart } from "./charts.js";
-import { add, count, el, field, fixed, number, option, say, whenQuiet } from "./dom.js";
+import { add, count, digits, el, field, fixed, option, say, whenQuiet } from "./dom.js";
 import { prose } from "./formulas.js";
 import { firstRows, onRows, showDataRows } from "./panel_data.js";
 import { arrows } from "./plots.js";
@@ -87,7 +87,7 @@ function hear({ event, message, ...now }) {
   Object.assign(live, { loss: now.loss, held: now.held, state: event === "progress" ? "running" : "resting" });
   noteVersion(now.model, now.step);
   const last = now.loss.at(-1)?.[1], held = now.held.at(-1)?.[1];
-  parts.reading.textContent = now.step ? `Training step ${count(now.step)}, loss ${number(last)}${held === undefined ? "" : `, held out ${number(held)}`}; ${fixed(now.seconds, 1)} s, ${number(now.step / Math.max(now.seconds, 1e-3))} steps a second`
+  parts.reading.textContent = now.step ? `Training step ${count(now.step)}, loss ${digits(last)}${held === undefined ? "" : `, held out ${digits(held)}`}; ${fixed(now.seconds, 1)} s, ${digits(now.step / Math.max(now.seconds, 1e-3))} steps a second`
     : "The first weights, before any training.";
   showChart();
   if (state.tab === "train") picture(now);
@@ -108,7 +108,7 @@ async function rest({ model, step }) {
   const figures = await attempt(null, () => theQuality(model, { seed: 0 }));
   if (!figures || live.state === "running") return;
   const { value, null: none } = figures.figures.distance;
-  parts.quality.textContent = `Sliced distance of its rows: ${number(value)}, ${number(value / none)} times that of other real rows.`;
+  parts.quality.textContent = `Sliced distance of its rows: ${digits(value)}, ${digits(value / none)} times that of other real rows.`;
 }
 
 async function train() {
