@@ -76,7 +76,7 @@ def demo(tmp_path_factory):
     folder, found, assess = tmp_path_factory.mktemp("demo") / "the demo", [], backwalk.assess.assess
 
     def kept(*given, **options):
-        found.append(assess(*given, **options, n_pairs=2))
+        found.append(assess(*given, **{**options, "n_pairs": 2}))
         return found[-1]
 
     with small_and_fast(), pytest.MonkeyPatch.context() as patch:

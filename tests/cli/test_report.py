@@ -88,6 +88,13 @@ def test_a_report_as_json_names_its_file(run, model, rows_file, tmp_path, judged
     assert "120 unseen rows" in err
 
 
+@pytest.mark.slow
+def test_a_quick_report_compares_fewer_pairs(run, model, rows_file, tmp_path, judged):
+    for options, n_pairs in ((["--quick"], 3), ([], 8)):
+        assert run("report", model, rows_file, "-o", tmp_path / "r.html", "--force", *options)[0] == 0
+        assert judged["n_pairs"] == n_pairs
+
+
 def test_a_report_of_few_rows_is_refused(run, model, tmp_path):
     few = tmp_path / "few.csv"
     few.write_text("length,weight\n1,2\n3,4\n")
