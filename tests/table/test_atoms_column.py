@@ -106,3 +106,10 @@ def test_gaps_of_bounded_numbers_can_be_generated():
     np.testing.assert_allclose(codec.decode(codec.encode(rows.to_numpy())), rows, atol=1e-9)
     assert codec.columns[0].number.bounds is not None
     assert codec.missing_levels == (0,)
+
+
+def test_atoms_of_many_rows_have_a_function_each_and_others_share_a_basis():
+    number, atoms, shares = NumberColumn(0.0, 1.0), tuple(np.sqrt(np.arange(30.0)).tolist()), (*[0.03] * 30, 0.1)
+    few, many = (AtomsColumn(number, atoms, shares, n_rows).block(0, slice(0, 3)) for n_rows in (3_099, 3_100))
+    assert (many.basis, many.n_features) == (None, 31)
+    assert few.n_features == few.basis.shape[1] < 31

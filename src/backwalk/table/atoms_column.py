@@ -23,6 +23,7 @@ from backwalk.table.number_column import NumberColumn
 from backwalk.table.schema import FloatArray
 
 _MOST_ONE_HOT = 3  # atoms
+_ROWS_PER_ATOM = 100  # from which on each has a function of its own
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,8 @@ class AtomsColumn(Column):
     - `number`: the density of the other values, the atoms left out of its grid. Its coordinate is NaN at an atom.
     - `atoms`: increasing. NaN, at the end, stands for a missing value that is generated.
     - `frequencies`: the shares of rows at each atom and, last, at all other values.
-    - `n_rows`: the number of rows that were counted, which more than 16 atoms have a basis by (`basis.py`).
+    - `n_rows`: the number of rows that were counted. Of fewer than 100 for each level, more than 16 atoms have a basis
+      (`basis.py`); with more each has a function of its own, as atoms that follow each other need not be alike.
     """
 
     number: NumberColumn
@@ -105,7 +107,9 @@ class AtomsColumn(Column):
         values = np.array([*self.atoms, math.nan])
         of_codes = slice(coordinates.start, number)
         shares, n_apart = np.array(self.frequencies), len(self.frequencies) - len(self._finite)
-        return Block(column, of_codes, shares, values, self._codes, number, level_basis(shares, n_apart, self.n_rows))
+        have_many = self.n_rows is not None and self.n_rows >= _ROWS_PER_ATOM * len(shares)
+        basis = None if have_many else level_basis(shares, n_apart, self.n_rows)
+        return Block(column, of_codes, shares, values, self._codes, number, basis)
 
     def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
         level = self._level(x)
