@@ -37,8 +37,9 @@ def test_kinds_follow_from_the_data():
     codec = fit_codec(as_table(TABLE))
     of = dict(zip(TABLE.columns, codec.columns, strict=True))
     assert kinds(codec) == {
-        **dict.fromkeys(("flag", "side", "rating", "gain", "length", "mass"), "levels"),
+        **dict.fromkeys(("flag", "side", "rating", "gain", "length"), "levels"),
         **dict.fromkeys(("rain", "capped"), "atoms"),
+        "mass": "rounded",
         "weight": "integer",
         "plain": "number",
         "tailed": "heavy-tailed",
@@ -71,8 +72,8 @@ def test_arrays_are_on_a_continuous_scale():
 
 
 def test_numbers_on_a_short_grid_have_a_level_for_each_of_its_places():
-    """Counts, ages and names alike, whether all values were seen or not; on longer grids numbers stay numbers."""
-    for x in (RNG.poisson(30.0, 300), np.rint(20.0 + 5.0 * RNG.normal(size=300)), RNG.integers(0, 500, 900)):
+    """Counts, ages and names alike, whether all values were seen or not; where few repeat, numbers stay numbers."""
+    for x in (RNG.poisson(30.0, 3000), np.rint(20.0 + 5.0 * RNG.normal(size=3000)), RNG.integers(0, 500, 5000)):
         column = fit_codec(as_table(pd.DataFrame({"x": x}))).columns[0]
         np.testing.assert_array_equal(column.values, np.arange(x.min(), x.max() + 1))
         assert min(column.frequencies) > 0.0
@@ -80,6 +81,8 @@ def test_numbers_on_a_short_grid_have_a_level_for_each_of_its_places():
     assert fit_codec(as_table(long)).columns[0].kind_name == "integer"
     alone = pd.DataFrame({"x": RNG.permutation(900)[:300]})  # no value repeats
     assert fit_codec(as_table(alone)).columns[0].kind_name == "integer"
+    few = pd.DataFrame({"x": RNG.integers(0, 500, 900)})  # one row in six has a value of its own
+    assert fit_codec(as_table(few)).columns[0].kind_name == "integer"
     two = pd.DataFrame({"x": [0.5, 2.5, 0.5, 0.5]})
     assert fit_codec(as_table(two)).columns[0].coding == "one-hot"
 
@@ -250,7 +253,7 @@ def test_gaps_do_not_count():
 def test_gaps_can_be_generated():
     codec = fit_codec(as_table(GAPS), missing="generate")
     assert [column.kind_name for column in codec.columns] == ["levels"] * 4 + ["atoms", "atoms", "levels"] + [
-        "levels",
+        "atoms",
         "atoms",
         "atoms",
         "atoms",

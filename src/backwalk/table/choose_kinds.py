@@ -1,9 +1,9 @@
 """Which columns of a table have levels, and which are numbers, some with atoms.
 
-Numbers on a grid of up to a thousand places have a level for each place (`basis.py`): values that no row has are levels
-as well. On longer grids, or on none, a column of up to a thousand values has a level for each that is in two rows or
-more, if others are rare: new rows have values that were never seen about as often as rows have values that are in no
-other (Good 1953, after Turing). They stay numbers.
+A column has levels if its values repeat: new rows have values that were never seen about as often as rows have values
+that are in no other (Good 1953, after Turing), and that is at most in one of fifty. On a grid of up to a thousand
+places each place is a level, those that no row has as well (`basis.py`). On longer grids, or on none, each value that
+is in two rows or more is an atom, and the others stay numbers. All other columns are numbers.
 """
 
 from __future__ import annotations
@@ -24,9 +24,8 @@ from backwalk.table.grids import Grid, find_grid
 from backwalk.table.relation import MOST_VALUES, Relation
 from backwalk.table.schema import FloatArray
 
-# Of rows, that have values of their own: as often new rows have values never seen.
-_MOST_UNSEEN = 0.02  # beside levels on a long grid, or on none
-_MOST_UNSEEN_ON_A_GRID = 0.5  # where levels are smooth
+# Of rows, that have values of their own: as often new rows have values never seen. With more, a density is closer.
+_MOST_UNSEEN = 0.02
 
 
 @dataclass(frozen=True)
@@ -97,15 +96,15 @@ def _choose(kinds: Kinds, j: int, values: FloatArray, rows: FloatArray, dtype: s
     """Choose the kind of a column of few values, (L,), with these rows each."""
     grid, n_unseen = find_grid(values, dtype), float((rows == 1.0).sum())
     n_places = math.inf if grid is None else float(np.ptp(grid.places(values[[0, -1]]))) + 1.0
-    if len(values) <= 2 or (n_places <= MOST_VALUES and len(values) <= MOST_OF_THEIR_OWN):
+    is_short = n_places <= MOST_VALUES
+    if len(values) <= 2 or (is_short and len(values) <= MOST_OF_THEIR_OWN):
         kinds.levels.add(j)
-    elif grid is not None and n_places <= MOST_VALUES and n_unseen <= _MOST_UNSEEN_ON_A_GRID * rows.sum():
-        kinds.levels.add(j)
-        kinds.grids[j] = grid
     elif n_unseen <= _MOST_UNSEEN * rows.sum():
         is_repeated = rows > 1.0
-        if is_repeated.all() or len(values) <= FEWEST_OTHERS:
+        if is_short or is_repeated.all() or len(values) <= FEWEST_OTHERS:
             kinds.levels.add(j)
+            if is_short and grid is not None:
+                kinds.grids[j] = grid
         else:
             is_repeated[rows.argsort(kind="stable")[:FEWEST_OTHERS]] = False  # the number beside atoms has to vary
             kinds.atoms[j] = values[is_repeated]
