@@ -89,7 +89,7 @@ def test_columns_that_cannot_be_shown_are_refused():
         answers_of(model.model_, columns=["species", "mass"])
     with pytest.raises(InvalidInput, match="two names"):
         answers_of(model.model_, columns=["mass"])
-    with pytest.raises(InvalidInput, match="two columns of numbers, but the model has 1"):
+    with pytest.raises(InvalidInput, match="took as numbers, but the model has 1"):
         answers_of(Diffusion(**QUICK).fit(X[:, :1]).model_)
 
 

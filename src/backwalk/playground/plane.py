@@ -125,7 +125,8 @@ def choose_plane(model: DiffusionModel, columns: Sequence[str | int] | None, z: 
     plottable = model.codec.plottable if len(model.codec.numbers) else ()
     if len(plottable) < 2:
         raise InvalidInput(
-            f"The page shows two columns of numbers, but the model has {len(plottable)}: fit one with more."
+            f"The page shows two columns that a fit took as numbers, but the model has {len(plottable)}: fit it with "
+            'columns={"name": "number"} for two, as levels have no chain.'
         )
     chosen = plottable[:2] if columns is None else column_numbers(model.schema, columns)
     for column in chosen:

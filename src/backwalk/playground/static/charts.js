@@ -49,16 +49,16 @@ export function lineChart(label, series, xName, yName, { height = 220, low = nul
   return root;
 }
 
-// One bar for each of `terms`, {k, value}.
+// One bar for each of `terms`, {k, value}. The scale is that of all but the first and the last, which are cut beyond it.
 export function barChart(label, terms, xName, yName, { height = 220, lit = null } = {}) {
-  const values = terms.map((term) => term.value), top = Math.max(...values, 0), low = Math.min(...values, 0);
+  const inner = terms.slice(1, -1).map((term) => term.value), most = Math.max(...inner, 0), least = Math.min(...inner, 0), room = 0.08 * (most - least || 1);
   const first = terms[0].k, last = terms[terms.length - 1].k;
-  const { root, x, y } = frame(label, height, [first - 0.5, last + 0.5], [low * 1.05, top * 1.05 || 1], xName, yName);
+  const { root, x, y } = frame(label, height, [first - 0.5, last + 0.5], [least - room, most + room], xName, yName);
   const width = Math.max(0.8, (x(1) - x(0)) * 0.84);
   const shownLast = terms.filter((term) => term.k === lit);
   for (const { k, value } of [...terms.filter((term) => term.k !== lit), ...shownLast]) {
-    const wide = k === lit ? Math.max(3, width) : width;
-    const bar = svg("rect", { x: x(k) - wide / 2, width: wide, y: Math.min(y(0), y(value)), height: Math.max(0.5, Math.abs(y(value) - y(0))),
+    const wide = k === lit ? Math.max(3, width) : width, end = y(Math.min(most + room, Math.max(least - room, value)));
+    const bar = svg("rect", { x: x(k) - wide / 2, width: wide, y: Math.min(y(0), end), height: Math.max(0.5, Math.abs(end - y(0))),
       class: k === lit ? "bar lit" : "bar" });
     bar.append(svg("title", {}, `L_${k}: ${number(value)} nats`));
     root.append(bar);

@@ -1,6 +1,6 @@
 // The variational bound, a bar for each step, and the figures that it stands beside.
 import { barChart } from "./charts.js";
-import { add, el, fixed, number, tableOf, withError } from "./dom.js";
+import { add, el, fixed, number, refill, tableOf, withError } from "./dom.js";
 import { boundRule, formula, prose } from "./formulas.js";
 import { attempt, nowAt, onChain, onModel, session } from "./session.js";
 import { theBound } from "./source.js";
@@ -23,7 +23,7 @@ function showBars() {
   if (parts.lit === lit.k) return;
   parts.lit = lit.k;
   parts.bars.replaceChildren(barChart("The bound's terms, in nats", all, "k of Lₖ", "nats", { lit: lit.k }));
-  parts.reading.textContent = `Step t = ${lit.k + 1} costs ${withError(lit.value, lit.error)} nats: the bar at k = ${lit.k}.`;
+  refill(parts.reading, prose(`Step t = ${lit.k + 1} costs ${withError(lit.value, lit.error)} nats: the bar at k = ${lit.k}. Where L_0 and L_N leave the scale of the others their bars are cut.`));
 }
 
 function showAll() {
