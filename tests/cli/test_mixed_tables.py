@@ -81,7 +81,7 @@ def test_the_kinds_of_columns_are_shown_before_training(birds):
     n_gaps = sum(row[3] == "NA" for row in BIRDS)
     shown = {line.split()[0]: line.split(maxsplit=2)[1:] for line in lines if line.startswith("  ")}
     assert shown["species"] == ["levels", "Adelie, Chinstrap, Gentoo"]
-    assert shown["bill"] == ["levels", f"{min(bills):g} to {max(bills):g} in steps of 0.1; {n_gaps} gaps"]
+    assert shown["bill"] == ["rounded", f"{min(bills):g} to {max(bills):g} in steps of 0.1; {n_gaps} gaps"]
     assert shown["mass"][1].endswith("in steps of 25")
     assert shown["year"] == ["levels", "2007, 2008, 2009"]
     assert "bird is set aside: it holds 150 different texts" in err
@@ -98,8 +98,8 @@ def test_info_tells_kinds_of_a_table_and_of_a_model(run, birds):
         "bird": None,
         "species": "levels",
         "island": "levels",
-        "bill": "levels",
-        "mass": "levels",
+        "bill": "rounded",
+        "mass": "rounded",
         "sex": "levels",
         "year": "levels",
     }
