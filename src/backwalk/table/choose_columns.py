@@ -53,7 +53,7 @@ def fit_codec(
     The columns of a DataFrame, of any dtype, may be rounded, and new values lie within the range of the fitted
     ones. Numbers that all lie on a grid, such as integers, are dequantised, unless the grid is too fine for a
     model; their variance includes that of the places in the cells. Texts have levels, and so have numbers of a
-    DataFrame whose values nearly all repeat (`choose_kinds.py`); numbers that equal some values in many rows have
+    DataFrame whose values repeat many times (`choose_kinds.py`); numbers that equal some values in many rows have
     atoms. Numbers are mapped to a normal through their quantiles where held-out rows gain by it.
 
     `columns` has the kinds of some columns: "number", "integer", "levels", "constant", `Levels` or `Number`.

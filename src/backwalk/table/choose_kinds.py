@@ -1,9 +1,10 @@
 """Which columns of a table have levels, and which are numbers, some with atoms.
 
-A column has levels if its values repeat: new rows have values that were never seen about as often as rows have values
-that are in no other (Good 1953, after Turing), and that is at most in one of fifty. On a grid of up to a thousand
-places each place is a level, those that no row has as well (`basis.py`). On longer grids, or on none, each value that
-is in two rows or more is an atom, and the others stay numbers. All other columns are numbers.
+A column has levels if its values repeat. On a grid of up to a thousand places, of which each value that occurs is in
+seven rows on average, each place is a level, those that no row has as well (`basis.py`). Otherwise it has levels if new
+rows have values that were never seen in at most one of fifty: about as often as rows have values that are in no other
+(Good 1953, after Turing). On long grids, or on none, each value that is in two rows or more is then an atom, and the
+others stay numbers. All other columns are numbers.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from backwalk.table.grids import Grid, find_grid
 from backwalk.table.relation import MOST_VALUES, Relation
 from backwalk.table.schema import FloatArray
 
-# Of rows, that have values of their own: as often new rows have values never seen. With more, a density is closer.
-_MOST_UNSEEN = 0.02
+_ROWS_PER_VALUE = 7.0  # on a short grid; with fewer a density is closer
+_MOST_UNSEEN = 0.02  # of rows, that have values of their own: as often new rows have values never seen
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def _choose(kinds: Kinds, j: int, values: FloatArray, rows: FloatArray, dtype: s
     is_short = n_places <= MOST_VALUES
     if len(values) <= 2 or (is_short and len(values) <= MOST_OF_THEIR_OWN):
         kinds.levels.add(j)
-    elif n_unseen <= _MOST_UNSEEN * rows.sum():
+    elif n_unseen <= _MOST_UNSEEN * rows.sum() or (is_short and rows.sum() >= _ROWS_PER_VALUE * len(values)):
         is_repeated = rows > 1.0
         if is_short or is_repeated.all() or len(values) <= FEWEST_OTHERS:
             kinds.levels.add(j)
