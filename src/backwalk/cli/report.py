@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @click.option(
     "--quick",
     is_flag=True,
-    help="Compare 3 pairs of sets of rows in place of 8: in less than half of the time, with larger errors.",
+    help="Compare 3 pairs of sets of rows in place of 8: in less time, with larger errors.",
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The report, an .html file.")
 @options.rows_option
