@@ -365,7 +365,7 @@ class RepeatedValueWarning(UserWarning):
 
 
 class ShortTrainingWarning(UserWarning):
-    """A time limit ended training after less than a quarter of its steps, or Ctrl-C ended it.
+    """A time limit ended training too soon or could not be kept, or Ctrl-C ended training.
 
     Give a larger `max_time`, or leave it out.
 

@@ -82,13 +82,24 @@ def test_nothing_follows_a_network_that_nothing_taught(monkeypatch):
     assert (run.denoiser.n_members, run.history().chosen_step, run.step) == (1, 0, 50)
 
 
-@pytest.mark.parametrize("limits", [{"max_seconds": 1e-9}, {}])
+@pytest.mark.parametrize("limits", [(1e-9,), (-1.0, 5.0, 1e-9), (1000.0, 1000.0, 1e-9), ()])
 def test_limits_end_all_of_it(limits):
-    run = trainer(Training(max_steps=60, batch_size=16, learning_rate=0.01, patience=9), **limits)
+    run = trainer(Training(max_steps=60, batch_size=16, learning_rate=0.01, patience=9))
+    if limits:
+        run.limit(*limits)
     steps = list(run.run())
     assert len(steps) == (1 if limits else 60)
     assert steps[-1].share == 1.0
     assert run.stopped_by == ("time limit" if limits else "steps")
+
+
+@pytest.mark.parametrize(("seconds_after", "n_members"), [(600.0, 1), (400.0, 2), (300.0, 3)])
+def test_no_network_begins_that_leaves_no_time_for_what_follows_training(monkeypatch, seconds_after, n_members):
+    told(monkeypatch, [*LEARNS, 5.0, *LEARNS * 3], [4.5, 4.2, 4.1])
+    run = trainer()
+    run.limit(1000.0, seconds_after)
+    list(run.run())
+    assert run.denoiser.n_members == n_members
 
 
 def test_without_held_out_rows_one_network_takes_all_steps():

@@ -86,9 +86,9 @@ class Diffusion(
         first. Without either it ends once the loss on held-out rows no longer falls, and no later than after 20,000
         steps; without held-out rows, after 1,000.
     max_time : float, default=None
-        Seconds after which training stops, counted from the start of the fit; at least half of them go into training.
-        Measuring the network's errors comes after. A fit that the limit stops is not reproducible bit for bit. None
-        sets no limit.
+        Seconds that the fit may take, from reading the rows to measuring the network's errors. A fit that takes more
+        than a tenth longer, as a limit shorter than its preparation makes it, warns. A fit that the limit stops is not
+        reproducible bit for bit. None sets no limit.
     validation_fraction : float, default=None
         Share of the rows that is held out to choose the weights and to fit the reverse variances, in [0, 0.5]. None
         follows from the numbers of rows and columns: a tenth at most, and none of fewer than 20 rows. 0 trains on all
@@ -112,7 +112,7 @@ class Diffusion(
         the same.
     columns : mapping, default=None
         Kinds of columns that should not follow from the data, by name (or by number, in arrays and tables in memory):
-        "number", "levels", "integer", `Number(...)` or `Levels(...)`.
+        "number", "levels", "integer", "clock" (HHMM, such as 930), `Number(...)` or `Levels(...)`.
     missing : {"absent", "generate"}, default="absent"
         Whether new rows have missing values. "absent" learns from rows with gaps without generating any; "generate"
         makes gaps like the data's.

@@ -6,7 +6,6 @@ the errors of the network, and make the model. The functions of the steps follow
 
 from __future__ import annotations
 
-import math
 import re
 import time
 import warnings
@@ -31,6 +30,7 @@ from backwalk.formatting import listed
 from backwalk.limits import FARTHEST_TO_FIT
 from backwalk.model import (
     MOST_HELD_OUT,
+    N_MEASURED_LEVELS,
     DiffusionModel,
     default_decoder_variance,
     measure_accepted_share,
@@ -43,7 +43,7 @@ from backwalk.threads import single_threads
 from backwalk.torch_state import initial_torch_state
 from backwalk.training import EnsembleTrainer, History, Progress
 
-_LEAST_SHARE_OF_TIME = 0.5  # of a time limit, which training has even where columns take longer to choose
+_TOLERANCE = 0.1  # of a time limit; training has as much even where nothing is left
 
 
 def fit_model(
@@ -86,6 +86,7 @@ def fit_model(
         for category, text in found_warnings:
             warnings.warn(text, category, stacklevel=3)  # at the caller of `Diffusion.fit`
         del z  # frees memory: the plan has its own copy of the rows
+        before = time.perf_counter() - began
         trainer, diverged = _train(plan, began)
         with out_of_memory_as_invalid_input():
             denoiser = trainer.denoiser
@@ -93,7 +94,14 @@ def fit_model(
             model = _make_model(plan, denoiser, plan.denoising_error(denoiser), trainer.history(), card)
             distances = tuple(_held_out_distances(model, chosen.table.values[split.held_out]))
             model = replace(model, held_out_distances=distances, accepted_share=measure_accepted_share(model))
-    return replace(model, fit_seconds=time.perf_counter() - began), diverged
+    seconds, max_time = time.perf_counter() - began, settings.max_time
+    if max_time is not None and seconds > (1.0 + _TOLERANCE) * max_time:
+        text = (
+            f"the fit took {seconds:.1f} s, not {max_time:g}: reading and preparing the rows took {before:.1f}, and "
+            f"measuring the network's errors {seconds - before - trainer.seconds:.1f}. Give a longer max_time."
+        )
+        warnings.warn(text, ShortTrainingWarning, stacklevel=3)
+    return replace(model, fit_seconds=seconds), diverged
 
 
 def warn_of_set_aside(chosen: ChosenColumns, *, stacklevel: int) -> None:
@@ -142,9 +150,11 @@ def _train(plan: Plan, began: float) -> tuple[EnsembleTrainer, TrainingDiverged 
             n_members=getattr(plan.architecture, "n_members", 1),
             stream=plan.stream.child("training"),
             patterns=plan.patterns,
-            max_seconds=_seconds_left(plan.settings.max_time, began),
             n_started=plan.n_started,
         )
+        if (max_time := plan.settings.max_time) is not None:
+            seconds_after = _seconds_to_measure(plan, trainer.denoiser_so_far())
+            trainer.limit(max_time - (time.perf_counter() - began), seconds_after, _TOLERANCE * max_time)
 
     def model_so_far() -> DiffusionModel:
         denoiser = trainer.denoiser_so_far()
@@ -179,11 +189,11 @@ def _train(plan: Plan, began: float) -> tuple[EnsembleTrainer, TrainingDiverged 
     return trainer, None
 
 
-def _seconds_left(max_time: float | None, began: float) -> float:
-    """Return the seconds for training within `max_time` from when the fit `began`, but at least half of it."""
-    if max_time is None:
-        return math.inf
-    return max(max_time - (time.perf_counter() - began), _LEAST_SHARE_OF_TIME * max_time)
+def _seconds_to_measure(plan: Plan, denoiser: EnsembleDenoiser) -> float:
+    """Return about how long it takes to measure the errors of a network, from a few noise levels."""
+    began = time.perf_counter()
+    plan.denoising_error(denoiser, FEW_LEVELS)
+    return (time.perf_counter() - began) * N_MEASURED_LEVELS / FEW_LEVELS
 
 
 def _held_out_distances(model: DiffusionModel, held_out: NDArray[np.float64]) -> Iterator[tuple[float, ...]]:

@@ -27,7 +27,6 @@ class EnsembleTrainer:
     """Training of up to `n_members` networks.
 
     - `new_member`: returns the network with a number, counted from 0, before its training.
-    - `max_seconds`: the time after which training stops, so that two runs that it stops are not bit-equal.
     - `n_started`: the number of networks that were trained before; the others are new. They are trained in turn, and
       those that are not reached are kept if the mean is better with them.
 
@@ -44,10 +43,10 @@ class EnsembleTrainer:
         n_members: int,
         stream: Stream,
         patterns: Patterns | None = None,
-        max_seconds: float = math.inf,
         n_started: int = 0,
     ) -> None:
-        self.max_steps, self.max_seconds = training.steps_for(len(rows.x_0)), max_seconds
+        self.max_steps = training.steps_for(len(rows.x_0))
+        self.max_seconds, self._seconds_after = math.inf, 0.0
         self._new_member, self._most, self._n_started = new_member, n_members, n_started
         self._rows, self._levels, self._training = rows, noise_levels, training
         self._stream, self._patterns = stream, patterns
@@ -59,6 +58,15 @@ class EnsembleTrainer:
         self._validation = Validation.of(rows, first.log_snr_range, stream, patterns)
         self._trainer = self._trainer_of(first)
 
+    def limit(self, max_seconds: float, seconds_after: float = 0.0, least_seconds: float = 0.0) -> None:
+        """End training so that all is done within `max_seconds`, but at least `least_seconds` are trained.
+
+        `seconds_after` follow training for each network of the mean. Two runs that a limit stops are not bit-equal.
+        """
+        self.max_seconds = max(max_seconds - seconds_after, least_seconds)
+        self._seconds_after = seconds_after
+        self._trainer.max_seconds = self.max_seconds
+
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step. Raises TrainingDiverged as `Trainer.run` does."""
         while True:
@@ -69,6 +77,7 @@ class EnsembleTrainer:
                 yield replace(progress, step=step, max_steps=self.max_steps, seconds=seconds, share=share)
             gain = self._keep()
             is_over = self._trainer.stopped_by != "patience" or self._trainer.share >= 1.0
+            is_over = is_over or self._seconds_left <= 0.0
             if is_over or gain < WORTH or len(self._kept) == self._most:
                 self._keep_unreached()
                 return
@@ -85,6 +94,11 @@ class EnsembleTrainer:
     def seconds(self) -> float:
         """The time of training so far."""
         return self._trainer.seconds + (self._past.seconds or 0.0 if self._past else 0.0)
+
+    @property
+    def _seconds_left(self) -> float:
+        """The time that a further network has."""
+        return self.max_seconds - len(self._kept) * self._seconds_after - (self.seconds if self._kept else 0.0)
 
     @property
     def stopped_by(self) -> str:
@@ -158,7 +172,7 @@ class EnsembleTrainer:
             patterns=self._patterns,
             validation=self._validation,
             max_steps=self.max_steps - (self._past.n_steps if self._past else 0),
-            max_seconds=self.max_seconds - (self._past.seconds or 0.0 if self._past else 0.0),
+            max_seconds=self._seconds_left,
             is_untrained=number >= self._n_started,
         )
 
