@@ -136,6 +136,29 @@ def test_two_columns_determine_a_third_that_neither_determines(seed):
 
 
 @pytest.mark.parametrize("seed", range(5))
+def test_a_number_of_many_values_follows_from_two_columns_of_labels(seed):
+    rng = np.random.default_rng(seed)
+    a, b = rng.integers([[3], [60]], size=(2, 2_000))
+    miles = rng.integers(80, 5_000, (3, 60))[a, b]
+    table = as_table(
+        pd.DataFrame({"a": a.astype(str), "b": b.astype(str), "miles": miles, "other": rng.permutation(miles)})
+    )
+    rules = find_rules(table, levels=[0, 1], repeated=[2, 3])
+    assert [str(rule) for rule in rules] == ["a, b -> miles"]
+    assert find_rules(table, levels=[0, 1]) == ()
+
+
+def test_numbers_of_many_values_follow_from_no_labels_by_chance():
+    # a false alarm in each with a probability of 1e-6; the labels say much of the numbers
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        labels = rng.integers(200, size=(1_000, 3))
+        numbers = labels.sum(axis=1, keepdims=True) + rng.integers(3, size=(1_000, 2))
+        table = pd.DataFrame(labels.astype(str)).add_prefix("label").join(pd.DataFrame(numbers).add_prefix("x"))
+        assert find_rules(as_table(table), levels=range(3), repeated=[3, 4]) == ()
+
+
+@pytest.mark.parametrize("seed", range(5))
 def test_small_whole_numbers_in_order_and_prices_of_a_day(seed):
     rng = np.random.default_rng(seed)
     a, other = rng.poisson(2.0, size=(2, 1_000))

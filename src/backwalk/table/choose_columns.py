@@ -87,6 +87,7 @@ def fit_codec(
     if rules == "auto":
         of_rules = facts if weights is None else whole
         rules = _find_rules(table, of_rules, options, given, kinds) if scale and _is_table(table) else ()
+    kinds = kinds.with_levels(j for j, name in enumerate(table.schema.names) if name in _determined(rules))
     two_values = {j for j in kinds.levels if facts.has_two_values(j)}
     chosen_rules = choose_rules(
         rules, table, levels=kinds.categories, two_values=two_values, generated=generated, are_found=are_found
@@ -165,6 +166,10 @@ def _broken_elsewhere(codec: Codec, schema: Schema, whole: Relation | None) -> d
     return broken
 
 
+def _determined(rules: Sequence[Rule]) -> set[str]:
+    return {rule.of for rule in rules if isinstance(rule, Determines)}
+
+
 def _find_rules(
     table: Table,
     whole: Relation | None,
@@ -183,7 +188,8 @@ def _find_rules(
     of_two = {names[j] for j in levels if whole.has_two_values(j)}
     of_user = {names[j] for j in levels if isinstance(options.get(j), Levels)}
     of_given = {names[j] for j in given}
-    rules = [rule for rule in find_rules(table, levels=levels) if not of_given.issuperset(rule.columns)]
+    found = find_rules(table, levels=levels, repeated={*kinds.atoms, *kinds.grids})
+    rules = [rule for rule in found if not of_given.issuperset(rule.columns)]
     of_numbers = [
         rule
         for rule in rules

@@ -10,8 +10,8 @@ others stay numbers. All other columns are numbers.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -45,6 +45,13 @@ class Kinds:
     def categories(self) -> set[int]:
         """The columns of levels that rules take as such; between those on a grid they take differences of numbers."""
         return self.levels - set(self.grids)
+
+    def with_levels(self, columns: Iterable[int]) -> Kinds:
+        """Return the kinds in which columns of atoms, and of levels on a grid, have their values as levels."""
+        moved = set(columns) & (set(self.atoms) | set(self.grids))
+        atoms = {j: own for j, own in self.atoms.items() if j not in moved}
+        grids = {j: own for j, own in self.grids.items() if j not in moved}
+        return replace(self, levels=self.levels | moved, atoms=atoms, grids=grids)
 
 
 def choose_kinds(

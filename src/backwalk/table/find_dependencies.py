@@ -1,4 +1,4 @@
-"""Find columns of levels that follow from one, two or three others: each combination of theirs has one level.
+"""Find columns that follow from one, two or three of levels: each combination of theirs has one value.
 
 A dependency is no accident: if one of the determining columns were shuffled among the rows that agree in the others,
 all rows of a combination would have the same level with the probability prod (share of the level)^(n - 1), where n
@@ -25,16 +25,17 @@ _MOST_SETS = 2_100  # of determining columns: pairs of up to 65 columns, and tri
 
 
 def find_dependencies(
-    table: Table, columns: Sequence[int], log_rate: float, exceptions: float = 0.0
+    table: Table, levels: Sequence[int], log_rate: float, exceptions: float = 0.0, *, numbers: Sequence[int] = ()
 ) -> list[tuple[Determines, int]]:
     """Return the dependencies of columns of levels, of which a table without any has one with exp(log_rate).
 
-    Each comes with the number of rows that break it, at most a share `exceptions` of all. Those that follow from others
-    are left out.
+    Columns of `numbers` may follow too, and determine none. Each comes with the number of rows that break it, at most a
+    share `exceptions` of all. Those that follow from others are left out.
     """
+    columns, d = [*levels, *numbers], len(levels)
     codes = np.stack([_codes(table.values[:, j]) for j in columns], axis=1) if columns else np.empty((0, 0), np.intp)
     some = codes[Stream(0).child("dependencies").permutation(len(codes))[:_ROWS_LOOKED_AT]]
-    names, d = [table.schema.names[j] for j in columns], codes.shape[1]
+    names, n_columns = [table.schema.names[j] for j in columns], len(columns)
     found = list[tuple[tuple[int, ...], int, int]]()  # by, of, broken rows
     determined, stands_for = set[int](), dict[int, int]()
 
@@ -46,26 +47,28 @@ def find_dependencies(
         is_found = n_broken <= exceptions * len(codes) and all(_log_chance(codes, by, a, of) < log_chance for a in by)
         return n_broken if is_found else None
 
-    log_chance = log_rate - math.log(max(d * (d - 1), 1))
-    single = {(i, j): n for i in range(d) for j in range(d) if i != j and (n := holds((i,), j, log_chance)) is not None}
+    log_chance = log_rate - math.log(max(d * (n_columns - 1), 1))
+    pairs = ((i, j) for i in range(d) for j in range(n_columns) if i != j)
+    single = {(i, j): n for i, j in pairs if (n := holds((i,), j, log_chance)) is not None}
     for i, j in single:
         if i < j and (j, i) in single and j not in stands_for and i not in stands_for:
             stands_for[j] = i
             found.append(((i,), j, single[i, j]))
     firsts = [j for j in range(d) if j not in stands_for]
+    followers = [*firsts, *range(d, n_columns)]
     for i, j in single:
-        if i in firsts and j in firsts and not any((i, k) in single and (k, j) in single for k in firsts):
+        if i in firsts and j in followers and not any((i, k) in single and (k, j) in single for k in firsts):
             found.append(((i,), j, single[i, j]))
             determined.add(j)
     for size in (2, 3):
         if math.comb(len(firsts), size) > _MOST_SETS:
             break
-        log_chance = log_rate - math.log(max(math.comb(len(firsts), size) * len(firsts), 1))
+        log_chance = log_rate - math.log(max(math.comb(len(firsts), size) * len(followers), 1))
         bound = {frozenset((*by, of)) for by, of, _ in found}
         for by in combinations(firsts, size):
             if any(pair in single for a, b in combinations(by, 2) for pair in ((a, b), (b, a))):
                 continue
-            for of in firsts:
+            for of in followers:
                 members = frozenset((*by, of))
                 if of in by or of in determined or any(each <= members for each in bound if of in each):
                     continue

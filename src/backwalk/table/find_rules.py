@@ -36,11 +36,12 @@ _NEAR = 1e-6  # standard deviations, for candidates
 _FUNCTIONS = ("round", "log", "log10", "log1p", "square", "reciprocal", "exp", "sqrt")  # the more usual ones first
 
 
-def find_rules(table: Table, *, levels: Collection[int]) -> tuple[Rule, ...]:
+def find_rules(table: Table, *, levels: Collection[int], repeated: Collection[int] = ()) -> tuple[Rule, ...]:
     """Return the rules that hold in all rows of a table, and that chance does not explain.
 
     Copies follow, between columns that are in no other rule. `levels` are the numbers of the columns that have levels:
-    labels, truth values and numbers of few values. Rows where a column of a rule is missing do not count.
+    labels, truth values and numbers of few values. Those of numbers whose values are `repeated` may follow from levels.
+    Rows where a column of a rule is missing do not count.
 
     >>> from backwalk.table.find_rules import find_rules
     >>> import numpy as np
@@ -53,7 +54,7 @@ def find_rules(table: Table, *, levels: Collection[int]) -> tuple[Rule, ...]:
     bikers = casual + registered
     """
     with np.errstate(all="ignore"):
-        rules = [rule for rule, _ in _find(table, levels, 0.0)]
+        rules = [rule for rule, _ in _find(table, levels, 0.0, repeated)]
         in_rules = {name for rule in rules for name in rule.columns}
         free = [j for j, name in enumerate(table.schema.names) if name not in in_rules and _has_sizes(table, j)]
         return (*rules, *find_copies(table, free, _LOG_RATE))
@@ -68,14 +69,17 @@ def nearly_rules(table: Table, *, levels: Collection[int]) -> dict[Rule, int]:
         return {rule: n_broken for rule, n_broken in _find(table, levels, _NEARLY) if n_broken}
 
 
-def _find(table: Table, levels: Collection[int], exceptions: float) -> list[tuple[Rule, int]]:
+def _find(
+    table: Table, levels: Collection[int], exceptions: float, repeated: Collection[int] = ()
+) -> list[tuple[Rule, int]]:
     """Return rules, each with the rows that break it, at most a share `exceptions` of all."""
     schema, values = table.schema, table.values
     ends = np.fmin.reduce(values), np.fmax.reduce(values)
     varies = [j for j in range(schema.n_columns) if ends[0][j] < ends[1][j]]
     numbers = [j for j in varies if schema.labels[j] is None]
     have_levels = {schema.names[j] for j in levels}
-    of_unit = {unit: [j for j in numbers if schema.units[j] == unit] for unit in dict.fromkeys(schema.units)}
+    units = schema.with_clocks(()).units  # minutes of clock times go with numbers
+    of_unit = {unit: [j for j in numbers if units[j] == unit] for unit in dict.fromkeys(units)}
     totals = [
         (rule, n)
         for members in of_unit.values()
@@ -85,7 +89,15 @@ def _find(table: Table, levels: Collection[int], exceptions: float) -> list[tupl
     same = [rule for rule, _ in totals if len(rule.parts) == 1]
     steps = {j: printed_step(values[~np.isnan(values[:, j]), j], schema.dtypes[j]) for j in numbers}
     computed = _find_computed(table, {j: step for j, step in steps.items() if j not in levels}, same, exceptions)
-    dependencies = find_dependencies(table, [j for j in varies if j in levels], _LOG_RATE, exceptions)
+    equations: list[tuple[Rule, int]] = [*totals, *computed]
+    in_equations = {name for rule, _ in equations for name in rule.columns}
+    dependencies = find_dependencies(
+        table,
+        [j for j in varies if j in levels],
+        _LOG_RATE,
+        exceptions,
+        numbers=[j for j in varies if j in repeated and schema.names[j] not in in_equations],
+    )
     # an order of these is one of the columns that they are computed from
     left_out = {rule.total for rule in same} | {rule.column for rule, _ in computed}
     left_out |= {rule.of for rule, _ in dependencies}
