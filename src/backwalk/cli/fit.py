@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from backwalk.fit import ChosenColumns
     from backwalk.table import Option
 
-_KINDS = ("number", "integer", "levels", "constant")
+_KINDS = ("number", "integer", "levels", "constant", "clock")
 
 
 def _kind_of_column(text: str) -> tuple[str, Option]:
@@ -70,8 +70,8 @@ def _conditions(text: str) -> Any:
     type=_kind_of_column,
     metavar="NAME=KIND|LOW..HIGH",
     help="Kind of a column, if it should not follow from the data: number, integer, levels (texts, each with a "
-    "probability), constant, or a number within bounds such as 0..1 (0.. has no upper bound); repeat the option for "
-    "more columns.",
+    "probability), constant, clock (HHMM, such as 930), or a number within bounds such as 0..1 (0.. has no upper "
+    "bound); repeat the option for more columns.",
 )
 @click.option(
     "--missing",

@@ -16,6 +16,7 @@ from backwalk.limits import Unseen
 from backwalk.model import DiffusionModel, check_policy, check_unseen, refuse_gaps, warn_of_unseen
 from backwalk.table import Codec, Table, as_table, from_values, match_columns
 from backwalk.table.codec_rules import stated_rules
+from backwalk.table.column_facts import kind_of
 from backwalk.training import History, Training
 
 _FIT_WITH_GAPS = (
@@ -94,7 +95,8 @@ class Fitted(Generic[RowsT]):
         self.n_features_in_: int = model.schema.n_columns
         names: Sequence[str | int] = model.schema.columns or range(model.schema.n_columns)
         self.columns_: dict[str | int, str] = {
-            name: column.kind_name for name, column in zip(names, model.codec.columns, strict=True)
+            name: kind_of(model.schema, j, column)
+            for j, (name, column) in enumerate(zip(names, model.codec.columns, strict=True))
         }
         self.rules_: list[str] = stated_rules(model.codec, model.schema.names)
         self.__dict__.pop("feature_names_in_", None)  # scikit-learn sets it only if the columns have names

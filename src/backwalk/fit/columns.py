@@ -23,10 +23,12 @@ from backwalk.table import (
     Table,
     Watch,
     fit_codec,
+    match_columns,
     most_rows,
     read_within,
     set_aside,
 )
+from backwalk.table.column_options import column_options
 from backwalk.table.schema import FloatArray, shown
 
 _MOST_FOR_SCALES = 2**20  # rows
@@ -61,11 +63,26 @@ def choose_columns(table: Table, settings: Settings, weights: FloatArray | None 
 
     `weights`, (n,), are those of the rows.
     """
-    rows = Relation.of_rows(table.values, table.schema)
+    table, rows = _with_clocks(table, Relation.of_rows(table.values, table.schema), settings)
     left, reasons, rows = _without_aside(table, rows, settings)
     codec = _codec(left, settings, weights, whole=rows if weights is None else None)
     n = len(left.values)
     return ChosenColumns(left, codec, reasons, rows.n_missing.tolist(), n, n)
+
+
+def _with_clocks(table: Table, rows: Relation, settings: Settings) -> tuple[Table, Relation]:
+    """Return some rows of a table, and all, with minutes in the columns of the kind "clock"."""
+    clocks = [j for j, kind in column_options(settings.columns, table.schema).items() if kind == "clock"]
+    if not clocks:
+        return table, rows
+    for j in clocks:
+        if table.schema.labels[j] is not None or table.schema.units[j] is not None:
+            raise InvalidInput(
+                f"{table.schema.label(j)} should hold whole numbers HHMM, as its kind is clock, but has dtype "
+                f"{shown(table.schema.dtypes[j])}: leave out its kind."
+            )
+    rows = rows.with_clocks(clocks)
+    return match_columns(table, rows.schema), rows
 
 
 def _without_aside(table: Table, rows: Relation, settings: Settings) -> tuple[Table, dict[str, str], Relation]:
@@ -100,9 +117,9 @@ def choose_within(rows: RowsThatFit, settings: Settings, memory: int = MEMORY) -
     Where `rows` are not all of a table, ranges, levels, frequencies, gaps and grids are those of all rows, and the
     scales of numbers those of a million.
     """
-    table = rows.table
+    table, relation = _with_clocks(rows.table, rows.relation, settings)
     some = table if rows.has_all else Table(table.values[rows.chosen(_MOST_FOR_SCALES)], table.schema)
-    some, reasons, whole = _without_aside(some, rows.relation, settings)
+    some, reasons, whole = _without_aside(some, relation, settings)
     left = some
     if not rows.has_all:
         left = Table(table.values[:, [table.schema.names.index(name) for name in some.schema.names]], some.schema)
@@ -138,7 +155,8 @@ def choose_from_files(
 def _codec(
     table: Table, settings: Settings, weights: FloatArray | None = None, *, whole: Relation | None = None
 ) -> Codec:
-    columns = settings.columns
+    # Clock times have a unit by now, from which their kind follows.
+    columns = None if settings.columns is None else {n: kind for n, kind in settings.columns.items() if kind != "clock"}
     if settings.embedding is not None:  # reads numbers, of which those of a series are encoded alike
         (data,) = settings.conditions
         given = column_numbers(table.schema, data)

@@ -18,7 +18,7 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.limits import Unseen
 from backwalk.table import Schema, Table, as_table, from_values, label_words, match_columns
-from backwalk.table.schema import shown
+from backwalk.table.schema import CLOCK, shown
 
 
 def column_numbers(schema: Schema, names: Sequence[str | int]) -> list[int]:
@@ -88,7 +88,8 @@ def read_cells(
 def _parse_texts(schema: Schema, column: int, cells: Sequence[Any], name: str) -> Table:
     """Return texts as a table of one column of dates, times, truth values or numbers."""
     of_type = schema.types[column]
-    of_type = of_type if schema.units[column] is not None or schema.is_boolean(column) else pa.float64()
+    is_number = schema.units[column] in (None, CLOCK) and not schema.is_boolean(column)
+    of_type = pa.float64() if is_number else of_type
     try:
         texts = pa.array(cells, pa.string())
         if pa.types.is_duration(of_type):  # whole numbers of its unit in text files
@@ -109,6 +110,8 @@ def _example_of(of_type: pa.DataType, unit: str | None) -> str:
         return "true or false"
     if pa.types.is_time(of_type):
         return "08:30:00"
+    if unit == CLOCK:
+        return "830"
     if unit is not None:
         return "2021-12-31" if unit == "D" else "2021-12-31 08:30:00"
     return "1234.5"

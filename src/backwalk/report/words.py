@@ -7,8 +7,7 @@ import math
 import numpy as np
 
 from backwalk.estimates import Estimate
-from backwalk.table import Schema
-from backwalk.table.values import arrow_column
+from backwalk.table import Schema, from_values
 
 _LARGE = 1e9  # from here on an exponent is easier to read than digits
 _ROUNDING = 1e-12  # an error that is smaller beside its value is that of arithmetic
@@ -105,7 +104,7 @@ def value_text(schema: Schema, column: int, value: float) -> str:
     if schema.labels[column] is None and schema.units[column] is None and not schema.is_boolean(column):
         may_be_a_year = float(value).is_integer() and 1000 <= value < 10_000
         return f"{value:.0f}" if may_be_a_year else significant(value)
-    return str(arrow_column(np.array([value]), schema, column)[0].as_py())
+    return str(from_values(np.array([[value]]), schema.as_arrow().taken([column])).column(0)[0].as_py())
 
 
 def column_name(schema: Schema, column: int) -> str:

@@ -234,7 +234,7 @@ def _refuse_texts(rule: Rule, at: Sequence[int], table: Table) -> None:
                 f"The rule {rule} should be between numbers, but {table.schema.label(j)} holds texts: leave it out, or "
                 "declare which columns of levels determine others by one -> other."
             )
-    if len({table.schema.units[j] for j in at}) > 1:
+    if len({table.schema.with_clocks(()).units[j] for j in at}) > 1:
         raise InvalidInput(f"The rule {rule} should be between columns of one unit: convert dates and times to one.")
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from backwalk.formatting import NO_NAME, listed
 from backwalk.table.codec import Codec
 from backwalk.table.columns import Column
-from backwalk.table.schema import Schema
+from backwalk.table.schema import CLOCK, Schema
 from backwalk.table.values import from_values
 
 _MOST_SHOWN = 30  # columns, one line each
@@ -76,8 +76,13 @@ def words_of(facts: Mapping[str, Any]) -> str:
     return words
 
 
+def kind_of(schema: Schema, j: int, column: Column) -> str:
+    """Return the kind of a column as users know it."""
+    return "clock" if schema.units[j] == CLOCK else column.kind_name
+
+
 def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
-    facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": column.kind_name}
+    facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": kind_of(schema, j, column)}
     is_number = column.has_ranks and schema.labels[j] is None and list(column.levels) == sorted(column.levels)
     if is_number and len(column.levels) > _MOST_LISTED:
         facts |= {"n_levels": len(column.levels), **_facts_of_places(schema, j, np.array(column.levels))}

@@ -101,9 +101,9 @@ class Number:
         object.__setattr__(self, "bounds", (low, high))
 
 
-KindName = Literal["number", "integer", "levels", "constant"]
+KindName = Literal["number", "integer", "levels", "constant", "clock"]
 Option: TypeAlias = Levels | Number | KindName
-_NAMES = ("number", "integer", "levels", "constant")
+_NAMES = ("number", "integer", "levels", "constant", "clock")
 _SHORT: dict[str, Option] = {"levels": Levels(), "number": Number()}
 
 

@@ -12,7 +12,7 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.limits import Unseen
 from backwalk.table.frame import Table
-from backwalk.table.schema import PER_DAY, FloatArray, Schema, shown, unescaped, unescaped_cell
+from backwalk.table.schema import CLOCK, PER_DAY, FloatArray, Schema, shown, unescaped, unescaped_cell
 
 
 def match_columns(
@@ -93,6 +93,8 @@ def _matched(
     """
     (labels,), (unit,) = fitted.labels, fitted.units
     observed = ~np.isnan(values)
+    if unit == CLOCK and _family(given) == "numbers":
+        return _minutes(values, label, name), labels
     is_alike = unit is None or _family(given) == _family(fitted)
     if not observed.any() or ((given.labels, given.units) == (fitted.labels, fitted.units) and is_alike):
         return values, labels
@@ -109,12 +111,26 @@ def _matched(
     )
 
 
+def _minutes(values: FloatArray, label: str, name: str) -> FloatArray:
+    """Return clock times HHMM, (n,), as minutes since midnight."""
+    impossible = (values < 0.0) | (values > 2359.0) | (values % 100.0 > 59.0) | (values % 1.0 > 0.0)
+    if impossible.any():
+        row = int(impossible.argmax())
+        raise InvalidInput(
+            f"{label} of {name} should hold clock times HHMM, from 0 to 2359, but got {values[row]:g} at row {row} "
+            f"(rows count from 0), in {int(impossible.sum()):,} of {len(values):,} rows: mend them; midnight is 0."
+        )
+    return np.asarray(values - 40.0 * (values // 100.0))
+
+
 def _family(schema: Schema) -> str:
     """Return what the one column of a schema holds, in words."""
     if schema.labels[0] is not None:
         return "texts"
     if schema.units[0] is None:
         return "numbers"
+    if schema.units[0] == CLOCK:
+        return "clock times HHMM"
     kind = str(schema.types[0])
     return (
         "durations"

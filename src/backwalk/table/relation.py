@@ -158,6 +158,19 @@ class Relation:
             found.__dict__["facts"] = tuple(self.facts[j] for j in columns)
         return found
 
+    def with_clocks(self, columns: Sequence[int]) -> Relation:
+        """Return a relation in which columns of numbers HHMM, by number, are clock times. Raises InvalidInput."""
+        impossible = "cell % 1 > 0 OR cell < 0 OR cell > 2359 OR cell % 100 > 59"
+        for j, (n, row) in self.broken({j: impossible.replace("cell", self.cells[j]) for j in columns}).items():
+            if n:
+                ((value,),) = self.query(self.cells[j], f"WHERE row = {row}")
+                raise InvalidInput(
+                    f"{self.schema.label(j)} should hold clock times HHMM, from 0 to 2359, but has {value:g} at row "
+                    f"{row} (rows count from 0), and others in {n - 1:,} rows: mend them; midnight is 0."
+                )
+        cells = (f"({cell} - 40 * floor({cell} / 100))" if j in columns else cell for j, cell in enumerate(self.cells))
+        return replace(self, schema=self.schema.with_clocks(columns), cells=tuple(cells))
+
     def with_columns(self, schema: Schema, cells: Sequence[str]) -> Relation:
         """Return a relation of a schema with further columns, whose numbers are `cells` in SQL."""
         return replace(self, schema=schema, cells=(*self.cells, *cells))

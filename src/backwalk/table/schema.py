@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -27,6 +27,9 @@ FloatArray = npt.NDArray[np.float64]
 
 PER_DAY = {"D": 1.0, "s": 86_400.0, "ms": 86_400e3, "us": 86_400e6}
 """The units of dates and times, the coarsest first, and how many of each a day has."""
+
+CLOCK = "HHMM"
+"""The unit of clock times that the user's table has as whole numbers HHMM: here they are minutes since midnight."""
 
 MISSING_WORDS = frozenset(pyarrow.csv.ConvertOptions().null_values)
 """Cells of text files that are missing values, such as NA and the empty cell."""
@@ -48,7 +51,7 @@ class Schema:
     - `labels`: for each column of texts or categories the labels of its codes 0..L-1, otherwise None. They are in the
       order of the categories, or sorted.
     - `units`: for each column of dates, times or durations "D", "s", "ms" or "us", the unit of its numbers since
-      1970-01-01 (of a time: since midnight), otherwise None.
+      1970-01-01 (of a time: since midnight); "HHMM" for clock times of such numbers; otherwise None.
     - `set_aside`: names of columns that the fit left out, which later tables may have.
     - `integer_names`: those of `columns` that are integers in the user's table.
 
@@ -83,7 +86,9 @@ class Schema:
                 raise InvalidInput(f"A column of {self.kind} has no dtype {shown(dtype)} here: convert or drop it.")
             if has_labels(found) != (labels is not None) or len(set(labels or ())) < len(labels or ()):
                 raise InvalidInput(f"A column of dtype {shown(dtype)} should have distinct labels, and others none.")
-            if is_time(found) != (unit in PER_DAY) or (unit != "D" and pa.types.is_date32(found)):
+            if unit == CLOCK and (pa.types.is_integer(found) or pa.types.is_floating(found)):
+                continue
+            if is_time(found) != (unit is not None) or (unit != "D" and pa.types.is_date32(found)):
                 raise InvalidInput(f"A column of dtype {shown(dtype)} has no unit {unit!r}.")
         if self.columns is None:
             return
@@ -120,7 +125,7 @@ class Schema:
     def numeric(self) -> tuple[str, ...]:
         """The names of the columns of numbers and truth values."""
         columns = zip(self.names, self.labels, self.units, strict=True)
-        return tuple(name for name, labels, unit in columns if labels is None and unit is None)
+        return tuple(name for name, labels, unit in columns if labels is None and unit in (None, CLOCK))
 
     @cached_property
     def types(self) -> tuple[pa.DataType, ...]:
@@ -133,8 +138,8 @@ class Schema:
 
     def is_integer(self, column: int) -> bool:
         """Return whether a column holds whole numbers: integers, truth values, codes of labels, or times in a unit."""
-        found = self.types[column]
-        return bool(pa.types.is_integer(found) or has_labels(found) or is_time(found) or self.is_boolean(column))
+        found, has_unit = self.types[column], self.units[column] is not None
+        return bool(pa.types.is_integer(found) or has_labels(found) or has_unit or self.is_boolean(column))
 
     def is_boolean(self, column: int) -> bool:
         """Return whether a column's dtype is one of truth values."""
@@ -158,6 +163,8 @@ class Schema:
             return 0.0, float(max(len(labels) - 1, 0))
         if unit is None:
             return numeric_range(of_type)
+        if unit == CLOCK:
+            return 0.0, 1_439.0
         per_day = PER_DAY[unit]
         if pa.types.is_time(of_type):
             return 0.0, per_day - 1.0
@@ -174,6 +181,11 @@ class Schema:
         low, high = zip(*map(self.value_range, range(self.n_columns)), strict=True)
         return np.clip(values, low, high)
 
+    def with_clocks(self, columns: Collection[int]) -> Schema:
+        """Return the schema with clock times in some columns, by number, and plain numbers in the others of these."""
+        plain = (None if unit == CLOCK else unit for unit in self.units)
+        return replace(self, units=tuple(CLOCK if j in columns else unit for j, unit in enumerate(plain)))
+
     def taken(self, columns: Sequence[int]) -> Schema:
         """Return the schema of some of the columns, by their numbers."""
         names = None if self.columns is None else tuple(self.columns[j] for j in columns)
@@ -189,8 +201,11 @@ class Schema:
         )
 
     def as_arrow(self) -> Schema:
-        """Return the schema of the same columns, all with names, in a table of pyarrow."""
-        dtypes = tuple(numpy_dtype(str(of_type)) or str(of_type) for of_type in self.types)
+        """Return the schema of the same columns, all with names, in a table of pyarrow, where clock times are int64."""
+        types = zip(self.types, self.units, strict=True)
+        dtypes = tuple(
+            "int64" if unit == CLOCK else numpy_dtype(str(of_type)) or str(of_type) for of_type, unit in types
+        )
         return Schema(self.names, dtypes, "pyarrow", self.labels, self.units)
 
     def to_dict(self) -> dict[str, Any]:

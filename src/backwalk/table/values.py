@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from backwalk import limits
 from backwalk.errors import InvalidInput
 from backwalk.table.dtypes import category_dtype, has_labels, is_text, is_time, numeric_range, numpy_dtype, stored_unit
-from backwalk.table.schema import PER_DAY, FloatArray, Schema
+from backwalk.table.schema import CLOCK, PER_DAY, FloatArray, Schema
 
 _EXACT = 2**53
 _INTERVAL = re.compile(r"[\[(](.+), (.+)[\])]")
@@ -175,6 +175,10 @@ def from_values(values: npt.ArrayLike, schema: Schema) -> Any:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] != schema.n_columns:
         raise InvalidInput(f"values should have shape (n, {schema.n_columns}), but got {array.shape}.")
+    if clocks := [j for j, unit in enumerate(schema.units) if unit == CLOCK]:
+        minutes = np.clip(np.rint(array[:, clocks]), *schema.value_range(clocks[0]))
+        array, schema = array.copy(), schema.with_clocks(())
+        array[:, clocks] = minutes + 40.0 * (minutes // 60.0)
     if schema.kind == "numpy":
         return _array(array, schema)
     try:
