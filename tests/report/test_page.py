@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+import itertools
 import json
 import re
 from functools import cache
@@ -167,6 +168,25 @@ def test_files_are_not_written_over_others(tmp_path, undrawn):
     record = json.loads(json.dumps(report_record(fidelity(), model()), allow_nan=False))
     assert [answer["text"] for answer in record["answers"]] == [answer.text for answer in fidelity().answers]
     assert record["card"]["n_columns"] == 2
+
+
+def test_a_page_grows_section_by_section_into_the_whole_one():
+    made, pages = {}, []
+
+    def show(record):
+        pages.append(render_report(record, model(), stream=Stream(1), is_unfinished=True, made=made))
+
+    options = {"training": ROWS, "stream": Stream(0), "n_pairs": 2}
+    judged = assess(model(), UNSEEN, show=show, **options)
+    whole = render_report(judged, model(), stream=Stream(1), made=made)
+    headings = [re.findall("<h2>(.*?)</h2>", page) for page in (*pages, whole)]
+    assert headings[0][0].startswith("Training")
+    for fewer, more in itertools.pairwise(headings):
+        assert set(fewer) <= set(more) | {"Before you use it"}
+    assert len(headings[0]) < len(headings[1]) < len(headings[2]) < len(headings[-1])
+    assert all("Not finished" in page and 'http-equiv="refresh"' in page for page in pages)
+    assert "Not finished" not in whole
+    assert whole == render_report(judged, model(), stream=Stream(1))
 
 
 def test_frames_run_from_data_to_noise():

@@ -37,6 +37,8 @@ N_PAIRS, QUICK_PAIRS = 8, 3  # pairs of real sets; of fewer than 3 the errors of
 _LOADED = "from backwalk import Diffusion{}\n\nmodel = Diffusion.load({!r})\n"
 Watch = Callable[[float, str], object]
 """Called with the share of an assessment that is done, and what comes next."""
+Show = Callable[[Fidelity | None], object]
+"""Called with what is known so far."""
 _Drawn = tuple[Rows, float]
 """Rows to compare, and the seconds that 10,000 of them take."""
 
@@ -55,6 +57,7 @@ def assess(
     baselines: bool = True,
     model_path: str = "model.backwalk",
     watch: Watch = lambda _share, _stage: None,
+    show: Show = lambda _: None,
 ) -> Fidelity | Calibration:
     """Score a model on unseen rows: statistics with nulls and errors, baselines, and answers in words.
 
@@ -89,6 +92,9 @@ def assess(
         The model's file in the code to copy.
     watch : callable, optional
         Called with the share done and the next stage.
+    show : callable, optional
+        Called with None once the rows are checked, and with a `Fidelity` whenever more questions are answered; those
+        that are not are None in it, and it has no answers.
 
     Returns
     -------
@@ -143,6 +149,7 @@ def assess(
     checks, is_trained = check_rows(model, scored, of_fit)
     unseen_rows, training_rows = scored[0], None if of_fit is None else of_fit[0]
     levels.check_target(target_column, None if training_rows is None else training_rows[is_trained], unseen_rows)
+    show(None)
     if model.has_embedding:
         return _calibration(model, unseen_rows, checks, given_columns, model_path, stream, watch)
     representation = Representation.of(model, unseen_rows, training_rows)
@@ -171,6 +178,10 @@ def assess(
             draw = partial(baseline.sample_rows, pairs.n_generated, stream.child("baseline", baseline.name))
             drawn.append(_draw(draw, representation, stream))
             represented.append(representation.encode(drawn[-1][0]))
+        models = _score_models(model, fitted, drawn, [()] * len(drawn), likelihood, model_path)
+        unknown: dict[str, Any] = dict.fromkeys(("posteriors", "rows", "columns", "levels", "copies"))
+        so_far = partial(Fidelity, answers=(), code="", checks=checks, warnings=(), density=likelihood)
+        show(so_far(model=models[0], baselines=models[1:], **unknown))
         watch(0.6, "columns")
         by_column = columns.score(sets, represented, model.schema)
         about = {
@@ -189,8 +200,15 @@ def assess(
             stream=stream.child("statistics"),
             watch=lambda share, statistic: watch(0.65 + 0.2 * share, statistic),
         )
+        figures = [
+            of_rows + of_columns for of_rows, of_columns in zip(by_row.figures, by_column.of_models, strict=True)
+        ]
+        models = _score_models(model, fitted, drawn, figures, likelihood, model_path)
+        known = unknown | {"model": models[0], "baselines": models[1:], "rows": by_row, "columns": by_column}
+        show(so_far(**known))
         watch(0.85, "predictions")
         predictions = levels.score(model, sets, target_column, stream.child("table"))
+        show(so_far(**known | {"levels": predictions}))
         watch(0.93, "copies")
         best = max(fitted, key=lambda pair: float(pair[1].mean()))[0] if fitted else None
         given_away = copies.score(
@@ -201,8 +219,6 @@ def assess(
         watch(0.97, "posteriors")
         posterior = posteriors.score(model, unseen_rows, given_columns, stream=stream.child("posterior"))
     watch(1.0, "done")
-    figures = [of_rows + of_columns for of_rows, of_columns in zip(by_row.figures, by_column.of_models, strict=True)]
-    models = _score_models(model, fitted, drawn, figures, likelihood, model_path)
     recommended = models[0]
     if models[1:] and not checks.are_of_fit:
         _, recommended = decide(models[0], models[1:])

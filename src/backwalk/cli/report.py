@@ -106,6 +106,15 @@ def assess_and_report(
         values = match_columns(data_rows, fitted.schema, name="DATA").values
         check_unseen(fitted, values, scored=range(fitted.schema.n_columns), unseen=unseen, name="DATA")
     scored, *_ = rows_to_score(data_rows, fitted, "DATA")
+    made: dict[str, Any] = {}
+    write = partial(write_report, output, model=fitted, stream=stream.child("pictures"), commands=list(commands))
+
+    def show(so_far: Calibration | None) -> None:
+        with _errors_named(output):
+            write(fidelity=so_far, overwrite=force or bool(made), is_unfinished=True, made=made)
+        if so_far is None:
+            console.message(f"report: {output.resolve()} has each section once it is done")
+
     console.message(f"scoring {len(scored):,} unseen rows")
     began = time.monotonic()
     fidelity = assess(
@@ -119,12 +128,11 @@ def assess_and_report(
         n_pairs=QUICK_PAIRS if quick else N_PAIRS,
         model_path=str(model),
         watch=partial(console.progress, "scoring"),
+        show=show,
     )
     console.message(f"scored in {time.monotonic() - began:.1f} s")
     with _errors_named(output):
-        write_report(
-            output, fidelity, fitted, stream=stream.child("pictures"), commands=list(commands), overwrite=force
-        )
+        write(fidelity=fidelity, overwrite=force or bool(made), made=made)
     return fidelity, fitted
 
 

@@ -21,9 +21,18 @@ from backwalk.report.blocks import Section
 
 
 def render_page(
-    *, title: str, answers: Sequence[Any], code: str, warnings: Sequence[str], sections: Sequence[Section]
+    *,
+    title: str,
+    answers: Sequence[Any],
+    code: str,
+    warnings: Sequence[str],
+    sections: Sequence[Section],
+    is_unfinished: bool = False,
 ) -> str:
-    """Return a page of answers, each with a `question` and a `text`, code to copy, warnings and sections."""
+    """Return a page of answers, each with a `question` and a `text`, code to copy, warnings and sections.
+
+    A page that `is_unfinished` says so, and loads itself again every few seconds.
+    """
     return _ENVIRONMENT.get_template("report.html.j2").render(
         title=title,
         policy=_POLICY,
@@ -33,6 +42,7 @@ def render_page(
         code=code,
         warnings=warnings,
         sections=sections,
+        is_unfinished=is_unfinished,
     )
 
 
