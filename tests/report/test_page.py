@@ -189,6 +189,13 @@ def test_a_page_grows_section_by_section_into_the_whole_one():
     assert whole == render_report(judged, model(), stream=Stream(1))
 
 
+def test_a_quick_judgement_takes_fewer_rows_and_pairs(monkeypatch):
+    monkeypatch.setattr("backwalk.assess.assessment.QUICK_ROWS", 60)
+    judged = assess(model(), UNSEEN, training=ROWS, stream=Stream(0), quick=True)
+    assert judged.checks.n_unseen == len(judged.density.rows) == len(judged.density.trained) == 60
+    assert {figure.n_pairs for figure in judged.model.figures} == {3}
+
+
 def test_frames_run_from_data_to_noise():
     frames = chain_frames(model(), ROWS, Stream(1), columns=(0, 1), n_points=100)
     assert frames.t[0] == 0.0

@@ -27,13 +27,13 @@ from backwalk.assess.statistics import Figure
 from backwalk.assess.verdict import decide
 from backwalk.datasets import Density
 from backwalk.errors import InvalidInput
-from backwalk.estimates import Rows, mean_estimate
+from backwalk.estimates import Rows, mean_estimate, random_rows
 from backwalk.model import DiffusionModel, column_numbers, sample_rows
 from backwalk.report.words import column_name
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
 
-N_PAIRS, QUICK_PAIRS = 8, 3  # pairs of real sets; of fewer than 3 the errors of figures are hardly known
+_QUICK_PAIRS, QUICK_ROWS = 3, 1_000  # pairs of real sets, of fewer the errors are hardly known; unseen rows
 _LOADED = "from backwalk import Diffusion{}\n\nmodel = Diffusion.load({!r})\n"
 Watch = Callable[[float, str], object]
 """Called with the share of an assessment that is done, and what comes next."""
@@ -52,9 +52,10 @@ def assess(
     target: str | int | None = None,
     given: Sequence[str | int] | None = None,
     stream: Stream,
-    n_pairs: int = N_PAIRS,
+    n_pairs: int = 8,
     n_rows: int | None = None,
     baselines: bool = True,
+    quick: bool = False,
     model_path: str = "model.backwalk",
     watch: Watch = lambda _share, _stage: None,
     show: Show = lambda _: None,
@@ -88,6 +89,8 @@ def assess(
         The number of rows in each set drawn from `density`: 10,000 by default.
     baselines : bool, default=True
         Whether baselines are fitted.
+    quick : bool, default=False
+        Whether at most 1,000 unseen rows are scored, with 3 pairs: in less time, with larger errors.
     model_path : str, default="model.backwalk"
         The model's file in the code to copy.
     watch : callable, optional
@@ -149,6 +152,9 @@ def assess(
     checks, is_trained = check_rows(model, scored, of_fit)
     unseen_rows, training_rows = scored[0], None if of_fit is None else of_fit[0]
     levels.check_target(target_column, None if training_rows is None else training_rows[is_trained], unseen_rows)
+    if quick:
+        unseen_rows, n_pairs = random_rows(unseen_rows, QUICK_ROWS, stream=stream.child("quick")), _QUICK_PAIRS
+        checks = replace(checks, n_unseen=len(unseen_rows))
     show(None)
     if model.has_embedding:
         return _calibration(model, unseen_rows, checks, given_columns, model_path, stream, watch)
@@ -165,6 +171,7 @@ def assess(
         density,
         stream.child("scored"),
         trained=sets.trained,
+        most_trained=len(unseen_rows) if quick else None,
         watch=lambda share, stage: watch(0.1 + 0.4 * share, stage),
     )
     # On one thread: the operations of boosted trees are too small to share.

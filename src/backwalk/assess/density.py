@@ -135,15 +135,18 @@ def score(
     stream: Stream,
     *,
     trained: Rows | None = None,
+    most_trained: int | None = None,
     watch: Callable[[float, str], object] = lambda _share, _stage: None,
 ) -> DensityScores:
-    """Evaluate the densities of up to 2,048 of the unseen rows, and the model's of as many rows of `trained`.
+    """Evaluate the densities of up to 2,048 of the unseen rows, and the model's of up to 2,048 rows of `trained`.
 
-    Rows of integers, up to 512, are scored by their log-probabilities. `watch` is called with
+    Rows of integers, up to 512, are scored by their log-probabilities. At most `most_trained` of those of `trained` are
+    scored. `watch` is called with
     the share done and the next stage.
     """
     most = _MOST_ROWS_OF_INTEGERS if model.codec.n_uniforms else _MOST_ROWS
     rows, draws = random_rows(unseen, most, stream=stream.child("rows")), stream.child("probes")
+    most = most if most_trained is None else min(most, most_trained)
     of_fit = None if trained is None else random_rows(trained, most, stream=stream.child("trained"))
     n_scored = len(rows) + (0 if of_fit is None else len(of_fit))
     truth = (

@@ -115,7 +115,7 @@ class Judgement(Fitted[RowsT]):
         overwrite : bool, default=False
             Whether to replace an existing file.
         **more
-            See `assess`: with `n_pairs=3` in place of 8 a report takes less time, and its errors are larger.
+            See `assess`: with `quick=True` a report takes less time, and its errors are larger.
 
         Returns
         -------
