@@ -56,3 +56,19 @@ def test_blank_rows_are_counted():
     (text,) = doubts({"x": [1.0, np.nan, 2.0], "town": ["Bonn", None, None]})
     assert text.startswith("1 row holds no value")
     assert doubts({"x": [1.0, np.nan]}) == []  # a gap of the only column
+
+
+def test_clock_times_without_colons_are_told_and_other_whole_numbers_are_not():
+    rng = np.random.default_rng(0)
+    minutes = 5 * rng.integers(288, size=300)
+    columns = {
+        "left": minutes // 60 * 100 + minutes % 60,
+        "minutes": minutes,
+        "year": 1900 + rng.integers(60, size=300),
+        "age": rng.integers(59, size=300),
+        "rent": 100 * rng.integers(3, 23, size=300) + 50,
+        "any": rng.integers(2_000, size=300),
+    }
+    (text,) = doubts(columns)
+    assert "'left' looks like clock times HHMM, 0 to 2355" in text
+    assert "--column 'left'=clock" in text

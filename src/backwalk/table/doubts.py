@@ -1,4 +1,4 @@
-"""What is likely a mistake in a table: blank rows, numbers that stand for missing values, and labels that mean one.
+"""What is likely a mistake in a table: blank rows, numbers that mean missing or a time, and labels that mean one.
 
 Nothing of it is changed. A fit and `backwalk info` tell of it, as only the user knows.
 """
@@ -18,6 +18,8 @@ from backwalk.table.schema import FloatArray, shown
 _NINES = re.compile(r"9{2,}(\.9+)?")  # the digits of -999, 9999 and 99.9
 _LEAST_ALONE = 100.0  # in size, of a number that is told of although it is in one row
 _MOST_SHOWN = 3
+_FEWEST_TIMES = 28  # distinct numbers; by chance all end below 60 in .6^28, less than one of a million columns
+_FEWEST_HOURS, _FEWEST_ENDINGS = 3, 6  # of clock times in steps of up to ten minutes
 
 
 def find_doubts(table: Table) -> Iterator[str]:
@@ -40,6 +42,7 @@ def find_doubts(table: Table) -> Iterator[str]:
             yield from _alike(label, labels)
         elif table.schema.units[j] is None:
             yield from _sentinels(label, table.values[:, j])
+            yield from _clock_times(label, table.schema.names[j], table.values[:, j])
 
 
 def _alike(label: str, labels: Sequence[str]) -> Iterator[str]:
@@ -53,6 +56,18 @@ def _alike(label: str, labels: Sequence[str]) -> Iterator[str]:
         yield (
             f"{label} has levels that differ by blanks or case alone, {listed([*alike[:_MOST_SHOWN], *more])}: write "
             "them alike, or they are learnt as different."
+        )
+
+
+def _clock_times(label: str, name: str, values: FloatArray) -> Iterator[str]:
+    """Yield what is told of whole numbers that all are clock times HHMM."""
+    x = np.unique(values[~np.isnan(values)])
+    if len(x) < _FEWEST_TIMES or x[0] < 0.0 or x[-1] > 2359.0 or (x % 1.0 > 0.0).any() or (x % 100.0 > 59.0).any():
+        return
+    if len(np.unique(x // 100.0)) >= _FEWEST_HOURS and len(np.unique(x % 100.0)) >= _FEWEST_ENDINGS:
+        yield (
+            f"{label} looks like clock times HHMM, {x[0]:g} to {x[-1]:g}: if so, its kind is clock "
+            f"(--column {shown(name)}=clock), or new rows may have minutes past 59."
         )
 
 
