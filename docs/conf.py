@@ -102,9 +102,9 @@ copybutton_prompt_is_regexp = True
 def write_playground(app, exception):
     """Write the playground beside the pages, once they are there."""
     if exception is None and app.builder.format == "html":
-        from backwalk.playground import write_page
+        from backwalk.playground import Page
 
-        write_page(Path(app.outdir, "playground.html"), overwrite=True)
+        Page().save(Path(app.outdir, "playground.html"), overwrite=True)
 
 
 def setup(app):

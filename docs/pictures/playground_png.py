@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from backwalk.playground import write_page
+from backwalk.playground import Page
 
 STEPS = 1_500
 
@@ -22,7 +22,7 @@ def main() -> None:
     path = shutil.which(os.environ.get("BACKWALK_CHROMIUM", "chromium"))
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         page_file = Path(folder, "playground.html")
-        write_page(page_file)
+        Page().save(page_file)
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         page = browser.new_page(viewport={"width": 1280, "height": 860}, color_scheme="light")
         page.set_default_timeout(600_000)

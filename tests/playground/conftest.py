@@ -131,7 +131,7 @@ class Tab:
 @pytest.fixture(scope="session")
 def page_file(tmp_path_factory):
     file = tmp_path_factory.mktemp("playground") / "playground.html"
-    backwalk.playground.write_page(file)
+    backwalk.playground.Page().save(file)
     return file
 
 

@@ -123,6 +123,22 @@ def test_settings_out_of_range_get_a_sentence(tab):
     assert "Rows of a batch should be a number from 8 to 1,024" in tab.tell("#problem")
 
 
+def test_a_number_that_is_being_typed_is_not_refused(tab):
+    tab.open("tab=train")
+    tab.page.wait_for_selector("#train:not([disabled])")
+    tab.page.click("#more-settings summary")
+    tab.page.wait_for_selector("#schedule-drawn svg")
+    before = tab.tell("#schedule-drawn .alpha-bar")
+    tab.page.fill("#set-batch", "6")  # of 64
+    tab.page.wait_for_timeout(300)  # the schedule follows soon
+    assert tab.page.locator("#problem").is_hidden()
+    tab.page.fill("#set-batch", "64")
+    tab.page.fill("#set-steps", "80")
+    tab.page.wait_for_function(
+        "was => document.querySelector('#schedule-drawn .alpha-bar').textContent !== was", arg=before
+    )
+
+
 def test_the_tour_leads_from_noise_to_the_bound_in_eight_steps(tab):
     tab.open()
     tab.page.click("#start-tour")
@@ -133,6 +149,12 @@ def test_the_tour_leads_from_noise_to_the_bound_in_eight_steps(tab):
         titles.append(tab.tell("#tour-title"))
     assert len(set(titles)) == 8
     assert any("bound" in title.lower() for title in titles)
+    tab.page.click("[aria-label^='Step 7']")
+    cost = re.search(r"at least ([\d.]+) nats", tab.tell("#tour"))[1]
+    tab.page.click("[aria-label='End the tour']")
+    tab.page.select_option("#model", "notebook")
+    tab.settle()
+    assert cost in tab.tell("#panel-watch .notice")
 
 
 class TestQuestionsOfAStudent:
@@ -150,6 +172,9 @@ class TestQuestionsOfAStudent:
         tab.page.wait_for_selector("#panel-particle .symbols thead")
         assert tab.page.locator("#panel-particle .symbols thead th").all_inner_texts()[2:4] == ["learned", "exact"]
         assert tab.page.locator("#particle-formulas math").count() >= 4
+        assert "Its own output is F" in tab.tell("#particle-formulas")
+        tab.open("tab=particle&model=course").page.wait_for_selector("#particle-formulas math")
+        assert "Its own output is the noise ε." in tab.tell("#particle-formulas")
 
     def test_two_settings_side_by_side(self, tab):
         tab.open("tab=compare")
@@ -162,6 +187,7 @@ class TestQuestionsOfAStudent:
             distances = [number(cell) for cell in tab.page.locator("#compare-quality td").all_inner_texts()[:3]]
             assert distances[0] != distances[1]
             assert min(distances) > 0.0
+            assert tab.tell("#compare-words")
 
     def test_why_minus_log_p_is_below_the_bound(self, tab):
         tab.open("tab=bound&model=course")
@@ -189,6 +215,7 @@ class TestQuestionsOfAStudent:
 
     def test_what_the_exact_field_is(self, tab):
         tab.open("tab=field&p=0.4000")
+        assert "mean of all clean points" in tab.tell("#panel-field")
         assert 0.0 < number(tab.tell("#field-relative")) < 20.0
 
 
@@ -214,6 +241,14 @@ def test_axe_finds_nothing(opened, page_file, scheme):
 def test_nothing_moves_for_people_who_ask_for_that(opened, page_file):
     tab = opened(page_file, reduced_motion="reduce").open()
     assert tab.tell("#play") == "Play"
+
+
+@pytest.mark.parametrize("state", ["", "&solver=ddim&evaluations=10&eta=0.5"])
+def test_a_phone_shows_the_formulas_whole(opened, page_file, state):
+    tab = opened(page_file, viewport={"width": 390, "height": 844}).open(f"tab=particle&p=0.5000&row=3{state}")
+    tab.page.wait_for_selector("#particle-formulas math")
+    boxes = tab.page.locator("#panel-particle :is(.formula, .wide)")
+    assert not any(boxes.evaluate_all("all => all.map((box) => box.scrollWidth > box.clientWidth)"))
 
 
 @pytest.mark.parametrize(("width", "height"), [(390, 844), (640, 450)])  # a phone, and 1,280 x 900 at 200 %

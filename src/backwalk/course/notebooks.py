@@ -15,7 +15,7 @@ from typing import Any
 
 from backwalk.errors import InvalidInput
 from backwalk.files import atomic_write
-from backwalk.playground import write_page
+from backwalk.playground import Page
 
 LESSONS = ("1_noise_forward", "2_backward", "3_sampling", "4_how_good")
 DEMONSTRATION = "demonstration"
@@ -96,7 +96,7 @@ def write_lessons(folder: str | Path, *, overwrite: bool = False) -> list[Path]:
     for name, path in zip(LESSONS, paths, strict=True):
         with atomic_write(path, overwrite=overwrite) as file:
             file.write(json.dumps(_as_notebook(read_lesson(name)), indent=1, ensure_ascii=False).encode() + b"\n")
-    write_page(folder / PLAYGROUND, overwrite=True)
+    Page().save(folder / PLAYGROUND, overwrite=True)
     return paths
 
 

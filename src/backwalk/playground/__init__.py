@@ -5,7 +5,7 @@ runs in a worker, and its panels. Python only joins them into one file, and stor
 """
 
 from backwalk.playground.answers import answers_of
-from backwalk.playground.page import page_of, write_page
+from backwalk.playground.page import page_of
 from backwalk.playground.show import Page, in_notebook
 
-__all__ = ["Page", "answers_of", "in_notebook", "page_of", "write_page"]
+__all__ = ["Page", "answers_of", "in_notebook", "page_of"]

@@ -16,8 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backwalk.errors import InvalidInput
-from backwalk.files import atomic_write
 from backwalk.formatting import as_json
 
 _FOLDER = Path(__file__).parent
@@ -91,21 +89,6 @@ def _name(path: str) -> str:
 def _text(value: Any) -> str:
     """Return JSON that may stand within a script."""
     return json.dumps(value, allow_nan=False).replace("<", "\\u003c")
-
-
-def write_page(
-    path: str | Path, stored: Mapping[str, Any] | None = None, title: str | None = None, *, overwrite: bool = False
-) -> None:
-    """Write the page to an .html file. Raises InvalidInput for another suffix, and for a file that exists already."""
-    if Path(path).suffix.lower() not in (".html", ".htm"):
-        raise InvalidInput(f"The page's name should end in .html, but got {str(path)!r}: name another.")
-    if Path(path).exists() and not overwrite:
-        raise InvalidInput(f"{path} exists already: name another file, or overwrite it with --force.")
-    try:
-        with atomic_write(path, overwrite=overwrite) as file:
-            file.write(page_of(stored, title).encode())
-    except OSError as error:
-        raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error
 
 
 def _hash(text: str) -> str:

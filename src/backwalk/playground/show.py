@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from backwalk.playground.page import page_of, write_page
+from backwalk.errors import InvalidInput
+from backwalk.files import atomic_write
+from backwalk.playground.page import page_of
 
 _HEIGHT = 820  # pixels, of the page within a notebook
 
@@ -59,7 +61,15 @@ class Page:
         InvalidInput
             For another ending, for a file that exists, and for one that cannot be written.
         """
-        write_page(path, self._stored, self._title, overwrite=overwrite)
+        if Path(path).suffix.lower() not in (".html", ".htm"):
+            raise InvalidInput(f"The page's name should end in .html, but got {str(path)!r}: name another.")
+        if Path(path).exists() and not overwrite:
+            raise InvalidInput(f"{path} exists already: name another file, or overwrite it with --force.")
+        try:
+            with atomic_write(path, overwrite=overwrite) as file:
+                file.write(self.html.encode())
+        except OSError as error:
+            raise InvalidInput(f"{path} cannot be written: {error.strerror}.") from error
 
     def open(self) -> Path:
         """Write the page to a new temporary file, open it in the browser, and return its path.

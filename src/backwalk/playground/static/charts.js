@@ -12,7 +12,7 @@ function texts(ticks) {
 }
 
 function frame(label, height, [x0, x1], [y0, y1], xName, yName, width = USUAL_WIDTH) {
-  const right = width - 20, top = 20, bottom = height - 34;
+  const right = width - 20, top = 20, bottom = height - 38;
   const x = (value) => LEFT + ((value - x0) / (x1 - x0 || 1)) * (right - LEFT);
   const y = (value) => bottom - ((value - y0) / (y1 - y0 || 1)) * (bottom - top);
   const root = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "chart", role: "img", "aria-label": label });

@@ -21,7 +21,7 @@ const root = (...parts) => math("msqrt", {}, ...parts);
 const sub = (a, b) => math("msub", {}, a, b);
 const sup = (a, b) => math("msup", {}, a, b);
 const over = (a, mark) => math("mover", { accent: "true" }, a, mo(mark));
-const brackets = (...parts) => row(mo("("), ...parts, mo(")"));
+const brackets = (...parts) => row(math("mo", { stretchy: "false" }, "("), ...parts, math("mo", { stretchy: "false" }, ")"));
 const around = (...parts) => math("mrow", { class: "around" }, ...parts); // brackets as high as what they hold, in any font
 const minus1 = () => row(mi("t"), mo("−"), mn("1"));
 const alphaBar = (index = mi("t")) => sub(math("mrow", { class: "bar" }, mi("α")), index); // a bar that is the same in every font
@@ -55,6 +55,11 @@ function scalar(value, name) {
 
 function shown(label, ...parts) {
   return math("math", { display: "block", "aria-label": label }, row(...parts));
+}
+
+// A long formula in pieces, which go on the next line where there is no room.
+function wrapping(label, ...pieces) {
+  return el("div", { class: "pieces", role: "math", "aria-label": label }, pieces.map((parts) => math("math", { displaystyle: "true" }, row(...parts))));
 }
 
 export const forwardStep = () => shown("q of x t given x t minus 1 is normal, with mean root of 1 minus beta t times x t minus 1, variance beta t",
@@ -109,9 +114,9 @@ export const ddimRule = (step) => shown("the next point by D D I M",
   root(mn("1"), mo("−"), alphaBar(minus1()), mo("−"), sup(linked("sigma_t"), mn("2"))), linked("eps_theta"), mo("+"), linked("sigma_t"), linked("z"));
 
 export function ddimNumbers(step) {
-  const fresh = step.noise ? [mo("+"), scalar(step.sigma_t, "sigma_t"), vector(step.noise, "z")] : [];
+  const fresh = step.noise ? [[mo("+"), scalar(step.sigma_t, "sigma_t"), vector(step.noise, "z")]] : [];
   const along = Math.sqrt(Math.max(0, 1 - step.a_next ** 2 - step.sigma_t ** 2));
-  return shown("the same in numbers", vector(step.x_next, "x_next"), mo("="), scalar(step.a_next), vector(step.x_0_hat, "x_0_hat"), mo("+"), scalar(along), vector(step.eps_theta, "eps_theta"), ...fresh);
+  return wrapping("the same in numbers", [vector(step.x_next, "x_next"), mo("="), scalar(step.a_next), vector(step.x_0_hat, "x_0_hat")], [mo("+"), scalar(along), vector(step.eps_theta, "eps_theta")], ...fresh);
 }
 
 export const lastLevel = (value) => shown(`alpha bar N is ${fixed(value, 4)}`,
@@ -125,9 +130,8 @@ export function estimateNumbers(step) {
 }
 
 export function meanNumbers(step) {
-  return shown("the same in numbers", vector(step.mu_theta, "mu_theta"), mo("="), frac(mn("1"), scalar(Math.sqrt(step.alpha))),
-    around(vector(step.x_t, "x_t"), mo("−"), frac(scalar(step.beta), scalar(step.b)),
-      vector(step.eps_theta, "eps_theta")));
+  return wrapping("the same in numbers", [vector(step.mu_theta, "mu_theta"), mo("=")],
+    [frac(mn("1"), scalar(Math.sqrt(step.alpha))), around(vector(step.x_t, "x_t"), mo("−"), frac(scalar(step.beta), scalar(step.b)), vector(step.eps_theta, "eps_theta"))]);
 }
 
 export function stepNumbers(step) {
@@ -164,9 +168,15 @@ const TOKENS = {
   "ᾱ_t": () => alphaBar(), "L_simple": () => sub(mi("L"), math("mtext", {}, "simple")), "β_N": () => sub(mi("β"), mi("N")),
   "√(1 − β_t)": () => root(mn("1"), mo("−"), sub(mi("β"), mi("t"))), "L_N": () => sub(mi("L"), mi("N")), "L_0": () => sub(mi("L"), mn("0")),
 };
-const TOKEN = new RegExp(`(${Object.keys(TOKENS).map((key) => key.replace(/[{}()√]/g, "\\$&")).join("|")})`);
+const TOKEN = new RegExp(`(${Object.keys(TOKENS).map((key) => key.replace(/[{}()√]/g, "\\$&")).join("|")})([.,:;)]*)`);
 
-// A sentence, with the symbols in it set as formulas.
+// A sentence, with the symbols in it set as formulas, each on one line with the punctuation that follows.
 export function prose(text) {
-  return text.split(TOKEN).filter(Boolean).map((piece) => (TOKENS[piece] ? math("math", {}, TOKENS[piece]()) : piece));
+  const pieces = text.split(TOKEN), nodes = [];
+  for (let i = 0; i < pieces.length; i += 3) {
+    const [words, token, after] = pieces.slice(i, i + 3);
+    nodes.push(words);
+    if (token) nodes.push(el("span", { class: "symbol" }, math("math", {}, TOKENS[token]()), after));
+  }
+  return nodes;
 }

@@ -28,7 +28,7 @@ function reading() {
     const { chain } = stage;
     if (!chain || stage.snapshot) return "";
     const i = chain.index(state.p);
-    return `t = ${number(chain.t[i])} · ${digits(100 * chain.alphaBar[i])} % signal · log-SNR ${digits(chain.logSnr[i])}`;
+    return `t = ${number(chain.t[i])} · ᾱₜ = ${digits(chain.alphaBar[i])} · log-SNR ${digits(chain.logSnr[i])}`;
   });
   return parts.length > 1 ? parts.map((text, i) => `${"AB"[i]}: ${text}`).join("\n") : parts[0] || "";
 }

@@ -51,7 +51,7 @@ export class Standardised {
   axes() {
     return this.data.names.map((name, k) => {
       const ends = this.limits.slice(2 * k, 2 * k + 2).map((z) => this.mean[k] + this.scale[k] * z);
-      return { name, ticks: niceTicks(...ends, 5).map((value) => ({ at: (value - this.mean[k]) / this.scale[k], label: String(value) })) };
+      return { name, ticks: niceTicks(...ends, 5).map((value) => ({ at: (value - this.mean[k]) / this.scale[k], label: value.toLocaleString("en", { maximumSignificantDigits: 6 }) })) };
     });
   }
 }
@@ -126,13 +126,13 @@ export class Model extends Standardised {
   card() {
     const { schedule, settings, data } = this, mismatch = this.mismatchOf(schedule), left = schedule.alphaBar[schedule.n];
     const warning = mismatch > 0.01 ? `The chain ends before the data are gone: ᾱ_N = ${left.toPrecision(4)}. Sampling starts from N(0, I), which costs at least ${mismatch.toPrecision(4)} nats.` : null;
-    const of = { eps: "the noise ε", v: "v", x_0: "x_0", F: "what the best linear answer leaves" }[settings.predicts];
+    const predicts = { eps: "the noise ε", v: "v", x_0: "x₀", F: "F, what is left of x₀ after the best linear answer" }[settings.predicts];
     const names = settings.network === "textbook" ? `${settings.depth} layers of ${settings.width} units, tanh` : `${settings.depth} residual blocks of ${settings.width} units`;
     return {
       title: this.title,
       schedule: { n_steps: schedule.n, alpha_bar: Array.from(schedule.alphaBar) }, prior_mismatch: mismatch, warning,
-      n_parameters: this.network.size, any_level: settings.predicts === "F",
-      words: [`${names}; it predicts ${of}`, `${data.title}, ${data.n.toLocaleString("en")} rows, standardised`, `trained for ${this.steps.toLocaleString("en")} steps of ${settings.batch} rows`],
+      n_parameters: this.network.size, predicts, any_level: settings.predicts === "F",
+      words: [`${names}; it predicts ${predicts}`, `${data.title}, ${data.n.toLocaleString("en")} rows, standardised`, `trained for ${this.steps.toLocaleString("en")} steps of ${settings.batch} rows`],
     };
   }
 }

@@ -1,6 +1,6 @@
 // The variational bound, a bar for each step, and the figures that it stands beside.
 import { barChart } from "./charts.js";
-import { add, el, fixed, number, refill, tableOf, withError } from "./dom.js";
+import { add, digits, el, number, refill, tableOf, withError } from "./dom.js";
 import { boundRule, formula, prose } from "./formulas.js";
 import { attempt, nowAt, onChain, onModel, session } from "./session.js";
 import { theBound } from "./source.js";
@@ -26,17 +26,20 @@ function showBars() {
   refill(parts.reading, prose(`Step t = ${lit.k + 1} costs ${withError(lit.value, lit.error)} nats: the bar at k = ${lit.k}. Where L_0 and L_N leave the scale of the others their bars are cut.`));
 }
 
+// With four decimals, so that they add up, and with four significant digits.
+const summand = (value) => digits(value, Math.max(4, Math.floor(Math.log10(Math.abs(value))) + 5));
+
 function showAll() {
   parts.lit = null;
   showBars();
   const sum = answer.terms.reduce((total, term) => total + term.value, 0), isPaired = answer.pairing !== null;
   parts.ladder.replaceChildren(tableOf("The ladder of figures", ["figure", "nats per row"], answer.ladder.map(({ name, value, error }) => [NAMES[name], withError(value, error)])));
   parts.parts.replaceChildren(tableOf("Parts of the bound", ["part", "nats per row"], [
-    ["L_N, how far x_N is from noise", fixed(answer.prior, 4)],
-    [`the ${answer.terms.length} terms between, together`, fixed(sum, 4)],
-    ["L_0, −log p(x_0 | x_1) of the last step", fixed(answer.reconstruction, 4)],
-    [`their sum, L of these ${answer.n} rows`, fixed(answer.bound, 4)],
-    ...(isPaired ? [["the entropy less −log p of these rows", fixed(answer.pairing, 4)], ["L, as in the ladder", fixed(answer.bound + answer.pairing, 4)]] : []),
+    ["L_N, how far x_N is from noise", summand(answer.prior)],
+    [`the ${answer.terms.length} terms between, together`, summand(sum)],
+    ["L_0, −log p(x_0 | x_1) of the last step", summand(answer.reconstruction)],
+    [`their sum, L of these ${answer.n} rows`, summand(answer.bound)],
+    ...(isPaired ? [["the entropy less −log p of these rows", summand(answer.pairing)], ["L, as in the ladder", summand(answer.bound + answer.pairing)]] : []),
   ].map(([text, value]) => [prose(text), value])),
   el("p", { class: "hint" }, prose(`Of L_N at least ${number(answer.prior_mismatch)} nats are lost to the prior mismatch. `
     + "L_0 may be negative, and L as well: it is −log of a density, not of a probability. Where x_1 tells x_0 to within much less than one unit, the density there is far above 1.")),

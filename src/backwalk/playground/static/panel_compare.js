@@ -1,5 +1,6 @@
 // Two settings side by side under one seed, and how good their rows are.
 import { add, count, digits, el, field, option, refill, say, tableOf, withError } from "./dom.js";
+import { prose } from "./formulas.js";
 import { redraw } from "./player.js";
 import { samplerControls } from "./panel_watch.js";
 import { attempt, fetchChain, modelChoices, modelId, onModel, session, usualCaption } from "./session.js";
@@ -26,18 +27,36 @@ function sideOf(text) {
   return { model, solver: solver || "ancestral", evaluations: Number(evaluations) || 0, variance: variance || "beta_tilde", eta: Number(eta) || 0, schedule };
 }
 
+// Comparisons to start from: their sides, and what to look at.
 const PAIRS = {
-  "The course’s network and a better one": [{ model: "course" }, { model: "better" }],
-  "The notebook’s chain": [{ model: "notebook", evaluations: 100, variance: "beta" }, { model: "better" }],
-  "Ancestral and DDIM": [{ evaluations: 10 }, { solver: "ddim", evaluations: 10 }],
-  "5 and 100 steps": [{ solver: "ddim", evaluations: 5 }, { solver: "ddim", evaluations: 100 }],
-  "10 and 100 steps": [{ evaluations: 10 }, { evaluations: 100 }],
-  "Linear and cosine": [{ model: "better", evaluations: 20, schedule: "linear" }, { model: "better", evaluations: 20, schedule: "cosine" }],
-  "σ² = β and β̃": [{ evaluations: 10, variance: "beta" }, { evaluations: 10 }],
+  "The course’s network and a better one": {
+    sides: [{ model: "course" }, { model: "better" }],
+    words: "Same rows, same noise, and about as many weights: 30,902 and 25,346. The better network reads the noise level, and predicts what is left after the best linear answer.",
+  },
+  "The notebook’s chain": {
+    sides: [{ model: "notebook", evaluations: 100, variance: "beta" }, { model: "better" }],
+    words: "The notebook’s chain ends at ᾱ_N = 0.3475, but sampling starts from pure noise. Press Both and move the slider to noise: on the left the two clouds differ.",
+  },
+  "Ancestral and DDIM": {
+    sides: [{ evaluations: 10 }, { solver: "ddim", evaluations: 10 }],
+    words: "The ancestral step adds fresh noise, DDIM none: its paths are smooth, and the same x_N leads to the same row.",
+  },
+  "10 and 100 steps": {
+    sides: [{ evaluations: 10 }, { evaluations: 100 }],
+    words: "Why 10 steps fail: each draws x_{t−1} from one Gaussian. That is right for a short step. Over a long one x_{t−1} may lie in several places, whose mean μ_θ is none of them, so rows are left between the moons.",
+  },
+  "Linear and cosine": {
+    sides: [{ model: "better", evaluations: 20, schedule: "linear" }, { model: "better", evaluations: 20, schedule: "cosine" }],
+    words: "One network, 20 of 1,000 steps. The line takes 4 of them where ᾱ_t is above one half, the cosine 10: it has more steps at little noise, where the shape is decided.",
+  },
+  "σ² = β and β̃": {
+    sides: [{ evaluations: 10, variance: "beta" }, { evaluations: 10 }],
+    words: "β is right for standard normal data, β̃ for a single point. In 10 steps β scatters the rows too far and β̃ too little; in many steps they agree.",
+  },
 };
 
 function pairText(name) {
-  return PAIRS[name].map((side) => sideText({ model: state.model, ...side })).join("~");
+  return PAIRS[name].sides.map((side) => sideText({ model: state.model, ...side })).join("~");
 }
 
 function chosen() {
@@ -131,7 +150,9 @@ async function fillModels() {
 
 function show() {
   const now = chosen().map(sideText).join("~");
-  for (const chip of parts.chips) chip.setAttribute("aria-pressed", String(now === pairText(chip.textContent)));
+  const name = Object.keys(PAIRS).find((each) => now === pairText(each));
+  for (const chip of parts.chips) chip.setAttribute("aria-pressed", String(chip.textContent === name));
+  refill(parts.words, name && prose(PAIRS[name].words));
   chosen().forEach((values, i) => {
     parts.sides[i].model.value = values.model || START;
     parts.sides[i].sampler.show();
@@ -161,11 +182,12 @@ export const comparePanel = {
   title: "Compare",
   build(root) {
     parts.quality = el("div", { id: "compare-quality" });
+    parts.words = el("p", { id: "compare-words" });
     add(root,
       el("p", { class: "lead" }, "Two settings under one seed: both chains start from the same noise, so that only the settings differ."),
       el("div", { class: "chips", role: "group", "aria-label": "Comparisons to start from" },
         parts.chips = Object.keys(PAIRS).map((name) => el("button", { type: "button", onclick: () => change({ pair: pairText(name) }) }, name))),
-      parts.quality, controls(0), controls(1),
+      parts.words, parts.quality, controls(0), controls(1),
     );
     onModel(() => state.tab === "compare" && load());
   },

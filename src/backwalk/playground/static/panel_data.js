@@ -75,7 +75,6 @@ export function showDataRows() {
 }
 
 async function takeFile(file) {
-  parts.file.value = "";
   untell();
   if (file.size > MOST_BYTES) {
     tell(new Refused(`A file should have at most ${count(MOST_BYTES)} bytes here, but ${file.name} has ${count(file.size)}: give fewer rows, or use backwalk fit.`));
@@ -111,6 +110,7 @@ export const dataPanel = {
     parts.board.canvas.addEventListener("drawn", () => { parts.use.disabled = parts.board.points.length < 2; });
     parts.use = el("button", { type: "button", disabled: true, onclick: takeDrawing }, "Use this drawing");
     parts.file = el("input", { type: "file", id: "file", accept: ".csv,.tsv,.txt,text/csv" });
+    parts.file.addEventListener("click", () => { parts.file.value = ""; }); // the same file may be read again
     parts.file.addEventListener("change", () => parts.file.files[0] && takeFile(parts.file.files[0]));
     parts.columns = el("div", { id: "file-columns" });
     parts.ways = {

@@ -31,7 +31,7 @@ function showField(answer) {
     pen.clearRect(0, 0, size, size);
     arrows(pen, size, learned, k, { scale, ink: "--backward" });
   });
-  parts.exact.root.hidden = parts.difference.root.hidden = !exact;
+  parts.exact.root.hidden = parts.difference.root.hidden = parts.meaning.hidden = !exact;
   if (exact) {
     parts.exact.show((pen, size) => {
       pen.clearRect(0, 0, size, size);
@@ -106,13 +106,14 @@ export const fieldPanel = {
     parts.words = el("p", { class: "soft" });
     parts.when = el("p", { class: "hint", "aria-live": "off" });
     parts.figure = el("p", { class: "figure-line" });
+    parts.meaning = el("p", { class: "hint" }, prose("The exact field is that of E[x_0 | x_t]: the mean of all clean points, each with the probability that x_t comes from it. No network has a lower loss."));
     parts.learned = new Plot("Learned");
     parts.exact = new Plot("Exact");
     parts.difference = new Plot("Difference");
     add(root,
       el("p", { class: "lead" }, "The network is one function of place and noise level. Here it is at the slider's noise level, beside the exact one."),
       field("Show", parts.view), parts.words, parts.when,
-      el("div", { class: "plots" }, parts.learned.root, parts.exact.root, parts.difference.root, parts.figure),
+      el("div", { class: "plots" }, parts.learned.root, parts.exact.root, parts.difference.root, parts.figure), parts.meaning,
     );
     onChain(load);
     this.update(new Set());

@@ -1,5 +1,5 @@
 // One particle, one step: the numbers inside the formulas, and their marks in the picture.
-import { add, digits, el, field, say } from "./dom.js";
+import { add, digits, el, field, refill, say } from "./dom.js";
 import {
   SYMBOLS, ddimNumbers, ddimRule, estimateNumbers, estimateRule, formula, inlineSymbol, meanNumbers, meanRule, prose, scrollable, stepNumbers, stepRule, varianceOf,
 } from "./formulas.js";
@@ -93,9 +93,10 @@ function showStep() {
   stage.faded = true;
   const { solver, eta } = particle.sampler;
   parts.symbols.replaceChildren(symbolTable(step));
-  const lines = [formula("What the network says", estimateRule(), estimateNumbers(step))];
+  const { predicts } = session.card, isOther = predicts && !predicts.includes("ε");
+  const lines = [formula("What the network says", estimateRule(), estimateNumbers(step)), predicts && el("p", { class: "hint" }, prose(`Its own output is ${predicts}.${isOther ? " x̂_0 follows from that, and ε_θ from x̂_0 by this formula." : ""}`))];
   const variance = step.sigma_t > 0 ? varianceOf(step, solver, eta, particle.reverse_variance) : null;
-  const spread = variance ? [formula("The variance of the fresh noise", ...variance.rules, variance.numbers), variance.hint && el("p", { class: "hint" }, prose(variance.hint)), why("sigma"), solver === "ddim" && why("eta")].filter(Boolean) : [];
+  const spread = variance ? [formula("The variance of the fresh noise", ...variance.rules, variance.numbers), variance.hint && el("p", { class: "hint" }, prose(variance.hint)), why(solver === "ddim" ? "eta" : "sigma")] : [];
   if (solver === "ancestral") {
     lines.push(formula("The mean of the next point", meanRule(), meanNumbers(step)));
     if (step.t_next !== step.t - 1) lines.push(el("p", { class: "hint" }, prose(`The chain visits t = ${step.t} and then t = ${step.t_next}: α_t = ${digits(step.alpha)} and β_t = 1 − α_t are those of this long step, and t − 1 stands for ${step.t_next}.`)));
@@ -106,7 +107,7 @@ function showStep() {
     if (!spread.length) lines.push(why("eta"));
     lines.push(el("p", { class: "hint" }, `Here t − 1 stands for ${step.t_next}, the next place that the chain visits.`), parts.ancestral);
   }
-  parts.lines.replaceChildren(...lines);
+  refill(parts.lines, lines);
   redraw();
 }
 

@@ -58,7 +58,15 @@ function showFitting() {
   drawScheduleSoon();
 }
 
-const drawScheduleSoon = whenQuiet(60, () => parts.more.open && attempt(null, async () => showSchedule(parts.schedule, await theSchedule(null, settings()))));
+// A number that is being typed may be out of range for a moment; what stays so is told when training begins.
+const drawScheduleSoon = whenQuiet(60, async () => {
+  if (!parts.more.open) return;
+  try {
+    showSchedule(parts.schedule, await theSchedule(null, settings()));
+  } catch (error) {
+    if (!(error instanceof Refused)) tell(error);
+  }
+});
 
 function showChart() {
   if (live.loss.length < 2) return;

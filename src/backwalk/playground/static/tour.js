@@ -43,7 +43,7 @@ const STEPS = [
   {
     title: "How much noise: σ and η",
     words: ["The marginals of the chain do not fix σ_t. The paper takes β_t or β̃_t. DDIM multiplies β̃_t by η²: η = 1 is the ancestral step, and with η = 0 nothing is random but the start.",
-      "Left η = 1, right η = 0, 20 steps each, from the same noise. The paths on the right are smooth: the same noise gives the same row, whatever the number of steps."],
+      "Left η = 1, right η = 0, 20 steps each, from the same noise. The paths on the right are smooth: the same noise gives nearly the same row, whatever the number of steps."],
     formulas: () => [varianceRule()],
     set: { tab: "compare", side: "backward", trails: true, ...USUAL, pair: [side({ solver: "ddim", evaluations: 20, eta: 1 }), side({ solver: "ddim", evaluations: 20 })].join("~") }, at: 0.3, plays: true,
   },
@@ -57,13 +57,13 @@ const STEPS = [
   {
     title: "Why the notebook’s chain starts wrong",
     words: ["The course notebook takes N = 100 steps with β from 0.001 to 0.02. Then ᾱ_N is 0.3475: x_N still holds 0.59 times the data. But sampling starts from pure noise, where the chain never was.",
-      "Both clouds are shown at t = N: data with noise in blue, the sampler’s start in orange. On the left they differ, and no network can make up for it: the bound loses at least 0.08 nats. On the right the chain ends in noise alone."],
+      "Both clouds are shown at t = N: data with noise in blue, the sampler’s start in orange. On the left they differ, and no network can make up for it: the bound loses at least 0.01212 nats. On the right the chain ends in noise alone."],
     formulas: () => [lastLevel(0.3475)],
     set: { tab: "compare", side: "both", trails: false, ...USUAL, pair: [side({ model: "notebook", evaluations: 100, variance: "beta" }), side({})].join("~") }, at: 1,
   },
   {
     title: "A better network",
-    words: ["Left the course’s network, right one of residual blocks that reads the noise level itself. Both have about 30,000 weights, saw the same rows, and start from the same noise.",
+    words: ["Left the course’s network, right one of residual blocks that reads the noise level itself. They have 30,902 and 25,346 weights, saw the same rows, and start from the same noise.",
       "Below the pictures: how far the rows are from real ones, and −log p of new rows. Train both yourself under Train, with other settings, and see what helps."],
     formulas: () => [simpleLoss()],
     set: { tab: "compare", side: "backward", trails: false, ...USUAL, pair: [side({ model: "course" }), side({})].join("~") }, at: 0, plays: true,
