@@ -113,6 +113,19 @@ def test_a_file_of_many_rows_and_of_two_columns_of_one_name_is_read(tab, tmp_pat
     assert names == ["a", "a (column 2)"]
 
 
+def test_of_two_files_the_last_one_is_read(tab, tmp_path):
+    tab.open("tab=data")
+    tab.page.click("label[for=way-file]")
+    for name in ("first", "last"):
+        file = tmp_path / f"{name}.csv"
+        file.write_text(f"{name} x,{name} y\n" + "".join(f"{i % 89},{i % 97}\n" for i in range(9_000)))
+        tab.page.set_input_files("#file", file)
+    tab.page.wait_for_function("() => document.getElementById('data-summary').textContent.includes('last.csv')")
+    tab.page.wait_for_selector("#train:not([disabled])", state="attached")
+    assert "last.csv" in tab.tell("#data-summary")
+    assert tab.page.locator("#problem").is_hidden()
+
+
 def test_settings_out_of_range_get_a_sentence(tab):
     tab.open("tab=train")
     tab.page.wait_for_selector("#train:not([disabled])")

@@ -83,6 +83,21 @@ def test_the_answers_are_the_models():
     json.dumps(answers, allow_nan=False)
 
 
+def test_ticks_are_round_numbers_but_where_a_column_bends():
+    frame = table().assign(income=np.exp(2.0 * np.random.default_rng(2).normal(size=300)))
+    model = Diffusion(**QUICK).fit(frame[["length", "mass", "income"]])
+    ticks = {
+        axis["name"]: np.array([(float(tick["label"]), tick["at"]) for tick in axis["ticks"]])
+        for columns in (["length", "mass"], ["mass", "income"])
+        for axis in answers_of(model.model_, columns=columns)["chain"]["header"]["axes"]
+    }
+    for name, each in ticks.items():
+        assert len(each) >= 2
+        assert np.ptp(each[:, 1]) > 0.3 * 2 * 3.3  # of the noise that the picture shows
+        if name != "income":
+            np.testing.assert_allclose(np.diff(each[:, 0], n=2), 0.0, atol=1e-9)
+
+
 def test_columns_that_cannot_be_shown_are_refused():
     model = Diffusion(**QUICK).fit(table())
     with pytest.raises(InvalidInput, match="columns should be two"):

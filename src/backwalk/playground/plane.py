@@ -90,10 +90,9 @@ class Plane:
     def _axis(self, k: int) -> dict[str, Any]:
         schema, column = self.model.schema, self.columns[k]
         low, high = self.limits[2 * k : 2 * k + 2]
-        of_column = self.model.codec.columns[column]
-        if of_column.is_linear and not of_column.cell_width:
-            values = nice_numbers(*self._in_user_units(k, np.array([low, high])).tolist())
-        else:
+        values = nice_numbers(*self._in_user_units(k, np.array([low, high])).tolist())
+        gaps = np.diff(self._encoded(k, values))
+        if gaps.sum() < 0.4 * (high - low) or gaps.min() < 0.5 * gaps.max():  # the map bends: even in the picture
             there = self._in_user_units(k, np.linspace(max(low, -2.0), min(high, 2.0), _N_TICKS))
             values = np.unique([float(f"{value:.2g}") for value in there])
         if schema.units[column] is not None:  # dates and times: whole units

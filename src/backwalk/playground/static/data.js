@@ -110,11 +110,12 @@ export function readTable(file, text) {
 // The rows of two columns that have both numbers; the first 10,000 of them.
 export function chooseColumns({ file, columns, n }, first, second) {
   const [x, y] = [first, second].map((name) => columns.find((column) => column.name === name));
+  if (!x || !y) throw new Error(`${x ? second : first} is no column of ${file}, which was opened last: choose the file again.`);
   if (first === second) throw new Error(`Two different columns should be chosen, but got ${first} twice: choose another.`);
   const whole = x.values.map((value, i) => [value, y.values[i]]).filter((pair) => pair.every(Number.isFinite)), taken = whole.slice(0, MOST_ROWS);
   if (taken.length < 20) throw new Error(`${first} and ${second} should have 20 rows with both numbers, but have ${taken.length}: choose other columns.`);
   const notes = [];
-  if (whole.length < n) notes.push(`${n - whole.length} rows with a gap are left out.`);
+  if (whole.length < n) notes.push(`Rows with a gap are left out: ${n - whole.length}.`);
   if (taken.length < whole.length) notes.push(`The first ${MOST_ROWS.toLocaleString("en")} of ${whole.length.toLocaleString("en")} rows are taken.`);
   return { ...tableRows(file, [first, second], Float64Array.from(taken.flat())), notes };
 }

@@ -2,7 +2,7 @@
 import { el, say } from "./dom.js";
 import { color } from "./paint.js";
 
-const MOST = 600; // points; so many still fit into a link
+export const MOST_POINTS = 600; // so many still fit into a link
 const REACH = 2; // the board is [-2, 2] x [-2, 2]
 
 export class Board {
@@ -29,7 +29,7 @@ export class Board {
   }
 
   put([x, y]) {
-    if (this.points.length >= MOST) return;
+    if (this.points.length >= MOST_POINTS) return;
     const keep = (value) => Math.round(Math.min(REACH, Math.max(-REACH, value)) * 100) / 100;
     this.points.push([keep(x), keep(y)]);
     this.draw();
@@ -91,7 +91,7 @@ export class Board {
   set text(text) {
     const values = (text.match(/../g) || []).map((pair) => parseInt(pair, 36) / 100 - REACH).filter(Number.isFinite);
     this.points = [];
-    for (let i = 0; i + 1 < values.length && this.points.length < MOST; i += 2) this.points.push([values[i], values[i + 1]]);
+    for (let i = 0; i + 1 < values.length && this.points.length < MOST_POINTS; i += 2) this.points.push([values[i], values[i + 1]]);
     this.draw();
   }
 }

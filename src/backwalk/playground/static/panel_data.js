@@ -1,6 +1,6 @@
 // The rows to learn: a known density, a drawing, or two columns of a text file, which never leaves this machine.
 import { DENSITIES, MOST_ROWS } from "./data.js";
-import { Board } from "./draw_board.js";
+import { Board, MOST_POINTS } from "./draw_board.js";
 import { add, count, el, field, option, say } from "./dom.js";
 import { attempt, hideRows, session, showRows, tell, untell } from "./session.js";
 import { Refused, ask } from "./source.js";
@@ -10,6 +10,7 @@ const MOST_BYTES = 50_000_000; // of a file: a browser reads so many in seconds
 const parts = {};
 const hearers = [];
 let asked = 0;
+let files = 0; // that were chosen
 let before = null; // the rows that others may replace, with their recipe
 
 // Hears of new rows to train on, `session.data`, which is null while they are made.
@@ -80,9 +81,10 @@ async function takeFile(file) {
     tell(new Refused(`A file should have at most ${count(MOST_BYTES)} bytes here, but ${file.name} has ${count(file.size)}: give fewer rows, or use backwalk fit.`));
     return;
   }
+  const turn = (files += 1);
   say(`Reading ${file.name}.`);
   const found = await attempt(null, async () => ask("file", { name: file.name, text: await file.text() }));
-  if (!found) return; // the rows before stay
+  if (!found || turn !== files) return; // the rows before stay, or another file was chosen meanwhile
   const [first, second] = [0, 1].map((k) => el("select", {}, found.columns.map((name, j) => option(name, name, j === k))));
   const choose = () => take("", () => ask("columns", { first: first.value, second: second.value }));
   for (const select of [first, second]) select.addEventListener("change", choose);
@@ -115,7 +117,8 @@ export const dataPanel = {
     parts.columns = el("div", { id: "file-columns" });
     parts.ways = {
       density: field("Density", parts.density),
-      draw: el("div", {}, parts.board.canvas, el("p", { class: "row" }, parts.use, el("button", { type: "button", onclick: () => parts.board.clear() }, "Clear"))),
+      draw: el("div", {}, parts.board.canvas, el("p", { class: "row" }, parts.use, el("button", { type: "button", onclick: () => parts.board.clear() }, "Clear")),
+        el("p", { class: "hint" }, `At most ${MOST_POINTS} points. Rows are drawn around each of them.`)),
       file: el("div", {}, el("div", { class: "drop" }, field("A text file with a table", parts.file, "CSV, at most 10,000 rows are taken")), parts.columns),
     };
     const radios = [["density", "A known density"], ["draw", "Draw one"], ["file", "A file"]].map(([value, text]) => {
