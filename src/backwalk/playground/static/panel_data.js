@@ -84,7 +84,11 @@ async function takeFile(file) {
   const turn = (files += 1);
   say(`Reading ${file.name}.`);
   const found = await attempt(null, async () => ask("file", { name: file.name, text: await file.text() }));
-  if (!found || turn !== files) return; // the rows before stay, or another file was chosen meanwhile
+  if (turn !== files) return; // another file was chosen meanwhile
+  if (!found) { // the rows before stay
+    parts.file.value = "";
+    return;
+  }
   const [first, second] = [0, 1].map((k) => el("select", {}, found.columns.map((name, j) => option(name, name, j === k))));
   const choose = () => take("", () => ask("columns", { first: first.value, second: second.value }));
   for (const select of [first, second]) select.addEventListener("change", choose);
