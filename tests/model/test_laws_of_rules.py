@@ -210,6 +210,7 @@ def test_no_call_fails_because_of_a_found_rule(share, n):
         model.sample(n, given=others.mask(rng.random(others.shape) < 0.5), random_state=0)
 
 
+@pytest.mark.filterwarnings("ignore:column 'time' looks like clock times")
 def test_a_row_goes_without_a_found_rule_that_its_given_values_contradict():
     """Seen in flights: hour = 8 and 930 gave minute = 130 by a found total."""
     rng = np.random.default_rng(0)
