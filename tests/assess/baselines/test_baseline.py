@@ -35,6 +35,20 @@ def test_a_baseline_alone_gives_tables_of_the_fitted_kind():
         fit_baseline("forest", frame(TRAINING), model())
 
 
+def test_trees_take_the_differences_of_an_order_that_have_atoms():
+    """Seen in a table of seasons and careers, which are equal in a first year: a report ended in an IndexError."""
+    rng = np.random.default_rng(0)
+    season, before = rng.lognormal(3.0, 1.0, 400), rng.lognormal(5.0, 1.0, 400)
+    rows = pd.DataFrame({"season": season, "career": season + np.where(rng.random(400) < 0.3, 0.0, before)})
+    fitted = Diffusion(**SETTINGS, rules=["season <= career"]).fit(rows).model_
+    assert any(block.column >= 2 for block in fitted.codec.blocks)
+    trees = fit_baseline("trees", rows, fitted)
+    drawn = trees.sample(200, random_state=0)
+    assert (drawn["season"] <= drawn["career"]).all()
+    assert 0.1 < (drawn["season"] == drawn["career"]).mean() < 0.5
+    assert np.isfinite(trees.log_prob_of_rows(rows.to_numpy(dtype=float)[:50], stream=Stream(0))).all()
+
+
 @pytest.mark.parametrize("kind", ["gaussian-mixture", "kernel"])
 def test_baselines_of_numbers_refuse_levels_and_gaps(kind):
     with pytest.raises(InvalidInput, match=f"{kind} .* trees"):

@@ -64,10 +64,11 @@ class FeatureMap:
 
     def encode(self, values: Rows, *, stream: Stream | None = None) -> Rows:
         """Return rows of features (n, k) of rows (n, d), or of cells (n, D); a `stream` dequantises integers."""
-        z, columns = self.codec.encode(values, stream=stream), list[Rows]()
-        for column, block, number in self._parts():
+        cells = self.codec.cells(values) if values.shape[1] == self.codec.n_columns else values
+        z, columns = self.codec.encode(cells, stream=stream), list[Rows]()
+        for cell, block, number in self._parts():
             if block is not None:
-                columns.append(_level_numbers(block, values[:, column], z))
+                columns.append(_level_numbers(block, cells[:, cell], z))
             if number is not None:
                 columns.append(z[:, number])
         return np.stack(columns, axis=1)
