@@ -47,6 +47,20 @@ def test_an_exact_model_is_calibrated():
     assert abs(number.coverage_90.value - 0.9) < 5.8 * (0.9 * 0.1 / 60) ** 0.5
 
 
+def test_cells_of_rules_and_copies_are_no_columns():
+    """Seen in a table of seasons and careers: cells of rules were scored as columns, and a report ended in an error."""
+    rng = np.random.default_rng(0)
+    season, before, price = rng.lognormal(3.0, 1.0, (3, 200))
+    frame = pd.DataFrame({"season": season, "career": season + np.where(rng.random(200) < 0.3, 0.0, before)})
+    frame = frame.assign(
+        price=price, paid=np.where(rng.random(200) < 0.4, price, before), team=rng.choice(["a", "b"], 200)
+    )
+    fit = Diffusion(rules=["season <= career", "paid ?= price"], conditions="any", **SMALL).fit(frame).model_
+    assert sum(block.column >= 5 for block in fit.codec.blocks) == 2
+    rows = as_table(frame).values
+    assert [scores.column for scores in levels.score_levels(fit, rows[:40], rows, None, Stream(0))] == [4]
+
+
 @cache
 def with_generated_gaps():
     """A model of ratings in an order of the user's and of sizes, which may be missing, and its rows."""

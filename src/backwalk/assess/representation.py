@@ -105,6 +105,8 @@ def kinds_of(codec: Codec) -> tuple[ColumnKind, ...]:
     """Return the kind of each of a table's columns, (d,)."""
     kinds = [ColumnKind()] * codec.n_columns
     for block in codec.blocks:
+        if block.column >= codec.n_columns:  # a cell of a rule
+            continue
         if block.is_category:
             is_value = ~np.isnan(block.values)
             kinds[block.column] = ColumnKind(
