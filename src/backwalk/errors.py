@@ -382,8 +382,8 @@ class ShortTrainingWarning(UserWarning):
     >>> with warnings.catch_warnings(record=True) as caught:
     ...     warnings.simplefilter("always")
     ...     _ = Diffusion(max_time=0.01, random_state=0).fit(X)
-    >>> [warning.category.__name__ for warning in caught]
-    ['ShortTrainingWarning']
+    >>> {warning.category.__name__ for warning in caught}  # training was cut short, and the limit could not be kept
+    {'ShortTrainingWarning'}
     """
 
 
