@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any, Literal, TypeAlias
 
 from backwalk.errors import InvalidInput
@@ -118,9 +119,10 @@ def column_options(columns: Mapping[str, Option] | None, schema: Schema) -> dict
     numbers, found = {name: j for j, name in enumerate(schema.names)}, dict[int, Option]()
     for name, option in (columns or {}).items():
         if name not in numbers:
+            nearest_first = sorted(schema.names, key=lambda own: -SequenceMatcher(None, own, str(name)).ratio())
             raise InvalidInput(
                 f"columns should name columns of the table, but got {shown(name)}: there are "
-                f"{listed(map(shown, schema.names))}."
+                f"{listed(map(shown, nearest_first))}."
             )
         if not isinstance(option, (Levels, Number)) and (not isinstance(option, str) or option not in _NAMES):
             raise InvalidInput(
