@@ -141,8 +141,7 @@ def score(
     """Evaluate the densities of up to 2,048 of the unseen rows, and the model's of up to 2,048 rows of `trained`.
 
     Rows of integers, up to 512, are scored by their log-probabilities. At most `most_trained` of those of `trained` are
-    scored. `watch` is called with
-    the share done and the next stage.
+    scored. `watch` is called with the share done and the next stage.
     """
     most = _MOST_ROWS_OF_INTEGERS if model.codec.n_uniforms else _MOST_ROWS
     rows, draws = random_rows(unseen, most, stream=stream.child("rows")), stream.child("probes")

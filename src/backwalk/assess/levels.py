@@ -257,10 +257,10 @@ def score_levels(
 
     Trees are trained for the target and for columns of few levels, until they are 16 per round.
     """
-    kinds, blocks = kinds_of(model.codec), model.codec.blocks
+    # The blocks of rules' cells come after those of columns, whose numbers they leave as they are.
+    kinds, blocks = kinds_of(model.codec), model.codec.without_rules.blocks
     scored = random_rows(unseen, _MOST_ROWS, stream=stream.child("rows"))
-    of_columns = [i for i, b in enumerate(blocks) if b.number is None and b.column < len(kinds)]
-    shown = [i for i in of_columns if 2 <= len(kinds[blocks[i].column].levels) <= _MOST_LEVELS]
+    shown = [i for i, b in enumerate(blocks) if b.number is None and 2 <= len(kinds[b.column].levels) <= _MOST_LEVELS]
     sizes = {i: len(kinds[blocks[i].column].levels) for i in shown}
     by_size = sorted(shown, key=lambda i: (blocks[i].column != target, sizes[i]))
     n_trees = np.cumsum([1 if sizes[i] == 2 else sizes[i] for i in by_size])

@@ -104,9 +104,7 @@ class Representation:
 def kinds_of(codec: Codec) -> tuple[ColumnKind, ...]:
     """Return the kind of each of a table's columns, (d,)."""
     kinds = [ColumnKind()] * codec.n_columns
-    for block in codec.blocks:
-        if block.column >= codec.n_columns:  # a cell of a rule
-            continue
+    for block in codec.without_rules.blocks:  # not those of the rules' cells
         if block.is_category:
             is_value = ~np.isnan(block.values)
             kinds[block.column] = ColumnKind(

@@ -94,13 +94,13 @@ class AtomsColumn(Column):
 
     @property
     def description(self) -> str:
-        often = sorted(self.atom_shares.items(), key=lambda atom_and_share: -atom_and_share[1])
-        shares = [f"{level_text(atom)} in {100.0 * share:.2g}%" for atom, share in often]
+        shares = [f"{level_text(atom)} in {100.0 * share:.2g}%" for atom, share in self.atom_shares.items()]
         return f"{listed(shares)} of rows; otherwise {self.number.description}"
 
     @property
     def atom_shares(self) -> dict[float, float]:
-        return dict(zip(self.atoms, self.frequencies[:-1], strict=True))
+        shares = zip(self.atoms, self.frequencies[:-1], strict=True)
+        return dict(sorted(shares, key=lambda atom_and_share: -atom_and_share[1]))
 
     def block(self, column: int, coordinates: slice) -> Block:
         number = coordinates.stop - 1

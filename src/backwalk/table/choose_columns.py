@@ -87,7 +87,8 @@ def fit_codec(
     if rules == "auto":
         of_rules = facts if weights is None else whole
         rules = _find_rules(table, of_rules, options, given, kinds) if scale and _is_table(table) else ()
-    kinds = kinds.with_levels(j for j, name in enumerate(table.schema.names) if name in _determined(rules))
+    determined = {rule.of for rule in rules if isinstance(rule, Determines)}
+    kinds = kinds.with_levels(j for j, name in enumerate(table.schema.names) if name in determined)
     two_values = {j for j in kinds.levels if facts.has_two_values(j)}
     chosen_rules = choose_rules(
         rules, table, levels=kinds.categories, two_values=two_values, generated=generated, are_found=are_found
@@ -164,10 +165,6 @@ def _broken_elsewhere(codec: Codec, schema: Schema, whole: Relation | None) -> d
             if rule in stated:
                 broken[rule] += int(is_broken.sum())
     return broken
-
-
-def _determined(rules: Sequence[Rule]) -> set[str]:
-    return {rule.of for rule in rules if isinstance(rule, Determines)}
 
 
 def _find_rules(

@@ -110,7 +110,6 @@ def _facts_of_number(schema: Schema, j: int, column: Column) -> dict[str, Any]:
     facts = dict[str, Any]()
     often = {value: share for value, share in column.atom_shares.items() if not math.isnan(value)}
     if often:
-        often = dict(sorted(often.items(), key=lambda item: -item[1]))
         terms = _terms(schema, j, np.array(list(often)))
         facts["often"] = [f"{term} ({share:.0%})" for term, share in zip(terms, often.values(), strict=True)]
     ends = [None if end is None else _terms(schema, j, np.array([end]))[0] for end in (column.least, column.largest)]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
@@ -104,7 +104,7 @@ class Number:
 
 KindName = Literal["number", "integer", "levels", "constant", "clock"]
 Option: TypeAlias = Levels | Number | KindName
-_NAMES = ("number", "integer", "levels", "constant", "clock")
+_NAMES: tuple[str, ...] = get_args(KindName)
 _SHORT: dict[str, Option] = {"levels": Levels(), "number": Number()}
 
 

@@ -152,7 +152,7 @@ class Column(ABC):
 
     @property
     def atom_shares(self) -> dict[float, float]:
-        """The share of rows of each value that a number equals in many rows; NaN is a missing value."""
+        """The share of rows of each value that a number equals in many rows, largest first; NaN is a missing value."""
         return {}
 
     @property

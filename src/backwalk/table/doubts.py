@@ -13,7 +13,7 @@ import numpy as np
 
 from backwalk.formatting import listed
 from backwalk.table.frame import Table
-from backwalk.table.schema import FloatArray, shown
+from backwalk.table.schema import FloatArray, is_no_clock_time, shown
 
 _NINES = re.compile(r"9{2,}(\.9+)?")  # the digits of -999, 9999 and 99.9
 _LEAST_ALONE = 100.0  # in size, of a number that is told of although it is in one row
@@ -62,7 +62,7 @@ def _alike(label: str, labels: Sequence[str]) -> Iterator[str]:
 def _clock_times(label: str, name: str, values: FloatArray) -> Iterator[str]:
     """Yield what is told of whole numbers that all are clock times HHMM."""
     x = np.unique(values[~np.isnan(values)])
-    if len(x) < _FEWEST_TIMES or x[0] < 0.0 or x[-1] > 2359.0 or (x % 1.0 > 0.0).any() or (x % 100.0 > 59.0).any():
+    if len(x) < _FEWEST_TIMES or is_no_clock_time(x).any():
         return
     if len(np.unique(x // 100.0)) >= _FEWEST_HOURS and len(np.unique(x % 100.0)) >= _FEWEST_ENDINGS:
         yield (

@@ -12,7 +12,7 @@ from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.limits import Unseen
 from backwalk.table.frame import Table
-from backwalk.table.schema import CLOCK, PER_DAY, FloatArray, Schema, shown, unescaped, unescaped_cell
+from backwalk.table.schema import CLOCK, PER_DAY, FloatArray, Schema, is_no_clock_time, shown, unescaped, unescaped_cell
 
 
 def match_columns(
@@ -113,7 +113,7 @@ def _matched(
 
 def _minutes(values: FloatArray, label: str, name: str) -> FloatArray:
     """Return clock times HHMM, (n,), as minutes since midnight."""
-    impossible = (values < 0.0) | (values > 2359.0) | (values % 100.0 > 59.0) | (values % 1.0 > 0.0)
+    impossible = is_no_clock_time(values)
     if impossible.any():
         row = int(impossible.argmax())
         raise InvalidInput(

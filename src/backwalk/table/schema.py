@@ -252,6 +252,11 @@ class Schema:
         )
 
 
+def is_no_clock_time(x: FloatArray) -> npt.NDArray[np.bool_]:
+    """Return which numbers are no clock times HHMM, of the shape of x; NaN is none of these."""
+    return np.asarray((x < 0.0) | (x > 2359.0) | (x % 100.0 > 59.0) | (x % 1.0 > 0.0))
+
+
 def shown(name: object) -> str:
     """Return a column's name for messages: quoted, on one line, of at most 60 characters."""
     text = repr(name)
