@@ -4,7 +4,6 @@ import errno
 import os
 import stat
 from contextlib import nullcontext
-from pathlib import Path
 
 import pytest
 
@@ -93,32 +92,6 @@ def test_what_cannot_be_written_is_known_beforehand(tmp_path, monkeypatch):
     with pytest.raises(PermissionError):
         check_folder_writable(tmp_path / "new" / "newer")
     check_writable(tmp_path / "folder" / "file")
-
-
-def test_bytes_reach_the_disk_before_the_name_and_the_name_before_the_end(tmp_path, monkeypatch):
-    done = []
-    fsync, replace = os.fsync, Path.replace
-
-    def noted_fsync(descriptor):
-        done.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "bytes")
-        fsync(descriptor)
-
-    def noted_replace(part, target):
-        done.append("name")
-        return replace(part, target)
-
-    def noted_link(target, part):
-        done.append("name")
-        os.link(part, target)
-
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", noted_replace)
-    monkeypatch.setattr(Path, "hardlink_to", noted_link)
-    for overwrite in (False, True):
-        done.clear()
-        with atomic_write(tmp_path / "a", overwrite=overwrite) as file:
-            file.write(b"new")
-        assert done == ["bytes", "name", "folder"]
 
 
 @pytest.mark.parametrize(("number", "passes"), [(errno.EINVAL, True), (errno.EIO, False)])

@@ -13,14 +13,6 @@ README = (ROOT / "README.md").read_text()
 SYMBOLS = (ROOT / "docs" / "reference" / "symbols.md").read_text()
 
 
-def test_the_first_screen_shows_how_to_begin_and_a_table():
-    first = README.splitlines()[:25]
-    assert len(README.splitlines()) <= 100
-    assert any(line.startswith("| species |") for line in first)
-    for words in ("Denoising diffusion", "pip install .", "backwalk fit penguins.csv"):
-        assert words in "\n".join(first)
-
-
 @pytest.mark.campaign
 def test_everything_runs_as_pasted_in_this_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

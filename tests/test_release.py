@@ -28,16 +28,3 @@ def test_the_version_is_the_same_everywhere():
     citation = (ROOT / "CITATION.cff").read_text()
     assert re.search(r"^version: (.+)$", citation, flags=re.MULTILINE)[1] == backwalk.__version__
     assert (ROOT / "CHANGELOG.md").read_text().split("## ")[1].startswith(backwalk.__version__)
-
-
-def test_the_home_stands_in_one_file():
-    assert all(address.startswith(HOME) for address in PYPROJECT["project"]["urls"].values())
-    others = [
-        ROOT / "CITATION.cff",
-        *(path for room in ("src", "docs", ".github") for path in (ROOT / room).rglob("*")),
-    ]
-    texts = [path for path in others if path.suffix in {".md", ".txt", ".py", ".cff", ".yml", ".html", ".js"}]
-    named = [
-        path for path in texts if HOME.removeprefix("https://") in path.read_text() and path.name != "releasing.md"
-    ]
-    assert named == []

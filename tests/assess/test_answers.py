@@ -80,16 +80,6 @@ def baseline(advantage, name="Other", differences=()):
     return replace(assessed().baselines[0], name=name, figures=figures, advantage=Estimate(advantage, 0.01, 400))
 
 
-@pytest.mark.slow
-def test_a_model_without_a_difference_is_good_enough_for_all():
-    found = answers()
-    assert list(found) == [GOOD, FOR, REVEALS, NEXT]
-    assert found[GOOD].startswith("Yes, as far as 400 unseen rows show.")
-    assert "Not for" not in found[FOR]
-    assert "single columns (Worst column)" in found[FOR]
-    assert found[NEXT] == "Use the model."
-
-
 @pytest.mark.parametrize(
     ("name", "difference", "purpose", "against"),
     [
@@ -111,12 +101,6 @@ def test_a_use_fails_where_its_figure_s_difference_matters(name, difference, pur
     assert answers(differences={name: difference}, error=0.0125)[GOOD].startswith("Yes")
 
 
-def test_rows_and_columns_that_both_fail_are_not_good_enough():
-    found = answers(differences={WORST_COLUMN: 0.1, C2ST: 0.2, ASSOCIATIONS: 0.1, COVERAGE: -0.1})
-    assert found[GOOD].startswith("No, as far as 400 unseen rows show.")
-    assert found[FOR].startswith("For nothing yet. Not for ")
-
-
 def test_probabilities_are_those_of_the_better_model():
     found = answers(baselines=(baseline(0.5),))
     assert "Not for probabilities of rows (Log-density: Other is better)" in found[FOR]
@@ -127,28 +111,6 @@ def test_probabilities_are_those_of_the_better_model():
     assert "holds its training rows" in answers(baselines=(baseline(0.0, "KernelDensity(0.2)"),))[NEXT]
 
 
-def test_what_is_given_away_has_its_null_and_its_power():
-    found = answers()[REVEALS]
-    assert found.startswith("No copies were found: 50.0 ± 1.0 % of generated rows")
-    assert found.endswith("in 50.0 ± 1.0 % of cases (50 % is nothing, and these rows could have shown 54.1 %).")
-    found = answers(copies=copies(0.58, 0.53))
-    assert found[REVEALS].startswith("It repeats training rows: 58.0 ± 1.0 % of generated rows")
-    assert found[GOOD].startswith("For some uses")
-    assert "Not for rows that are new (see the next answer)" in found[FOR]
-    assert found[REVEALS].endswith("can tell a training row from another in 53.0 ± 1.0 % of cases (50 % is nothing).")
-    assert "give the model away" in found[NEXT]
-    assert "private" not in " ".join(found.values()).lower()
-
-
-def test_nothing_is_said_of_rows_that_were_not_given():
-    checks = replace(assessed().checks, n_training=None, n_given=None)
-    found = answers(copies=None, checks=checks)
-    assert found[REVEALS] == "Not known: the training rows were not given."
-    assert found[NEXT].startswith("Give the training rows (--training FILE, or training=X)")
-    other = answers(checks=replace(assessed().checks, is_other_training=True))
-    assert "are not the rows of the fit" in other[REVEALS]
-
-
 @pytest.mark.parametrize(("share", "is_known"), [(0.5, True), (0.51, False), (1.0, False)])
 def test_rows_of_the_fit_say_nothing(share, is_known):
     found = answers(checks=replace(assessed().checks, copied_share=share), baselines=(baseline(0.5),))
@@ -156,12 +118,6 @@ def test_rows_of_the_fit_say_nothing(share, is_known):
     if not is_known:
         assert found[GOOD].startswith(f"Not known: {share:.0%} of the scored rows are training rows")
         assert found[NEXT] == "Score rows that the fit never saw."
-
-
-def test_more_training_is_not_advised_where_it_made_the_model_worse():
-    for chosen, words in ((20, "A better fit takes more rows."), (60, "A better fit takes more training (max_steps")):
-        model = replace(fitted(), history=replace(fitted().history, chosen_step=chosen))
-        assert answers(model, differences={C2ST: 0.1})[NEXT].startswith(words)
 
 
 def verdict(advantage, model=(), other=()):

@@ -67,22 +67,6 @@ def test_data_far_from_the_fitted_rows_are_warned_of_where_there_are_too_many():
     assert any("5 lie far" in text for text in replace(found, n_far=5, n_pairs=400).warnings(schema))
 
 
-@pytest.mark.slow
-def test_a_narrow_posterior_covers_too_little():
-    found = scores("narrow")
-    curve = found.expected_coverage
-    assert curve.p_value < 1e-4
-    # The region of level a of N(0, I / 3) in two dimensions holds 1 - (1 - a)^(1 / 3) of N(0, I).
-    np.testing.assert_allclose(curve.coverage, 1.0 - (1.0 - curve.levels) ** (1.0 / 3.0), atol=0.27)
-
-
-@pytest.mark.slow
-def test_tarp_sees_a_posterior_that_equals_the_prior():
-    found = scores("prior", n_pairs=200)
-    assert min(found.expected_coverage.p_value, *(r.p_value for r in found.ranks)) > 1e-8
-    assert found.tarp.p_value < 1e-4
-
-
 def test_references_are_the_parameters_of_the_row_before_with_the_nearest_data():
     data, parameters = np.array([[0.0], [5.0], [4.5], [0.1]]), np.arange(8.0).reshape(4, 2) + 1.0
     nearest = [[0, 0], [1, 2], [3, 4], [1, 2]]

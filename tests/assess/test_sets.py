@@ -93,18 +93,6 @@ def test_sets_too_small_for_the_classifiers_are_refused(n_rows):
 
 
 @pytest.mark.slow
-def test_tables_are_judged_by_the_names_of_their_columns():
-    model, training, unseen = with_a_site()
-    one, other = (
-        assess(model, rows, training=training, stream=Stream(0), n_pairs=2, baselines=False)
-        for rows in (unseen, unseen[["site", "y", "x", "flag"]])
-    )
-    assert one.to_dict()["columns"] == other.to_dict()["columns"]
-    with pytest.raises(InvalidInput, match="unseen lacks 'x' and also has 'c'"):
-        assess(model, unseen.rename(columns={"x": "c"}), stream=Stream(0))
-
-
-@pytest.mark.slow
 def test_a_column_that_does_not_vary_among_the_judged_rows_is_judged_all_the_same():
     rows = np.column_stack([np.arange(1000) % 2, MOONS.sample(1000, random_state=2)])
     with pytest.warns(RepeatedValueWarning):

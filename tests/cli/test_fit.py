@@ -9,15 +9,6 @@ from backwalk import Diffusion
 QUICK = ["--max-steps", "5"]
 
 
-@pytest.mark.slow
-def test_the_notebooks_settings_warn_of_the_mismatch(run, tmp_path):
-    status, _, err = run("fit", "two_moons", "--rows", 2000, "--ddpm", "--epochs", 1, "-o", tmp_path / "ddpm")
-    assert status == 0
-    warning = next(line for line in err.splitlines() if line.startswith("warning: "))
-    assert "alpha_bar_N = 0.3475" in warning
-    assert "nats per row" in warning
-
-
 def test_a_model_hides_no_built_in_density(run, tmp_path, monkeypatch):
     """Found by review: a model saved as two_moons was taken for the table to fit."""
     monkeypatch.chdir(tmp_path)

@@ -74,22 +74,6 @@ def test_a_table_goes_from_csv_to_model_to_csv_without_options(run, birds):
     assert not (mass % 25).any()
 
 
-def test_the_kinds_of_columns_are_shown_before_training(birds):
-    _, _, err = birds
-    lines = err.splitlines()
-    bills = [float(row[3]) for row in BIRDS if row[3] != "NA"]
-    n_gaps = sum(row[3] == "NA" for row in BIRDS)
-    shown = {line.split()[0]: line.split(maxsplit=2)[1:] for line in lines if line.startswith("  ")}
-    assert shown["species"] == ["levels", "Adelie, Chinstrap, Gentoo"]
-    assert shown["bill"] == ["rounded", f"{min(bills):g} to {max(bills):g} in steps of 0.1; {n_gaps} gaps"]
-    assert shown["mass"][1].endswith("in steps of 25")
-    assert shown["year"] == ["levels", "2007, 2008, 2009"]
-    assert "bird is set aside: it holds 150 different texts" in err
-    assert next(i for i, line in enumerate(lines) if "columns of" in line) < next(
-        i for i, line in enumerate(lines) if line.startswith("fitted ")
-    )
-
-
 def test_info_tells_kinds_of_a_table_and_of_a_model(run, birds):
     table, model, _ = birds
     of_table, of_model = (json.loads(run("info", path, "--json")[1]) for path in (table, model))
@@ -326,16 +310,3 @@ def test_a_messy_file_goes_through_every_command(run, tmp_path):
     np.testing.assert_array_equal(filled[:-1], before[:-1])
     assert run("split", data, tmp_path / "a.csv", tmp_path / "b.csv", *options)[0] == 0
     assert (tmp_path / "b.csv").read_text().startswith("day;price;place\n")
-
-
-@pytest.mark.slow
-def test_score_and_impute_warn_of_a_likely_mistake_in_the_file_that_they_read(run, birds, tmp_path):
-    """Found by a user: a fit with --na -999, and then scores without it, of -4,000 nats and without a word."""
-    _, model, _ = birds
-    later = tmp_path / "later.csv"
-    rows = [[*row[:3], "-999" if i % 20 == 0 else row[3], *row[4:]] for i, row in enumerate(BIRDS)]
-    later.write_text("\n".join(",".join(row) for row in [HEADER, *rows]) + "\n")
-    for command in ("score", "impute"):
-        status, _, err = run(command, model, later, "-o", tmp_path / f"{command}.csv")
-        assert (status, f"{later}: column 'bill' is -999 in 8 rows" in err) == (0, True)
-        assert "is -999" not in run(command, model, later, "-o", tmp_path / f"{command}_na.csv", "--na", "-999")[2]

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import click
 import numpy as np
@@ -177,20 +176,3 @@ def test_it_runs_as_a_module_and_a_closed_pipe_is_no_fault(model):
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == '"length","weight"\n'
-
-
-@pytest.mark.slow
-def test_a_full_standard_output_is_named():
-    """Found by review: the status was Python's own, or no path was named."""
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "backwalk", "info", "--json"],
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    assert (done.returncode, done.stderr) == (
-        1,
-        "error: standard output cannot be written: No space left on device\n",
-    )

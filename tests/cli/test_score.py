@@ -1,28 +1,12 @@
 """`backwalk score`."""
 
-import json
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
 from backwalk import Diffusion
-from backwalk.table import Selection, as_table, read_labels, read_part, read_table, write_table
-
-QUICK = ["--max-steps", "5"]
-
-
-@pytest.mark.slow
-def test_score_writes_the_estimators_log_density(run, model, rows_file, tmp_path):
-    status, _, err = run("score", model, rows_file, "-o", tmp_path / "scores.parquet")
-    expected = Diffusion.load(model).score_samples(read_table(rows_file))
-    error = expected.std(ddof=1) / len(expected) ** 0.5
-    assert status == 0
-    assert err.startswith(
-        f"log p = {expected.mean():.4f} +- {error:.4f} nats per row on average, by the ODE (solver's error "
-    )
-    np.testing.assert_array_equal(read_table(tmp_path / "scores.parquet").values[:, 0], expected)
+from backwalk.table import Selection, read_labels, read_part, read_table
 
 
 @pytest.mark.slow
@@ -38,39 +22,6 @@ def test_score_adds_the_bound_of_the_chain_that_is_asked_for(run, model, rows_fi
     assert (scores.values[:, 2] == 0.0).all()
     np.testing.assert_array_equal(scores.values[:, 3], -expected.per_row)
     assert f"log p >= {-expected.total:.4f} +- {expected.total_standard_error:.4f} nats per row" in err
-
-
-@pytest.mark.slow
-def test_a_row_that_the_model_cannot_make_scores_minus_infinity_in_both_columns(run, tmp_path):
-    rows, path = np.random.default_rng(0).normal(size=(60, 2)), tmp_path / "site.csv"
-    rows[:, 1] = 3.0
-    write_table(path, as_table(rows))
-    assert run("fit", path, "-o", tmp_path / "m", *QUICK)[0] == 0
-    rows[7, 1] = 4.0
-    write_table(path, as_table(rows[:9]), overwrite=True)
-    status, out, err = run("score", tmp_path / "m", path, "--bound", "beta")
-    scores = np.array([line.split(",") for line in out.splitlines()[1:]], dtype=float)
-    assert (status, "without 1 row of -inf\n" in err) == (0, True)
-    assert [np.flatnonzero(np.isneginf(scores[:, j])).tolist() for j in (0, 3)] == [[7], [7]]
-    mean = scores[:, 3][np.isfinite(scores[:, 3])].mean()
-    assert f"log p >= {mean:.4f} +-" in err
-
-
-@pytest.mark.slow
-def test_json_and_rows_do_not_share_standard_output(run, rows_file, model, tmp_path):
-    status, out, err = run("sample", model, "--json")
-    assert (status, out) == (2, "")
-    assert "--json goes with -o FILE" in err
-    _, table, said = run("score", model, rows_file)
-    _, out, bound_said = run("score", model, rows_file, "--json", "--bound", "optimal")
-    facts = json.loads(out)
-    scores = np.array([float(line.split(",")[0]) for line in table.splitlines()[1:]])
-    assert facts["rows"] == len(scores)
-    assert facts["impossible_rows"] == 0
-    assert facts["log_density"] == pytest.approx(scores.mean())
-    assert facts["standard_error"] == pytest.approx(scores.std(ddof=1) / len(scores) ** 0.5)
-    assert f"log p = {facts['log_density']:.4f} +- {facts['standard_error']:.4f} nats" in said
-    assert f"log p >= {facts['elbo']:.4f} +- {facts['elbo_standard_error']:.4f} nats" in bound_said
 
 
 @pytest.mark.slow

@@ -8,8 +8,6 @@ import pytest
 from backwalk.datasets import two_moons
 from backwalk.table import read_table
 
-QUICK = ["--max-steps", "5"]
-
 
 @pytest.mark.slow
 def test_split_deals_every_row_into_one_of_two_files(run, tmp_path):
@@ -61,36 +59,3 @@ def test_info_describes_tables_and_densities(run, tmp_path):
     assert "d = 2" in run("info")[1]
     facts = json.loads(run("info", "two_moons", "--json")[1])
     assert (facts["density"], facts["d"], facts["entropy_nats"]) == ("two_moons", 2, pytest.approx(two_moons().entropy))
-
-
-GAPS = "id,length,kind,weight\n" + "".join(
-    f"{i},{float(np.sin(i))!r},a,{'' if i % 9 == 4 else i % 5}\n" for i in range(90)
-)
-
-
-@pytest.mark.slow
-def test_rows_and_columns_of_a_table_can_be_left_out(run, tmp_path, judged):
-    """Found by review: the first command ended in advice that no command could follow."""
-    (tmp_path / "all.csv").write_text(GAPS)
-    training, unseen, model = tmp_path / "t.csv", tmp_path / "held.csv", tmp_path / "m"
-    assert run("split", tmp_path / "all.csv", training, tmp_path / "u.csv")[0] == 0
-    assert set(training.read_text().splitlines()) <= set(GAPS.splitlines())
-    training.unlink()
-    status, _, err = run("split", tmp_path / "all.csv", training, unseen, "--drop", "kind,id")
-    assert (status, "--drop 'kind' --drop 'id'" in err) == (1, True)
-    options = ["--drop", "kind", "--drop", "id", "--drop-missing"]
-    status, _, err = run("split", tmp_path / "all.csv", training, unseen, *options)
-    assert status == 0
-    assert f"{tmp_path / 'all.csv'}: left out id, kind" in err
-    assert "left out 10 of 90 rows, in which values are missing" in err
-    assert read_table(training).columns == ("length", "weight")
-    assert (len(read_table(training).values), len(read_table(unseen).values)) == (64, 16)
-    assert run("fit", tmp_path / "all.csv", "-o", model, *options, *QUICK)[0] == 0
-    status, _, err = run("score", model, tmp_path / "all.csv", "--drop-missing", "-o", tmp_path / "s.csv")
-    scores = read_table(tmp_path / "s.csv")
-    assert (status, scores.columns[0], scores.values[:, 0].tolist()) == (0, "row", [i for i in range(90) if i % 9 != 4])
-    assert "left out id, kind" in err
-    status, _, err = run("report", model, tmp_path / "all.csv", "--drop-missing", "-o", tmp_path / "r.html")
-    assert (status, judged["unseen"].values.shape) == (0, (80, 2))
-    _, out, _ = run("info", model, "--json")
-    assert [column["kind"] for column in json.loads(out)["columns"]] == ["number", "levels"]

@@ -47,16 +47,6 @@ def test_what_cannot_be_answered_is_said_before_any_work(tmp_path):
 
 
 @pytest.mark.slow
-def test_outliers_have_low_ranks(fitted, rows):
-    far = np.array([[30.0, 7.25, 3.0]])
-    X, reference = np.concatenate([far, rows[:40]]), rows[40:140]
-    found = fitted.score_ranks(X, reference)
-    assert found[0] == 0.0
-    assert 0.2 < found[1:].mean() < 0.8
-    np.testing.assert_array_equal(found, fitted.score_ranks(X, fitted.score_samples(reference)))
-
-
-@pytest.mark.slow
 def test_a_score_leaves_out_rows_that_the_model_cannot_make_and_says_so(fitted, rows):
     other = rows[:3].copy()
     other[1, 1] += 1e-9

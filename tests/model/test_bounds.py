@@ -148,14 +148,6 @@ def test_refused(fitted, rows, options, message):
         fitted.bound(rows[:5], **options)
 
 
-def test_the_estimator_passes_on_what_it_is_asked(fitted, rows):
-    options = {"reverse_variance": "beta", "decoder_variance": 0.01, "n_draws": 2}
-    assert isinstance(fitted, Diffusion)
-    got = fitted.bound(rows[:20], **options, random_state=3)
-    expected = bound(fitted.model_, rows[:20], stream=Stream(3).child("bound"), **options)
-    assert torch.equal(got.per_row, expected.per_row)
-
-
 def test_the_bound_is_the_chain_s_plus_the_units(fitted, rows):
     """The rows are bounded in two pieces, in which each has its own noise."""
     model = fitted.model_

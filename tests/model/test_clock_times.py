@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from backwalk import Diffusion
+from backwalk.denoiser import Residual
 from backwalk.errors import InvalidInput
 from backwalk.table import as_table, from_values, match_columns, read_table, write_table
 
@@ -27,11 +28,12 @@ def trips(n=400):
 
 
 KINDS = dict.fromkeys(["planned", "left", "back"], "clock")
+SMALL = {"denoiser": Residual(16, 1), "max_steps": 10, "random_state": 0, "verbose": False}
 
 
 @pytest.fixture(scope="module")
 def model():
-    return Diffusion(columns=KINDS, max_steps=40, random_state=0, verbose=False).fit(trips())
+    return Diffusion(columns=KINDS, **SMALL).fit(trips())
 
 
 def is_possible(clock):
@@ -72,7 +74,7 @@ def test_all_times_of_a_day_come_back_in_their_type_and_through_files(rows, tmp_
 
 def test_the_delay_is_found_as_the_difference_and_no_draw_is_impossible(model):
     assert [str(rule) for rule in model.rules_] == ["left = planned + delay", "left <= back"]
-    rows = model.sample(500, random_state=1)
+    rows = model.sample(300, random_state=1)
     assert all(is_possible(rows[name]) for name in KINDS)
     assert (rows.dtypes[["planned", "left"]] == "int64").all()
     minutes = rows // 100 * 60 + rows % 100
@@ -98,10 +100,9 @@ def test_draws_and_scores_are_those_of_times_of_day():
         return pa.array((60 * (clock // 100 * 60 + clock % 100)).to_numpy().astype("int32"), pa.time32("s"))
 
     table = trips()[["planned", "back"]].dropna().astype(int)
-    settings = {"max_steps": 40, "random_state": 0, "verbose": False}
-    clock = Diffusion(columns={"planned": "clock", "back": "clock"}, **settings).fit(table)
+    clock = Diffusion(columns={"planned": "clock", "back": "clock"}, **SMALL).fit(table)
     times = {name: time_of_day(table[name]) for name in table}
-    timed = Diffusion(**settings).fit(pa.table(times))
+    timed = Diffusion(**SMALL).fit(pa.table(times))
     drawn = clock.sample(20, random_state=1)
     assert timed.sample(20, random_state=1) == pa.table({name: time_of_day(drawn[name]) for name in drawn})
     # Densities are per second there, and probabilities of a minute here.
@@ -121,7 +122,7 @@ def test_a_file_of_a_model_has_its_clock_times(model, tmp_path):
 def test_a_file_is_fitted_as_its_rows_are(model, tmp_path):
     table = trips().astype({"back": "Int64"})
     table.to_csv(tmp_path / "trips.csv", index=False)
-    of_file = Diffusion(columns=KINDS, max_steps=40, random_state=0, verbose=False).fit(tmp_path / "trips.csv")
+    of_file = Diffusion(columns=KINDS, **SMALL).fit(tmp_path / "trips.csv")
     np.testing.assert_array_equal(of_file.score_samples(table[4:9]), model.score_samples(trips()[4:9]))
     assert str(of_file.sample(1)["back"].type) == "int64"
 

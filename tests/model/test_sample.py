@@ -14,8 +14,7 @@ from backwalk.denoiser import Residual
 from backwalk.diffusion import WrappedDenoiser
 from backwalk.errors import InvalidInput, SamplingDiverged
 from backwalk.estimator import Diffusion
-from backwalk.model import Given, read_given, sample_numbered, sample_rows
-from backwalk.streams import Stream
+from backwalk.model import read_given
 
 
 def test_given_values_come_back_and_the_others_follow_their_conditional(penguins, penguins_density):
@@ -46,13 +45,6 @@ def test_ranges_and_sets_draw_from_the_conditional_within_them(penguins, penguin
     assert stats.ks_2samp(drawn["y"], real[:, 3]).pvalue > 1e-8
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("given", [{"species": "Adelie"}, {"x": (0.5, None)}])
-def test_a_row_does_not_depend_on_how_many_are_drawn(penguins, given):
-    few, many = (penguins.sample(n, given=given, random_state=3) for n in (3, 60))
-    pd.testing.assert_frame_equal(few, many.head(3))
-
-
 def test_each_row_has_its_own_conditions(penguins):
     table = pd.DataFrame({"x": [0.1, np.nan, 0.3], "species": ["Gentoo", "Adelie", None]})
     drawn = penguins.sample(3, given=table, random_state=0)
@@ -71,13 +63,6 @@ def test_nothing_given_is_a_sample(penguins):
     expected = penguins.sample(4, random_state=0)
     for given in ({}, {"x": None}, {"species": np.nan}):
         pd.testing.assert_frame_equal(penguins.sample(4, given=given, random_state=0), expected)
-
-
-def test_a_row_of_a_sample_is_drawn_by_its_number(penguins):
-    model = penguins.model_
-    rows, numbers = sample_rows(model, 0, 40, stream=Stream(3)), np.array([7, 0, 39, 38])
-    drawn = sample_numbered(Given.nothing(model), numbers, stream=Stream(3))
-    np.testing.assert_allclose(drawn, rows[numbers], atol=1e-5)
 
 
 @pytest.fixture(scope="module")

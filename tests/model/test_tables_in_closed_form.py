@@ -154,11 +154,6 @@ def distribution(rows, number, given):
     return stats.norm.cdf((z[:, i] - mean) / np.sqrt(variance))
 
 
-def test_a_row_is_the_same_in_whatever_range_it_is_drawn(model):
-    whole = sample_rows(model, 0, 50, stream=Stream(7))
-    np.testing.assert_array_equal(sample_rows(model, 20, 30, stream=Stream(7)), whole[20:30])
-
-
 @pytest.mark.slow
 def test_the_bound_lies_above_and_tells_levels_from_numbers(model):
     rows = draws(60, seed=8)

@@ -110,30 +110,6 @@ def test_the_policy_allows_the_page_s_own_style_and_script_alone():
         assert rules[rule] == f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def in_order(text, *parts):
-    """Return whether these parts are in a text in this order."""
-    return re.search(".*".join(map(re.escape, parts)), text, re.DOTALL) is not None
-
-
-@pytest.mark.slow
-def test_answers_questions_and_the_model_stand_in_this_order():
-    text = Elements(page()).text
-    n = model().card["n_rows"]
-    assert in_order(
-        text,
-        *(answer.question for answer in fidelity().answers),
-        *("How close are", f"trained on {n} rows", *(figure.name for figure in fidelity().model.figures)),
-        *("Is each column right?", "How likely are", *(scores.name for scores in fidelity().models)),
-        *(f"{MOONS.entropy:.4f}", "Does it reveal its training rows?", "ln p minus that of"),
-        *("Training", "The noise schedule", "The chain", "Axes: ", "Model card", "Commands"),
-    )
-    tags = Elements(page()).tags
-    ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
-    assert len(ids) == len(set(ids))
-    assert all(attributes["alt"] for tag, attributes in tags if tag == "img")
-    assert len(page()) < 4_000_000
-
-
 @pytest.mark.slow
 def test_a_table_has_pictures_of_its_kinds():
     judged = assess(

@@ -219,25 +219,6 @@ def test_more_labels_than_a_table_may_have_are_refused(tmp_path, monkeypatch):
     assert "at most 5 different values, but there are 6" in complaint(tmp_path / "t.csv")
 
 
-@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
-def test_an_existing_file_is_kept_unless_overwriting_is_asked_for(tmp_path, suffix):
-    path = tmp_path / f"rows{suffix}"
-    write_table(path, as_table([[1.5]]))
-    with pytest.raises(TableFileError, match="exists already"):
-        write_table(path, as_table([[2.5]]))
-    assert read_table(path).values.tolist() == [[1.5]]
-    write_table(path, as_table([[2.5]]), overwrite=True)
-    assert read_table(path).values.tolist() == [[2.5]]
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    table = as_table([[1.5]])
-    (tmp_path / "folder.csv").mkdir()
-    for path in (tmp_path / "nowhere" / "rows.csv", tmp_path / "folder.csv", tmp_path / ("x" * 300 + ".csv")):
-        with pytest.raises(TableFileError, match=r"\.csv cannot be written"):
-            write_table(path, table, overwrite=True)
-
-
 def test_a_full_standard_output_is_named_and_a_closed_one_is_left_to_the_caller(monkeypatch):
     for fault, seen in (
         (OSError(errno.ENOSPC, "No space left on device"), TableFileError),

@@ -7,8 +7,8 @@ import pytest
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Asinh, Codec, LevelsColumn, NumberColumn, repeated_values
-from tests.table.tables import CITY, COLUMNS, GAIN, GRADE, RAIN, ROWS, SITE, VISITS
+from backwalk.table import Codec, LevelsColumn, NumberColumn, repeated_values
+from tests.table.tables import CITY, COLUMNS, GAIN, GRADE, ROWS, SITE
 
 
 def codes_of(column):
@@ -125,23 +125,3 @@ def test_repeats_of_levels_and_atoms_need_no_warning():
     assert repeated_values(COLUMNS, np.repeat(ROWS[:1], 100, axis=0), 0.002).keys() == {1}
     gaps = np.full((100, 8), np.nan)
     assert repeated_values(COLUMNS, gaps, 0.002) == {}
-
-
-@pytest.mark.slow
-def test_many_columns_and_many_levels_are_mapped():
-    flags = Codec((LevelsColumn((0.0, 1.0), (0.5, 0.5), "one-hot"),) * 10_000)
-    rows = (Stream(2).uniform(0, 20, 10_000).numpy() < 0.5).astype(float)
-    z = flags.encode(rows)
-    np.testing.assert_array_equal(z[:, 1::2], rows)
-    np.testing.assert_array_equal(flags.decode(z), rows)
-    n = 20_000
-    ids = Codec((LevelsColumn(tuple(map(float, range(n))), (1.0 / n,) * n, "random"),))
-    rows = np.arange(0.0, n)[:, None]
-    assert ids.n_encoded == 16
-    np.testing.assert_array_equal(ids.decode(ids.encode(rows)), rows)
-
-
-def test_columns_with_levels_describe_themselves():
-    assert (SITE.kind_name, SITE.cell_width, SITE.cosine_weight, SITE.asinh) == ("levels", 0.0, None, None)
-    assert (RAIN.kind_name, RAIN.asinh, VISITS.cell_width, VISITS.cosine_weight) == ("atoms", Asinh(0.0, 0.5), 1.0, 0.0)
-    assert SITE.description == "3 levels, one-hot codes"

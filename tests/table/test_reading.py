@@ -207,26 +207,6 @@ def test_rules_hold_in_all_rows_and_differences_have_the_range_of_all(tmp_path):
         fit_codec(found.table, whole=found.relation, rules=[Total("total", ["a", "b"])])
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".parquet", ".csv"])
-@pytest.mark.parametrize("fault", ["changed", "shortened", "removed"])
-def test_a_file_that_changes_meanwhile_is_noticed(tmp_path, suffix, fault):
-    path = written(tmp_path, kinds_of_columns(4), suffix)
-    data = path.read_bytes()
-
-    def watch(activity, share, words):
-        if activity == ("finding types" if suffix == ".csv" else "reading") and path.exists():
-            if fault == "removed":
-                path.unlink()
-            else:
-                path.write_bytes(data[: len(data) // 2] if fault == "shortened" else data[:-1] + b"#")
-
-    for read in (read_within, in_a_pass):
-        path.write_bytes(data)
-        with pytest.raises(TableFileError, match=str(path)):
-            read(path, watch=watch)
-
-
 def test_a_file_that_is_read_again_should_be_the_same(tmp_path):
     path = written(tmp_path, kinds_of_columns(4), ".parquet")
     found = in_a_pass(path)
@@ -312,17 +292,6 @@ def test_texts_beyond_the_limit_are_set_aside(tmp_path, monkeypatch):
     assert "more than 50" in reasons["t"]
     with pytest.raises(InvalidInput, match="'t' has more"):
         fit_codec(found.table, whole=found.relation)
-
-
-@pytest.mark.slow
-def test_progress_is_told_in_rows_and_bytes(tmp_path):
-    for read in (read_within, in_a_pass):
-        told = []
-        path = written(tmp_path / read.__name__, kinds_of_columns(1), ".csv")
-        read(path, watch=lambda *each, told=told: told.append(each))
-        assert {activity for activity, _, _ in told} == {"finding types", "reading"}
-        assert told[-1][1] == 1.0
-        assert told[-1][2].startswith(f"{N} rows, ")
 
 
 def test_priorities_are_uniform_and_all_different():

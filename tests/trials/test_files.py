@@ -101,24 +101,6 @@ def test_a_hostile_table_is_refused_or_read_whole_in_two_gigabytes(name, tmp_pat
     assert not failures([lambda: check_table(path, content)], seconds=60.0)
 
 
-def test_a_damaged_model_is_refused_or_the_same(fitted, tmp_path):
-    path = tmp_path / "model"
-    fitted.save(path)
-    rows = fitted.sample(20, random_state=1)
-
-    def check(content):
-        path.write_bytes(content)
-        try:
-            model = Diffusion.load(path, device="cpu")
-        except ModelFileError as error:
-            assert "\n" not in str(error)
-            assert str(path) in str(error)
-        else:
-            np.testing.assert_array_equal(model.sample(20, random_state=1), rows)
-
-    assert not failures([lambda c=c: check(c) for c in damages(path.read_bytes(), 60)])
-
-
 class Trap:
     """Makes a folder where it is unpickled."""
 

@@ -3,26 +3,11 @@
 import numpy as np
 import pytest
 
-from backwalk import Diffusion
 from backwalk.cli import main
 from backwalk.table import as_table, read_table, write_table
 from tests.trials.children import forked, left
 
 pytestmark = pytest.mark.campaign
-
-
-@pytest.mark.parametrize("case", range(10))
-def test_a_killed_writer_leaves_a_whole_model_and_the_next_writes(case, fitted, tmp_path):
-    path, rows = tmp_path / "m", fitted.sample(20, random_state=1)
-    fitted.save(path)
-
-    def write():
-        for _ in range(1000):
-            fitted.save(path, overwrite=True)
-
-    left(forked(write, tmp_path / "log"), np.random.default_rng(case).uniform(0.0, 0.05))
-    np.testing.assert_array_equal(Diffusion.load(path).sample(20, random_state=1), rows)
-    fitted.save(path, overwrite=True)
 
 
 @pytest.mark.parametrize("case", range(6))
