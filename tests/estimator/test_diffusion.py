@@ -16,9 +16,6 @@ from sklearn import config_context
 from sklearn.base import clone
 from sklearn.datasets import make_moons
 from sklearn.exceptions import NotFittedError
-from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
@@ -382,23 +379,6 @@ def test_a_schedule_without_noise_or_without_signal_is_refused(rows, log_snr, me
     schedule = NoiseSchedule(torch.tensor([math.inf, *log_snr], dtype=torch.float64))
     with pytest.raises(InvalidInput, match=f"schedule should begin at {message}"):
         tiny(schedule=schedule, n_steps=None, callbacks=[never]).fit(rows)
-
-
-@pytest.mark.slow
-def test_pipelines_and_grid_search(rough_scores, rows):
-    varying = rows[:, [0, 2]]
-    pipeline = make_pipeline(StandardScaler(), tiny()).fit(varying)
-    scaled = pipeline[:-1].transform(varying[:4])
-    assert pipeline.score(varying[:4]) == pipeline[-1].score(scaled) != pipeline[-1].score(varying[:4])
-    assert rough_scores == [16, 16, 16]
-    assert np.abs(pipeline[-1].sample(100, random_state=0)[:, 0]).max() < 10  # in the last step's units
-    few = rows[:40, :1]
-    search = GridSearchCV(tiny(), {"max_steps": np.array([1, 2])}, cv=2, error_score="raise").fit(few)
-    folds = (few[20:], few[:20])
-    for steps, mean in zip((1, 2), search.cv_results_["mean_test_score"], strict=True):
-        by_hand = [tiny(max_steps=steps).fit(given).score(held) for given, held in zip(folds, folds[::-1], strict=True)]
-        assert mean == pytest.approx(np.mean(by_hand))
-    assert search.best_score_ == max(search.cv_results_["mean_test_score"])
 
 
 @pytest.mark.parametrize(

@@ -78,10 +78,3 @@ def test_hostile_parameters_are_refused(fitted, tmp_path, parameters):
 def test_a_device_that_is_not_here_is_refused_before_the_file_is_read(tmp_path):
     with pytest.raises(ValueError, match="device should be"):
         Diffusion.load(tmp_path / "nowhere", device="abacus")
-
-
-def test_the_card_has_the_data_s_checksum(rows, fitted):
-    import hashlib
-
-    assert fitted.model_.card["data_sha256"] == hashlib.sha256(rows.tobytes()).hexdigest()
-    assert fitted.model_.schema.n_columns == 3

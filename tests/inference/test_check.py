@@ -80,13 +80,6 @@ def test_a_parameter_at_its_bound_and_data_beyond_their_range_are_named(of_theta
     assert of_theta.check([0.4, 0.5]).at_bounds == ()
 
 
-def test_the_distances_are_kept_in_the_file(model, tmp_path):
-    model.save(tmp_path / "model.backwalk")
-    loaded = Diffusion.load(tmp_path / "model.backwalk")
-    assert loaded.model_.held_out_distances == model.model_.held_out_distances
-    assert len(model.model_.held_out_distances[0]) == 240
-
-
 @pytest.mark.slow
 def test_rows_with_gaps_and_constant_columns_do_not_stop_a_fit():
     rows = simulations(300, 0).assign(const=1.0)

@@ -71,16 +71,6 @@ def test_the_maximum_is_found_within_the_bounds_and_at_them(mean, expected):
 
 
 @pytest.mark.slow
-def test_the_maximum_is_no_lower_than_draws(bounded, monkeypatch):
-    monkeypatch.setattr("backwalk.inference.draws._N_DRAWS", 8)
-    of_theta = posterior(bounded, given=["x", "group"]).set_default_x({"x": 0.5, "group": "a"})
-    highest = of_theta.map()
-    assert highest.shape == (1,)
-    log_p = of_theta.log_prob(torch.cat([highest[None], of_theta.sample(7, random_state=1)]))
-    assert float(log_p[0]) > float(log_p[1:].max()) - 1e-3
-
-
-@pytest.mark.slow
 def test_gradients_include_the_map_to_the_bounds_and_vanish_beyond_them(bounded):
     of_theta, x = posterior(bounded, given=["x", "group"]), {"x": 0.2, "group": "b"}
     at = torch.tensor([[0.02], [0.3], [0.9], [-0.1], [1.1]], dtype=torch.float64).requires_grad_()

@@ -85,18 +85,6 @@ def test_a_batch_holds_each_observation_s_own_posterior(of_theta):
     torch.testing.assert_close(log_p[:, 2], of_theta.log_prob(drawn[:3, 2], SEVERAL[2]))
 
 
-@pytest.mark.slow
-def test_leading_axes_of_parameters_are_kept(of_theta):
-    drawn = of_theta.sample_batched((2, 3), SEVERAL[:2], random_state=3)
-    log_p = of_theta.log_prob_batched(drawn, SEVERAL[:2])
-    assert log_p.shape == (2, 3, 2)
-    torch.testing.assert_close(log_p[1, :, 0], of_theta.log_prob(drawn[1, :, 0], SEVERAL[0]))
-    torch.testing.assert_close(of_theta.log_prob(drawn[:, :, 0], SEVERAL[0]), log_p[:, :, 0])
-    torch.testing.assert_close(of_theta.log_prob_batched(drawn.requires_grad_(), SEVERAL[:2]), log_p)
-    by_place = pd.Series(SEVERAL[0])  # without names
-    torch.testing.assert_close(of_theta.log_prob(drawn[:, :, 0], by_place), log_p[:, :, 0])
-
-
 def test_functions_of_sbi_can_call_it(of_theta):
     """sbi's `run_sbc` and `run_tarp` give this keyword."""
     expected = of_theta.sample_batched((4,), SEVERAL, random_state=0)

@@ -9,7 +9,7 @@ import pytest
 
 from backwalk.assess import rows_to_score
 from backwalk.denoiser import Residual
-from backwalk.errors import InvalidInput, UnseenValuesWarning
+from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.model import read_given
 from backwalk.table import Codec, LevelsColumn, NumberColumn, Schema
@@ -38,23 +38,6 @@ def test_conditions_that_cannot_be_met_are_refused(penguins, given, words, monke
     monkeypatch.setattr("backwalk.model.sample.MOST_CANDIDATES", 256)
     with pytest.raises(InvalidInput, match=words):
         penguins.sample(1, given=given, random_state=0)
-
-
-@pytest.mark.slow
-def test_a_given_number_between_levels_counts_as_the_nearest_in_draws_and_scores():
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"stars": rng.integers(1, 6, 200), "x": rng.normal(size=200)}).astype(float)
-    model = Diffusion(n_steps=20, max_steps=2, denoiser=Residual(8, 1), random_state=0, verbose=False).fit(frame)
-    assert model.codec_.columns[0].coding == "ordered"
-    between, level = (frame.head(3).assign(stars=stars) for stars in (2.4, 2.0))
-    scores = model.score_samples(level, given=["stars"])
-    with pytest.warns(UnseenValuesWarning, match=r"nearest ones in column 'stars' \(3 cells\)"):
-        np.testing.assert_array_equal(model.score_samples(between, given=["stars"]), scores)
-    with pytest.warns(UnseenValuesWarning, match="-inf in column 'stars'"):
-        assert np.isneginf(model.score_samples(between)).all()
-    with pytest.warns(UnseenValuesWarning, match="given has .* 'stars'"):
-        between = model.sample(3, given={"stars": 2.4}, random_state=0)
-    pd.testing.assert_frame_equal(between, model.sample(3, given={"stars": 2.0}, random_state=0))
 
 
 @pytest.mark.parametrize(

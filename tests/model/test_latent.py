@@ -14,7 +14,6 @@ from backwalk.diffusion import GaussianDenoiser, NoiseSchedule
 from backwalk.errors import InvalidInput
 from backwalk.estimator import Diffusion
 from backwalk.model.latent import from_latent, to_latent
-from backwalk.sampling import TILE_ROWS
 from backwalk.streams import Stream
 
 STREAM = Stream(41)
@@ -76,17 +75,6 @@ def test_latents_of_data_are_standard_normal_draws(model):
     assert 0.99 * low < (latents**2).sum() < 1.01 * high
     # A correlation is 0 but for sampling: its standard error is 1 / sqrt(n).
     assert abs(np.corrcoef(latents.T)[0, 1]) < stats.norm.isf(alarm / 2) / n**0.5 + 0.005
-
-
-@pytest.mark.slow
-def test_a_row_does_not_depend_on_the_others(model, n_threads):
-    n = TILE_ROWS + 76
-    rows = np.concatenate([ROWS] * (1 + n // len(ROWS)))[:n]
-    together = to_latent(model, rows, n_intervals=4)
-    for some in ([0], [n - 70, 5, 5], [n - 1]):
-        np.testing.assert_array_equal(to_latent(model, rows[some], n_intervals=4), together[some])
-    back = from_latent(model, together, n_intervals=4)
-    np.testing.assert_array_equal(from_latent(model, together[[n - 50]], n_intervals=4), back[[n - 50]])
 
 
 def test_rows_that_differ_by_less_than_float32_can_tell_have_other_latents(model):

@@ -19,9 +19,7 @@ from backwalk.diffusion import GaussianDenoiser, GaussianMixtureDenoiser, NoiseS
 from backwalk.errors import InvalidInput, ModelFileError
 from backwalk.estimator import Diffusion
 from backwalk.fit.oracle import oracle_model
-from backwalk.limits import REVERSE_VARIANCES
 from backwalk.model import bound, log_density, sample_rows
-from backwalk.model.latent import from_latent, to_latent
 from backwalk.model_file import save
 from backwalk.sampling import Sampler
 from backwalk.streams import Stream
@@ -51,24 +49,6 @@ DENOISERS = [
     GaussianMixtureDenoiser(WEIGHTS, torch.stack([MEAN, -MEAN]), torch.stack([COVARIANCE, 0.1 * COVARIANCE])),
     EmpiricalDenoiser(ROWS[:20]),
 ]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("denoiser", DENOISERS, ids=lambda denoiser: type(denoiser).__name__)
-def test_everything_can_be_asked_of_a_model_around_any_oracle(denoiser):
-    model = oracle_model(denoiser, ROWS, SCHEDULE)
-    x = ROWS[20:40].numpy()
-    assert denoiser.device == torch.device("cpu")
-    assert sample_rows(model, 0, 5, stream=STREAM, sampler=Sampler("multistep", 8)).shape == (5, 2)
-    assert log_density(model, x, n_intervals=2).log_prob.isfinite().all()
-    for kind in REVERSE_VARIANCES:
-        assert math.isfinite(bound(model, x, stream=STREAM, reverse_variance=kind).total)
-    is_steep = isinstance(denoiser, EmpiricalDenoiser)  # its inverse map leads everywhere
-    n_intervals = 2 if is_steep else 32
-    back = from_latent(model, to_latent(model, x, n_intervals=n_intervals), n_intervals=n_intervals)
-    assert np.isfinite(back).all()
-    if not is_steep:
-        np.testing.assert_allclose(back, x, atol=1e-2)
 
 
 def test_a_perfect_denoiser_of_points_draws_the_points():
