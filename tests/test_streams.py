@@ -142,12 +142,3 @@ def test_random_state_becomes_a_stream():
 def test_no_stream_of_what_is_no_random_state(bad):
     with pytest.raises(InvalidInput, match="random_state should be"):
         as_stream(bad)
-
-
-def test_no_global_random_state_is_touched():
-    torch.manual_seed(0)
-    before, torch_before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
-    as_stream(None).normal(0, 10, 2)
-    STREAM.permutation(5)
-    np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), torch_before)

@@ -78,20 +78,6 @@ def test_a_thread_with_a_setting_of_its_own_keeps_it():
     assert torch.get_num_threads() == 2
 
 
-def test_the_caller_has_its_setting_while_it_works_on_a_result(n_threads):
-    results = over_threads(lambda piece: (piece, torch.get_num_threads()), range(5))
-    for i, result in enumerate(results):
-        assert result == (i, 1)
-        assert torch.get_num_threads() == n_threads
-    results = over_threads(lambda _: torch.get_num_threads(), "ab", parallel=False)
-    assert list(results) == [n_threads] * 2
-
-
-def test_a_function_on_one_thread_returns_its_result_and_the_setting(n_threads):
-    assert on_one_thread(lambda number: (number, torch.get_num_threads()))(7) == (7, 1)
-    assert torch.get_num_threads() == n_threads
-
-
 def piece_of_a_forked_process(answers):
     with single_threads() as parallel_map:
         answers.put(list(parallel_map(abs, [-1, -2, -3])))

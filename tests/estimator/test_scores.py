@@ -126,10 +126,6 @@ def test_any_columns_are_scored_given_any_others(penguins, penguins_density, fra
     np.testing.assert_allclose(found, expected, atol=5e-3)
     with pytest.raises(InvalidInput, match="should name a column at least"):
         penguins.score_samples(frame, columns=[])
-    if columns is not None:
-        np.testing.assert_array_equal(
-            penguins.log_density(frame[[*columns, *given]], given=given, columns=columns).log_prob, found
-        )
 
 
 @pytest.mark.slow

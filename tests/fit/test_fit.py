@@ -12,8 +12,8 @@ from backwalk.training import Trainer
 
 
 def tiny(**settings):
-    given = {"n_steps": 10, "max_steps": 3, "denoiser": Residual(8, 1), "random_state": 0, "verbose": False}
-    return Diffusion(**{**given, **settings})
+    given = {"n_steps": 10, "max_steps": 3, "denoiser": Residual(8, 1), "validation_fraction": 0.0}
+    return Diffusion(**{**given, "random_state": 0, "verbose": False, **settings})
 
 
 def test_a_time_limit_changes_nothing_but_when_training_stops(rows):

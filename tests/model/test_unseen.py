@@ -16,7 +16,7 @@ from backwalk.table.grids import Grid
 from backwalk.table.maps import Boundary
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def birds(penguins):
     """Rows of which the first two have a species that the fit did not see, and the same rows with gaps in its place."""
     rows = penguins.sample(6, random_state=1)

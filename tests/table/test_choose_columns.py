@@ -58,12 +58,6 @@ def test_kinds_follow_from_the_data():
     assert codec.supports(values).all()
 
 
-def test_columns_of_few_values_can_be_numbers():
-    names = ("flag", "side", "rating", "gain", "length", "rain", "capped")
-    found = kinds(fit_codec(as_table(TABLE), columns=dict.fromkeys(names, "number")))
-    assert [found[name] for name in names] == ["integer"] * 4 + ["rounded", "number", "number"]
-
-
 def test_arrays_are_on_a_continuous_scale():
     numbers = as_table(TABLE).values
     found = fit_codec(as_table(numbers))
@@ -290,12 +284,6 @@ def test_weights_are_those_of_rows_given_several_times():
     for weights in (np.ones(299), -np.ones(300), np.zeros(300), np.full(300, np.nan)):
         with pytest.raises(InvalidInput, match="weights"):
             fit_codec(as_table(rows), weights=weights)
-
-
-def test_a_column_of_twenty_thousand_levels_is_fitted():
-    ids = pd.DataFrame({"id": np.arange(20_000) * 1.0, "x": RNG.normal(size=20_000)})
-    codec = fit_codec(as_table(ids), columns={"id": "levels"})
-    assert codec.columns[0].n_levels == 20_000
 
 
 def test_texts_and_truth_values_have_levels():

@@ -155,11 +155,6 @@ def test_whole_numbers_are_told_by_the_rows_too(far):
     assert not (made[:, 2] == np.rint(made[:, 2])).all()
 
 
-def test_a_whole_number_column_counts_with_the_variance_of_its_cell():
-    codec = fit_codec(as_table(MIXED), columns=WHOLE)
-    np.testing.assert_allclose(codec.columns[1].scale ** 2, MIXED["count"].var(ddof=0) + 1 / 12, rtol=1e-12)
-
-
 DAY = 86_400.0
 
 

@@ -199,21 +199,22 @@ def test_parquet_keeps_what_arrow_has(tmp_path, make, gaps):
 
 
 AS_TEXT = ["string", "bool", "int8", "double", "date32", "timestamp[s]", "timestamp[us]", "timestamp[ns]", "time64"]
+AS_TEXT += ["ordered dictionary", "time32", "zoned"]
 
 
 @pytest.mark.parametrize("gaps", [False, True])
 @pytest.mark.parametrize("suffix", [".csv", ".tsv.gz"])
-@pytest.mark.parametrize("name", [*AS_TEXT, "ordered dictionary", "zoned", "time32"])
-def test_text_files_keep_cells(tmp_path, name, suffix, gaps):
-    table = as_table(pa.table({"other": [0.5, 1.5, 2.5], "x": ARROW[name](gaps)}))
+def test_text_files_keep_cells(tmp_path, suffix, gaps):
+    table = as_table(pa.table({name: ARROW[name](gaps) for name in AS_TEXT}))
     write_table(tmp_path / f"t{suffix}", table)
     back = read_table(tmp_path / f"t{suffix}")
-    cells, found = (from_values(each.values, each.schema)["x"].to_pylist() for each in (table, back))
+    cells, found = (from_values(each.values, each.schema).to_pydict() for each in (table, back))
     assert found == cells
     assert back.schema.units == table.schema.units
     write_table(tmp_path / f"again{suffix}", back)
-    if name != "zoned":  # moments stay, and their zone becomes UTC
-        assert (tmp_path / f"again{suffix}").read_bytes() == (tmp_path / f"t{suffix}").read_bytes()
+    again = read_table(tmp_path / f"again{suffix}")
+    assert again.schema == back.schema  # moments stay, and their zone becomes UTC
+    np.testing.assert_array_equal(again.values, back.values)
 
 
 def test_cells_of_text_files_are_those_of_iso_8601_and_the_texts(tmp_path):

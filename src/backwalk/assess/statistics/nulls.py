@@ -234,11 +234,12 @@ class Figure:
 
     Examples
     --------
-    >>> from backwalk.assess.statistics import c2st, compare, disjoint_pairs
+    >>> from backwalk.assess.statistics import c2st, compare, disjoint_pairs, neighbours
     >>> from backwalk.streams import Stream
     >>> pairs = disjoint_pairs(Stream(0).normal(0, 400, 2).numpy(), 5, stream=Stream(1))
     >>> new = Stream(2).normal(0, 400, 2).numpy()
-    >>> compare(lambda x, y: c2st(x, y, stream=Stream(3)), pairs, new, name="C2ST").n_rows
+    >>> told_apart = lambda x, y: c2st(x, y, classifier=neighbours, stream=Stream(3))
+    >>> compare(told_apart, pairs, new, name="C2ST").n_rows
     40
     """
 
