@@ -106,7 +106,7 @@ def kinds(penguins):
         LevelsColumn((0.0, 2.0, 3.0), (0.2, 0.5, 0.3), "ordered"),  # of the ordered labels a, b, c, d
         LevelsColumn((1.0, 2.0, 5.0), (0.2, 0.5, 0.3), "one-hot"),
         ConstantColumn(7.0),
-        NumberColumn(0.0, 1.0, -10.0, 10.0, grid=Grid(), dequantisation="uniform"),
+        NumberColumn(0.0, 1.0, -10.0, 10.0, grid=Grid(), dequantisation=0.0),
         NumberColumn(0.0, 1.0, -1.0, 1.0, bounds=Boundary((-0.5, 0.5), (-1.0, 1.0), low=-1.0, high=1.0)),
         NumberColumn(0.0, 1.0, -3.0, 3.0),
     )
@@ -137,7 +137,7 @@ def test_what_is_given_is_the_nearest_that_the_model_can_make(kinds):
 
 def test_whole_numbers_that_are_never_drawn_are_impossible(kinds):
     """Also where their steps are finer than the model resolves; rounding errors do not count."""
-    for dequantisation in ("uniform", None):
+    for dequantisation in (0.0, None):
         of_whole, of_tenths = (
             NumberColumn(0.0, 1.0, grid=grid, dequantisation=dequantisation) for grid in (Grid(), Grid(per=10.0))
         )

@@ -26,7 +26,7 @@ TAILED = pd.DataFrame(
 )
 
 RAIN = AtomsColumn(NumberColumn(1.0, 0.5, asinh=Asinh(0.0, 0.5)), (0.0, np.nan), (0.6, 0.1, 0.3))
-VISITS = AtomsColumn(NumberColumn(20.0, 5.0, 5.0, 40.0, grid=Grid(), dequantisation="uniform"), (0.0,), (0.25, 0.75))
+VISITS = AtomsColumn(NumberColumn(20.0, 5.0, 5.0, 40.0, grid=Grid(), dequantisation=0.0), (0.0,), (0.25, 0.75))
 SITE = LevelsColumn((0.0, 1.0, 2.0), (0.5, 0.2, 0.3), "one-hot")
 GRADE = LevelsColumn((1.0, 2.0, 5.0, 9.0), (0.1, 0.2, 0.3, 0.4), "ordered")
 GAIN = LevelsColumn((0.0, 114.0, 99_999.0), (0.9, 0.05, 0.05), "ordered")

@@ -51,7 +51,7 @@ def test_rounded_numbers_end_half_a_step_beyond_their_bounds():
     codec = fit_codec(as_table(pd.DataFrame({"x": x})), columns=WITHIN)
     column = codec.columns[0]
     assert column.grid == Grid(per=100.0)
-    if column.dequantisation:
+    if column.dequantisation is not None:
         ends = column.centre + column.scale * np.array([column.bounds.low, column.bounds.high])
         np.testing.assert_allclose(ends, [-0.005, 1.005])
     assert codec.supports([[-0.01], [0.5], [1.01]])[:, 0].tolist() == [False, True, False]

@@ -123,7 +123,7 @@ def test_rounded_numbers_come_back_with_their_decimals():
     table = as_table(rows)
     codec = fit_codec(table, columns=dict.fromkeys(rows, "number"))
     # A step of .1 is a fifth of a standard deviation; one of 25 a fortieth, finer than a model resolves.
-    assert [column.dequantisation for column in codec.columns] == ["uniform", None]
+    assert [column.dequantisation for column in codec.columns] == [0.0, None]
     assert (codec.n_uniforms, [column.cell_width for column in codec.columns]) == (1, [0.1, 25.0])
     new = codec.within_range(codec.decode(3.0 * Stream(1).normal(0, 4000, 2).numpy()))
     assert set(new[:, 0]) <= {round(40.0 + 0.1 * i, 1) for i in range(101)}

@@ -6,7 +6,7 @@ import pytest
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table import Codec, Grid, Number, NumberColumn, as_table, fit_codec, refit_codec
+from backwalk.table import Number, NumberColumn, as_table, fit_codec, refit_codec
 from backwalk.table.choose_numbers import rows_looked_at
 from backwalk.table.maps import Asinh
 from tests.table.tables import MIXED, TAILED, WHOLE
@@ -104,40 +104,28 @@ def test_columns_of_any_size_are_transformed_without_a_warning():
     np.testing.assert_allclose(codec.decode(codec.encode(wide)), wide, rtol=1e-12, atol=1e-12)
 
 
-def test_numbers_of_wide_cells_are_dequantised_by_the_cosine_and_count_with_its_variance():
-    flags, table = Stream(3).uniform(0, 200_000, 1).numpy() < 0.3, pd.DataFrame({"flag": np.zeros(200_000)})
-    table["flag"] = flags[:, 0].astype(float)
-    codec = fit_codec(as_table(table), columns={"flag": "integer"})
-    assert codec.columns[0].dequantisation == "cosine"
+def test_numbers_of_wide_cells_are_scaled_with_the_variance_of_their_places():
+    table = pd.DataFrame({"x": np.rint(2.0 * Stream(3).normal(0, 200_000, 1).numpy()[:, 0])})
+    codec = fit_codec(as_table(table), columns={"x": "integer"})
     z = codec.encode(as_table(table).values, stream=Stream(4))
     # Standard errors of the mean and, from a fourth moment below 3, of the variance; false alarms of 1e-8.
     assert abs(z.mean()) < 5.7 / 200_000**0.5
     assert abs(z.var() - 1.0) < 5.7 * (2.0 / 200_000) ** 0.5
 
 
-@pytest.mark.parametrize(("deviation", "density"), [(1.2, "cosine"), (1.5, "uniform")])
-def test_the_cosine_begins_where_cells_are_three_quarters_of_a_standard_deviation(deviation, density):
-    x = np.rint(deviation * Stream(5).normal(0, 5000, 1).numpy())
-    assert (
-        fit_codec(as_table(pd.DataFrame({"x": x[:, 0]})), columns={"x": "integer"}).columns[0].dequantisation == density
-    )
-
-
 def test_a_codec_of_other_rows_keeps_integers_and_constants():
     """So that a simple model of the same rows has its density over the same coordinates."""
     codec = fit_codec(as_table(MIXED), columns=WHOLE)
-    assert integers(codec) == {1: "uniform", 3: "cosine"}
+    assert integers(codec) == {1: 0.0, 3: 0.9}
     others = MIXED.assign(count=MIXED["flag"] * 1, flag=MIXED["count"] * 40, unit=MIXED["length"], length=1.5)
     refitted = refit_codec(codec, as_table(others))
-    assert integers(refitted) == {1: "uniform", 3: "cosine"}
+    assert integers(refitted) == {1: 0.0, 3: 0.9}
     assert [refitted.columns[j] == codec.columns[j] for j in range(5)] == [True, False, True, False, True]
     counts = as_table(pd.DataFrame({"x": np.arange(400) % 2 + 40 * (np.arange(400) % 50 == 0)}))
     tailed = fit_codec(counts, columns={"x": "integer"})
     assert tailed.columns[0].asinh is not None
     assert refit_codec(tailed, counts) == tailed
     assert refit_codec(tailed, counts, asinh=False).columns[0].asinh is None
-    few = Codec((NumberColumn(0.0, 1.0, 0.0, 1.0, grid=Grid(), dequantisation="cosine"),))
-    assert refit_codec(few, counts).columns[0].asinh is None  # few integers have no tails
 
 
 @pytest.mark.parametrize("far", [3.0, 300.0])

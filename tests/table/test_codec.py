@@ -128,33 +128,13 @@ def test_integers_are_dequantised_and_rounded_back(scale):
     ends = table.values.min(axis=0), table.values.max(axis=0)
     inside = ((table.values > ends[0]) & (table.values < ends[1]))[:, codec.varying]  # cells at the ends have tails
     assert (np.abs(off[:, 1:]) < 0.5)[inside[:, 1:]].all()
-    assert [codec.columns[j].dequantisation for j in (1, 3)] == ["uniform", "cosine"]
+    assert [codec.columns[j].dequantisation for j in (1, 3)] == [0.0, 0.9]
     # Kolmogorov's distance of 500 draws exceeds 0.142 with probability 2 exp(-1000 * 0.142^2) < 1e-8.
-    for column in (1, 2):
-        u = np.sort(off[:, column])
-        cosine = codec.columns[codec.varying[column]].dequantisation == "cosine"
-        u = np.clip(u, -0.5, 0.5)
-        below = u + 0.5 + cosine * np.sin(2.0 * np.pi * u) / (2.0 * np.pi)
-        assert np.abs(below - (np.arange(500) + 0.5) / 500).max() < 0.142
+    below = np.clip(np.sort(off[:, 1]), -0.5, 0.5) + 0.5
+    assert np.abs(below - (np.arange(500) + 0.5) / 500).max() < 0.142
     decoded = codec.within_range(codec.decode(z))
     np.testing.assert_array_equal(decoded[:, 1:], table.values[:, 1:])
     np.testing.assert_allclose(decoded[:, 0], table.values[:, 0], rtol=1e-15)
-
-
-def test_the_density_over_that_of_the_dequantisation_is_the_probability():
-    """ln(p / q) at dequantised numbers, where p is P(number) q: the very logarithm of P, at every place in the cell."""
-    share = np.array([0.7, 0.3])
-    rows = pd.DataFrame({"flag": np.repeat([0, 1], [70, 30])})
-    codec = fit_codec(as_table(rows), columns={"flag": "integer"})
-    values = rows.to_numpy(dtype=float)
-    spread = codec.dequantise(values, stream=Stream(6))
-    u = spread - values
-    log_p = np.log(share[rows["flag"]]) + np.log(2.0 * np.cos(np.pi * u[:, 0]) ** 2)  # in the user's units
-    found = log_p - codec.log_dequantisation(spread, values)
-    np.testing.assert_allclose(found, np.log(share[rows["flag"]]), atol=1e-9)
-    edge = codec.log_dequantisation([[0.5], [0.49], [0.0]], np.zeros((3, 1)))  # at the edge the cosine would give -inf
-    assert edge[0] == pytest.approx(edge[1])
-    assert edge[2] == pytest.approx(np.log(2.0))
 
 
 def test_rows_are_encoded_in_pieces_as_together():
@@ -244,9 +224,9 @@ def test_what_a_cell_at_the_end_of_the_range_holds_is_what_is_drawn_there(kind):
     v = (np.arange(n) + 0.5)[:, None] / n
     for age in (18, 19, 90):
         values = np.tile([float(age), 0.0], (n, 1))
-        places = codec.dequantised_at(values, v, sharpness=0.0)
+        places = codec.dequantised_at(values, v)
         p = stats.norm.pdf(codec.encode(places)[:, 0]) * np.exp(codec.columns[0].log_slope(places[:, 0]))
-        scored = np.mean(p / np.exp(codec.log_dequantisation(places, values, sharpness=0.0)))
+        scored = np.mean(p / np.exp(codec.log_dequantisation(places, values)))
         assert scored == pytest.approx((drawn == age).mean(), abs=1e-3)
     spread = codec.dequantise(np.column_stack([ages, np.zeros(73)]), stream=Stream(1))
     np.testing.assert_array_equal(codec.within_range(spread)[:, 0], ages)

@@ -58,7 +58,7 @@ def test_maps_end_at_known_bounds():
 
 
 def test_mapped_integers_are_dequantised_and_have_a_probability():
-    column = NumberColumn(3.0, 2.0, 0.0, 9.0, spline=SPLINE, grid=Grid(), dequantisation="uniform")
+    column = NumberColumn(3.0, 2.0, 0.0, 9.0, spline=SPLINE, grid=Grid(), dequantisation=0.0)
     codec, rows = Codec((column,)), np.arange(10.0)[:, None]
     np.testing.assert_array_equal(codec.decode(codec.encode(rows, stream=Stream(0))), rows)
     edges = np.arange(-0.5, 10.0)

@@ -25,8 +25,8 @@ def test_a_batch_does_not_depend_on_what_was_asked_before():
 
 def test_integers_are_dequantised_anew_for_each_batch():
     """Found by review: the noise in the cells was drawn once a fit, and learnt."""
-    flag = NumberColumn(0.5, 2.0, 0.0, 1.0, grid=Grid(), dequantisation="cosine")
-    count = NumberColumn(0.0, 2.0, 0.0, 90.0, asinh=Asinh(0.0, 1.0), grid=Grid(), dequantisation="uniform")
+    flag = NumberColumn(0.5, 2.0, 0.0, 1.0, grid=Grid(), dequantisation=0.0)
+    count = NumberColumn(0.0, 2.0, 0.0, 90.0, asinh=Asinh(0.0, 1.0), grid=Grid(), dequantisation=0.0)
     codec = Codec((flag, NumberColumn(0.0, 1.0), ConstantColumn(7.0), count))
     values = np.column_stack([np.arange(50) % 2, np.linspace(-1.0, 1.0, 50), np.full(50, 7.0), np.arange(50)])
     x_0 = torch.from_numpy(codec.encode(values, stream=STREAM)).float()

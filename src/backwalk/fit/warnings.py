@@ -120,8 +120,9 @@ def distinct_rows(codec: Codec, table: Table) -> int | None:
 
 def _is_continuous(column: Column) -> bool:
     """Return whether values of a column differ unless they are copies: numbers, or levels at uneven distances."""
-    steps = np.diff(np.sort(column.levels))
-    return column.cosine_weight is None and not (len(steps) and np.allclose(steps, steps[0]))
+    steps, number = np.diff(np.sort(column.levels)), column.number_column
+    is_dequantised = number is not None and number.dequantisation is not None
+    return not is_dequantised and not (len(steps) and np.allclose(steps, steps[0]))
 
 
 def _is_flat(covariance: Tensor, level: float) -> bool:

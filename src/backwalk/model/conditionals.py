@@ -44,7 +44,6 @@ def conditional(
     *,
     n_draws: int,
     stream: Stream,
-    sampler: Sampler | str | None = None,
 ) -> Conditional:
     """Return the distribution of a column given the observed cells of rows, (n, d), of which it is none.
 
@@ -68,16 +67,16 @@ def conditional(
             return Conditional(label, schema, block.values, probabilities_with_copies(given, i))
         if column in codec.missing_levels:
             gap = probabilities_of_levels(given, i)[:, np.isnan(block.values).argmax()]
-    draws = partial(_draws_of_number, given, column, n_draws, stream, sampler)
+    draws = partial(_draws_of_number, given, column, n_draws, stream)
     # A number that rules compute has no free coordinate, and its mean is that of its draws.
     is_drawn = bool(given.is_free[:, codec.slices[column].start].all())
     expected = mean_of_number(given, column) if is_drawn and has_mean(model, column) else None
     return Conditional(label, schema, draws, expected=expected, gap=gap)
 
 
-def _draws_of_number(given: Given, column: int, n_draws: int, stream: Stream, sampler: Sampler | str | None) -> Array:
+def _draws_of_number(given: Given, column: int, n_draws: int, stream: Stream) -> Array:
     """Return the sorted draws of a number, (n, n_draws)."""
-    drawn = sample_candidates(given, np.arange(given.n_rows), n_draws, stream=stream, sampler=sampler)[..., column]
+    drawn = sample_candidates(given, np.arange(given.n_rows), n_draws, stream=stream)[..., column]
     return np.sort(drawn, axis=1)
 
 

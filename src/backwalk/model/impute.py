@@ -20,7 +20,6 @@ from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.distribution import Conditional
 from backwalk.model.given import Given
 from backwalk.model.sample import sample_candidates, sample_numbered
-from backwalk.sampling import Sampler
 from backwalk.streams import Stream
 from backwalk.table import Codec
 from backwalk.table.codec_rules import obeys_rules
@@ -37,7 +36,6 @@ def impute_rows(
     n_draws: int,
     *,
     stream: Stream,
-    sampler: Sampler | str | None = None,
     first_row: int = 0,
 ) -> Iterator[Array]:
     """Yield `n_draws` copies of rows, (n, d), whose missing cells are drawn given the observed ones.
@@ -51,7 +49,7 @@ def impute_rows(
     for m in range(n_draws):
         rows, of_draw = filled.copy(), stream.child("draw", m)
         if len(with_gaps):
-            drawn = sample_numbered(given, first_row + with_gaps, stream=of_draw, sampler=sampler)
+            drawn = sample_numbered(given, first_row + with_gaps, stream=of_draw)
             rows[with_gaps] = np.where(np.isnan(filled[with_gaps]), drawn, filled[with_gaps])
         yield rows
 
@@ -64,7 +62,6 @@ def estimate_rows(
     n_draws: int,
     *,
     stream: Stream,
-    sampler: Sampler | str | None = None,
     first_row: int = 0,
 ) -> Array:
     """Return rows, (n, d), whose missing cells are the mean or the median given the observed ones.
@@ -77,9 +74,7 @@ def estimate_rows(
     rows, with_gaps = _with_constants(model, values)
     if len(with_gaps):
         some = rows[with_gaps]
-        rows[with_gaps] = _estimates(
-            model, some, first_row + with_gaps, statistic, n_draws, stream=stream, sampler=sampler
-        )
+        rows[with_gaps] = _estimates(model, some, first_row + with_gaps, statistic, n_draws, stream=stream)
     return rows
 
 
@@ -91,7 +86,6 @@ def _estimates(
     n_draws: int,
     *,
     stream: Stream,
-    sampler: Sampler | str | None,
 ) -> Array:
     """Return rows with gaps, (n, d), filled; row i has the number `numbers[i]` in the stream.
 
@@ -121,7 +115,7 @@ def _estimates(
         at = np.flatnonzero(is_free[:, j])
         cells[at, j] = mean_of_number(given.take(at), j)
         pending[j] = False
-    draw = partial(sample_candidates, stream=stream, sampler=sampler)
+    draw = partial(sample_candidates, stream=stream)
     if pending.any():
         still = np.flatnonzero((is_free & pending).any(axis=1))
         at_once = max(_DRAWS_AT_ONCE // n_draws, 1)

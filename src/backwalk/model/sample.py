@@ -138,15 +138,13 @@ def _in_pieces(tiles: Iterator[NDArray[np.float64]], start: int) -> Iterator[NDA
         yield np.concatenate(waiting)
 
 
-def sample_numbered(
-    given: Given, numbers: NDArray[np.intp], *, stream: Stream, sampler: Sampler | str | None = None
-) -> NDArray[np.float64]:
+def sample_numbered(given: Given, numbers: NDArray[np.intp], *, stream: Stream) -> NDArray[np.float64]:
     """Return the rows of a sample that have these numbers, (m, d): row i is row `numbers[i]` of the stream.
 
     `given` has one row for all, or one for each of the m rows. A row's bits do not depend on the others: the size of
     its tile follows from its number. Rows of a small tile take up to twice the time of others.
     """
-    device, chain = given.rows.device, make_chain(given.model, sampler)
+    device, chain = given.rows.device, make_chain(given.model, None)
     draws = _Draws(given, chain, stream) if given.model.codec.rules is not None else None
     rows = np.empty((len(numbers), given.model.codec.n_columns))
     for of_size, (first, last) in (
@@ -164,13 +162,11 @@ def sample_numbered(
     return rows
 
 
-def sample_candidates(
-    given: Given, numbers: NDArray[np.intp], n_each: int, *, stream: Stream, sampler: Sampler | str | None = None
-) -> NDArray[np.float64]:
+def sample_candidates(given: Given, numbers: NDArray[np.intp], n_each: int, *, stream: Stream) -> NDArray[np.float64]:
     """Return several draws of each of some rows: (m, n_each, d)."""
     m, places = len(numbers), np.repeat(np.arange(len(numbers)), n_each)
     of_draws = numbers[places] * n_each + np.tile(np.arange(n_each), m)
-    rows = sample_numbered(given.take(places), of_draws, stream=stream.child("draws"), sampler=sampler)
+    rows = sample_numbered(given.take(places), of_draws, stream=stream.child("draws"))
     return rows.reshape(m, n_each, -1)
 
 

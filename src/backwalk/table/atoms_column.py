@@ -150,12 +150,12 @@ class AtomsColumn(Column):
     def within_range(self, x: FloatArray) -> FloatArray:
         return self._apply_to_numbers(x, x, self.number.within_range)
 
-    def dequantise(self, x: FloatArray, place: FloatArray, sharpness: float = 1.0) -> FloatArray:
-        return self._apply_to_numbers(x, x, lambda number: self.number.dequantise(number, place, sharpness))
+    def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
+        return self._apply_to_numbers(x, x, lambda number: self.number.dequantise(number, place))
 
-    def log_dequantisation(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
+    def log_dequantisation(self, x: FloatArray, values: FloatArray) -> FloatArray:
         at_atom = self._level(values) < len(self.atoms)
-        return np.where(at_atom, 0.0, self.number.log_dequantisation(x, values, sharpness))
+        return np.where(at_atom, 0.0, self.number.log_dequantisation(x, values))
 
     def _apply_to_numbers(
         self, x: FloatArray, at_atoms: FloatArray | float, of_numbers: Callable[[FloatArray], FloatArray]

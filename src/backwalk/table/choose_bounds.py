@@ -40,8 +40,8 @@ def end_at_bounds(
     if plan.stated == (None, None):
         return column
     some, bounds, half_step = numbers_looked_at(x, "bounds", weights), plan.stated, 0.0
-    if column.dequantisation:
-        some = column.dequantise(some, draw_places(column, len(some), Stream(0).child("bounds")))
+    if column.dequantisation is not None:
+        some = column.dequantise(some, draw_places(column.dequantisation, len(some), Stream(0).child("bounds")))
         bounds, half_step = plan.bounds, 0.5 * column.cell_width
     y = np.sort(column.chain.encode(some))
     low, high = (
@@ -121,7 +121,7 @@ def straight_where_told(
 def _straight(column: NumberColumn, x: FloatArray) -> NumberColumn | None:
     """Return a column of numbers x, (n,), with a map that is straight but beside bounds, or None if there is none."""
     ends = column.bounds
-    if ends is None or column.dequantisation or (ends.low_power, ends.high_power) != (1.0, 1.0):
+    if ends is None or column.dequantisation is not None or (ends.low_power, ends.high_power) != (1.0, 1.0):
         return None
     y = column.before_bounds.encode(x)
     first = ends.knots[0] if ends.low is None else ends.low + _MARGIN

@@ -12,14 +12,13 @@ import numpy as np
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table.column_options import Number, Option
-from backwalk.table.dequantisation import CELL_VARIANCE, Dequantisation
 from backwalk.table.grids import Grid
 from backwalk.table.maps import LEAST_SCALE, Asinh
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.relation import NumberFacts
 from backwalk.table.schema import FloatArray
 
-_COSINE = 0.75  # standard deviations: rounded numbers with wider cells are dequantised by the cosine
+_WIDE, _SHARPNESS = 0.75, 0.9  # standard deviations, from which on cells are dequantised by c, and this
 # Rounded numbers with narrower cells, in encoded units, are not dequantised: a density whose finest structure has a
 # standard deviation of 0.016 varies by 3 % along a grid of twice that step.
 _FINE = 0.032
@@ -50,7 +49,7 @@ class NumberPlan:
     grid: Grid | None = None
     bounds: Bounds = (None, None)
     stated: Bounds = (None, None)
-    dequantisation: Dequantisation | Literal["chosen"] | None = "chosen"
+    dequantisation: float | Literal["chosen"] | None = "chosen"
     periods: tuple[float, ...] = ()
     left_out: tuple[float, ...] = ()
     always_given: bool = False
@@ -102,20 +101,20 @@ def choose_number(
 ) -> NumberColumn:
     """Return the encoding of numbers x, (n,), with gaps: see `fit_codec`."""
     cell = 0.0 if plan.grid is None else plan.grid.cell
-    density: Dequantisation = "cosine" if plan.dequantisation == "cosine" else "uniform"
-    centre, spread = moments(x, cell**2 * CELL_VARIANCE[density], weights)
-    if plan.dequantisation == "chosen" and cell and spread * _COSINE <= cell:
-        density = "cosine"
-        centre, spread = moments(x, cell**2 * CELL_VARIANCE[density], weights)
+    c = plan.dequantisation if isinstance(plan.dequantisation, float) else 0.0
+    centre, spread = moments(x, cell**2 * _variance_in_cell(c), weights)
+    if plan.dequantisation == "chosen" and cell and spread * _WIDE <= cell:
+        c = _SHARPNESS
+        centre, spread = moments(x, cell**2 * _variance_in_cell(c), weights)
     _check_spread(spread, plan)
     if not scale:
         centre, spread = 0.0, 1.0
     steepest, tails = 1.0 / spread, None
-    if scale and asinh and density != "cosine" and not plan.periods:  # few integers have no tails
+    if scale and asinh and not c and not plan.periods:  # few integers have no tails
         tails = choose_asinh(x, spread, cell, plan.ends, weights)
     if tails is not None:
         slope = np.exp(tails.log_slope(x))
-        of_cells = float(np.nanmean(np.square(slope * cell))) * CELL_VARIANCE["uniform"]
+        of_cells = float(np.nanmean(np.square(slope * cell))) * _variance_in_cell(c)
         centre, spread = moments(tails.encode(x), of_cells, weights)
         _check_spread(spread, plan)
         steepest = float(np.nanmedian(slope)) / spread
@@ -133,12 +132,16 @@ def choose_number(
     is_fine = plan.dequantisation == "chosen" and scale and cell * steepest <= _FINE
     if is_fine or plan.dequantisation is None:
         return replace(column, grid=plan.grid)
-    column = replace(column, grid=plan.grid, dequantisation=density)
-    has_tails = density == "uniform" and plan.stated == (None, None)
-    if not has_tails:
+    column = replace(column, grid=plan.grid, dequantisation=c)
+    if c or plan.stated != (None, None):
         return column
     least, largest = column.value_range
     return replace(column, tails=(_tail(column, least), _tail(column, largest)))
+
+
+def _variance_in_cell(c: float) -> float:
+    """Return the variance of u in (-1/2, 1/2) whose density is 1 + c cos(2 pi u)."""
+    return 1.0 / 12.0 - 0.5 * c / math.pi**2
 
 
 def _tail(column: NumberColumn, end: float) -> float:

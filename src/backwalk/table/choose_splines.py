@@ -119,8 +119,8 @@ def _may_have_spline(column: NumberColumn, x: FloatArray) -> bool:
     """
     if column.periods or (column.bounds is not None and column.bounds.share is not None):
         return False
-    if column.dequantisation:
-        return column.dequantisation != "cosine"
+    if column.dequantisation is not None:
+        return column.dequantisation == 0.0
     counts = np.unique(x[~np.isnan(x)], return_counts=True)[1]
     return len(counts) > 0 and counts.max() <= _MOST_REPEATED * counts.sum()
 
@@ -128,14 +128,14 @@ def _may_have_spline(column: NumberColumn, x: FloatArray) -> bool:
 def _with_spline(column: NumberColumn, x: FloatArray) -> NumberColumn:
     """Return a column with a spline fitted to its values x, (n,); the column itself if they have a single knot."""
     x = x[~np.isnan(x)]
-    if column.dequantisation:
-        x = column.dequantise(x, draw_places(column, len(x), Stream(0).child("knots")))
+    if column.dequantisation is not None:
+        x = column.dequantise(x, draw_places(column.dequantisation, len(x), Stream(0).child("knots")))
     return replace(column, spline=fit_spline(column.chain.encode(x)))
 
 
-def draw_places(column: NumberColumn, n: int, stream: Stream) -> FloatArray:
-    """Return n random places in the cells of a column: (n,)."""
-    return place_in_cell(stream.uniform(0, n, 1).numpy(), np.array([column.cosine_weight]))[:, 0]
+def draw_places(c: float, n: int, stream: Stream) -> FloatArray:
+    """Return n random places in cells, (n,), from the density 1 + c cos(2 pi u)."""
+    return place_in_cell(stream.uniform(0, n, 1).numpy()[:, 0], c)
 
 
 def _splines_help(columns: Sequence[NumberColumn], x: FloatArray, allowance: float = 0.0) -> bool:
@@ -154,7 +154,8 @@ def _splines_help(columns: Sequence[NumberColumn], x: FloatArray, allowance: flo
     for kind in (columns, with_splines):
         z, slope = np.empty(some.shape), np.zeros(len(some) - half)
         for j, column in enumerate(kind):
-            place = draw_places(column, len(some), places.child(j)) if column.dequantisation else None
+            c = column.dequantisation
+            place = None if c is None else draw_places(c, len(some), places.child(j))
             z[:, j] = column.encode(some[:, j], place)[:, 0]
             slope += column.log_slope(some[half:, j])
         encoded.append(z)

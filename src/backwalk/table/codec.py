@@ -14,7 +14,7 @@ ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -310,21 +310,18 @@ class Codec:
         coordinates = np.concatenate([np.arange(self.n_encoded)[self.slices[j]] for j in self._dequantised])
         cells = self._as_cells(values, "values")
         columns = tuple((cells[:, j].copy(), self.all_columns[j]) for j in self._dequantised)
-        return Redraw(coordinates, columns, self._cosine)
+        return Redraw(coordinates, columns)
 
     def dequantise(self, values: npt.ArrayLike, *, stream: Stream) -> FloatArray:
         """Return the cells of rows, (n, D) in the user's units, at random places in the cells of rounded numbers."""
         rows = self._as_cells(values, "values")
         return self.dequantised_at(rows, stream.uniform(0, len(rows), self.n_uniforms).numpy())
 
-    def dequantised_at(self, values: npt.ArrayLike, v: FloatArray, *, sharpness: float = 1.0) -> FloatArray:
-        """Return cells as `dequantise` does, with the places given by uniforms v in (0, 1), (n, `n_uniforms`).
-
-        A `sharpness` below 1 gives wider densities than q: see `Cells.log_density`.
-        """
+    def dequantised_at(self, values: npt.ArrayLike, v: FloatArray) -> FloatArray:
+        """Return cells as `dequantise` does, with the places given by uniforms v in (0, 1), (n, `n_uniforms`)."""
         rows = self._as_cells(values, "values").copy()
-        for j, place in self._places(v, sharpness).items():
-            rows[:, j] = self.all_columns[j].dequantise(rows[:, j], place, sharpness)
+        for j, place in self._places(v).items():
+            rows[:, j] = self.all_columns[j].dequantise(rows[:, j], place)
         return rows
 
     def decode(self, z: npt.ArrayLike) -> FloatArray:
@@ -366,16 +363,16 @@ class Codec:
             total += np.where(np.isnan(x[:, j]), 0.0, self.all_columns[j].log_slope(x[:, j]))
         return total
 
-    def log_dequantisation(self, places: npt.ArrayLike, values: npt.ArrayLike, *, sharpness: float = 1.0) -> FloatArray:
+    def log_dequantisation(self, places: npt.ArrayLike, values: npt.ArrayLike) -> FloatArray:
         """Return ln q of places in the cells of rows `values`, both (n, D): (n,), nats; see `Cells.log_density`.
 
-        It is 0 for the uniform density of integers within their range. `integers.py` of `model` uses it to estimate
+        It is 0 for integers within their range. `integers.py` of `model` uses it to estimate
         probabilities of integers.
         """
         at, x = self._as_cells(places, "places"), self._as_cells(values, "values")
         total = np.zeros(len(x))
         for j in self._dequantised:
-            log_q = self.all_columns[j].log_dequantisation(at[:, j], x[:, j], sharpness)
+            log_q = self.all_columns[j].log_dequantisation(at[:, j], x[:, j])
             total += np.where(np.isnan(x[:, j]), 0.0, log_q)
         return total
 
@@ -482,16 +479,13 @@ class Codec:
     @cached_property
     def _dequantised(self) -> tuple[int, ...]:
         """The numbers of the columns whose encoding takes a uniform draw."""
-        return tuple(j for j, column in enumerate(self.all_columns) if column.cosine_weight is not None)
+        numbers = ((j, column.number_column) for j, column in enumerate(self.all_columns))
+        return tuple(j for j, number in numbers if number is not None and number.dequantisation is not None)
 
-    @cached_property
-    def _cosine(self) -> FloatArray:
-        """The weight of the cosine in the density of each dequantised column, (`n_uniforms`,)."""
-        return np.array([self.all_columns[j].cosine_weight for j in self._dequantised], dtype=np.float64)
-
-    def _places(self, v: FloatArray, sharpness: float = 1.0) -> dict[int, FloatArray]:
+    def _places(self, v: FloatArray) -> dict[int, FloatArray]:
         """Return the places in cells, (n,), of each dequantised column, given uniforms v, (n, `n_uniforms`)."""
-        return dict(zip(self._dequantised, place_in_cell(v, sharpness * self._cosine).T, strict=True))
+        columns = (self.all_columns[j] for j in self._dequantised)
+        return dict(zip(self._dequantised, _places_in_cells(columns, v), strict=True))
 
     def _moved(self, values: FloatArray, move: Callable[[Column, FloatArray], FloatArray]) -> FloatArray:
         """Return rows, (n, d) or (n, D), whose numbers are moved column by column."""
@@ -518,7 +512,6 @@ class Redraw:
 
     coordinates: npt.NDArray[np.intp]
     _columns: tuple[tuple[FloatArray, Column], ...]
-    _cosine: FloatArray
 
     @property
     def n_uniforms(self) -> int:
@@ -531,10 +524,19 @@ class Redraw:
 
     def __call__(self, rows: npt.NDArray[np.intp], v: FloatArray) -> FloatArray:
         """Return the coordinates of some rows, (b, m), given uniforms v in (0, 1), (b, `n_uniforms`)."""
-        places = place_in_cell(v, self._cosine)
+        places = _places_in_cells((column for _, column in self._columns), v)
         return np.concatenate(
-            [column.encode(x[rows], place) for (x, column), place in zip(self._columns, places.T, strict=True)], axis=1
+            [column.encode(x[rows], place) for (x, column), place in zip(self._columns, places, strict=True)], axis=1
         )
+
+
+def _places_in_cells(columns: Iterable[Column], v: FloatArray) -> Iterator[FloatArray]:
+    """Yield the places in cells, (n,), of dequantised columns, given uniforms v, (n, m)."""
+    for column, of_column in zip(columns, v.T, strict=True):
+        number = column.number_column
+        assert number is not None
+        assert number.dequantisation is not None
+        yield place_in_cell(of_column, number.dequantisation)
 
 
 def _tiles(n: int) -> Iterator[slice]:

@@ -205,11 +205,6 @@ class Column(ABC):
         """Whether the column is drawn before all others, which may follow the phases of its periods."""
         return False
 
-    @property
-    def cosine_weight(self) -> float | None:
-        """The weight of the cosine in the density by which numbers are dequantised; None where they are not."""
-        return None if self.number_column is None else self.number_column.cosine_weight
-
     def block(self, column: int, coordinates: slice) -> Block | None:
         """Return the levels of the column, the `column`-th of its table, or None if it has none."""
         return None
@@ -248,15 +243,12 @@ class Column(ABC):
         """Return new values within the range of the fitted ones: (n,)."""
         return x
 
-    def dequantise(self, x: FloatArray, place: FloatArray, sharpness: float = 1.0) -> FloatArray:
+    def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
         """Return values moved to places in (-1/2, 1/2) of their cells: (n,)."""
         return x
 
-    def log_dequantisation(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
-        """Return ln q of the places of dequantised values in their cells: (n,), nats.
-
-        `sharpness` is as for `Cells.log_density`.
-        """
+    def log_dequantisation(self, x: FloatArray, values: FloatArray) -> FloatArray:
+        """Return ln q of the places of dequantised values in their cells: (n,), nats."""
         return np.zeros(x.shape)
 
 

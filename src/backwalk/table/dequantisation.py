@@ -1,19 +1,18 @@
 """The values that a number may take, on a continuous scale or on a grid, and dequantisation.
 
 Rounded numbers have no density, and spikes on them would make the likelihood of a model infinite. So a number is
-dequantised before it is encoded: x + h u, with h the step of the numbers, and u in (-1/2, 1/2) drawn from the density
+dequantised before it is encoded: x + h u, with h the step of the numbers, and u in (-1/2, 1/2) drawn from
 
-    q(u) = 1 (uniform), or, where cells are wide, q(u) = 2 cos^2(pi u) (cosine),
+    q(u) = 1 + c cos(2 pi u),    c = 0 or, where cells are wide, 0.9,
 
 and rounded after it is decoded. The density p of x + h u, integrated over a cell, is the probability P of the number.
-The cosine density is 0 at the edges of a cell, so that little of a model's blur is rounded to the next number, and it
-is easier to learn than a step.
+With c = 0.9 little of a model's blur is rounded to the next number, and a smooth density is easier to learn than steps.
 
 What is decoded to a number is what its probability counts, so two kinds of cells are wider. Beside the atoms of a
 column, which have levels, the numbers on either side of an atom share its cell: such a cell's half has the width w / 2
-in steps, and the density q(u / w) / w there. Beyond the range of new values all numbers are rounded to its end: the
-outer half of the last cell is a tail, with u at the distance t = -s ln(1 - 2 |u|), so that the uniform density
-becomes an exponential one of mean s.
+in steps, and the density q(u / w) / w there. Beyond the range of new values all numbers are rounded to its end: where
+c = 0, the outer half of the last cell is a tail, with u at the distance t = 4 s ((1 - 2 |u|)^(-1/4) - 1). Its density
+is 1 / (2 s) at the number and falls as (1 + t / (4 s))^-5, slowly enough that it bounds what a model spreads there.
 """
 
 from __future__ import annotations
@@ -21,52 +20,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from backwalk.table.columns import same_numbers
 from backwalk.table.grids import Grid
 from backwalk.table.maps import BoolArray, reflect
 from backwalk.table.schema import FloatArray
 
-Dequantisation = Literal["uniform", "cosine"]
-"""The density by which a rounded number is dequantised."""
-
-CELL_VARIANCE: dict[Dequantisation, float] = {"uniform": 1.0 / 12.0, "cosine": 1.0 / 12.0 - 0.5 / math.pi**2}  # of u
 _OFF_GRID = 1e-6  # steps, of a number on the grid
-_LONGEST_TAIL = 8.0  # times the length of q's
-_NEWTON_STEPS = 8  # from c = 1/2 downwards they reach the precision of float64
+_TAIL_POWER = 4.0
+_POINTS = 2**12 + 1  # between which quantiles are interpolated
 
 
-def place_in_cell(v: FloatArray, cosine: FloatArray) -> FloatArray:
-    """Return u in (-1/2, 1/2), the quantile at v in (0, 1) of the density 1 + c cos(2 pi u).
-
-    v is (n, m); `cosine`, (m,), is c: 0 for the uniform density, 1 for 2 cos^2(pi u), or between.
-    """
-    u = v - 0.5
-    whole, partial = cosine == 1.0, (cosine > 0.0) & (cosine < 1.0)
-    if whole.any():
-        u[:, whole] = stats.cosine.ppf(v[:, whole]) / (2.0 * np.pi)
-    if partial.any():
-        c, distribution = cosine[partial], u[:, partial]
-        place = distribution.copy()
-        for _ in range(_NEWTON_STEPS):  # Kepler's equation
-            off = place + c * np.sin(2.0 * np.pi * place) / (2.0 * np.pi) - distribution
-            place -= off / (1.0 + c * np.cos(2.0 * np.pi * place))
-        u[:, partial] = place
-    return u
-
-
-def log_cell_density(u: FloatArray, cosine: float) -> FloatArray:
-    """Return ln (1 + c cos(2 pi u)) for c = `cosine`: nats.
-
-    If c is 1, the density is 0 at the edges; places within 0.01 of an edge have the density at 0.49.
-    """
-    edge = 0.49 if cosine == 1.0 else 0.5
-    density: FloatArray = np.log1p(cosine * np.cos(2.0 * np.pi * np.clip(u, -edge, edge)))
-    return density
+def place_in_cell(v: FloatArray, c: float) -> FloatArray:
+    """Return u in (-1/2, 1/2), the quantile at v in (0, 1) of the density 1 + c cos(2 pi u)."""
+    u = np.linspace(-0.5, 0.5, _POINTS)
+    return v - 0.5 if c == 0.0 else np.interp(v, u + 0.5 + c * np.sin(2.0 * np.pi * u) / (2.0 * np.pi), u)
 
 
 @dataclass(frozen=True)
@@ -94,15 +64,12 @@ class Interval:
         mirrored = [(2.0 * end - high, 2.0 * end - low) for end in (self.least, self.largest) if math.isfinite(end)]
         return [(low, high), *mirrored]
 
-    def dequantise(self, x: FloatArray, u: FloatArray, sharpness: float = 1.0) -> FloatArray:
+    def dequantise(self, x: FloatArray, u: FloatArray) -> FloatArray:
         """Return values moved to the places u in (-1/2, 1/2) of their cells."""
         return x
 
-    def log_density(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
-        """Return the log-density at places x in the cells of values: nats.
-
-        It is ln q for a `sharpness` of 1. Others, from 0, multiply the cosine, and lengthen tails up to 8 times.
-        """
+    def log_density(self, x: FloatArray, values: FloatArray) -> FloatArray:
+        """Return the log-density ln q at places x in the cells of values: nats."""
         return np.zeros(x.shape)
 
 
@@ -110,12 +77,12 @@ class Interval:
 class Cells(Interval):
     """The numbers of a grid between `least` and `largest`, without those `left_out`, and the cells around them.
 
-    If `dequantisation` is None, as where steps are finer than a model resolves, decoded numbers are rounded and nothing
-    else is done. `tails` are the lengths s at both ends, in steps; 0 for an end without a tail.
+    `dequantisation` is c of q. If it is None, as where steps are finer than a model resolves, decoded numbers are
+    rounded and nothing else is done. `tails` are the lengths s at both ends, in steps; 0 for an end without a tail.
     """
 
     grid: Grid
-    dequantisation: Dequantisation | None = None
+    dequantisation: float | None = None
     left_out: tuple[float, ...] = ()
     tails: tuple[float, float] = (0.0, 0.0)
 
@@ -157,34 +124,33 @@ class Cells(Interval):
         k = np.clip(np.rint(self.grid.places(x)), least if below else -np.inf, largest if above else np.inf)
         return self.grid.values(self._nearest(reflect(k, least, largest, edge=0.5)))
 
-    def dequantise(self, x: FloatArray, u: FloatArray, sharpness: float = 1.0) -> FloatArray:
+    def dequantise(self, x: FloatArray, u: FloatArray) -> FloatArray:
         if self.dequantisation is None:
             return x
         k = np.rint(self.grid.places(x))
         offset = u * self._widths(k, u) if self._gaps else u
-        for outside, length in self._in_tails(k, u, sharpness):
-            offset = np.where(outside, length * np.sign(u) * -np.log1p(-2.0 * np.abs(u)), offset)
+        for outside, length in self._in_tails(k, u):
+            distance = _TAIL_POWER * ((1.0 - 2.0 * np.abs(u)) ** (-1.0 / _TAIL_POWER) - 1.0)
+            offset = np.where(outside, length * np.sign(u) * distance, offset)
         return np.asarray(x + self.grid.cell * offset)
 
-    def log_density(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
+    def log_density(self, x: FloatArray, values: FloatArray) -> FloatArray:
         if self.dequantisation is None:
             return super().log_density(x, values)
         log_q, k = np.full(x.shape, -math.log(self.grid.cell)), np.rint(self.grid.places(values))
         offset = self.grid.places(x) - k
         widths = self._widths(k, offset) if self._gaps else 1.0
-        u, log_q = offset / widths, log_q - np.log(widths)
-        for outside, length in self._in_tails(k, offset, sharpness):
-            distance = np.abs(offset) / length
-            u = np.where(outside, -0.5 * np.sign(offset) * np.expm1(-distance), u)
-            log_q = np.where(outside, log_q - distance - math.log(2.0 * length), log_q)
-        return log_q + log_cell_density(u, sharpness) if self.dequantisation == "cosine" else log_q
+        log_q += np.log1p(self.dequantisation * np.cos(2.0 * np.pi * offset / widths)) - np.log(widths)
+        for outside, length in self._in_tails(k, offset):
+            fall = (_TAIL_POWER + 1.0) * np.log1p(np.abs(offset) / (_TAIL_POWER * length))
+            log_q = np.where(outside, log_q - fall - math.log(2.0 * length), log_q)
+        return log_q
 
-    def _in_tails(self, k: FloatArray, offset: FloatArray, sharpness: float) -> list[tuple[BoolArray, float]]:
+    def _in_tails(self, k: FloatArray, offset: FloatArray) -> list[tuple[BoolArray, float]]:
         """Return which offsets from the numbers k lie in each tail, and its length."""
-        longer = 1.0 + (_LONGEST_TAIL - 1.0) * (1.0 - sharpness)
         (least, largest), (below, above) = self._ends, self.tails
         tails = [((k == least) & (offset < 0.0), below), ((k == largest) & (offset > 0.0), above)]
-        return [(outside, longer * length) for outside, length in tails if length]
+        return [(outside, length) for outside, length in tails if length]
 
     def _nearest(self, places: FloatArray) -> FloatArray:
         """Return the numbers k of the nearest values to places."""

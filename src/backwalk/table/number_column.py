@@ -8,13 +8,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import get_args
 
 import numpy as np
 
 from backwalk.errors import InvalidInput
 from backwalk.table.columns import Column
-from backwalk.table.dequantisation import Cells, Dequantisation, Interval
+from backwalk.table.dequantisation import Cells, Interval
 from backwalk.table.grids import Grid
 from backwalk.table.maps import Affine, Asinh, BoolArray, Boundary, Chain, NumberMap, Spline, check_floats
 from backwalk.table.schema import FloatArray
@@ -33,7 +32,8 @@ class NumberColumn(Column):
     - `spline`: the map to about a standard normal, or None.
     - `least`, `largest`: the range of new values, if given.
     - `grid`: the rounded numbers that are decoded, or None on a continuous scale.
-    - `dequantisation`: the density by which numbers of the grid are dequantised, or None if they are rounded only.
+    - `dequantisation`: c of the density by which numbers of the grid are dequantised (`dequantisation.py`), or None if
+      they are rounded only.
     - `tails`: the mean lengths, in steps, by which the first and the last cell reach beyond the range; 0 for none.
     - `left_out`: numbers of the grid that the column never equals: the atoms beside it (`AtomsColumn`).
     - `periods`: lengths, such as that of a year, after which the other columns may repeat.
@@ -48,7 +48,7 @@ class NumberColumn(Column):
     bounds: Boundary | None = None
     spline: Spline | None = None
     grid: Grid | None = None
-    dequantisation: Dequantisation | None = None
+    dequantisation: float | None = None
     left_out: tuple[float, ...] = ()
     tails: tuple[float, float] = (0.0, 0.0)
     periods: tuple[float, ...] = ()
@@ -63,8 +63,9 @@ class NumberColumn(Column):
         check_floats(ends, optional=tuple(ends))
         if self.least is not None and self.largest is not None and self.least > self.largest:
             raise InvalidInput(f"least should be at most largest, but got {self.least} and {self.largest}.")
-        if self.dequantisation not in (None, *get_args(Dequantisation)):
-            raise InvalidInput(f'dequantisation should be "uniform" or "cosine", but got {self.dequantisation!r}.')
+        check_floats({"dequantisation": self.dequantisation}, optional=("dequantisation",))
+        if self.dequantisation is not None and not 0.0 <= self.dequantisation < 1.0:
+            raise InvalidInput(f"dequantisation should be in [0, 1), but got {self.dequantisation}: fit again.")
         if self.grid is None and self.dequantisation is not None:
             raise InvalidInput("Numbers that are dequantised should lie on a grid: fit the codec again.")
         for period in self.periods:
@@ -144,7 +145,7 @@ class NumberColumn(Column):
             numbers = "integers" if self.is_integer else "numbers"
             steps = "" if self.cell_width == 1.0 else f" in steps of {self.cell_width:.6g}"
             least, largest = ("any" if end is None else f"{end:.6g}" for end in (self.least, self.largest))
-            drawn = f"dequantised by a {self.dequantisation} density" if self.dequantisation else "rounded"
+            drawn = "rounded" if self.dequantisation is None else "dequantised"
             words = f"{numbers} {least} to {largest}{steps}, {drawn}; {words}"
         return words
 
@@ -163,10 +164,6 @@ class NumberColumn(Column):
     @property
     def cell_width(self) -> float:
         return 0.0 if self.grid is None else self.grid.cell
-
-    @property
-    def cosine_weight(self) -> float | None:
-        return None if self.dequantisation is None else float(self.dequantisation == "cosine")
 
     def encode(self, x: FloatArray, place: FloatArray | None = None) -> FloatArray:
         return self.chain.encode(x if place is None else self.support.dequantise(x, place))[:, None]
@@ -190,8 +187,8 @@ class NumberColumn(Column):
     def within_range(self, x: FloatArray) -> FloatArray:
         return self.support.reflect(x)
 
-    def dequantise(self, x: FloatArray, place: FloatArray, sharpness: float = 1.0) -> FloatArray:
-        return self.support.dequantise(x, place, sharpness)
+    def dequantise(self, x: FloatArray, place: FloatArray) -> FloatArray:
+        return self.support.dequantise(x, place)
 
-    def log_dequantisation(self, x: FloatArray, values: FloatArray, sharpness: float = 1.0) -> FloatArray:
-        return self.support.log_density(x, values, sharpness)
+    def log_dequantisation(self, x: FloatArray, values: FloatArray) -> FloatArray:
+        return self.support.log_density(x, values)
