@@ -100,9 +100,8 @@ def test_info_tells_kinds_of_a_table_and_of_a_model(run, birds):
 
 def test_info_says_why_a_table_cannot_be_fitted(run, tmp_path):
     (tmp_path / "t.csv").write_text("Unnamed: 0,b\n5,1.5\n1,2.5\n")
-    facts = json.loads(run("info", tmp_path / "t.csv", "--json")[1])
-    assert "--drop 'Unnamed: 0'" in facts["cannot_be_fitted"]
-    assert [column["mean"] for column in facts["columns"]] == [3.0, 2.0]
+    status, _, err = run("info", tmp_path / "t.csv")
+    assert (status, "--drop 'Unnamed: 0'" in err) == (1, True)
 
 
 @pytest.mark.slow

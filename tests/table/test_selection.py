@@ -6,7 +6,7 @@ import pyarrow.parquet
 import pytest
 
 from backwalk.errors import InvalidInput, TableFileError
-from backwalk.table import Selection, complete, facts_of_columns, read_part, read_table
+from backwalk.table import Selection, complete, read_part, read_table
 
 TEXT = "id,a,b,kind\n7,1.5,2,x\n8,,4,y\n9,2.5,,x\n10,3.5,8,\n"
 
@@ -80,7 +80,6 @@ def test_a_cell_that_spoils_a_column_of_numbers_is_named(tmp_path, cells, words)
         read_table(tmp_path / "t.csv")
     assert words in str(caught.value)
     assert read_part(tmp_path / "t.csv", Selection(drop=("x",))).table.columns == ("y",)
-    assert words in facts_of_columns(tmp_path / "t.csv")[1][0]["but"]
 
 
 def test_a_column_with_some_numbers_is_one_of_texts(tmp_path):

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from backwalk.cli.tables import check_file, is_built_in
 from backwalk.datasets import DENSITIES
-from backwalk.errors import BackwalkError
 from backwalk.estimator import Diffusion
-from backwalk.fit import ChosenColumns, check_settings, choose_columns, choose_within, read_rows
+from backwalk.fit import ChosenColumns, check_settings, choose_within, read_rows
 from backwalk.model import DiffusionModel, blur_words, training_words
 from backwalk.model_file import is_model, load
-from backwalk.table import Codec, Schema, Selection, StrPath, facts_of_columns, find_doubts, is_read_at_once, read_part
+from backwalk.table import Codec, Schema, StrPath, find_doubts
 from backwalk.table.codec_rules import stated_rules
 from backwalk.table.column_facts import facts_of_codec
 from backwalk.table.find_rules import nearly_rules
@@ -69,27 +67,6 @@ def _conditions(model: DiffusionModel) -> str:
 
 def _describe_table(path: StrPath) -> dict[str, Any]:
     check_file(path, name="PATH", folders=True)
-    if not is_read_at_once(path):
-        return _describe_files(path)
-    n_rows, columns = facts_of_columns(path)
-    facts: dict[str, Any] = {"table": str(path), "rows": n_rows, "n_columns": len(columns)}
-    if str(path) == "-":  # standard input cannot be read twice
-        return {**facts, "columns": columns}
-    try:
-        kinds, doubts = _kinds(path, [each["name"] for each in columns if "cannot_be_fitted" in each])
-    except BackwalkError as error:
-        return {**facts, "cannot_be_fitted": str(error), "columns": columns}
-    return {**facts, "columns": [{**each, **kinds.get(each["name"], {})} for each in columns], **doubts}
-
-
-def _rules(codec: Codec, schema: Schema) -> dict[str, list[str]]:
-    """Return the rules between columns, if there are any."""
-    rules = stated_rules(codec, schema.names)
-    return {"rules": rules} if rules else {}
-
-
-def _describe_files(path: StrPath) -> dict[str, Any]:
-    """Describe several files, or one larger than memory, by one pass over them."""
     settings = check_settings(Diffusion().get_params(deep=False))
     rows = read_rows(path, settings)
     chosen = choose_within(rows, settings)
@@ -97,7 +74,7 @@ def _describe_files(path: StrPath) -> dict[str, Any]:
     aside = {name: {"name": name, "set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()}
     return {
         "table": str(path),
-        "files": rows.n_files,
+        **({"files": rows.n_files} if rows.n_files > 1 else {}),
         "rows": rows.n_rows,
         "n_columns": rows.table.schema.n_columns,
         "columns": [{**facts, **aside}[name] for name in rows.table.schema.names],
@@ -107,19 +84,10 @@ def _describe_files(path: StrPath) -> dict[str, Any]:
     }
 
 
-def _kinds(path: StrPath, unfit: Sequence[str]) -> tuple[dict[str, dict[str, Any]], dict[str, list[str]]]:
-    """Return by name which kind each column would get in a fit, or why it would be set aside, and likely mistakes.
-
-    Raises InvalidInput or TableFileError for a table that cannot be fitted as it is.
-    """
-    table = read_part(path, Selection(drop=tuple(unfit))).table
-    chosen = choose_columns(table, check_settings(Diffusion().get_params(deep=False)))
-    kinds = facts_of_codec(chosen.table.schema, chosen.codec)
-    by_name = {
-        **{each["name"]: {key: each[key] for key in ("kind", "encoded_as")} for each in kinds},
-        **{name: {"set_aside": f"it {reason}"} for name, reason in chosen.set_aside.items()},
-    }
-    return by_name, {**_rules(chosen.codec, chosen.table.schema), **_nearly(chosen), **_doubts(chosen)}
+def _rules(codec: Codec, schema: Schema) -> dict[str, list[str]]:
+    """Return the rules between columns, if there are any."""
+    rules = stated_rules(codec, schema.names)
+    return {"rules": rules} if rules else {}
 
 
 def _nearly(chosen: ChosenColumns) -> dict[str, list[str]]:

@@ -20,9 +20,9 @@ _OF_RULES = {"doubts": "warning", "rules": "rule", "nearly": "nearly a rule"}
 def info(console: Console, path: str | None, json: bool) -> None:
     """Describe a model, a table or a built-in density.
 
-    Of a model: its columns, their kinds, levels and bounds, gaps, and the conditions that it takes. Of a table: what
-    each column holds, which kind a fit would give it, and which columns it would set aside. Without PATH, list the
-    densities.
+    Of a model: its columns, their kinds, levels and bounds, gaps, and the conditions that it takes. Of a table: which
+    kind a fit would give each column, what it holds, and which columns it would set aside; of a table that cannot be
+    fitted, why. Without PATH, list the densities.
     """
     from backwalk.cli.describe import describe
 

@@ -11,7 +11,6 @@ from backwalk.table.choose_columns import fit_codec, refit_codec
 from backwalk.table.codec import Codec, Redraw
 from backwalk.table.column_options import Levels, Number, Option
 from backwalk.table.columns import Block, Column, ConstantColumn, nearest_index, off_atoms
-from backwalk.table.describing import facts_of_columns
 from backwalk.table.doubts import find_doubts
 from backwalk.table.files import SUFFIXES, is_pattern, table_files
 from backwalk.table.frame import FILL_GAPS, Table, as_table, complete, only_numbers
@@ -22,7 +21,6 @@ from backwalk.table.matching import label_words, match_columns
 from backwalk.table.number_column import NumberColumn
 from backwalk.table.reading import (
     RowsThatFit,
-    is_read_at_once,
     most_rows,
     read_part,
     read_table,
@@ -78,12 +76,10 @@ __all__ = [
     "as_table",
     "check_table_path",
     "complete",
-    "facts_of_columns",
     "find_doubts",
     "fit_codec",
     "from_values",
     "is_pattern",
-    "is_read_at_once",
     "label_words",
     "match_columns",
     "most_rows",

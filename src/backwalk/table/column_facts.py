@@ -25,13 +25,15 @@ def facts_of_codec(schema: Schema, codec: Codec, gaps: Sequence[int] = ()) -> li
 
     `gaps` are the numbers of missing values by column, if they are known.
     """
-    facts = [_facts(schema, j, column) for j, column in enumerate(codec.columns)]
-    for j, each in enumerate(facts):
+    found = list[dict[str, Any]]()
+    for j, column in enumerate(codec.columns):
+        facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": kind_of(schema, j, column)}
         if j < len(gaps) and gaps[j]:
-            each["missing"] = int(gaps[j])
+            facts["missing"] = int(gaps[j])
         if j in codec.missing_levels:
-            each["gaps"] = "generated"
-    return facts
+            facts["gaps"] = "generated"
+        found.append({**facts, **_facts(schema, j, column), "encoded_as": column.description})
+    return found
 
 
 def lines_of(facts: Sequence[Mapping[str, Any]], set_aside: Mapping[str, str]) -> Iterator[str]:
@@ -82,7 +84,8 @@ def kind_of(schema: Schema, j: int, column: Column) -> str:
 
 
 def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
-    facts: dict[str, Any] = {"name": schema.names[j], "dtype": schema.dtypes[j], "kind": kind_of(schema, j, column)}
+    """Return what new values of a column may be."""
+    facts = dict[str, Any]()
     is_number = column.has_ranks and schema.labels[j] is None and list(column.levels) == sorted(column.levels)
     if is_number and len(column.levels) > _MOST_LISTED:
         facts |= {"n_levels": len(column.levels), **_facts_of_places(schema, j, np.array(column.levels))}
@@ -95,7 +98,7 @@ def _facts(schema: Schema, j: int, column: Column) -> dict[str, Any]:
         facts["value"] = _terms(schema, j, np.array(column.value_range[:1]))[0]
     else:
         facts |= _facts_of_number(schema, j, column)
-    return {**facts, "encoded_as": column.description}
+    return facts
 
 
 def _facts_of_places(schema: Schema, j: int, levels: NDArray[np.float64]) -> dict[str, Any]:

@@ -8,9 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from backwalk.errors import TableFileError
-from backwalk.table.files import SourceFile, is_fit, opened
+from backwalk.table.files import SourceFile, opened
 from backwalk.table.schema import refuse_duplicates, shown
-from backwalk.table.selection import Selection
 
 _ROWS_AT_ONCE = 2**16
 
@@ -25,11 +24,6 @@ class ParquetFile:
             self.schema, self.n_rows = parquet.schema_arrow, parquet.metadata.num_rows
             self.names = tuple(self.schema.names)
             refuse_duplicates(self.names)
-
-    def columns_to_read(self, selection: Selection, *, skip_unfit: bool = False) -> list[str]:
-        """Return the names of the columns to read; with `skip_unfit`, those a model may be fitted to."""
-        names = selection.names(self.names)
-        return [name for name in names if is_fit(self.schema.field(name).type)] if skip_unfit else names
 
     def categories(self, name: str) -> list[str]:
         """Return the categories of a column in their order, those of no row as well."""

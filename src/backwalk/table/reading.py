@@ -16,7 +16,7 @@ from backwalk import limits
 from backwalk.errors import InvalidInput, TableFileError
 from backwalk.formatting import byte_words
 from backwalk.table.aside import is_unnamed, numbers_rows
-from backwalk.table.files import SourceFile, faults_of, files_of, table_files
+from backwalk.table.files import SourceFile, faults_of, files_of
 from backwalk.table.frame import Table
 from backwalk.table.relation import Relation, priorities_of
 from backwalk.table.schema import FloatArray, shown
@@ -29,7 +29,6 @@ _BYTES_A_CELL, _BYTES_A_COORDINATE, _BYTES_A_ROW = 8.0, 20.0, 24.0
 _SHARE_OF_ROWS = 0.75  # of the memory: the rest is for blocks of files and for training
 _FEWEST_ROWS = 100
 _STANDARD_DEVIATIONS = 8.0  # of the number of rows below a priority, among which are those of the least
-_BEST_OF_GZIP = 1032  # bytes for one
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,15 +124,6 @@ def read_within(
     with files_of(source) as files:
         rows = _read(files, selection, memory=memory, most=most, watch=watch)
     return rows if most is None else rows.least(most)
-
-
-def is_read_at_once(source: StrPath, memory: int = limits.MEMORY) -> bool:
-    """Return whether a source is one file that surely fits into memory, by its size. Raises TableFileError."""
-    if str(source) == "-":
-        return True
-    files = table_files(source)
-    of_text = _BEST_OF_GZIP if files[0].form.compressed else 1
-    return len(files) == 1 and files[0].n_bytes <= memory / 4 / of_text
 
 
 def most_rows(memory: int, n_columns: int, n_encoded: int | None = None) -> int:

@@ -70,7 +70,7 @@ def split_table(
             return _split_text(TextFile(file), places, chosen, selection, overwrite)
         parquet = ParquetFile(file)
         with faults_of(file.label):
-            names = parquet.columns_to_read(selection)
+            names = selection.names(parquet.names)
         left_out = [name for name in parquet.names if name not in set(names)]
         return _split(parquet.read(names), left_out, places, chosen, selection, overwrite)
 
@@ -161,7 +161,7 @@ def write_filled(
         _refuse_present(number, text.names)
         writer = CellWriter(out, _separator(text, place), [*([number] if number else []), *text.names], text.line_end)
         selection = Selection.of_schema(schema, only=True)
-        types, *_ = find_types([text], selection.names(text.names), selection, lambda *_: None)
+        types, _ = find_types([text], selection.names(text.names), selection, lambda *_: None)
         not_ours = {name for name, of_column in types.items() if not of_column.is_ours}
         with_gaps = [text.names[place] for place in _places(text.names, schema)]
         for m, values in enumerate(draws, 1):

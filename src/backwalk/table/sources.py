@@ -63,7 +63,6 @@ class Source:
 
     - `names`, `types`: the columns that are read, and the types that they have for their user.
     - `left_out`: the names and the types of the other columns.
-    - `questions`: what is to be asked about columns of text whose cells leave open what they mean, by name.
     - `categories`: of columns of categories, these in their order.
     """
 
@@ -73,7 +72,6 @@ class Source:
     types: tuple[pa.DataType, ...]
     left_out: Mapping[str, str]
     n_rows: int
-    questions: Mapping[str, str]
     categories: Mapping[str, Sequence[str]]
     is_text: bool
     memory: int
@@ -90,13 +88,12 @@ def open_source(
     *,
     memory: int = limits.MEMORY,
     limited: bool = False,
-    skip_unfit: bool = False,
     watch: Watch = ignore,
 ) -> Source:
-    """Open files of one table; with `skip_unfit` columns that no model can be fitted to are left out, not refused."""
+    """Open files of one table. Raises TableFileError for columns that no model can be fitted to."""
     connection = connect(memory)
     if files[0].form.kind == "parquet":
-        source = _open_parquet(connection, files, selection, memory, skip_unfit=skip_unfit)
+        source = _open_parquet(connection, files, selection, memory)
     else:
         source = _open_text(connection, files, selection, memory, watched(watch, "finding types", files))
     with faults_of(label_of(files)):
@@ -111,16 +108,11 @@ def _open_parquet(
     files: Sequence[SourceFile],
     selection: Selection,
     memory: int,
-    *,
-    skip_unfit: bool,
 ) -> Source:
     parquets, types = [ParquetFile(file) for file in files], dict[str, pa.DataType]()
     for file, parquet in zip(files, parquets, strict=True):
         with faults_of(file.label):
-            own = {
-                name: parquet.schema.field(name).type
-                for name in parquet.columns_to_read(selection, skip_unfit=skip_unfit)
-            }
+            own = {name: parquet.schema.field(name).type for name in selection.names(parquet.names)}
             if not own:
                 raise TableFileError("A table should have at least one column, but has none: give some.")
             refuse_unfit(own)
@@ -146,9 +138,7 @@ def _open_parquet(
     }
     left_out = {field.name: str(field.type) for field in parquets[0].schema if field.name not in types}
     n_rows = sum(parquet.n_rows for parquet in parquets)
-    return Source(
-        connection, files, tuple(types), tuple(types.values()), left_out, n_rows, {}, categories, False, memory
-    )
+    return Source(connection, files, tuple(types), tuple(types.values()), left_out, n_rows, categories, False, memory)
 
 
 def _native(cell: str, of_type: pa.DataType) -> str:
@@ -173,7 +163,8 @@ def _open_text(
             names = names or own
             _refuse_other_columns(dict.fromkeys(own), dict.fromkeys(names), files[0])
             refuse_large(0, len(texts[-1].names))
-    types, n_rows, questions = find_types(texts, names, selection, seen)
+    with faults_of(label_of(files)):
+        types, n_rows = find_types(texts, names, selection, seen)
     for i, text in enumerate(texts):
         begin = "INSERT INTO texts" if i else "CREATE TABLE texts AS"
         with faults_of(text.file.label):
@@ -194,19 +185,14 @@ def _open_text(
     connection.execute("CREATE VIEW native AS SELECT rowid AS row, 1 AS w, * FROM texts")
     left_out = {name: "not read" for name in texts[0].names if name not in set(names)}
     of_types = tuple(column.type for column in types.values())
-    return Source(connection, files, tuple(names), of_types, left_out, sum(n_rows), questions, {}, True, memory)
+    return Source(connection, files, tuple(names), of_types, left_out, sum(n_rows), {}, True, memory)
 
 
-def relation_of(
-    source: Source, selection: Selection, *, keeps_all_labels: bool = True, notes: dict[str, str] | None = None
-) -> Relation:
+def relation_of(source: Source, selection: Selection, *, keeps_all_labels: bool = True) -> Relation:
     """Return the rows of files as numbers, in the codes and units that all rows show.
 
-    With `notes`, they take what is to be said about columns, by name, that otherwise is an error; infinite numbers
-    are missing then. Raises TableFileError and InvalidInput.
+    Raises TableFileError and InvalidInput.
     """
-    for question in source.questions.values() if notes is None else ():
-        raise TableFileError(question)
     rows, d = "native", len(source.names)
     if selection.complete:
         rows = f"(SELECT * FROM native WHERE {' AND '.join(f'n{i} IS NOT NULL' for i in range(d))})"
@@ -221,17 +207,12 @@ def relation_of(
             f"{listed(f'{shown(name)} ({n:,})' for name, n in gaps if n)}: leave out a column"
         )
     cells, labels, units, lost = list[str](), list[tuple[str, ...] | None](), list[str | None](), set[int]()
-    if notes is None:
-        _refuse_inexact(native, source)
+    _refuse_inexact(native, source)
     for i, (name, of_type) in enumerate(zip(source.names, source.types, strict=True)):
         labels.append(None)
         units.append(None)
         if has_labels(of_type):
-            labels[i], note = _labels(native, source, i, selection, keeps_all=keeps_all_labels)
-            if note and notes is None:
-                raise TableFileError(note)
-            if note and notes is not None:
-                notes[name] = note
+            labels[i] = _labels(native, source, i, selection, keeps_all=keeps_all_labels)
             if labels[i] is None:
                 lost.add(i)
                 labels[i] = ()
@@ -241,9 +222,7 @@ def relation_of(
             units[i], cell = _unit(native, i, of_type, name)
             cells.append(cell)
         else:
-            cells.append(
-                f"CAST(n{i} AS DOUBLE)" if notes is None else f"CASE WHEN isfinite(n{i}::DOUBLE) THEN n{i}::DOUBLE END"
-            )
+            cells.append(f"CAST(n{i} AS DOUBLE)")
     schema = Schema(source.names, tuple(map(_dtype, source.types)), "pyarrow", tuple(labels), tuple(units))
     return replace(native, schema=schema, n_rows=n_rows, weight=float(n_rows), cells=tuple(cells), lost=frozenset(lost))
 
@@ -287,12 +266,15 @@ def _refuse_inexact(native: Relation, source: Source) -> None:
 
 def _labels(
     native: Relation, source: Source, i: int, selection: Selection, *, keeps_all: bool
-) -> tuple[tuple[str, ...] | None, str]:
-    """Return the labels of a column, None if they are too many, as a type of DuckDB too; and what is odd about them."""
+) -> tuple[str, ...] | None:
+    """Return the labels of a column, as a type of DuckDB too, or None if they are too many.
+
+    Raises TableFileError for a column of numbers with other cells.
+    """
     name, connection = source.names[i], source.connection
     ((n_estimated,),) = native.query(f"approx_count_distinct(n{i})") if not keeps_all else ((0,),)
     if n_estimated > _SURELY_MORE:
-        return None, ""
+        return None
     with explained():
         connection.execute(
             f"CREATE TABLE texts{i} AS SELECT n{i} AS label, count(*) AS n, min(row) AS first FROM {native.source} "
@@ -303,7 +285,7 @@ def _labels(
         ).fetchall()
     native.refuse_changed()
     if n > limits.LEVELS_OF_A_PASS and not keeps_all:
-        return None, ""
+        return None
     n_bytes += _BYTES_A_LABEL * n
     if n_bytes > source.memory / 4:
         raise TableFileError(
@@ -313,19 +295,20 @@ def _labels(
         )
     refuse_many_levels(n)
     found: Any = connection.sql(f"SELECT * FROM texts{i}").to_arrow_table()
-    labels, note = found["label"].to_pylist(), ""
+    labels = found["label"].to_pylist()
     if name in source.categories:
         labels = list(dict.fromkeys([*source.categories[name], *labels]))
     elif name not in selection.texts:
         words = almost_numbers(labels, found["n"].to_numpy(), found["first"].to_numpy(), of_text_file=source.is_text)
         as_texts = f"or take the column as one of texts (--column {shown(name)}=levels on the command line)"
-        note = words and f"Column {shown(name)} should hold numbers, but {words}, {as_texts}"
+        if words:
+            raise TableFileError(f"Column {shown(name)} should hold numbers, but {words}, {as_texts}")
     if labels:
         connection.register("labels", pa.table({"label": pa.array(labels, pa.string())}))
         connection.execute(f"CREATE TYPE labels{i} AS ENUM (SELECT label FROM labels)")
         connection.unregister("labels")
     connection.execute(f"DROP TABLE texts{i}")
-    return tuple(labels), note
+    return tuple(labels)
 
 
 def _unit(native: Relation, i: int, of_type: pa.DataType, name: str) -> tuple[str, str]:

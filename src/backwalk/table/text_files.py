@@ -220,10 +220,10 @@ def types_of(names: Sequence[str], selection: Selection, options: TextOptions) -
     }
 
 
-def look_again(texts: Sequence[TextFile], types: Mapping[str, TypeOfColumn]) -> dict[str, str]:
+def look_again(texts: Sequence[TextFile], types: Mapping[str, TypeOfColumn]) -> None:
     """Look at the columns of a table once more that no type fits, and decide what their cells leave open.
 
-    Return for each column whose cells leave open what they mean what is to be asked about it.
+    Raises TableFileError for the first column whose cells leave open what they mean, with the option that says it.
     """
     sep = texts[0].options.sep or ","
     for floats in (False, True):
@@ -236,7 +236,9 @@ def look_again(texts: Sequence[TextFile], types: Mapping[str, TypeOfColumn]) -> 
             if again:
                 each.look(again, while_any_fits=True)
     settle(list(types.values()), sep=sep)
-    return {name: texts[0].question(name, column) for name, column in types.items() if column.is_open}
+    for name, column in types.items():
+        if column.is_open:
+            raise TableFileError(texts[0].question(name, column))
 
 
 def _marked_encoding(file: SourceFile) -> str | None:
@@ -262,8 +264,8 @@ def _copied(file: SourceFile, encoding: str) -> SourceFile:
 
 def find_types(
     texts: Sequence[TextFile], names: Sequence[str], selection: Selection, seen: Callable[[int, int], object]
-) -> tuple[dict[str, TypeOfColumn], list[int], dict[str, str]]:
-    """Return the types of the columns of files, the number of rows of each, and what is to be asked about columns.
+) -> tuple[dict[str, TypeOfColumn], list[int]]:
+    """Return the types of the columns of files, and the number of rows of each.
 
     `seen` is called with the rows and the bytes that were looked at.
     """
@@ -272,4 +274,5 @@ def find_types(
         n_rows.append(text.look(types))
         n_bytes += text.file.n_bytes
         seen(sum(n_rows), n_bytes)
-    return types, n_rows, look_again(texts, types)
+    look_again(texts, types)
+    return types, n_rows
