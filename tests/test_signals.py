@@ -60,6 +60,17 @@ def test_a_second_signal_of_a_closed_terminal_does_nothing(first):
         held.__exit__()
 
 
+def test_a_handler_that_returns_lets_the_block_go_on():
+    seen = []
+    signal.signal(signal.SIGTERM, lambda number, _: seen.append(number))
+    with HeldSignals() as held:
+        for _ in range(2):
+            signal.raise_signal(signal.SIGTERM)
+            held.deliver()
+            assert not held.waiting
+    assert seen == [signal.SIGTERM] * 2
+
+
 def test_ignored_signals_stay_ignored():
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with HeldSignals() as held:

@@ -7,7 +7,6 @@ from scipy.special import logsumexp
 
 from backwalk.datasets import curved_chain, funnel, gaussian_mixture, pinwheel, rotated_chain, warped_mixture
 from backwalk.datasets.density import transform
-from backwalk.datasets.warps import random_rotation
 from backwalk.streams import Stream
 
 ALARM = 1e-8
@@ -30,13 +29,6 @@ def test_entropy_of_one_component_is_closed():
     assert mixture.entropy_standard_error < 1e-12
 
 
-def test_seed_chooses_the_mixture():
-    first, again, other = (gaussian_mixture(2, seed=seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first.means, again.means)
-    np.testing.assert_array_equal(first.factors, again.factors)
-    assert (first.means != other.means).all()
-
-
 @pytest.mark.parametrize(
     "density", [pinwheel(), warped_mixture(d=5), rotated_chain(d=4)], ids=lambda density: density.name
 )
@@ -52,11 +44,6 @@ def test_warps_invert_and_preserve_volume(density):
             jacobian = (images[: density.d] - images[density.d :]) / (2.0 * h)
             assert abs(np.linalg.det(jacobian)) == pytest.approx(1.0, abs=1e-7)
         z = x
-
-
-def test_random_rotation_is_orthogonal():
-    matrix = random_rotation(6, Stream(0))
-    np.testing.assert_allclose(matrix @ matrix.T, np.eye(6), atol=1e-13)
 
 
 def test_transform_is_a_matrix_product_with_bits_of_its_own():

@@ -132,8 +132,6 @@ def test_the_default_observation_serves_calls_without_one(model):
     changing += 5.0
     np.testing.assert_array_equal(made.default_x, X)
     assert repr(made) == "Posterior(x1, x2 given x3, x4)"
-    assert "<td" in made._repr_html_()
-    assert f">{changing[0] - 5.0:.4g}<" in made._repr_html_()
 
 
 def test_draws_become_the_dictionary_of_arviz(of_theta):

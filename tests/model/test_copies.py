@@ -54,6 +54,11 @@ def fitted(name):
     return model.fit(table), table
 
 
+def can_be_scored(model, rows):
+    """Whether all rows have a log-density, whose value a coarse solver tells too."""
+    return bool(model.log_density(rows, n_intervals=2).log_prob.isfinite().all())
+
+
 def pairs_of(name):
     return [tuple(rule.split(" ?= ")) for rule in RULES[name]]
 
@@ -82,7 +87,7 @@ def test_every_drawn_row_can_be_scored_under_every_condition(name):
     drawn = model.sample(len(known), given=known, random_state=0)
     is_known = known.notna().to_numpy()
     assert (drawn.to_numpy(object) == known.to_numpy(object))[is_known].all()
-    assert np.isfinite(model.score_samples(drawn)).all()
+    assert can_be_scored(model, drawn)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,7 @@ def test_rows_drawn_beside_a_value_and_within_a_range_can_be_scored(name):
     drawn = model.sample(6, given={source: value, target: ends}, random_state=1)
     assert (drawn[source] == value).all()
     assert drawn[target].between(*ends).all()
-    assert np.isfinite(model.score_samples(drawn)).all()
+    assert can_be_scored(model, drawn)
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -144,9 +149,9 @@ def test_the_share_of_copies_given_a_cell_is_that_of_its_conditional(given):
     assert abs((drawn[other] == 3).mean() - share) < ERRORS * np.sqrt(share * (1.0 - share) / N_DRAWS)
 
 
-@pytest.mark.parametrize(("name", "one", "other"), [("numbers", "price", "paid"), ("numbers", "paid", "price")])
-def test_ranges_of_numbers_are_as_probable_as_draws_say(name, one, other):
-    model, table = fitted(name)
+@pytest.mark.parametrize(("one", "other"), [("price", "paid"), ("paid", "price")])
+def test_ranges_of_numbers_are_as_probable_as_draws_say(one, other):
+    model, table = fitted("numbers")
     x = float(table[one].median())
     drawn = model.sample(N_DRAWS, given={one: x}, random_state=8)
     is_copy = float((drawn[other] == x).mean())
@@ -188,7 +193,8 @@ def test_a_model_with_copies_is_the_same_from_its_file(tmp_path):
     again = Diffusion.load(tmp_path / "model.npz")
     assert again.rules_ == model.rules_
     pd.testing.assert_frame_equal(again.sample(20, random_state=1), model.sample(20, random_state=1))
-    np.testing.assert_array_equal(again.score_samples(table[:20]), model.score_samples(table[:20]))
+    one, other = (each.log_density(table[:20], n_intervals=2).log_prob for each in (again, model))
+    np.testing.assert_array_equal(one, other)
 
 
 def test_a_found_copy_never_makes_a_call_fail():
@@ -204,7 +210,7 @@ def test_a_found_copy_never_makes_a_call_fail():
         warnings.simplefilter("ignore")
         gaps = table[:30].mask(rng.random((30, 3)) < np.linspace(0.0, 0.6, 30)[:, None])
         model.impute(gaps)
-        model.score_samples(gaps)
+        model.log_density(gaps, n_intervals=2)
         model.sample(2, given=pd.DataFrame({"number": [3.125, 1e6]}), random_state=0)
         model.sample(8, given={"code": 7, "number": (20.5, 20.9)}, random_state=0)
     model.conditional(table[:5], "number").mean  # noqa: B018

@@ -91,22 +91,3 @@ def test_the_code_to_copy_draws_rows_like_those_of_the_fit(integers):
         # Quartiles of 10,000 and 400 draws, in units of ln.
         for share in (0.25, 0.5, 0.75):
             assert abs(np.log(drawn["amount"].quantile(share) / training["amount"].quantile(share))) < 0.7
-
-
-@pytest.mark.slow
-def test_a_baseline_that_is_better_without_asinh_is_fitted_without_it():
-    """A normal cloud within one that is 40 times as wide: two components; after asinh, each has other shapes."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(700, 3)) * rng.choice([1.0, 40.0], size=(700, 1))
-    training, unseen = x[:400], x[400:]
-    fitted = Diffusion(**SETTINGS).fit(training).model_
-    assert all(column.asinh for column in fitted.codec.columns)
-    (mixture, of_mixture), (kernel, of_kernel) = fit_baselines(
-        training, fitted, unseen, of_numbers=True, stream=Stream(0)
-    )
-    assert (mixture.asinh, kernel.asinh) == (False, True)
-    assert "asinh=False" in mixture.code("m")
-    assert "asinh" not in kernel.code("m")
-    for chosen, log_p in ((mixture, of_mixture), (kernel, of_kernel)):
-        other = fit_baseline(chosen.kind, training, fitted, asinh=not chosen.asinh)
-        assert log_p.mean() >= other.log_prob_of_rows(unseen, stream=Stream(0)).mean()
