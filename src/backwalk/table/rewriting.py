@@ -5,7 +5,7 @@ Cells of text are copied as they stand: `007` or `1.50` stays unchanged. Columns
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -155,23 +155,19 @@ def write_filled(
     with files_of(source) as (file, *_), output_file(place, overwrite=overwrite) as out:
         if file.form.kind == "parquet":
             parquet = ParquetFile(file)
-            write_any(out, file.form, _filled(parquet.read(parquet.names), draws, schema, number))
+            rows = parquet.read(parquet.names)
+            filled_rows = _filled(rows, _places(parquet.names, schema), draws, schema.as_arrow(), number)
+            write_any(out, file.form, pa.concat_tables(filled_rows))
             return
         text = TextFile(file)
-        _refuse_present(number, text.names)
         writer = CellWriter(out, _separator(text, place), [*([number] if number else []), *text.names], text.line_end)
         selection = Selection.of_schema(schema, only=True)
         types, _ = find_types([text], selection.names(text.names), selection, lambda *_: None)
         not_ours = {name for name, of_column in types.items() if not of_column.is_ours}
-        with_gaps = [text.names[place] for place in _places(text.names, schema)]
-        for m, values in enumerate(draws, 1):
-            begin = 0
-            for rows in text.rows(text.names, _BATCH_ROWS, with_gaps):
-                filled = _with_cells(rows, values[begin : begin + rows.num_rows], schema, not_ours)
-                if number:
-                    filled = filled.add_column(0, number, pa.repeat(str(m), rows.num_rows))
-                writer.write(filled)
-                begin += rows.num_rows
+        places = _places(text.names, schema)
+        rows = pa.concat_tables(text.rows(text.names, _BATCH_ROWS, [text.names[place] for place in places]))
+        for filled in _filled(rows, places, draws, as_written(schema.as_arrow()), number, not_ours):
+            writer.write(pa.table([column.cast(pa.string()) for column in filled.columns], filled.column_names))
 
 
 def _separator(text: TextFile, place: StrPath) -> str:
@@ -180,32 +176,27 @@ def _separator(text: TextFile, place: StrPath) -> str:
     return text.sep if form.delimiter == text.file.form.delimiter else form.delimiter
 
 
-def _with_cells(rows: pa.Table, values: FloatArray, schema: Schema, not_ours: Collection[str]) -> pa.Table:
-    """Return rows of text with the gaps in the columns of a schema filled from complete rows, (n, d).
+def _filled(
+    rows: pa.Table,
+    places: Sequence[int],
+    draws: Draws,
+    schema: Schema,
+    number: str | None,
+    anew: Collection[str] = (),
+) -> Iterator[pa.Table]:
+    """Yield the rows, for each draw, with the gaps filled in the columns of a schema, which have these places.
 
-    All cells of the columns `not_ours`, in which numbers or dates are written otherwise, are written anew.
+    All cells of the columns `anew`, in which numbers or dates are written otherwise, are written anew.
     """
-    completed = from_values(values, as_written(schema.as_arrow()))
-    for j, place in enumerate(_places(rows.column_names, schema)):
-        cells, ours = rows.column(place), completed.column(j).cast(pa.string())
-        filled = ours if rows.column_names[place] in not_ours else pc.coalesce(cells, ours)
-        rows = rows.set_column(place, rows.column_names[place], filled)
-    return rows
-
-
-def _filled(rows: pa.Table, draws: Draws, schema: Schema, number: str | None) -> pa.Table:
-    """Return the rows with their gaps filled, once for each draw."""
-    _refuse_present(number, rows.column_names)
-    tables = list[pa.Table]()
+    if number is not None and number in rows.column_names:
+        raise TableFileError(f"Draws are numbered in a column {shown(number)}, but the table has one: rename it.")
     for m, values in enumerate(draws, 1):
-        table, completed = rows, from_values(values, schema.as_arrow())
-        for j, place in enumerate(_places(rows.column_names, schema)):
-            column = _completed(rows.column(place), completed.column(j))
+        table, completed = rows, from_values(values, schema)
+        for place, new in zip(places, completed.columns, strict=True):
+            name = rows.column_names[place]
+            column = new if name in anew else _completed(rows.column(place), new)
             table = table.set_column(place, rows.schema.field(place).with_type(column.type), column)
-        if number is not None:
-            table = table.add_column(0, number, pa.array(np.full(len(values), m)))
-        tables.append(table)
-    return pa.concat_tables(tables)
+        yield table if number is None else table.add_column(0, number, pa.array(np.full(len(values), m)))
 
 
 def _completed(old: pa.ChunkedArray, new: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -235,11 +226,6 @@ def _places(names: Sequence[str], schema: Schema) -> list[int]:
         return list(range(schema.n_columns))
     place = {unescaped(name): j for j, name in enumerate(names)} | {name: j for j, name in enumerate(names)}
     return [place[name] for name in schema.columns]
-
-
-def _refuse_present(number: str | None, names: Sequence[str]) -> None:
-    if number is not None and number in names:
-        raise TableFileError(f"Draws are numbered in a column {shown(number)}, but the table has one: rename it.")
 
 
 def read_labels(path: StrPath, name: str) -> pa.ChunkedArray:
