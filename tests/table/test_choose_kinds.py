@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from backwalk.table.choose_atoms import find_atoms
+from backwalk.table.choose_kinds import find_atoms
 
 N = 5_000
 RNG = np.random.default_rng(7)
