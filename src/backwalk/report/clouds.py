@@ -39,20 +39,14 @@ def plot_points(
 
 
 @styled()
-def plot_chain(
-    frames: Sequence[ArrayLike],
-    *,
-    captions: Sequence[str] = (),
-    color: str = BLUE,
-    limits: Limits | None = None,
-) -> Figure:
+def plot_chain(frames: Sequence[ArrayLike], *, captions: Sequence[str] = ()) -> Figure:
     """Draw a row of clouds of points, each (n, 2), on the same axes: the chain at a few of its steps."""
-    limits = limits or limits_of(*frames)
+    limits = limits_of(*frames)
     height = 1.6 * (limits[3] - limits[2]) / (limits[1] - limits[0]) + 0.5  # of a frame 1.6 inches wide, captioned
     figure, axes = panels(len(frames), width=1.75, height=min(2.1, max(1.1, height)))
     for k, (ax, points) in enumerate(zip(axes, frames, strict=True)):
         ax.title.set_fontsize(9)
-        plot_points(points, title=captions[k] if captions else "", labels=("", ""), limits=limits, color=color, ax=ax)
+        plot_points(points, title=captions[k] if captions else "", labels=("", ""), limits=limits, ax=ax)
         ax.set(xticks=[], yticks=[])
         for side in ax.spines.values():
             side.set(visible=True, alpha=0.4)

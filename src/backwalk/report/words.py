@@ -61,14 +61,14 @@ def seconds(value: float) -> str:
     return f"{value:.2f} s" if value < 1.0 else f"{value:.1f} s" if value < 100.0 else f"{value:,.0f} s"
 
 
-def percent(share: float, digits: int = 2) -> str:
+def percent(share: float) -> str:
     """Return a share of rows in percent.
 
     >>> from backwalk.report.words import percent
     >>> percent(0.00384), percent(0.0)
     ('0.38 %', '0 %')
     """
-    return f"{100.0 * share:.{digits}g} %"
+    return f"{100.0 * share:.2g} %"
 
 
 def signed(text: str) -> str:

@@ -91,11 +91,6 @@ class SourceFile:
         """The format that the suffix names."""
         return format_of(self.path)
 
-    @property
-    def modified(self) -> int:
-        """When it was last modified, in nanoseconds since 1970."""
-        return self._stamp[2]
-
     def refuse_changed(self) -> None:
         """Raise TableFileError if the file has changed since."""
         if not self.path.exists():
