@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -85,68 +86,53 @@ def fit_codec(
     if rules == "auto":
         of_rules = facts if weights is None else whole
         rules = _find_rules(table, of_rules, options, given, kinds) if scale and _is_table(table) else ()
-    determined = {rule.of for rule in rules if isinstance(rule, Determines)}
-    kinds = kinds.with_levels(j for j, name in enumerate(table.schema.names) if name in determined)
-    two_values = {j for j in kinds.levels if facts.has_two_values(j)}
-    chosen_rules = choose_rules(
-        rules, table, levels=kinds.categories, two_values=two_values, generated=generated, are_found=are_found
-    )
-    if chosen_rules is None:
-        columns_of_table = _fit_columns(
+    fit_columns = partial(_fit_columns, scale=scale, options=options, missing=missing, weights=weights)
+    while True:
+        determined = {rule.of for rule in rules if isinstance(rule, Determines)}
+        own = kinds.with_levels(j for j, name in enumerate(table.schema.names) if name in determined)
+        chosen = choose_rules(
+            rules,
             table,
-            scale=scale,
-            options=options,
-            missing=missing,
-            weights=weights,
-            whole=facts,
-            given=given,
-            kinds=kinds,
+            levels=own.categories,
+            two_values={j for j in own.levels if facts.has_two_values(j)},
+            generated=generated,
+            are_found=are_found,
         )
-        return Codec(columns_of_table)
-    cells = chosen_rules.with_differences(table)
-    for j in sorted(chosen_rules.numbers & set(options)):
+        if chosen is None:
+            return Codec(fit_columns(table, whole=facts, given=given, kinds=own))
+        _refuse_other_kinds(table.schema, chosen.numbers, options)
+        cells = chosen.with_differences(table)
+        fitted = fit_columns(
+            cells,
+            whole=chosen.rows_with_differences(facts, cells.schema),
+            numbers=chosen.numbers,
+            computed=np.flatnonzero(~chosen.system.drawn).tolist(),
+            given={*given, *chosen.differences_between(given)},
+            kinds=replace(own, levels={*own.levels, *chosen.copies}),
+        )
+        d, blocks = table.schema.n_columns, Codec(fitted).blocks
+        system = chosen.with_combinations(table, {block.column: block for block in blocks})
+        codec = Codec(fitted[:d], fitted[d:], system)
+        broken = _broken_elsewhere(codec, table.schema, whole)
+        if not broken:
+            return codec
+        if not are_found:
+            rule, n = next(iter(broken.items()))
+            raise InvalidInput(
+                f"The rule {rule} should hold in all rows, but {n:,} that do not fit into memory break it: mend these "
+                "rows, or leave the rule out."
+            )
+        rules = [rule for rule in rules if str(rule) not in broken]
+
+
+def _refuse_other_kinds(schema: Schema, numbers: Collection[int], options: Mapping[int, Option]) -> None:
+    """Raise InvalidInput where a user asks for another kind of a column that rules compute with."""
+    for j in sorted(set(numbers) & set(options)):
         if options[j] != "integer" and not isinstance(options[j], Number):
             raise InvalidInput(
-                f"{table.schema.label(j)} should be a number, as rules compute with it, but its kind is "
+                f"{schema.label(j)} should be a number, as rules compute with it, but its kind is "
                 f"{shown(options[j])}: leave the kind or the rules out."
             )
-    fitted = _fit_columns(
-        cells,
-        scale=scale,
-        options=options,
-        missing=missing,
-        weights=weights,
-        whole=chosen_rules.rows_with_differences(facts, cells.schema),
-        numbers=chosen_rules.numbers,
-        computed=np.flatnonzero(~chosen_rules.system.drawn).tolist(),
-        given={*given, *chosen_rules.differences_between(given)},
-        kinds=replace(kinds, levels={*kinds.levels, *chosen_rules.copies}),
-    )
-    d = table.schema.n_columns
-    codec = Codec(fitted)
-    system = chosen_rules.with_combinations(table, {block.column: block for block in codec.blocks})
-    codec = Codec(fitted[:d], fitted[d:], system)
-    broken = _broken_elsewhere(codec, table.schema, whole)
-    if not broken:
-        return codec
-    if not are_found:
-        rule, n = next(iter(broken.items()))
-        raise InvalidInput(
-            f"The rule {rule} should hold in all rows, but {n:,} that do not fit into memory break it: mend these "
-            "rows, or leave the rule out."
-        )
-    left = [rule for rule in rules if str(rule) not in broken]
-    return fit_codec(
-        table,
-        scale=scale,
-        columns=columns,
-        missing=missing,
-        weights=weights,
-        whole=whole,
-        rules=left,
-        are_found=True,
-        given=given,
-    )
 
 
 def _broken_elsewhere(codec: Codec, schema: Schema, whole: Relation | None) -> dict[str, int]:
