@@ -6,7 +6,7 @@ was done. `progress.py` shows how far a fit is. What the settings leave open fol
 `structure.py`, all else by `defaults.py`. `oracle.py` makes a model around a given denoiser.
 """
 
-from backwalk.fit.card import is_of_the_fit, is_of_these_versions, parameters_from, parameters_record, trained_rows
+from backwalk.fit.card import is_of_the_fit, parameters_from, parameters_record, trained_rows
 from backwalk.fit.columns import ChosenColumns, choose_columns, choose_from_files, choose_within, read_rows
 from backwalk.fit.defaults import (
     default_architecture,
@@ -42,7 +42,6 @@ __all__ = [
     "fit_model",
     "has_fast_bfloat16",
     "is_of_the_fit",
-    "is_of_these_versions",
     "oracle_model",
     "parameters_from",
     "parameters_record",

@@ -71,12 +71,6 @@ def is_of_the_fit(card: Mapping[str, Any], values: NDArray[np.float64]) -> bool:
     return bool(card.get("data_sha256") == digest(values))
 
 
-def is_of_these_versions(card: Mapping[str, Any]) -> bool:
-    """Return whether a card's fit was made with the versions of backwalk, torch and NumPy that are installed here."""
-    theirs = card.get("versions", {})
-    return all(theirs.get(name) == version for name, version in _versions().items())
-
-
 def _versions() -> dict[str, str]:
     return {"backwalk": backwalk.__version__, "torch": torch.__version__, "numpy": np.__version__}
 

@@ -31,13 +31,6 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Bullets:
-    """A list of sentences."""
-
-    items: Sequence[str]
-
-
-@dataclass(frozen=True)
 class Code:
     """Lines to copy."""
 
