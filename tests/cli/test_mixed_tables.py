@@ -286,7 +286,7 @@ def test_a_messy_file_goes_through_every_command(run, tmp_path):
         options += shlex.split(remedy)
     assert run("fit", data, "-o", model, *QUICK, *options)[0] == 0
     facts = {each["name"]: each for each in json.loads(run("info", data, "--json", *options)[1])["columns"]}
-    assert (facts["price"]["missing"], facts["day"]["last"], facts["place"]["levels"]) == (1, "2021-07-09", 2)
+    assert (facts["price"]["missing"], facts["day"]["largest"], facts["place"]["n_levels"]) == (1, "2021-07-09", 2)
     assert len(_rows(run("score", model, data, *options)[1])) == 202
     assert run("impute", model, data, "-o", tmp_path / "filled.csv", *options)[0] == 0
     before = read_table(TextPath(data, encoding="cp1252", na="?", dates="day")).values

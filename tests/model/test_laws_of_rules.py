@@ -240,3 +240,10 @@ def test_probabilities_of_all_rows_sum_to_one(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["levels", "order of levels"])
+def test_rows_of_the_fit_are_possible_given_any_of_their_cells(name):
+    model, table = fitted(name)
+    for column in table:
+        assert np.isfinite(model.score_samples(table[:60], given=[column])).all()
