@@ -61,8 +61,6 @@ def test_they_are_0_where_nothing_is_known_and_one_block_has_its_own():
         each.evidence(gaussian, x, known, of_row) for each in (made.of_block(slice(3, 4), slice(0, 3)), made)
     )
     torch.testing.assert_close(own.log_ratios(), of_all.log_ratios()[:, :3])
-    some = of_all.log_ratios(slice(0, 3), slice(3, 4), torch.tensor([2, 0]))
-    torch.testing.assert_close(some, own.log_ratios()[[2, 0]])
 
 
 def test_there_are_few_variates():

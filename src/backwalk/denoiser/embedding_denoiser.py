@@ -113,8 +113,8 @@ class EmbeddingDenoiser(TableDenoiser):
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, k), for x_t, (n, k), at log_snr, (n, k), that of given data; they stay as they are."""
         x_0_hat = x_t.clone()
-        hat = self._means(x_t[:, self.kept], log_snr[:, self.kept], self._of_members(x_t))
-        x_0_hat[:, self.kept] = self._assembled(*hat)
+        p, of_numbers = self._means(x_t[:, self.kept], log_snr[:, self.kept], self._of_members(x_t))
+        x_0_hat[:, self.kept] = self._with_numbers(self.layout.expected_codes(p), of_numbers)
         return x_0_hat
 
     def given_levels(self, rows: Tensor, is_given: Tensor) -> EmbeddedRows:  # type: ignore[override]

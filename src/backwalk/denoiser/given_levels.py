@@ -89,8 +89,7 @@ class GivenLevels:
         )
         evidence = is_given.clone()
         evidence[:, self._layout.numbers] = start.known[0]
-        told = LevelsEvidence(self._layout, self._rows[rows], evidence, block).of_block(block)
-        log_q = self._layout.log_prior_of(block) + told
+        log_q = LevelsEvidence(self._layout, self._rows[rows], evidence, block).of_block()
         total: Tensor | None = None
         for k in range(self._denoiser.n_members):
             f = self._prediction(start, k, self._entered[k : k + 1, rows], outputs)

@@ -1,18 +1,18 @@
-"""How the coordinates of an encoded table are divided: levels in groups of equal size, numbers, and columns.
+"""How the coordinates of an encoded table are divided: blocks of levels, numbers, and columns.
 
 `TableLayout` has no learned weights, only the exact answers from which a `TableDenoiser` starts: the posterior of a
-column of levels alone, and a joint Gaussian for the numbers, with its discriminants for the levels. Blocks of the same
-number of levels form a group, whose operations run together. A row of logits, (M,), holds the levels of all blocks,
-group after group.
+column of levels alone, and a joint Gaussian for the numbers, with its discriminants for the levels. What belongs to the
+levels of all blocks, block after block, is (M, n), one row of memory for each level: the blocks of a table have many
+sizes, and sums over the levels of all of them are then sums of whole rows.
 
-A network reads and writes a block by its *features*, (F,) of all blocks: those of a block with a basis phi, (L, K), are
+A network reads and writes a block by its *features*, F of all blocks: those of a block with a basis phi, (L, K), are
 E_q phi, and its logits are phi f. Elsewhere phi is the identity, and the features are the levels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from backwalk.denoiser.partners import Partner
 from backwalk.diffusion import Discriminants, JointGaussian, level_log_posterior, variates_of
+from backwalk.diffusion.posteriors import LEAST_LOG_PROBABILITY, LEAST_NOISE_SQ
 from backwalk.table import Block, Codec
 
 WIDE = 1024
@@ -29,20 +30,47 @@ _LIKE = 8  # codes on either side whose first numbers are compared with that of 
 _LEAST_VARIANCE = 0.05  # of a column of levels, by which inputs are divided
 
 
-class Group(NamedTuple):
-    """G blocks with L levels each and codes of one width w.
+class SumsOfBlocks(NamedTuple):
+    """`logits`, (M, n), of which the greatest of each block is 0, their `powers`, exp, and the sums of these, (B, n).
 
-    `coordinates`, (G, w), are those of the codes, `outputs` is the group's slice of a row of logits, and `features`
-    that of a row of features. `codes` is (G, L, w), or None for one-hot codes; `log_prior` is (G, L); `basis` is
-    (G, L, K), or None where the features are the levels.
+    `block`, (M,), is that of each level; blocks follow each other.
     """
 
-    coordinates: Tensor
-    outputs: slice
-    codes: Tensor | None
-    log_prior: Tensor
-    features: slice
-    basis: Tensor | None = None
+    logits: Tensor
+    powers: Tensor
+    totals: Tensor
+    block: Tensor
+
+    @classmethod
+    def of(cls, logits: Tensor, block: Tensor) -> SumsOfBlocks:
+        """Return those of logits, which are overwritten."""
+        shape = int(block[-1]) + 1 if len(block) else 0, logits.shape[1]
+        index = block.unsqueeze(1).expand_as(logits)
+        greatest = logits.new_full(shape, -torch.inf).scatter_reduce_(0, index, logits.detach(), "amax")
+        # exp, and products of its results, are slow where it nearly underflows.
+        logits = logits.sub_(greatest.index_select(0, block)).clamp_(min=LEAST_LOG_PROBABILITY)
+        powers = logits.exp()
+        return cls(logits, powers, logits.new_zeros(shape).index_add(0, block, powers), block)
+
+    @property
+    def p(self) -> Tensor:
+        """The softmax within each block, (M, n)."""
+        return self.powers * self.totals.reciprocal().index_select(0, self.block)
+
+    def log_p(self, places: Tensor) -> Tensor:
+        """Return ln p of a level of each block, (B, n): `places`, (B, n), are their numbers among all levels."""
+        return self.logits.gather(0, places) - self.totals.log()
+
+
+class Variates(NamedTuple):
+    """The variates of a block, R of them, as a slice, and the g_l and their squares, (L, 2 R).
+
+    `weighted` are these times the factor of the block's discriminant.
+    """
+
+    places: slice
+    codes: Tensor
+    weighted: Tensor
 
 
 class TableLayout(nn.Module):
@@ -52,36 +80,48 @@ class TableLayout(nn.Module):
 
     `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `factors`, (B,), in
     the codec's order, are those of the blocks' discriminants, by default 1, and `partners` are blocks that tell of
-    others, one of each (`levels_start.py`). Dates, which have periods, are read through waves as well. Tensors by block
-    are in the order of the groups.
+    others, one of each (`levels_start.py`). Dates, which have periods, are read through waves as well. Lists by block
+    are in the codec's order, tensors by block in that of the levels, `order`.
     """
 
     numbers: Tensor  # the coordinates of the numbers, (I,)
     first_of_part: Tensor  # the first coordinate of each part, (J,)
     part: Tensor  # of each coordinate, (k,)
     part_of_number: Tensor  # of each number, (I,)
-    prior: Tensor  # of every level, (M,)
+    part_of_block: Tensor  # of each block, (B,)
+    log_prior: Tensor  # of every level, (M,)
     block_of_level: Tensor  # of every level, (M,)
-    block_coordinates: Tensor  # the first coordinate of each block, (B,)
+    first_levels: Tensor  # the place of each block's first level, (B,)
     discriminant_factors: Tensor  # of every level of narrow blocks
     input_scale: Tensor  # the factors of a network's inputs, (n_inputs + 1,)
-    _other_levels: Tensor
-    _numbers_with_atoms: Tensor
-    _codes_of_atoms: Tensor
     waving: Tensor  # for each wave the place of its number among the numbers, (W,)
     frequencies: Tensor  # of the waves, radians per encoded unit, (W,)
+    _one_hot_coordinates: Tensor
+    _one_hot_levels: Tensor
+    _ordered_coordinates: Tensor
+    _ordered_codes: Tensor
+    _line_coordinates: Tensor
+    _between: Tensor
+    _in_order: Tensor
+    other_levels: Tensor
+    blocks_of_atoms: Tensor  # (A,), in the order of the levels
+    others: Tensor  # the level at which the number of each applies, (A,)
+    _numbers_with_atoms: Tensor
     k: int
     n_parts: int
     n_blocks: int
     n_numbers: int
     n_levels: int
     n_narrow: int
+    n_narrow_blocks: int
+    n_plain: int
+    n_plain_blocks: int
     n_features: int
     n_narrow_features: int
-    n_plain: int
     n_moving: int
     n_inputs: int
     n_outputs: int
+    order: list[int]
     wide: list[int]
     tilted: list[int]
     outputs: list[slice]
@@ -100,15 +140,19 @@ class TableLayout(nn.Module):
         partners: Sequence[Partner] = (),
     ) -> None:
         super().__init__()
-        self._groups: list[Group] | None = None
         self._tables = dict[int, Tensor]()
+        self._variates = dict[int, Variates]()
         self.k, self.n_parts = codec.n_encoded, len(codec.first_of_part)
         self.n_blocks, self.n_numbers = len(codec.blocks), len(codec.numbers)
         self._keep("first_of_part", codec.first_of_part)
-        self._keep("part", np.searchsorted(codec.first_of_part, np.arange(self.k), side="right") - 1)
+        part = np.searchsorted(codec.first_of_part, np.arange(self.k), side="right") - 1
+        self._keep("part", part)
         self._keep("numbers", codec.numbers)
-        self._keep("part_of_number", np.searchsorted(codec.first_of_part, codec.numbers, side="right") - 1)
-        in_order = self._keep_groups(codec.blocks)
+        self._keep("part_of_number", part[codec.numbers])
+        in_order = self._keep_blocks(codec.blocks)
+        firsts = np.array([block.coordinates.start for block in in_order], dtype=np.intp)
+        self._keep("part_of_block", part[firsts])
+        self._keep_codes(in_order)
         place_of_number = {int(coordinate): place for place, coordinate in enumerate(codec.numbers)}
         self._keep_atoms(codec.blocks, place_of_number)
         n_waves = self._keep_waves(codec, place_of_number)
@@ -128,52 +172,82 @@ class TableLayout(nn.Module):
             self.register_buffer(f"partner_{each.of}_{each.known}", torch.from_numpy(each.log_ratios).float())
         self.register_buffer("partner_factors", torch.tensor([each.factor for each in partners]))
 
-    def _keep_groups(self, blocks: Sequence[Block]) -> list[Block]:
-        """Divide blocks into groups of equal codes' shapes, those of wide blocks last; return the blocks in order."""
-        of_shape: dict[tuple[int, int, bool, int], list[int]] = {}
-        for i, block in enumerate(blocks):
-            n_functions = 0 if block.basis is None else block.n_features
-            of_shape.setdefault((block.n_levels, block.width, block.is_one_hot, n_functions), []).append(i)
-        # Blocks without a basis come first, and wide ones last; the sort is stable.
-        groups = sorted(of_shape.values(), key=lambda g: (blocks[g[0]].n_levels > WIDE, blocks[g[0]].basis is not None))
-        order = [i for group in groups for i in group]
-        in_order = [blocks[i] for i in order]
-        stops = np.cumsum([block.n_levels for block in in_order]).tolist()
-        self.n_levels = stops[-1] if stops else 0
-        self.n_narrow = sum(block.n_levels for block in in_order if block.n_levels <= WIDE)
-        """The number of levels of all blocks but the wide ones, which come first in a row of logits."""
-        ends = np.cumsum([block.n_features for block in in_order]).tolist()
-        self.n_features = ends[-1] if ends else 0
-        self.n_narrow_features = sum(block.n_features for block in in_order if block.n_levels <= WIDE)
-        of_features = {i: slice(end - blocks[i].n_features, end) for i, end in zip(order, ends, strict=True)}
-        self.features = [of_features[i] for i in range(len(blocks))]
-        """The slice of a row of features that belongs to each block, in the codec's order."""
-        self.wide = [i for i in order if blocks[i].n_levels > WIDE]
-        self.tilted = [i for i in order if blocks[i].basis is not None]
-        """The blocks with a basis, in the codec's numbers and in the order of their features."""
-        spans = {i: slice(stop - blocks[i].n_levels, stop) for i, stop in zip(order, stops, strict=True)}
-        self.outputs = [spans[i] for i in range(len(blocks))]
-        """The slice of a row of logits that belongs to each block, in the codec's order."""
+    def _keep_blocks(self, blocks: Sequence[Block]) -> list[Block]:
+        """Put blocks in an order and keep the places of their levels and features; return them in this order.
+
+        Wide blocks come last, and before them those with a basis. Of the others, the *plain* ones, those of one-hot
+        codes come first, and then those of codes of one coordinate, so that each kind is one slice.
+        """
+
+        def kind(i: int) -> tuple[bool, int]:
+            block, is_tilted = blocks[i], blocks[i].basis is not None
+            rank = 3 if is_tilted else 0 if block.is_one_hot else 1 if block.width == 1 else 2
+            return block.n_levels > WIDE, rank
+
+        self.order = sorted(range(len(blocks)), key=kind)
+        in_order = [blocks[i] for i in self.order]
+        stops = np.cumsum([0, *(block.n_levels for block in in_order)]).tolist()
+        ends = np.cumsum([0, *(block.n_features for block in in_order)]).tolist()
+        narrow = sum(block.n_levels <= WIDE for block in in_order)
+        plain = sum(block.n_levels <= WIDE and block.basis is None for block in in_order)
+        self.n_levels, self.n_features, self.n_narrow_blocks = stops[-1], ends[-1], narrow
+        self.n_plain_blocks, self.n_plain = plain, stops[plain]
+        self.n_narrow, self.n_narrow_features = stops[narrow], ends[narrow]
+        """The numbers of levels and features of all blocks but the wide ones, which come first."""
+        place = {i: p for p, i in enumerate(self.order)}
+        self.outputs = [slice(stops[place[i]], stops[place[i] + 1]) for i in range(len(blocks))]
+        """The slice of a row of logits that belongs to each block."""
+        self.features = [slice(ends[place[i]], ends[place[i] + 1]) for i in range(len(blocks))]
+        """The slice of a row of features that belongs to each block."""
         self.coordinates = [block.coordinates for block in blocks]
-        """The coordinates of each block's codes, in the codec's order."""
-        self._in_group = {i: (number, j) for number, group in enumerate(groups) for j, i in enumerate(group)}
-        self._group_outputs = [slice(spans[group[0]].start, spans[group[-1]].stop) for group in groups]
-        self._group_features = [slice(of_features[g[0]].start, of_features[g[-1]].stop) for g in groups]
-        self.n_plain = sum(block.n_levels for block in in_order if block.n_levels <= WIDE and block.basis is None)
-        self._n_narrow_groups = sum(blocks[group[0]].n_levels <= WIDE for group in groups)
-        for number, group in enumerate(groups):
-            members = [blocks[i] for i in group]
-            codes = np.zeros(0) if members[0].is_one_hot else np.stack([block.codes for block in members])
-            coordinates = [np.arange(block.coordinates.start, block.coordinates.stop) for block in members]
-            self._keep(f"coordinates_{number}", np.stack(coordinates))
-            self._keep(f"codes_{number}", codes.astype(np.float32))
-            bases = [block.basis for block in members if block.basis is not None]
-            self._keep(f"basis_{number}", (np.stack(bases) if bases else np.zeros(0)).astype(np.float32))
-            self._keep(f"log_prior_{number}", np.log([block.frequencies for block in members]).astype(np.float32))
-        self._keep("prior", np.concatenate([np.zeros(0), *(b.frequencies for b in in_order)]).astype(np.float32))
+        """The coordinates of each block's codes."""
+        self.wide = self.order[narrow:]
+        self.tilted = [i for i in self.order if blocks[i].basis is not None]
+        """The blocks with a basis, in the order of their features."""
+        frequencies = np.concatenate([np.zeros(0), *(block.frequencies for block in in_order)])
+        self._keep("log_prior", np.log(frequencies).astype(np.float32))
         self._keep("block_of_level", np.repeat(np.arange(len(in_order)), [block.n_levels for block in in_order]))
-        self._keep("block_coordinates", np.array([block.coordinates.start for block in in_order], dtype=np.intp))
+        self._keep("first_levels", np.array(stops[:-1], dtype=np.intp))
         return in_order
+
+    def _keep_codes(self, in_order: Sequence[Block]) -> None:
+        """Keep codes and bases, and by what the posterior and the levels of narrow blocks are told from coordinates.
+
+        The number of a one-hot level is a product; a code of one coordinate lies between the middles of its neighbours.
+        """
+        plain, narrow = in_order[: self.n_plain_blocks], in_order[: self.n_narrow_blocks]
+        one_hot = [block for block in plain if block.is_one_hot]
+        ordered = [block for block in plain if not block.is_one_hot and block.width == 1]
+        for i, block in zip(self.order, in_order, strict=True):
+            codes = np.zeros(0) if block.is_one_hot else block.codes
+            self._keep(f"codes_{i}", codes.astype(np.float32))
+            self._keep(f"basis_{i}", (np.zeros(0) if block.basis is None else block.basis).astype(np.float32))
+        self._n_one_hot, self._n_ordered = len(one_hot), len(ordered)
+        spans = [np.arange(block.coordinates.start, block.coordinates.stop) for block in one_hot]
+        levels = np.zeros((len(one_hot), sum(map(len, spans))))
+        column = 0
+        for row, block in enumerate(one_hot):
+            levels[row, column : column + block.n_levels] = np.arange(block.n_levels)
+            column += block.n_levels
+        self._keep("_one_hot_coordinates", np.concatenate([np.zeros(0, dtype=np.intp), *spans]))
+        self._keep("_one_hot_levels", levels.astype(np.float32))
+        # Levels are looked up for all blocks of one coordinate, those with a basis among them.
+        lines = [(place, block) for place, block in enumerate(narrow) if not block.is_one_hot and block.width == 1]
+        most = max((block.n_levels for _, block in lines), default=1)
+        between, places = np.full((len(lines), most - 1), np.inf), np.zeros((len(lines), most), dtype=np.intp)
+        for row, (_, block) in enumerate(lines):
+            codes = block.codes[:, 0].astype(np.float32)
+            order = codes.argsort(kind="stable")
+            between[row, : len(order) - 1] = 0.5 * (codes[order][1:].astype(float) + codes[order][:-1])
+            places[row, : len(order)], places[row, len(order) :] = order, order[-1]
+        self._lines = [place for place, _ in lines]
+        self._keep("_line_coordinates", np.array([block.coordinates.start for _, block in lines], dtype=np.intp))
+        of_levels = np.repeat([b.coordinates.start for b in ordered], [b.n_levels for b in ordered])
+        self._keep("_ordered_coordinates", of_levels.astype(np.intp))
+        codes = np.concatenate([np.zeros(0), *(block.codes[:, 0] for block in ordered)])
+        self._keep("_ordered_codes", codes.astype(np.float32)[:, None])
+        self._keep("_between", between.astype(np.float32))
+        self._keep("_in_order", places)
 
     def _keep_discriminants(self, blocks: Sequence[Block], gaussian: JointGaussian, factors: np.ndarray) -> None:
         """Keep the discriminants of the blocks that start from them, and the factor of each level of narrow blocks."""
@@ -197,9 +271,10 @@ class TableLayout(nn.Module):
         }
         """For each block of a number with atoms, the place of the number and the level at which it applies."""
         applies_at = [self.outputs[i].start + other for i, (_, other) in self.atoms.items()]
-        self._keep("_other_levels", np.array(applies_at, dtype=np.intp))
+        self._keep("others", np.array([other for _, other in self.atoms.values()], dtype=np.intp))
+        self._keep("blocks_of_atoms", np.array([self.order.index(i) for i in self.atoms], dtype=np.intp))
+        self._keep("other_levels", np.array(applies_at, dtype=np.intp))
         self._keep("_numbers_with_atoms", np.array([number for number, _ in self.atoms.values()], dtype=np.intp))
-        self._keep("_codes_of_atoms", np.array([blocks[i].coordinates.start for i in self.atoms], dtype=np.intp))
 
     def _keep_waves(self, codec: Codec, place_of_number: Mapping[int, int]) -> int:
         """Keep the waves of numbers that have periods, and return how many there are."""
@@ -244,183 +319,192 @@ class TableLayout(nn.Module):
         """Return ln P(l | l') / pi_l of a block given the level of its partner, (L', L), and the factor beside it."""
         return getattr(self, f"partner_{of}_{known}"), self.partner_factors[self.partners.index((of, known))]
 
-    @property
-    def groups(self) -> list[Group]:
-        """The groups of blocks; their outputs follow each other."""
-        if self._groups is None:
-            self._groups = [self._group(i) for i in range(len(self._group_outputs))]
-        return self._groups
-
-    def _group(self, i: int) -> Group:
-        codes, log_prior, basis = (getattr(self, f"{name}_{i}") for name in ("codes", "log_prior", "basis"))
-        return Group(
-            getattr(self, f"coordinates_{i}"),
-            self._group_outputs[i],
-            codes if codes.numel() else None,
-            log_prior,
-            self._group_features[i],
-            basis if basis.numel() else None,
-        )
-
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Forget the groups, whose tensors move to another device or dtype."""
-        self._groups = None
-        self._tables.clear()
+        """Forget what was computed from tensors that move to another device or dtype."""
+        self._forget()
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
 
-    @property
-    def narrow(self) -> list[Group]:
-        """The groups of blocks that are not wide."""
-        return self.groups[: self._n_narrow_groups]
+    def _load_from_state_dict(self, *args: Any, **options: Any) -> None:
+        """Forget what was computed from tensors in whose place others are loaded."""
+        self._forget()
+        super()._load_from_state_dict(*args, **options)
 
-    @property
-    def plain(self) -> list[Group]:
-        """The groups of narrow blocks without a basis, which come first."""
-        return [group for group in self.narrow if group.basis is None]
+    def _forget(self) -> None:
+        self._tables.clear()
+        self._variates.clear()
 
-    def codes_of(self, block: int) -> Tensor | None:
-        """Return the codes of one block, (1, L, w), or None for one-hot codes."""
-        number, place = self._in_group[block]
-        codes = self.groups[number].codes
-        return None if codes is None else codes[place : place + 1]
+    def posterior(self, x_t: Tensor, a: Tensor, b_sq: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ln q + constant and q of every level, (M, n), for x_t, (k, n), and a and b_sq of blocks, (B, n).
 
-    def log_posterior(self, x_t: Tensor, a: Tensor, b_sq: Tensor, groups: Sequence[Group] | None = None) -> Tensor:
-        """Return ln q of every level, (..., M), for x_t, a and b_sq, (..., k); `groups` are all by default."""
-        parts = [x_t.new_empty((*x_t.shape[:-1], 0))]
-        for group in self.groups if groups is None else groups:
-            first = group.coordinates[:, 0]
-            level = a[..., first].unsqueeze(-1), b_sq[..., first].unsqueeze(-1)
-            log_q = level_log_posterior(x_t[..., group.coordinates], *level, group.codes, group.log_prior)
-            parts.append(log_q.flatten(-2))
-        return torch.cat(parts, dim=-1)
+        For a and b_sq of the plain blocks alone it is of their levels.
+        """
+        of_level, n_one_hot = self.block_of_level, len(self._one_hot_coordinates)
+        of_ordered = of_level[n_one_hot : n_one_hot + len(self._ordered_codes)]
+        b_sq = b_sq.clamp(min=LEAST_NOISE_SQ)
+        one_hot = x_t.index_select(0, self._one_hot_coordinates)
+        off = x_t.index_select(0, self._ordered_coordinates)
+        off = off.sub_(a.index_select(0, of_ordered).mul_(self._ordered_codes))
+        others = enumerate(self.order[: len(a)])
+        parts = [
+            one_hot.mul_((a / b_sq).index_select(0, of_level[:n_one_hot])),
+            off.square().mul_((-0.5 / b_sq).index_select(0, of_ordered)),
+            *(
+                self.fit_of(i, x_t[self.coordinates[i]], a[place], b_sq[place])
+                for place, i in others
+                if place >= self._n_one_hot + self._n_ordered
+            ),
+        ]
+        fit = _stacked(parts)
+        fit += self.log_prior[: len(fit), None]
+        sums = self.sums(fit)
+        return sums.logits, sums.p
 
-    def features_of(self, offset: Tensor) -> Tensor:
-        """Return the features, (..., F), of q less the prior, (..., M), of all levels or of those of narrow blocks."""
-        parts = [offset[..., : self.n_plain]]
-        for group in self._with_features(offset.shape[-1]):
-            grouped = _grouped(offset, group)
-            parts.append(grouped if group.basis is None else torch.einsum("...gl,glk->...gk", grouped, group.basis))
-        return torch.cat([parts[0], *(part.flatten(-2) for part in parts[1:])], dim=-1)
+    def fit_of(self, block: int, x_t: Tensor, a: Tensor, b_sq: Tensor) -> Tensor:
+        """Return ln N(x_t | a c_l, b^2) + constant of a block's levels, (L, n), for its x_t, (w, n), a and b_sq, (n,).
 
-    def logits(self, features: Tensor, n_levels: int) -> Tensor:
-        """Return logits, (..., `n_levels`), of all or of the narrow blocks, from outputs, (..., F or more)."""
-        parts = [features[..., : self.n_plain]]
-        for group in self._with_features(n_levels):
-            of_group = features[..., group.features].reshape(*features.shape[:-1], len(group.coordinates), -1)
-            by_level = of_group if group.basis is None else torch.einsum("...gk,glk->...gl", of_group, group.basis)
-            parts.append(by_level.flatten(-2))
-        return torch.cat(parts, dim=-1)
+        Its codes are not one-hot.
+        """
+        codes, b_sq = self.codes_of(block), b_sq.clamp(min=LEAST_NOISE_SQ)
+        assert codes is not None
+        if codes.shape[1] == 1:  # differences are exact where known values are close to each other
+            return (x_t - a * codes).square_().mul_(-0.5 / b_sq)
+        return (codes @ x_t).sub_(0.5 * codes.square().sum(1, keepdim=True) * a).mul_(a / b_sq)
 
-    def _with_features(self, n_levels: int) -> list[Group]:
-        """Return the groups behind those of narrow blocks without a basis, all or only of the first levels."""
-        return [each for each in self.groups if self.n_plain < each.outputs.stop <= n_levels]
+    def log_posterior_of(self, block: int, x_t: Tensor, a: Tensor, b_sq: Tensor) -> Tensor:
+        """Return ln q of the levels of one block, (..., L), for x_t, (..., k), and a and b_sq, (...)."""
+        x, level = x_t[..., self.coordinates[block]].unsqueeze(-2), (a[..., None, None], b_sq[..., None, None])
+        codes = self.codes_of(block)
+        of_block = None if codes is None else codes.unsqueeze(0)
+        return level_log_posterior(x, *level, of_block, self.log_prior_of(block).unsqueeze(0)).squeeze(-2)
 
-    def read_of(self, block: int) -> Tensor:
-        """Return what a network reads of each level of a block with a basis, (L, K): phi less its mean, scaled."""
+    def sums(self, logits: Tensor) -> SumsOfBlocks:
+        """Return the sums over each block's levels of exp of logits, (M, n); they may be of the plain blocks alone."""
+        return SumsOfBlocks.of(logits, self.block_of_level[: len(logits)])
+
+    def features_of(self, q: Tensor) -> Tensor:
+        """Return what a network reads of probabilities q, (M, n): E_q phi less its mean, scaled, (F, n).
+
+        They may be of the plain blocks alone.
+        """
+        parts = [self._offset(q, slice(self.n_plain), slice(self.n_plain))]
+        if len(q) > self.n_plain:
+            parts += [self.table_of(i).T @ q[self.outputs[i]] for i in self.tilted]
+            parts.append(self._offset(q, slice(self.n_narrow, None), slice(self.n_narrow_features, self.n_features)))
+        return _stacked(parts)
+
+    def _offset(self, q: Tensor, levels: slice, features: slice) -> Tensor:
+        return (q[levels] - self.log_prior[levels, None].exp()).mul_(self.input_scale[features, None])
+
+    def logits(self, f: Tensor, log_q: Tensor) -> Tensor:
+        """Return log_q, (M, n), and what a network's outputs, (F or more, n), add to it.
+
+        They may be of the plain blocks alone.
+        """
+        if len(log_q) == self.n_plain:
+            return log_q + f[: self.n_plain]
+        of_tilted = [getattr(self, f"basis_{i}") @ f[self.features[i]] for i in self.tilted]
+        return torch.cat([f[: self.n_plain], *of_tilted, f[self.n_narrow_features : self.n_features]]) + log_q
+
+    def table_of(self, block: int) -> Tensor:
+        """Return what a network reads of each level of a block with a basis, (L, K)."""
         if block not in self._tables:
             basis, prior = self.basis_of(block), self.log_prior_of(block).exp()
             assert basis is not None
             self._tables[block] = (basis - prior @ basis) * self.input_scale[self.features[block]]
         return self._tables[block]
 
-    def basis_of(self, block: int) -> Tensor | None:
-        """Return the basis of one block, (L, K), or None where its features are its levels."""
-        number, place = self._in_group[block]
-        basis: Tensor = getattr(self, f"basis_{number}")
-        return basis[place] if basis.numel() else None
+    def variates_of(self, block: int) -> Variates | None:
+        """Return the variates of a block, or None if it does not start from a discriminant."""
+        if block not in self.variates:
+            return None
+        if block not in self._variates:
+            codes = self.discriminants.codes[self.variates[block], self.outputs[block]].T
+            both = torch.cat([codes, codes.square()], dim=1)
+            factors = self.discriminant_factors[self.outputs[block], None]
+            self._variates[block] = Variates(self.variates[block], both, factors * both)
+        return self._variates[block]
 
-    def normalised(self, logits: Tensor, groups: Sequence[Group] | None = None) -> Tensor:
-        """Return the log-softmax of logits, (..., M), within each block; `groups` are all by default."""
-        parts = [logits.new_empty((*logits.shape[:-1], 0))]
-        for group in self.groups if groups is None else groups:
-            grouped = _grouped(logits, group)
-            parts.append(torch.log_softmax(grouped, dim=-1).flatten(-2))
-        return torch.cat(parts, dim=-1)
+    def levels_of(self, x_0: Tensor) -> Tensor:
+        """Return the level of each narrow block, (B, n): x_0 is (k, n).
 
-    def levels_of(self, x_0: Tensor, groups: Sequence[Group] | None = None) -> Tensor:
-        """Return the place of each block's level in a row of logits, (..., B): the level of the nearest code.
-
-        `groups` are all by default.
+        It is that of the nearest code. Where one-hot coordinates are no code, it is any level.
         """
-        parts = [x_0.new_empty((*x_0.shape[:-1], 0), dtype=torch.long)]
-        for group in self.groups if groups is None else groups:
-            n_blocks, n_levels = group.log_prior.shape
-            starts = group.outputs.start + n_levels * torch.arange(n_blocks, device=x_0.device)
-            parts.append(_nearest(x_0[..., group.coordinates], group.codes) + starts)
-        return torch.cat(parts, dim=-1)
+        parts = [x_0.new_zeros(0, x_0.shape[1], dtype=torch.long)]
+        if self._n_one_hot:
+            found = self._one_hot_levels @ x_0.index_select(0, self._one_hot_coordinates)
+            most = self._one_hot_levels.amax(1, keepdim=True)
+            parts.append(found.round().clamp_(min=0.0).minimum(most).long())
+        places = x_0.new_empty(self.n_narrow_blocks, x_0.shape[1], dtype=torch.long)
+        places[: self._n_one_hot] = parts[-1]
+        if self._lines:
+            x = x_0.index_select(0, self._line_coordinates)
+            places[self._lines] = self._in_order.gather(1, torch.searchsorted(self._between, x))
+        for place, i in enumerate(self.order[: self.n_narrow_blocks]):
+            if place >= self._n_one_hot and place not in self._lines:
+                places[place] = _nearest(x_0[self.coordinates[i]].T, self.codes_of(i))
+        return places
 
     def level_of(self, block: int, x_0: Tensor) -> Tensor:
         """Return the level of the nearest code of one block, in the codec's order, (...)."""
-        number, place = self._in_group[block]
-        group = self.groups[number]
-        codes = None if group.codes is None else group.codes[place : place + 1]
-        return _nearest(x_0[..., group.coordinates[place : place + 1]], codes).squeeze(-1)
+        return _nearest(x_0[..., self.coordinates[block]], self.codes_of(block))
+
+    def codes_of(self, block: int) -> Tensor | None:
+        """Return the codes of one block, (L, w), or None for one-hot codes."""
+        codes: Tensor = getattr(self, f"codes_{block}")
+        return codes if codes.numel() else None
 
     def code(self, block: int, level: Tensor) -> Tensor:
         """Return the codes of levels of one block, (n, w)."""
-        number, place = self._in_group[block]
-        codes = self.groups[number].codes
-        if codes is None:
-            return nn.functional.one_hot(level, len(self.log_prior_of(block)))
-        return codes[place][level]
+        codes = self.codes_of(block)
+        return nn.functional.one_hot(level, len(self.log_prior_of(block))) if codes is None else codes[level]
+
+    def basis_of(self, block: int) -> Tensor | None:
+        """Return the basis of one block, (L, K), or None where its features are its levels."""
+        basis: Tensor = getattr(self, f"basis_{block}")
+        return basis if basis.numel() else None
 
     def log_prior_of(self, block: int) -> Tensor:
         """Return the logarithms of the frequencies of one block's levels, (L,)."""
-        number, place = self._in_group[block]
-        log_prior: Tensor = getattr(self, f"log_prior_{number}")[place]
-        return log_prior
+        return self.log_prior[self.outputs[block]]
 
     def expected_codes(self, p: Tensor) -> Tensor:
-        """Return sum_l p_l c_l, (..., k), for probabilities p, (..., M); numbers are 0."""
-        x = p.new_zeros((*p.shape[:-1], self.k))
-        for group in self.groups:
-            grouped = _grouped(p, group)
-            codes = grouped if group.codes is None else torch.einsum("...gl,glw->...gw", grouped, group.codes)
-            x[..., group.coordinates.reshape(-1)] = codes.flatten(-2)
+        """Return sum_l p_l c_l, (n, k), for probabilities p, (M, n); numbers are 0."""
+        x = p.new_zeros(p.shape[1], self.k)
+        for i, at in enumerate(self.coordinates):
+            of_block, codes = p[self.outputs[i]].T, self.codes_of(i)
+            x[:, at] = of_block if codes is None else of_block @ codes
         return x
 
-    def at_known_atoms(self, x_0: Tensor, known: Tensor) -> Tensor:
-        """Return which numbers do not apply, (..., I), by the levels of rows x_0 that are known, (..., k) each."""
-        is_at_atom = torch.zeros((*x_0.shape[:-1], self.n_numbers), dtype=torch.bool, device=x_0.device)
-        for block, (number, other) in self.atoms.items():
-            is_known = known[..., self.coordinates[block].start]
-            is_at_atom[..., number] = is_known & (self.level_of(block, x_0) != other)
-        return is_at_atom
+    def at_an_atom(self, is_other: Tensor, is_known: Tensor) -> Tensor:
+        """Return which numbers do not apply, (n, I), as their level is known to be an atom.
 
-    def at_an_atom(self, q: Tensor, known: Tensor) -> Tensor:
-        """Return which numbers do not apply, (..., I), as their level is known to be an atom.
-
-        q is (..., M), known (..., k).
+        `is_other` says of the blocks of atoms, (A, n), whether their level is the one at which the number applies, and
+        `is_known` of blocks, (B, n).
         """
-        is_at_atom = torch.zeros((*q.shape[:-1], self.n_numbers), dtype=torch.bool, device=q.device)
-        of_those_with_atoms = known[..., self._codes_of_atoms] & (q[..., self._other_levels] < 0.5)
-        is_at_atom[..., self._numbers_with_atoms] = of_those_with_atoms
+        is_at_atom = torch.zeros((is_known.shape[1], self.n_numbers), dtype=torch.bool, device=is_known.device)
+        is_at_atom[:, self._numbers_with_atoms] = (is_known[self.blocks_of_atoms] & ~is_other).T
         return is_at_atom
 
     def _keep(self, name: str, values: np.ndarray) -> None:
         self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(values)), persistent=False)
 
 
+def _stacked(parts: Sequence[Tensor]) -> Tensor:
+    """Return parts, (., n), one after the other; it may be one of them, if the others are empty."""
+    filled = [part for part in parts if len(part)]
+    return filled[0] if len(filled) == 1 else torch.cat(list(parts))
+
+
 def _nearest(x: Tensor, codes: Tensor | None) -> Tensor:
-    """Return the level of the code nearest to x, (..., G, w), among codes, (G, L, w), or one-hot ones: (..., G)."""
+    """Return the level of the code nearest to x, (..., w), among codes, (L, w), or one-hot ones: (...)."""
     if codes is None:
         return x.argmax(-1)
-    if codes.shape[-1] == 1:
-        return (x - codes[..., 0]).abs().argmin(-1)
-    if codes.shape[1] <= WIDE:
-        return (torch.einsum("...gw,glw->...gl", x, codes) - 0.5 * codes.square().sum(-1)).argmax(-1)
-    return torch.stack([_nearest_of_many(x[..., g, :], codes[g]) for g in range(len(codes))], dim=-1)
-
-
-def _nearest_of_many(x: Tensor, codes: Tensor) -> Tensor:
-    """Return the level of a code x, (..., w), among many, (L, w): the nearest of those with a like first number."""
+    if codes.shape[1] == 1:
+        return (x - codes[:, 0]).abs().argmin(-1)
+    if len(codes) <= WIDE:
+        return (x @ codes.T - 0.5 * codes.square().sum(1)).argmax(-1)
     first, order = codes[:, 0].sort()
     place = torch.searchsorted(first, x[..., 0].contiguous()).unsqueeze(-1)
     near = order[(place + torch.arange(-_LIKE, _LIKE, device=x.device)).clamp(0, len(codes) - 1)]
     closest = (x.unsqueeze(-2) - codes[near]).square().sum(-1).argmin(-1, keepdim=True)
     return near.gather(-1, closest).squeeze(-1)
-
-
-def _grouped(of_levels: Tensor, group: Group) -> Tensor:
-    """Return the levels of a group, (..., G, L), out of (..., M)."""
-    return of_levels[..., group.outputs].reshape(*of_levels.shape[:-1], *group.log_prior.shape)

@@ -26,6 +26,8 @@ from their own posterior: only training meets these beside absent blocks.
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -46,64 +48,83 @@ SHARE_OF_PRIOR = 0.02  # of a mixture with the discriminant
 
 
 class LevelsEvidence:
-    """What the `known` coordinates, (n, k), of rows x add to ln pi of absent levels.
+    """What absent levels start from by the `known` coordinates, (n, k), of rows x, of all narrow blocks or of one.
 
-    With a `block`, in the codec's order, only its levels can be asked for.
+    The one `block` is in the codec's order.
     """
 
     def __init__(self, layout: TableLayout, x: Tensor, known: Tensor, block: int | None = None) -> None:
-        self._layout, self._x, self._known, self._first = layout, x, known, 0
+        self._layout, self._x, self._known, self._block = layout, x, known, block
         discriminants = layout.discriminants
         if block is not None:
             discriminants = discriminants.of_block(layout.variates.get(block, slice(0)), layout.outputs[block])
-            self._first = layout.outputs[block].start
-        self._is_alone = block is not None
         one_of_each, of_row = equal_rows(known.to(x))
         self._variates = discriminants.evidence(layout.gaussian, x, known[one_of_each], of_row)
 
-    def of_first(self, n_levels: int) -> Tensor:
-        """Return what is added to the first levels in a row of logits, (n, `n_levels`)."""
-        ratios = self._variates.log_ratios(slice(n_levels))
-        result = self._layout.discriminant_factors[:n_levels] * ratios
-        for of, _ in self._layout.partners:
-            levels = self._layout.outputs[of]
-            if levels.stop <= n_levels:
-                self._add_partner(result[:, levels], ratios[:, levels], of)
-        for block in self._layout.tilted:
-            levels = self._layout.outputs[block]
-            if levels.stop <= n_levels:
-                result[:, levels] = mixed(result[:, levels], self._layout.log_prior_of(block))
-        return result
+    def of_all(self, n_blocks: int) -> Tensor:
+        """Return ln p + constant that absent levels of the first blocks in the layout's order start from, (M, n)."""
+        layout = self._layout
+        parts = [self._x.new_zeros(0, len(self._x))]
+        for i in layout.order[:n_blocks]:
+            parts.append(self._told(i) if layout.basis_of(i) is None else self.of_tilted(i))
+        return torch.cat(parts)
 
-    def of_block(self, block: int, rows: Tensor | slice = slice(None)) -> Tensor:
-        """Return what is added to the levels of one block in some rows, (u, L), or (1, L) where nothing is."""
-        layout, levels = self._layout, self._layout.outputs[block]
-        has_partner = any(of == block for of, _ in layout.partners)
-        if block not in layout.variates and not has_partner:
-            return self._x.new_zeros(1, len(layout.log_prior_of(block)))
-        ratios = self.ratios(block, rows)
-        result = layout.discriminant_factors[levels] * ratios
-        if has_partner:
-            result = result.expand(len(self._x[rows]), -1).clone()
-            self._add_partner(result, ratios.expand_as(result), block, rows)
-        return result if layout.basis_of(block) is None else mixed(result, layout.log_prior_of(block))
+    def of_tilted(self, block: int, rows: Tensor | None = None) -> Tensor:
+        """Return ln p that the absent levels of a block with a basis start from, in all rows or some, (L, u)."""
+        return log_mixed(torch.softmax(self._told(block, rows), dim=0), self._layout.log_prior_of(block).unsqueeze(1))
 
-    def ratios(self, block: int, rows: Tensor | slice = slice(None)) -> Tensor:
-        """Return the discriminant of one block in some rows, ln N(x_K | c_l) and a constant: (u, L)."""
-        layout, levels = self._layout, self._layout.outputs[block]
-        variates = slice(None) if self._is_alone else layout.variates.get(block, slice(0))
-        return self._variates.log_ratios(slice(levels.start - self._first, levels.stop - self._first), variates, rows)
+    def _told(self, block: int, rows: Tensor | None = None) -> Tensor:
+        """Return ln pi + what is known of the levels of a block, (L, u)."""
+        layout, log_prior = self._layout, self._layout.log_prior_of(block).unsqueeze(1)
+        variates, n = layout.variates_of(block), len(self._x) if rows is None else len(rows)
+        values = None
+        if variates is None:
+            told = log_prior.expand(-1, n)
+        else:
+            values = self._by_variate[:, variates.places].flatten(0, 1)
+            values = values if rows is None else values.index_select(1, rows)
+            told = torch.addmm(log_prior, variates.weighted, values)
+        for of, partner in layout.partners:
+            if of == block:
+                ratios = torch.zeros_like(told) if values is None or variates is None else variates.codes @ values
+                of_partner, where = self._of_partner(of, partner, ratios.T, rows)
+                told = told.index_copy(1, where, of_partner.T + log_prior)
+        return told
 
-    def _add_partner(self, result: Tensor, ratios: Tensor, of: int, rows: Tensor | slice = slice(None)) -> None:
-        """Put what the partner of a block tells in the place of `result`, (u, L), in the rows in which it is known."""
-        layout, known = self._layout, self._known[rows]
-        for block, partner in layout.partners:
-            if block == of:
-                is_told = ~known[:, layout.coordinates[of].start] & known[:, layout.coordinates[partner].start]
-                told = is_told.nonzero()[:, 0]
-                of_partner, factor = layout.partner(of, partner)
-                level = layout.level_of(partner, self._x[rows][told])
-                result[told] = of_partner[level] + factor * ratios[told]
+    @cached_property
+    def _by_variate(self) -> Tensor:
+        """The linear and the quadratic values of each variate in each row, (2, K, n)."""
+        linear, quadratic = self._variates.linear, self._variates.sets.by_row(self._variates.quadratic)
+        return torch.stack([linear.T, quadratic.expand_as(linear).T])
+
+    def of_block(self) -> Tensor:
+        """Return ln p + constant that the levels of the one block start from, (n, L); (1, L) if all rows are alike."""
+        layout, block = self._layout, self._block
+        assert block is not None
+        ratios, log_prior = self.ratios(), layout.log_prior_of(block)
+        told = layout.discriminant_factors[layout.outputs[block]] * ratios if block in layout.variates else ratios
+        for of, partner in layout.partners:
+            if of == block:
+                of_partner, where = self._of_partner(of, partner, ratios.expand(len(self._x), -1))
+                told = told.expand(len(self._x), -1).index_copy(0, where, of_partner)
+        start = log_prior + told
+        return start if layout.basis_of(block) is None else log_mixed(torch.softmax(start, -1), log_prior)
+
+    def ratios(self) -> Tensor:
+        """Return the discriminant of the one block, ln N(x_K | c_l) and a constant: (n, L), or (1, L) without one."""
+        assert self._block is not None
+        if self._block not in self._layout.variates:
+            return self._x.new_zeros(1, len(self._layout.log_prior_of(self._block)))
+        return self._variates.log_ratios()
+
+    def _of_partner(self, of: int, partner: int, ratios: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return what a partner tells of the levels of a block, (v, L), in those of some rows, (v,), that know it."""
+        layout = self._layout
+        known, x = (self._known, self._x) if rows is None else (self._known[rows], self._x[rows])
+        is_told = ~known[:, layout.coordinates[of].start] & known[:, layout.coordinates[partner].start]
+        where = is_told.nonzero()[:, 0]
+        of_partner, factor = layout.partner(of, partner)
+        return of_partner[layout.level_of(partner, x[where])] + factor * ratios[where], where
 
 
 def choose_levels_start(
@@ -142,7 +163,7 @@ def choose_levels_start(
         for of in {*layout.variates, *found}:
             evidence = seen.clone()
             evidence[:, codec.slices[blocks[of].column]] = False
-            ratios, start = LevelsEvidence(layout, x_0, evidence, of).ratios(of), layout.log_prior_of(of)
+            ratios, start = LevelsEvidence(layout, x_0, evidence, of).ratios(), layout.log_prior_of(of)
             level, weight = levels[held_out, of], weights[held_out] * (levels[held_out, of] >= 0)
             is_mixed = layout.basis_of(of) is not None
             alone[of] += _cross_entropies(start, ratios, level, weight, is_mixed=is_mixed)
@@ -160,10 +181,9 @@ def choose_levels_start(
     return _FACTORS[alone.argmin(axis=1)], partners
 
 
-def mixed(ratios: Tensor, log_prior: Tensor) -> Tensor:
-    """Return ln((1 - s) exp(r_l) / Z + s), (u, L), for r = `ratios` and Z = sum_l pi_l exp(r_l)."""
-    log_z = torch.logsumexp(ratios + log_prior, dim=-1, keepdim=True)
-    return ((ratios - log_z).exp_() * (1.0 - SHARE_OF_PRIOR) + SHARE_OF_PRIOR).log_()
+def log_mixed(p: Tensor, log_prior: Tensor) -> Tensor:
+    """Return ln((1 - s) p_l + s pi_l) of levels."""
+    return (p * (1.0 - SHARE_OF_PRIOR)).add_(SHARE_OF_PRIOR * log_prior.exp()).log_()
 
 
 def _cross_entropies(
@@ -181,7 +201,7 @@ def _cross_entropies(
     """
     at, of_rows, result = torch.from_numpy(level).clamp(min=0)[:, None], torch.from_numpy(weight), list[float]()
     for factor in _FACTORS.tolist():
-        added = told + factor * ratios
-        log_p = torch.log_softmax(start + (mixed(added, start) if is_mixed else added), dim=1).expand(len(at), -1)
+        log_p = torch.log_softmax(start + told + factor * ratios, dim=1)
+        log_p = (log_mixed(log_p.exp(), start) if is_mixed else log_p).expand(len(at), -1)
         result.append(-float((of_rows * log_p.gather(1, at)[:, 0]).sum()))
     return np.array(result)

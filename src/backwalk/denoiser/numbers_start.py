@@ -92,7 +92,7 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     What depends on the noise levels alone is computed once for the rows that share them.
     """
     rows, places = x_t.shape[:-1], layout.part_of_number
-    of_parts = log_snr[..., layout.first_of_part].flatten(0, -2)  # all coordinates of a part share it
+    of_parts = log_snr.flatten(0, -2).index_select(1, layout.first_of_part)  # all coordinates of a part share it
     free = free.flatten(0, -2)
     first, of_row = equal_rows(torch.cat([of_parts.clamp(-_INFINITE, _INFINITE), free.to(of_parts)], dim=1))
     of_sets, free, sets = of_parts[first], free[first], RowSets(len(first), of_row)
@@ -104,7 +104,7 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     seen[:, places] = of_numbers.masked_fill(free, 0.0)
     noise_sq[:, places] = noise_sq[:, places].masked_fill(free, 1.0)
     posterior = _posterior(layout, seen, noise_sq, sets)
-    deviation = posterior.deviation()
+    deviation = posterior.deviation().expand(len(first), -1)  # without numbers it is of one set
     level_sq = torch.exp(-of_sets).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
     number_sq = level_sq[:, places]
     scale = deviation * torch.sqrt(number_sq / (number_sq + floor**2))
@@ -120,7 +120,7 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
         return sets.by_row(values).expand(len(of_row), -1).reshape(*rows, -1)
 
     of_numbers, is_seen, surprise_scale = by_row(of_numbers), by_row(is_seen), by_row(surprise_scale)
-    x_of_numbers, mean = x_t[..., layout.numbers], posterior.mean(x_t.flatten(0, -2)).reshape(*rows, -1)
+    x_of_numbers, mean = x_t.index_select(-1, layout.numbers), posterior.mean(x_t.flatten(0, -2)).reshape(*rows, -1)
     of_some = waves(mean, by_row(deviation), layout.waving, layout.frequencies)
     moving = [x_of_numbers * is_seen, mean, surprise_scale * (x_of_numbers - of_numbers * mean), of_some.values]
     inputs = torch.cat([*moving, by_row(states)], dim=-1)

@@ -21,7 +21,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return x W + b, (members, rows, n_out)."""
     if _has_few_columns(weight):
         return product(x, weight) + bias
-    return torch.baddbmm(bias, x, weight)
+    return torch.baddbmm(bias.mT, weight.mT, x.mT).mT  # those of one output follow each other
 
 
 def product(x: Tensor, weight: Tensor) -> Tensor:

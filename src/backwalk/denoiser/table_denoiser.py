@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from backwalk.denoiser.given_levels import GivenLevels
-from backwalk.denoiser.layout import TableLayout
+from backwalk.denoiser.layout import SumsOfBlocks, TableLayout
 from backwalk.denoiser.levels_start import LevelsEvidence
 from backwalk.denoiser.network import ResidualNetwork
 from backwalk.denoiser.numbers_start import NumbersStart, numbers_start
@@ -44,55 +44,40 @@ from backwalk.diffusion import refuse_steps, scales
 
 
 class _Start(NamedTuple):
-    """What the denoiser computes before the network, (..., n, .): see the module's docstring.
+    """What the denoiser computes before the network of n rows of each member: see the module's docstring.
 
-    `inputs` are the network's, the features of the levels first. `noise_sq`, b^2, is of all coordinates, `log_q` of all
-    levels. `numbers_start` is the start of the numbers.
+    `inputs`, (members, n, .), are the network's, the features of the levels first. `log_q`, (M, members n), is
+    ln q + constant of all levels or of those of plain blocks. `numbers` is the start of the numbers, which are
+    `x_numbers` at x_t.
     """
 
     inputs: Tensor
-    noise_sq: Tensor
     log_q: Tensor
-    numbers_start: NumbersStart
+    numbers: NumbersStart
+    x_numbers: Tensor
     levels_known: bool
+
+    def numbers_hat(self, f: Tensor) -> Tensor:
+        """Return x_0_hat of the numbers from the network's outputs for them, (members, n, I)."""
+        return self.numbers.x_0_hat(self.x_numbers, f)
 
 
 class _Points(NamedTuple):
-    """Noisy rows and what a loss compares their predictions with; all but `numbers_0` at x_t, (members, rows, k).
+    """Noisy rows of each member, and what a loss compares their predictions with.
 
-    `levels`, (members, rows, B), are the places of the true levels of the plain blocks, `tilted` are the blocks with a
-    basis, and `heads` the wide ones. `numbers_0` are those of x_0.
+    `places`, (B, members rows), are those of the levels of plain blocks in a row of logits, and `weight_of_levels` is
+    of this shape; `tilted` are the heads of blocks with a basis, and `wide` those of wide blocks. `numbers_0` are the
+    numbers at x_0, (members, rows, I).
     """
 
-    x_t: Tensor
     start: _Start
-    inputs: WideInputs
-    heads: list[WideHead]
+    inputs_of_wide: WideInputs
+    wide: list[WideHead]
     tilted: list[TiltedHead]
-    levels: Tensor
+    places: Tensor
     weight_of_levels: Tensor
     numbers_0: Tensor
     weight_of_numbers: Tensor
-
-    @classmethod
-    def of(cls, denoiser: TableDenoiser, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> _Points:
-        """Return the noisy rows of x_0; all tensors are (members, rows, k)."""
-        layout = denoiser.layout
-        a, b = scales(log_snr, x_0)
-        x_t = a * x_0 + b * eps
-        start, tilted = denoiser._training_start(x_0, x_t, log_snr, weight)
-        n_plain_blocks = layout.n_blocks - len(layout.wide) - len(tilted)
-        return cls(
-            x_t=x_t,
-            start=start,
-            inputs=WideInputs(layout, x_t, a, start.noise_sq),
-            heads=list(wide_heads(layout, x_0, x_t, a, start.noise_sq, weight)),
-            tilted=tilted,
-            levels=layout.levels_of(x_0, layout.plain),
-            weight_of_levels=weight[..., layout.block_coordinates[:n_plain_blocks]],
-            numbers_0=x_0[..., layout.numbers],
-            weight_of_numbers=weight[..., layout.numbers],
-        )
 
 
 class TableDenoiser(EnsembleDenoiser):
@@ -115,13 +100,15 @@ class TableDenoiser(EnsembleDenoiser):
         """Return x_0_hat of each member: x_t is (members, rows, k), log_snr (members, rows) or of x_t's shape."""
         start = self._start(x_t, log_snr)
         f, _ = network_pass(start.inputs, self.network.in_order)
-        of_numbers = self._numbers_hat(start, x_t, f[..., self.layout.n_features :])
-        return self._assembled(self._log_p(start, f).exp(), of_numbers)
+        of_numbers = start.numbers_hat(f[..., self.layout.n_features :])
+        x_0_hat = self.layout.expected_codes(self._sums(start, f).p).view(x_t.shape)
+        return self._with_numbers(x_0_hat, of_numbers)
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (n, k), for x_t, (n, k), at log_snr, (), (n,) or (n, k)."""
         of_members = [self.network.of_member(k) for k in range(self.n_members)]
-        return self._assembled(*self._means(x_t, log_snr, of_members))
+        p, of_numbers = self._means(x_t, log_snr, of_members)
+        return self._with_numbers(self.layout.expected_codes(p), of_numbers)
 
     def given_levels(self, rows: Tensor, is_given: Tensor) -> GivenLevels:
         """Return the denoiser at rows, (n, k), of which some coordinates are given.
@@ -140,33 +127,29 @@ class TableDenoiser(EnsembleDenoiser):
     def _loss(self, points: _Points, in_order: list[Tensor], bfloat16: bool) -> Tensor:
         f, last = self._outputs(points, in_order, bfloat16)
         total: Tensor = _NarrowLoss.apply(f, self, points)  # type: ignore[no-untyped-call]
-        for head in points.heads:
+        for head in points.wide:
             log_p = head.log_p(last, *in_order[-2:]).gather(-1, head.level)
             total = total - (head.weight * log_p).sum()
         return total
 
     def _narrow_loss(self, points: _Points, f: Tensor) -> tuple[Tensor, Tensor]:
         """Return the loss of numbers and narrow blocks, and its derivative by the network's outputs f."""
-        layout, start, n_plain = self.layout, points.start, self.layout.n_plain
-        numbers = slice(layout.n_narrow_features, None)
-        by_f = torch.empty_like(f)
-        error = points.numbers_0 - self._numbers_hat(start, points.x_t, f[..., numbers])
+        start, layout = points.start, self.layout
+        error = points.numbers_0 - start.numbers_hat(f[..., layout.n_narrow_features :])
         weighted = points.weight_of_numbers * error
-        total = (weighted * error).sum()
-        of_numbers = start.numbers_start
-        by_f[..., numbers] = -2.0 * weighted * of_numbers.with_fixed(of_numbers.scale, torch.zeros_like(error))
-        log_p = layout.normalised(start.log_q + f[..., :n_plain], layout.plain)
-        total -= (points.weight_of_levels * log_p.gather(-1, points.levels)).sum()
-        by_level = log_p.exp_().mul_(points.weight_of_levels[..., layout.block_of_level[:n_plain]])
-        by_f[..., :n_plain] = by_level.scatter_add_(-1, points.levels, -points.weight_of_levels)
-        by_row = by_f.flatten(0, 1)
+        by_numbers = -2.0 * weighted * start.numbers.with_fixed(start.numbers.scale, torch.zeros_like(error))
+        by_output = f.permute(2, 0, 1).flatten(1)
+        by_f = torch.empty_like(by_output)
+        by_f[layout.n_narrow_features :] = by_numbers.flatten(0, 1).T
+        sums, weight = layout.sums(layout.logits(by_output, start.log_q)), points.weight_of_levels
+        total = (weighted * error).sum() - (weight * sums.log_p(points.places)).sum()
+        by_level = torch.mul(
+            sums.powers, (weight / sums.totals).index_select(0, sums.block), out=by_f[: layout.n_plain]
+        )
+        by_level.scatter_add_(0, points.places, -weight)
         for head in points.tilted:
-            log_p = head.log_p(f)
-            total -= (head.weight * log_p.gather(1, head.level)).sum()
-            by_level = log_p.exp_().mul_(head.weight).scatter_add_(1, head.level, -head.weight)
-            by_row[:, head.features] = 0.0
-            by_row[:, head.features].index_copy_(0, head.rows, by_level @ head.basis)
-        return total, by_f
+            total += head.loss(by_output, by_f)
+        return total, _of_members(by_f, len(f))
 
     def losses(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> Tensor:
         """Return the loss of each row, (n,), for the members' mean; all arguments are (n, k).
@@ -183,122 +166,135 @@ class TableDenoiser(EnsembleDenoiser):
         log_p, log_p_tilted, log_p_wide, x_0_hats = zip(*predictions, strict=True)
         x_0_hat = sum(x_0_hats[1:], start=x_0_hats[0]) / self.n_members
         losses: Tensor = (points.weight_of_numbers * (points.numbers_0 - x_0_hat).square()).sum(-1)[0]
-        losses -= (points.weight_of_levels * _log_mean(log_p)).sum(-1)[0]
+        losses -= (points.weight_of_levels * _log_mean(log_p)).sum(0)
         for tilted, log_p_of_head in zip(points.tilted, zip(*log_p_tilted, strict=True), strict=True):
-            losses.index_add_(0, tilted.rows, (tilted.weight * _log_mean(log_p_of_head))[:, 0], alpha=-1)
-        for head, log_p_of_head in zip(points.heads, zip(*log_p_wide, strict=True), strict=True):
+            losses.index_add_(0, tilted.rows, (tilted.weight * _log_mean(log_p_of_head))[0], alpha=-1)
+        for head, log_p_of_head in zip(points.wide, zip(*log_p_wide, strict=True), strict=True):
             losses.index_add_(0, head.rows, (head.weight * _log_mean(log_p_of_head))[0, :, 0], alpha=-1)
         return losses
 
     def _points(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> _Points:
-        return _Points.of(self, x_0, eps, log_snr, weight)
+        """Return the noisy rows of x_0; all tensors are (members, rows, k)."""
+        layout, (members, n, k) = self.layout, x_0.shape
+        blocks, n_narrow, n_plain = layout.part_of_block, layout.n_narrow_blocks, layout.n_plain_blocks
+        of_parts = scales(log_snr.flatten(0, 1).index_select(1, layout.first_of_part).T.contiguous(), x_0)
+        by_level = x_0.flatten(0, 1).T.contiguous()
+        x_t = of_parts[0].index_select(0, layout.part).mul_(by_level)
+        x_t += of_parts[1].index_select(0, layout.part).mul_(eps.flatten(0, 1).T)
+        rows = x_t.T.contiguous().view(members, n, k)
+        a, b = (part.index_select(0, blocks) for part in of_parts)
+        b_sq, is_known = b.square(), b == 0.0
+        firsts = layout.first_of_part.index_select(0, blocks[:n_narrow])
+        weight_of_levels = weight.flatten(0, 1).index_select(1, firsts).T.contiguous()
+        level = layout.levels_of(by_level)
+        is_other = level[layout.blocks_of_atoms] == layout.others[:, None]
+        is_at_atom = layout.at_an_atom(is_other, is_known).view(members, n, -1)
+        numbers = numbers_start(layout, self.floor, rows, log_snr, is_at_atom)
+        log_q, q = layout.posterior(x_t, a[:n_plain], b_sq[:n_plain])
+        asked = (a[:n_narrow] == 0.0) & (weight_of_levels > 0.0)
+        place, evidence = self._add_known(log_q, rows.flatten(0, 1), of_parts[1] == 0.0, numbers, asked, n_plain)
+        of_rows = TiltedRows(x_t, a, b_sq, level, weight_of_levels, place)
+        features, heads = tilted_levels(layout, of_rows, evidence)
+        inputs = torch.cat([layout.features_of(q), *features, numbers.inputs.flatten(0, 1).T])
+        numbers_0, x_numbers = (part.index_select(-1, layout.numbers) for part in (x_0, rows))
+        of_blocks = [part.view(-1, members, n).movedim(1, 0) for part in (a, b_sq)]
+        return _Points(
+            start=_Start(_of_members(inputs, members), log_q, numbers, x_numbers, False),
+            inputs_of_wide=WideInputs(layout, rows, *of_blocks),
+            wide=list(wide_heads(layout, x_0, rows, *of_blocks, weight)),
+            tilted=heads,
+            places=level[:n_plain] + layout.first_levels[:n_plain, None],
+            weight_of_levels=weight_of_levels[:n_plain],
+            numbers_0=numbers_0,
+            weight_of_numbers=weight.index_select(-1, layout.numbers),
+        )
 
     def _outputs(self, points: _Points, in_order: list[Tensor], bfloat16: bool = False) -> tuple[Tensor, Tensor]:
         """Return the network's outputs, without those of wide blocks, and its last hidden units."""
-        parameters = points.inputs.narrow_parameters(in_order, points.x_t.shape[1])
-        return network_pass(points.start.inputs, parameters, bfloat16)
+        inputs = points.start.inputs
+        return network_pass(inputs, points.inputs_of_wide.narrow_parameters(in_order, inputs.shape[1]), bfloat16)
 
     def _predictions(
         self, points: _Points, in_order: list[Tensor]
     ) -> tuple[Tensor, list[Tensor], list[Tensor], Tensor]:
         """Return ln p of the true levels, those of tilted and of wide blocks, and x_0_hat of the numbers.
 
-        They are those of some members, with the parameters `in_order`. ln p is (members, rows, B) for the plain blocks,
-        (u, 1) for each of `points.tilted`, and (members, u, 1) for each of `points.heads`.
+        They are those of some members, with the parameters `in_order`. ln p is (B, members rows) for the plain blocks,
+        (1, u) for each of `points.tilted`, and (members, u, 1) for each of `points.wide`.
         """
-        start, layout = points.start, self.layout
         f, last = self._outputs(points, in_order)
-        log_p = layout.normalised(start.log_q + f[..., : layout.n_plain], layout.plain).gather(-1, points.levels)
-        tilted = [head.log_p(f).gather(1, head.level) for head in points.tilted]
-        of_heads = [head.log_p(last, *in_order[-2:]).gather(-1, head.level) for head in points.heads]
-        return log_p, tilted, of_heads, self._numbers_hat(start, points.x_t, f[..., layout.n_narrow_features :])
-
-    def _training_start(
-        self, x_0: Tensor, x_t: Tensor, log_snr: Tensor, weight: Tensor
-    ) -> tuple[_Start, list[TiltedHead]]:
-        """Return the start of noisy rows of x_0, whose `log_q` has the plain blocks alone, and those with a basis.
-
-        All tensors are (members, rows, k).
-        """
-        layout = self.layout
-        a, b = scales(log_snr, x_t)
-        known, noise_sq = b == 0.0, b.square()
-        log_q = layout.log_posterior(x_t, a, noise_sq, layout.plain)
-        of_plain = (log_q.exp() - layout.prior[: layout.n_plain]) * layout.input_scale[: layout.n_plain]
-        numbers = numbers_start(layout, self.floor, x_t, log_snr, layout.at_known_atoms(x_0, known))
-        known[..., layout.numbers] = numbers.known
-        absent = (a[..., layout.block_coordinates] == 0.0).flatten(0, -2)
-        rows, place, evidence = absent.any(-1).nonzero()[:, 0], absent.new_zeros(len(absent), dtype=torch.long), None
-        if len(rows):
-            place[rows] = torch.arange(len(rows), device=rows.device)
-            evidence = LevelsEvidence(layout, x_t.flatten(0, -2)[rows], known.flatten(0, -2)[rows])
-            self._add_evidence(log_q, evidence, absent[rows], rows)
-        of_rows = TiltedRows(
-            x_0.flatten(0, 1), x_t.flatten(0, 1), a.flatten(0, 1), noise_sq.flatten(0, 1), weight.flatten(0, 1), place
-        )
-        features, heads = tilted_levels(layout, of_rows, evidence)
-        of_tilted = [part.reshape(*x_0.shape[:2], -1) for part in features]
-        return _Start(torch.cat([of_plain, *of_tilted, numbers.inputs], dim=-1), noise_sq, log_q, numbers, False), heads
+        by_output, layout = f.permute(2, 0, 1).flatten(1), self.layout
+        log_p = layout.sums(layout.logits(by_output, points.start.log_q)).log_p(points.places)
+        tilted = [head.log_p(by_output) for head in points.tilted]
+        wide = [head.log_p(last, *in_order[-2:]).gather(-1, head.level) for head in points.wide]
+        return log_p, tilted, wide, points.start.numbers_hat(f[..., layout.n_narrow_features :])
 
     def _start(self, x_t: Tensor, log_snr: Tensor) -> _Start:
         """Return the start for x_t, (members, rows, k), and log_snr of the same shape or (members, rows)."""
         layout = self.layout
         if log_snr.ndim < x_t.ndim:
             log_snr = log_snr.unsqueeze(-1)
-        log_snr = log_snr.to(x_t).expand(x_t.shape)
-        a, b = scales(log_snr, x_t)
-        known = b == 0.0
-        noise_sq = b.square()
-        log_q = layout.log_posterior(x_t, a, noise_sq)
-        q = log_q.exp()
-        numbers = numbers_start(layout, self.floor, x_t, log_snr, layout.at_an_atom(q, known))
-        known[..., layout.numbers] = numbers.known
-        self._add_discriminants(log_q, x_t, a, known)
-        of_levels = layout.features_of(q - layout.prior) * layout.input_scale[: layout.n_features]
-        levels_known = bool(known[..., layout.block_coordinates].all())
-        return _Start(torch.cat([of_levels, numbers.inputs], dim=-1), noise_sq, log_q, numbers, levels_known)
+        log_snr, x = log_snr.to(x_t).expand(x_t.shape), x_t.flatten(0, 1)
+        of_parts = scales(log_snr.flatten(0, 1).index_select(1, layout.first_of_part).T.contiguous(), x_t)
+        a, b = (part.index_select(0, layout.part_of_block) for part in of_parts)
+        log_q, q = layout.posterior(x.T.contiguous(), a, b.square())
+        is_at_atom = layout.at_an_atom(q[layout.other_levels] >= 0.5, b == 0.0).view(*x_t.shape[:2], -1)
+        numbers = numbers_start(layout, self.floor, x_t, log_snr, is_at_atom)
+        n_narrow = layout.n_narrow_blocks
+        self._add_known(log_q, x, of_parts[1] == 0.0, numbers, (a == 0.0)[:n_narrow], n_narrow)
+        inputs = torch.cat([layout.features_of(q), numbers.inputs.flatten(0, 1).T])
+        x_numbers = x_t.index_select(-1, layout.numbers)
+        return _Start(_of_members(inputs, len(x_t)), log_q, numbers, x_numbers, bool((b == 0.0).all()))
 
-    def _add_discriminants(self, log_q: Tensor, x_t: Tensor, a: Tensor, known: Tensor) -> None:
-        """Add to ln q, (..., n, M), of absent blocks what the known coordinates tell of their levels."""
-        absent = (a[..., self.layout.block_coordinates] == 0.0).flatten(0, -2)
-        rows = absent.any(-1).nonzero()[:, 0]
-        if len(rows):
-            evidence = LevelsEvidence(self.layout, x_t.flatten(0, -2)[rows], known.flatten(0, -2)[rows])
-            self._add_evidence(log_q, evidence, absent[rows], rows)
+    def _add_known(
+        self, log_q: Tensor, x: Tensor, is_known: Tensor, numbers: NumbersStart, asked: Tensor, n_blocks: int
+    ) -> tuple[Tensor, LevelsEvidence | None]:
+        """Write into ln q of the first blocks what is known of those that are `asked` for, (B, n).
 
-    def _add_evidence(self, log_q: Tensor, evidence: LevelsEvidence, absent: Tensor, rows: Tensor) -> None:
-        """Add what is known of `absent` blocks, (u, B), in some rows, (u,), to their ln q, (..., n, M)."""
-        n_levels = min(self.layout.n_narrow, log_q.shape[-1])
-        ratios = evidence.of_first(n_levels) * absent[:, self.layout.block_of_level[:n_levels]]
-        log_q.flatten(0, -2)[:, :n_levels].index_add_(0, rows, ratios)
+        x is (n, k), and `is_known` of parts, (J, n). Return what is known in the rows in which a block is asked for,
+        and the number of each row among these, (n,).
+        """
+        layout, rows = self.layout, asked.any(0).nonzero()[:, 0]
+        place = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        if not len(rows):
+            return place, None
+        place[rows] = torch.arange(len(rows), device=x.device)
+        known = is_known.index_select(0, layout.part)[:, rows].T.contiguous()
+        known[:, layout.numbers] = numbers.known.flatten(0, 1)[rows]
+        evidence = LevelsEvidence(layout, x[rows], known)
+        told = evidence.of_all(n_blocks)
+        is_told = asked[:, rows].index_select(0, layout.block_of_level[: len(told)])
+        log_q[: len(told), rows] = torch.where(is_told, told, log_q[: len(told), rows])
+        return place, evidence
 
     def _means(self, x_t: Tensor, log_snr: Tensor, of_members: list[list[Tensor]]) -> tuple[Tensor, Tensor]:
-        """Return the members' mean probabilities, (n, M), and mean x_0_hat of the numbers, (n, I)."""
-        x, n_features = x_t.unsqueeze(0), self.layout.n_features
-        start = self._start(x, _log_snr_of_one_member(x_t, log_snr))
+        """Return the members' mean probabilities, (M, n), and mean x_0_hat of the numbers, (n, I)."""
+        n_features = self.layout.n_features
+        start = self._start(x_t.unsqueeze(0), _log_snr_of_one_member(x_t, log_snr))
         if start.levels_known:  # then q is one-hot, and the network has nothing to add
             outputs = _outputs_of_members(start, of_members, slice(n_features, None))
-            of_numbers = [self._numbers_hat(start, x, f) for f in outputs]
-            return start.log_q[0].exp(), sum(of_numbers[1:], start=of_numbers[0])[0] / self.n_members
+            of_numbers = [start.numbers_hat(f) for f in outputs]
+            return self.layout.sums(start.log_q).p, sum(of_numbers[1:], start=of_numbers[0])[0] / self.n_members
         parts = [
-            (self._log_p(start, f).exp(), self._numbers_hat(start, x, f[..., n_features:]))
+            (self._sums(start, f).p, start.numbers_hat(f[..., n_features:]))
             for f in _outputs_of_members(start, of_members, slice(None))
         ]
-        p, x_0_hat = (sum(each[1:], start=each[0])[0] / self.n_members for each in zip(*parts, strict=True))
-        return p, x_0_hat
+        p, x_0_hat = (sum(each[1:], start=each[0]) / self.n_members for each in zip(*parts, strict=True))
+        return p, x_0_hat[0]
 
-    def _log_p(self, start: _Start, f: Tensor) -> Tensor:
-        return self.layout.normalised(start.log_q + self.layout.logits(f, start.log_q.shape[-1]))
+    def _sums(self, start: _Start, f: Tensor) -> SumsOfBlocks:
+        """Return the logits of the levels and their sums, by the network's outputs, (members, n, .)."""
+        return self.layout.sums(self.layout.logits(f.permute(2, 0, 1).flatten(1), start.log_q))
 
-    def _numbers_hat(self, start: _Start, x_t: Tensor, f: Tensor) -> Tensor:
-        """Return x_0_hat of the numbers from the network's outputs for them, (..., I)."""
-        return start.numbers_start.x_0_hat(x_t[..., self.layout.numbers], f)
-
-    def _assembled(self, p: Tensor, numbers: Tensor) -> Tensor:
-        """Return x_0_hat, (..., k), from probabilities, (..., M), and the numbers, (..., I)."""
-        x_0_hat = self.layout.expected_codes(p)
-        x_0_hat[..., self.layout.numbers] = numbers.expand(*x_0_hat.shape[:-1], -1)
+    def _with_numbers(self, x_0_hat: Tensor, numbers: Tensor) -> Tensor:
+        """Return x_0_hat, (..., k), with the numbers, (..., I)."""
+        x_0_hat[..., self.layout.numbers] = numbers
         return x_0_hat
+
+
+def _of_members(by_row: Tensor, members: int) -> Tensor:
+    """Return values (k, members n), as (members, n, k)."""
+    return by_row.view(len(by_row), members, -1).permute(1, 2, 0)
 
 
 def _outputs_of_members(start: _Start, of_members: list[list[Tensor]], outputs: slice) -> Iterator[Tensor]:

@@ -1,8 +1,9 @@
 """Training of levels with a basis: in each row only what it needs of them is computed.
 
 A block of a hundred levels fills a hundred numbers a row in each operation. But where its level is given, the network
-reads a row of a table, phi less its mean, and nothing is predicted; where it is absent, the network reads nothing and
-starts from the frequencies; the posterior q of a noisy code is needed in the noisy rows alone.
+reads a column of a table, phi less its mean, and nothing is predicted; where it is absent, the network reads nothing
+and starts from the frequencies and what is known; the posterior q of a noisy code is needed in the noisy rows alone.
+Products of numbers that nearly underflow take several times as long, hence the least probability.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from torch import Tensor
 
 from backwalk.denoiser.layout import TableLayout
 from backwalk.denoiser.levels_start import LevelsEvidence
-from backwalk.diffusion import level_log_posterior
+from backwalk.diffusion.posteriors import LEAST_LOG_PROBABILITY
 
 
 class TiltedHead(NamedTuple):
     """The levels of a block in the rows, (u,) of all members' rows, in which they are predicted.
 
-    `log_q` is (u, L), `level`, that of x_0, and `weight` in the loss (u, 1).
+    `log_q`, ln q + constant, is (L, u), `level`, that of x_0, and `weight` in the loss (1, u).
     """
 
     features: slice
@@ -30,19 +31,33 @@ class TiltedHead(NamedTuple):
     level: Tensor
     weight: Tensor
 
+    def logits(self, f: Tensor) -> Tensor:
+        """Return the logits of all levels, (L, u), from the network's outputs, (F or more, n)."""
+        return torch.addmm(self.log_q, self.basis, f[self.features].index_select(1, self.rows))
+
     def log_p(self, f: Tensor) -> Tensor:
-        """Return ln p of all levels, (u, L), from the network's outputs, (members, rows, F)."""
-        of_rows = f.flatten(0, 1)[:, self.features].index_select(0, self.rows)
-        return torch.log_softmax(torch.addmm(self.log_q, of_rows, self.basis.T), dim=-1)
+        """Return ln p of the levels of x_0, (1, u)."""
+        return torch.log_softmax(self.logits(f), dim=0).gather(0, self.level)
+
+    def loss(self, f: Tensor, by_f: Tensor) -> Tensor:
+        """Return the loss, and write its derivative by the network's outputs into `by_f`, (F or more, n)."""
+        logits = self.logits(f)
+        p = logits.sub_(logits.amax(0)).clamp_(min=LEAST_LOG_PROBABILITY).exp()
+        total = p.sum(0)
+        log_p = logits.gather(0, self.level) - total.log()
+        by_level = p.mul_(self.weight / total).scatter_add_(0, self.level, -self.weight)
+        by_f[self.features] = 0.0
+        by_f[self.features].index_copy_(1, self.rows, self.basis.T @ by_level)
+        return -(self.weight * log_p).sum()
 
 
 class TiltedRows(NamedTuple):
-    """Rows of all members, (n, k), at a and b_sq; `place` is the number of a row among those of the evidence, (n,)."""
+    """Rows of all members: x_t is (k, n), what is of blocks (B, n), and `place`, (n,), is among the evidence's rows."""
 
-    x_0: Tensor
     x_t: Tensor
     a: Tensor
     b_sq: Tensor
+    level: Tensor
     weight: Tensor
     place: Tensor
 
@@ -50,34 +65,31 @@ class TiltedRows(NamedTuple):
 def tilted_levels(
     layout: TableLayout, rows: TiltedRows, evidence: LevelsEvidence | None
 ) -> tuple[list[Tensor], list[TiltedHead]]:
-    """Return the features of each block with a basis, (n, K), and its head."""
-    pairs = [_of_block(layout, block, rows, evidence) for block in layout.tilted]
+    """Return the features of each block with a basis, (K, n), and its head."""
+    pairs = [
+        _of_block(layout, block, place, rows, evidence)
+        for place, block in enumerate(layout.order[: layout.n_narrow_blocks])
+        if place >= layout.n_plain_blocks
+    ]
     return [features for features, _ in pairs], [head for _, head in pairs]
 
 
 def _of_block(
-    layout: TableLayout, block: int, rows: TiltedRows, evidence: LevelsEvidence | None
+    layout: TableLayout, block: int, place: int, rows: TiltedRows, evidence: LevelsEvidence | None
 ) -> tuple[Tensor, TiltedHead]:
-    coordinates, features = layout.coordinates[block], layout.features[block]
-    basis, log_prior = layout.basis_of(block), layout.log_prior_of(block)
+    basis, table, log_prior = layout.basis_of(block), layout.table_of(block).T, layout.log_prior_of(block).unsqueeze(1)
     assert basis is not None
-    table = layout.read_of(block)
-    a, b_sq, weight = (part[:, coordinates.start] for part in (rows.a, rows.b_sq, rows.weight))
-    level, is_given, is_absent = layout.level_of(block, rows.x_0), b_sq == 0.0, a == 0.0
-    noisy, absent = (~is_given & ~is_absent).nonzero()[:, 0], (is_absent & (weight > 0.0)).nonzero()[:, 0]
-    read = table[level] * is_given.unsqueeze(1)
-    log_q = level_log_posterior(
-        rows.x_t[noisy, None, coordinates],
-        a[noisy, None, None],
-        b_sq[noisy, None, None],
-        layout.codes_of(block),
-        log_prior.unsqueeze(0),
-    )[:, 0]
-    read.index_copy_(0, noisy, log_q.exp() @ table)
-    if len(absent):
+    a, b_sq, level, weight = (part[place] for part in (rows.a, rows.b_sq, rows.level, rows.weight))
+    is_given, is_absent = b_sq == 0.0, a == 0.0
+    noisy, asked = (~is_given & ~is_absent).nonzero()[:, 0], (is_absent & (weight > 0.0)).nonzero()[:, 0]
+    read = table.index_select(1, level).mul_(is_given)
+    x_noisy = rows.x_t[layout.coordinates[block]].index_select(1, noisy)
+    log_q = layout.fit_of(block, x_noisy, a[noisy], b_sq[noisy]).add_(log_prior)
+    log_q = torch.log_softmax(log_q, dim=0).clamp_(min=LEAST_LOG_PROBABILITY)
+    read.index_copy_(1, noisy, table @ log_q.exp())
+    if len(asked):
         assert evidence is not None
-        told = log_prior + evidence.of_block(block, rows.place[absent])
-        log_q = torch.cat([log_q, told.expand(len(absent), -1)])
-    predicted = torch.cat([noisy, absent])
-    head = TiltedHead(features, basis, predicted, log_q, level[predicted, None], weight[predicted, None])
+        log_q = torch.cat([log_q, evidence.of_tilted(block, rows.place[asked])], dim=1)
+    predicted = torch.cat([noisy, asked])
+    head = TiltedHead(layout.features[block], basis, predicted, log_q, level[None, predicted], weight[None, predicted])
     return read, head

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from backwalk.denoiser.layout import Group, TableLayout
+from backwalk.denoiser.layout import TableLayout
 
 
 class _Entry(NamedTuple):
@@ -29,12 +29,12 @@ class _Entry(NamedTuple):
 
 
 class WideInputs:
-    """The wide blocks' inputs at x_t with a and b_sq, (members, rows, k), from rows x_0 whose levels may be given."""
+    """The wide blocks' inputs at x_t, (members, rows, k), with a and b_sq of blocks, (members, B, rows)."""
 
     def __init__(self, layout: TableLayout, x_t: Tensor, a: Tensor, b_sq: Tensor) -> None:
         self._first, self._stop = layout.n_narrow_features, layout.n_features
-        blocks = [block for group in _wide(layout) for block in _blocks(group)]
-        self._entries = [[_entry(layout, *block, x_t[k], a[k], b_sq[k]) for block in blocks] for k in range(len(x_t))]
+        wide = list(enumerate(layout.wide, layout.n_narrow_blocks))
+        self._entries = [[_entry(layout, i, x_t[k], a[k, p], b_sq[k, p]) for p, i in wide] for k in range(len(x_t))]
 
     def narrow_parameters(self, in_order: list[Tensor], rows: int) -> list[Tensor]:
         """Return a network's parameters without the wide blocks' inputs and outputs.
@@ -78,39 +78,23 @@ class WideHead(NamedTuple):
 def wide_heads(
     layout: TableLayout, x_0: Tensor, x_t: Tensor, a: Tensor, b_sq: Tensor, weight: Tensor
 ) -> Iterator[WideHead]:
-    """Yield the heads of wide blocks that have a weight in the loss of some row; all tensors are (members, rows, k)."""
-    for group in _wide(layout):
-        for block, outputs, features in _blocks(group):
-            of_block = weight[..., block.coordinates[0, 0]]
-            rows = (of_block > 0.0).any(0).nonzero()[:, 0]
-            if len(rows):
-                log_q = layout.log_posterior(x_t[:, rows], a[:, rows], b_sq[:, rows], [block])
-                level = layout.levels_of(x_0[:, rows], [block]) - outputs.start
-                yield WideHead(features, rows, log_q, level, of_block[:, rows, None])
+    """Yield the heads of wide blocks that have a weight in the loss of some row.
+
+    x_0, x_t and `weight` are (members, rows, k), a and b_sq of blocks, (members, B, rows).
+    """
+    for place, block in enumerate(layout.wide, layout.n_narrow_blocks):
+        of_block = weight[..., layout.coordinates[block].start]
+        rows = (of_block > 0.0).any(0).nonzero()[:, 0]
+        if len(rows):
+            log_q = layout.log_posterior_of(block, x_t[:, rows], a[:, place, rows], b_sq[:, place, rows])
+            level = layout.level_of(block, x_0[:, rows]).unsqueeze(-1)
+            yield WideHead(layout.features[block], rows, log_q, level, of_block[:, rows, None])
 
 
-def _wide(layout: TableLayout) -> list[Group]:
-    return layout.groups[len(layout.narrow) :]
-
-
-def _blocks(group: Group) -> Iterator[tuple[Group, slice, slice]]:
-    """Yield each block of a group, as a group, and its slices of a row of logits and of features."""
-    n_levels = group.log_prior.shape[1]
-    for g in range(len(group.coordinates)):
-        start, one = group.outputs.start + g * n_levels, slice(g, g + 1)
-        codes = None if group.codes is None else group.codes[one]
-        outputs, first = slice(start, start + n_levels), group.features.start + g * n_levels
-        features = slice(first, first + n_levels)
-        yield Group(group.coordinates[one], outputs, codes, group.log_prior[one], features), outputs, features
-
-
-def _entry(
-    layout: TableLayout, block: Group, outputs: slice, features: slice, x_t: Tensor, a: Tensor, b_sq: Tensor
-) -> _Entry:
-    """Return the input of a wide block at x_t with a and b_sq, (rows, k), of one member."""
-    prior, first = block.log_prior[0].exp(), block.coordinates[0, 0]
-    is_given = b_sq[:, first] == 0.0
-    given, noisy = is_given.nonzero()[:, 0], (~is_given & (a[:, first] > 0.0)).nonzero()[:, 0]
-    level = layout.levels_of(x_t[given], [block])[:, 0] - outputs.start
-    offset = layout.log_posterior(x_t[noisy], a[noisy], b_sq[noisy], [block]).exp() - prior
+def _entry(layout: TableLayout, block: int, x_t: Tensor, a: Tensor, b_sq: Tensor) -> _Entry:
+    """Return the input of a wide block at x_t, (rows, k), with a and b_sq, (rows,), of one member."""
+    prior, features, is_given = layout.log_prior_of(block).exp(), layout.features[block], b_sq == 0.0
+    given, noisy = is_given.nonzero()[:, 0], (~is_given & (a > 0.0)).nonzero()[:, 0]
+    offset = layout.log_posterior_of(block, x_t[noisy], a[noisy], b_sq[noisy]).exp() - prior
+    level = layout.level_of(block, x_t[given])
     return _Entry(features, given, level, noisy, offset, prior, layout.input_scale[features.start])

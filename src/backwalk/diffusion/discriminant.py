@@ -90,13 +90,9 @@ class Evidence(NamedTuple):
     quadratic: Tensor
     sets: RowSets
 
-    def log_ratios(
-        self, levels: slice = slice(None), variates: slice = slice(None), rows: Tensor | slice = slice(None)
-    ) -> Tensor:
-        """Return ln N(x_K | x_C = c_l) + constant of some levels and rows, (n, L); other `variates` are theirs."""
-        codes = self.codes[variates, levels]
-        squared = self.sets.by_row(self.quadratic[:, variates] @ codes.square(), rows)
-        return self.linear[rows, variates] @ codes + squared
+    def log_ratios(self) -> Tensor:
+        """Return ln N(x_K | x_C = c_l) + constant of all levels, (n, M)."""
+        return self.linear @ self.codes + self.sets.by_row(self.quadratic @ self.codes.square())
 
 
 def variates_of(shapes: Sequence[tuple[int, ...]]) -> list[slice]:

@@ -131,9 +131,9 @@ class RowSets:
     def __init__(self, p: int, of_row: Tensor | None = None) -> None:
         self._p, self._of_row = p, None if p == 1 else of_row
 
-    def by_row(self, of_sets: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
-        """Return values of sets, (p, ...), as those of some rows, (n, ...), or (1, ...) where there is one set."""
-        return of_sets if self._of_row is None else of_sets[self._of_row[rows]]
+    def by_row(self, of_sets: Tensor) -> Tensor:
+        """Return values of sets, (p, ...), as those of the rows, (n, ...), or (1, ...) where there is one set."""
+        return of_sets if self._of_row is None else of_sets.index_select(0, self._of_row)
 
     def product(self, x: Tensor, matrices: Tensor) -> Tensor:
         """Return each row's product with the matrix of its set, (..., n, j): x is (..., n, r), matrices (p, r, j)."""
