@@ -197,11 +197,11 @@ class TableDenoiser(EnsembleDenoiser):
         features, heads = tilted_levels(layout, of_rows, evidence)
         inputs = torch.cat([layout.features_of(q), *features, numbers.inputs.flatten(0, 1).T])
         numbers_0, x_numbers = (part.index_select(-1, layout.numbers) for part in (x_0, rows))
-        of_blocks = [part.view(-1, members, n).movedim(1, 0) for part in (a, b_sq)]
+        a_of_members, b_sq_of_members = (part.view(-1, members, n).movedim(1, 0) for part in (a, b_sq))
         return _Points(
             start=_Start(_of_members(inputs, members), log_q, numbers, x_numbers, False),
-            inputs_of_wide=WideInputs(layout, rows, *of_blocks),
-            wide=list(wide_heads(layout, x_0, rows, *of_blocks, weight)),
+            inputs_of_wide=WideInputs(layout, rows, a_of_members, b_sq_of_members),
+            wide=list(wide_heads(layout, x_0, rows, a_of_members, b_sq_of_members, weight)),
             tilted=heads,
             places=level[:n_plain] + layout.first_levels[:n_plain, None],
             weight_of_levels=weight_of_levels[:n_plain],
