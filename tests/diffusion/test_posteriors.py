@@ -184,6 +184,15 @@ def test_whole_weights_count_as_repeated_rows(has_gaps):
         np.testing.assert_allclose(of_weights, of_rows, atol=1e-12)
 
 
+def test_many_rows_that_lack_the_same_coordinates_have_the_moments_of_few():
+    """Of many EM keeps the sums alone: 30 rows of eight coordinates, and the same twelve times."""
+    z = RNG.normal(size=(30, 8)) @ RNG.normal(size=(8, 8)) + RNG.normal(size=8)
+    z[RNG.uniform(size=z.shape) < 0.3] = np.nan
+    few, many = (moments_with_gaps(rows, stream=Stream(0)) for rows in (z, np.repeat(z, 12, axis=0)))
+    for of_few, of_many in zip(few[:2], many[:2], strict=True):
+        np.testing.assert_allclose(of_many, of_few, rtol=1e-6, atol=1e-8)
+
+
 @pytest.mark.parametrize("has_gaps", [False, True])
 def test_rows_count_by_their_weights(has_gaps):
     """Found by review: 100,000 rows of which EM takes 20,000 counted as 100,000, and weights not at all."""

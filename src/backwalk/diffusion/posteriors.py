@@ -238,31 +238,47 @@ def moments_with_gaps(
 
 
 class _StepOfEM:
-    """The step of EM for weighted rows, (n, k): from the mean and the covariance, (1 + k, k), to the next ones."""
+    """The step of EM for weighted rows, (n, k): from the mean and the covariance, (1 + k, k), to the next ones.
+
+    Of rows that lack the same coordinates their sums are enough. Where they are more than there are coordinates, no
+    step sees them again.
+    """
 
     def __init__(self, filled: NDArray[np.float64], seen: NDArray[np.bool_], weights: NDArray[np.float64]) -> None:
-        self._filled, self._seen, self._weights = filled, seen, weights
-        n_gaps = (~seen).sum(axis=1)
+        patterns, which, counts = np.unique(seen, axis=0, return_inverse=True, return_counts=True)
+        which, is_summed = which.reshape(-1), counts > seen.shape[1]
+        self._sums = [
+            _SumsOfPattern.of(patterns[p], filled[which == p], weights[which == p]) for p in np.flatnonzero(is_summed)
+        ]
+        rest = ~is_summed[which]
+        self._total, self._filled, self._seen, self._weights = weights.sum(), filled[rest], seen[rest], weights[rest]
+        n_gaps = (~self._seen).sum(axis=1)
         groups = [np.flatnonzero(n_gaps == g) for g in np.unique(n_gaps[n_gaps > 0])]
         # Rows with equally many gaps are computed at once: their numbers, (m,), and their gaps, (m, g).
-        self._groups = [(rows, np.nonzero(~seen[rows])[1].reshape(len(rows), -1)) for rows in groups]
+        self._groups = [(rows, np.nonzero(~self._seen[rows])[1].reshape(len(rows), -1)) for rows in groups]
 
     def __call__(self, moments: NDArray[np.float64]) -> NDArray[np.float64]:
-        mean, total = moments[0], self._weights.sum()
-        expected, spread = self._posterior(mean, _with_ridge(moments[1:]))
+        mean = moments[0]
+        # The precision of the missing coordinates given the seen ones is a block of the precision of all: its size is
+        # the number of gaps.
+        precision = np.asarray(np.linalg.inv(_with_ridge(moments[1:])), np.float64)
+        expected, squares = self._posterior(mean, precision)
         off = expected - mean
-        shift = (self._weights[:, None] * off).sum(axis=0) / total
+        shift = (self._weights[:, None] * off).sum(axis=0)
         weighted = np.sqrt(self._weights[:, None]) * off
-        covariance = (weighted.T @ weighted + spread) / total - np.outer(shift, shift)
+        squares += weighted.T @ weighted
+        for sums in self._sums:
+            of_pattern = sums.expected(mean, precision)
+            shift, squares = shift + of_pattern[0], squares + of_pattern[1]
+        shift, squares = shift / self._total, squares / self._total
+        covariance = squares - np.outer(shift, shift)
         return np.vstack([mean + shift, 0.5 * (covariance + covariance.T)])
 
     def _posterior(
-        self, mean: NDArray[np.float64], covariance: NDArray[np.float64]
+        self, mean: NDArray[np.float64], precision: NDArray[np.float64]
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Return E[z | seen], (n, k), and the weighted sum over the rows of Cov[z | seen], (k, k)."""
-        # The precision of the missing coordinates given the seen ones is a block of the precision of all: its size is
-        # the number of gaps.
-        precision, k = np.linalg.inv(covariance), len(mean)
+        k = len(mean)
         expected, spread = self._filled.copy(), np.zeros(k * k)
         pull = np.where(self._seen, self._filled - mean, 0.0) @ precision
         for rows, gaps in self._groups:
@@ -273,6 +289,38 @@ class _StepOfEM:
             of_rows = self._weights[rows, None, None] * within
             spread += np.bincount(block.reshape(-1), of_rows.reshape(-1), minlength=k * k)
         return expected, spread.reshape(k, k)
+
+
+class _SumsOfPattern(NamedTuple):
+    """Weighted sums over rows z that lack the same `gaps`, (g,): of 1, of z, (k,), and of z z', (k, k); 0 at gaps."""
+
+    seen: NDArray[np.bool_]
+    gaps: NDArray[np.intp]
+    weight: float
+    of_rows: NDArray[np.float64]
+    of_squares: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, seen: NDArray[np.bool_], filled: NDArray[np.float64], weights: NDArray[np.float64]) -> _SumsOfPattern:
+        """Return those of rows, (n, k), of weights (n,), that are 0 where they are not `seen`, (k,)."""
+        of_rows = weights @ filled
+        return cls(seen, np.flatnonzero(~seen), float(weights.sum()), of_rows, (filled.T * weights) @ filled)
+
+    def expected(
+        self, mean: NDArray[np.float64], precision: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the sums of E[z - mean | seen] and of E[(z - mean)(z - mean)' | seen] over the rows."""
+        centre = np.where(self.seen, mean, 0.0)
+        shift, across = self.of_rows - self.weight * centre, np.outer(self.of_rows, centre)
+        squares = self.of_squares - across - across.T + self.weight * np.outer(centre, centre)
+        if len(self.gaps):
+            within = np.linalg.inv(precision[np.ix_(self.gaps, self.gaps)])
+            of_seen = -within @ np.where(self.seen, precision[self.gaps], 0.0)
+            shift[self.gaps] = of_seen @ shift
+            squares[self.gaps] = of_seen @ squares
+            squares[:, self.gaps] = squares[self.gaps].T
+            squares[np.ix_(self.gaps, self.gaps)] = of_seen @ squares[:, self.gaps] + self.weight * within
+        return shift, squares
 
 
 def _fixed_point(
