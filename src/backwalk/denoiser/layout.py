@@ -241,6 +241,7 @@ class TableLayout(nn.Module):
             between[row, : len(order) - 1] = 0.5 * (codes[order][1:].astype(float) + codes[order][:-1])
             places[row, : len(order)], places[row, len(order) :] = order, order[-1]
         self._lines = [place for place, _ in lines]
+        self._of_more_coordinates = [p for p in range(len(one_hot), len(narrow)) if p not in self._lines]
         self._keep("_line_coordinates", np.array([block.coordinates.start for _, block in lines], dtype=np.intp))
         of_levels = np.repeat([b.coordinates.start for b in ordered], [b.n_levels for b in ordered])
         self._keep("_ordered_coordinates", of_levels.astype(np.intp))
@@ -429,20 +430,18 @@ class TableLayout(nn.Module):
 
         It is that of the nearest code. Where one-hot coordinates are no code, it is any level.
         """
-        parts = [x_0.new_zeros(0, x_0.shape[1], dtype=torch.long)]
+        levels = x_0.new_empty(self.n_narrow_blocks, x_0.shape[1], dtype=torch.long)
         if self._n_one_hot:
             found = self._one_hot_levels @ x_0.index_select(0, self._one_hot_coordinates)
-            most = self._one_hot_levels.amax(1, keepdim=True)
-            parts.append(found.round().clamp_(min=0.0).minimum(most).long())
-        places = x_0.new_empty(self.n_narrow_blocks, x_0.shape[1], dtype=torch.long)
-        places[: self._n_one_hot] = parts[-1]
+            last = self._one_hot_levels.amax(1, keepdim=True)
+            levels[: self._n_one_hot] = found.round().clamp_(min=0.0).minimum(last).long()
         if self._lines:
             x = x_0.index_select(0, self._line_coordinates)
-            places[self._lines] = self._in_order.gather(1, torch.searchsorted(self._between, x))
-        for place, i in enumerate(self.order[: self.n_narrow_blocks]):
-            if place >= self._n_one_hot and place not in self._lines:
-                places[place] = _nearest(x_0[self.coordinates[i]].T, self.codes_of(i))
-        return places
+            levels[self._lines] = self._in_order.gather(1, torch.searchsorted(self._between, x))
+        for place in self._of_more_coordinates:
+            i = self.order[place]
+            levels[place] = _nearest(x_0[self.coordinates[i]].T, self.codes_of(i))
+        return levels
 
     def level_of(self, block: int, x_0: Tensor) -> Tensor:
         """Return the level of the nearest code of one block, in the codec's order, (...)."""

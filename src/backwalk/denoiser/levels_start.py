@@ -58,7 +58,7 @@ class LevelsEvidence:
         discriminants = layout.discriminants
         if block is not None:
             discriminants = discriminants.of_block(layout.variates.get(block, slice(0)), layout.outputs[block])
-        one_of_each, of_row = equal_rows(known.to(x))
+        one_of_each, of_row = equal_rows(known.index_select(1, layout.first_of_part).to(x))
         self._variates = discriminants.evidence(layout.gaussian, x, known[one_of_each], of_row)
 
     def of_all(self, n_blocks: int) -> Tensor:
