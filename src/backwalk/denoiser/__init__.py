@@ -10,7 +10,7 @@ from backwalk.denoiser.embedding import CNNEmbedding, Embedding, FCEmbedding, bu
 from backwalk.denoiser.embedding_denoiser import DataColumns, EmbeddingDenoiser
 from backwalk.denoiser.layout import WIDE, TableLayout
 from backwalk.denoiser.levels_start import choose_levels_start
-from backwalk.denoiser.network import Residual, Textbook, is_low
+from backwalk.denoiser.network import Residual, Textbook
 from backwalk.denoiser.own_network import NetworkDenoiser, NetworkOnSchedule, checked_network, network_probes
 from backwalk.denoiser.partners import Partner, may_be_partners
 from backwalk.denoiser.preconditioning import (
@@ -55,7 +55,6 @@ __all__ = [
     "choose_levels_start",
     "described",
     "embedding_probes",
-    "is_low",
     "may_be_partners",
     "network_probes",
 ]

@@ -30,10 +30,10 @@ _LIKE = 8  # codes on either side whose first numbers are compared with that of 
 _LEAST_VARIANCE = 0.05  # of a column of levels, by which inputs are divided
 
 
-class SumsOfBlocks(NamedTuple):
-    """`logits`, (M, n), of which the greatest of each block is 0, their `powers`, exp, and the sums of these, (B, n).
+class BlockSoftmax(NamedTuple):
+    """A softmax within each block: logits, (M, n), of which the greatest of each block is 0, and their `powers`, exp.
 
-    `block`, (M,), is that of each level; blocks follow each other.
+    `totals`, (B, n), are the sums of the powers. `block`, (M,), is that of each level; blocks follow each other.
     """
 
     logits: Tensor
@@ -42,7 +42,7 @@ class SumsOfBlocks(NamedTuple):
     block: Tensor
 
     @classmethod
-    def of(cls, logits: Tensor, block: Tensor) -> SumsOfBlocks:
+    def of(cls, logits: Tensor, block: Tensor) -> BlockSoftmax:
         """Return those of logits, which are overwritten."""
         shape = int(block[-1]) + 1 if len(block) else 0, logits.shape[1]
         index = block.unsqueeze(1).expand_as(logits)
@@ -63,7 +63,7 @@ class SumsOfBlocks(NamedTuple):
 
 
 class Variates(NamedTuple):
-    """The variates of a block, R of them, as a slice, and the g_l and their squares, (L, 2 R).
+    """The variates of a block, R of them, as a slice, and codes: g_l (`diffusion/discriminant.py`) and g_l^2, (L, 2 R).
 
     `weighted` are these times the factor of the block's discriminant.
     """
@@ -80,8 +80,12 @@ class TableLayout(nn.Module):
 
     `gaussian` is that of the encoded rows; by default, before saved ones are loaded, it is N(0, I). `factors`, (B,), in
     the codec's order, are those of the blocks' discriminants, by default 1, and `partners` are blocks that tell of
-    others, one of each (`levels_start.py`). Dates, which have periods, are read through waves as well. Lists by block
-    are in the codec's order, tensors by block in that of the levels, `order`.
+    others, one of each (`levels_start.py`). Dates, which have periods, are read through waves as well.
+
+    A block is *wide* if it has more than `WIDE` levels, *tilted* if it has a basis, and *plain* otherwise; it is
+    *narrow* if it is not wide. `order` has the plain blocks first, then the tilted and the wide ones. Lists by block
+    are in the codec's order, tensors by block in this one. Training calls what takes all levels for the plain blocks
+    alone, as it has other code for tilted and wide ones; then M and B are those of the plain blocks.
     """
 
     numbers: Tensor  # the coordinates of the numbers, (I,)
@@ -98,13 +102,13 @@ class TableLayout(nn.Module):
     frequencies: Tensor  # of the waves, radians per encoded unit, (W,)
     _one_hot_coordinates: Tensor
     _one_hot_levels: Tensor
-    _ordered_coordinates: Tensor
-    _ordered_codes: Tensor
+    _line_coordinates_of_levels: Tensor
+    _line_codes: Tensor
     _line_coordinates: Tensor
     _between: Tensor
-    _in_order: Tensor
+    _by_code: Tensor
     other_levels: Tensor
-    blocks_of_atoms: Tensor  # (A,), in the order of the levels
+    blocks_of_atoms: Tensor  # the place in `order` of each block of atoms, (A,), in the codec's order
     others: Tensor  # the level at which the number of each applies, (A,)
     _numbers_with_atoms: Tensor
     k: int
@@ -124,7 +128,7 @@ class TableLayout(nn.Module):
     order: list[int]
     wide: list[int]
     tilted: list[int]
-    outputs: list[slice]
+    levels: list[slice]
     features: list[slice]
     coordinates: list[slice]
     variates: dict[int, slice]
@@ -175,8 +179,8 @@ class TableLayout(nn.Module):
     def _keep_blocks(self, blocks: Sequence[Block]) -> list[Block]:
         """Put blocks in an order and keep the places of their levels and features; return them in this order.
 
-        Wide blocks come last, and before them those with a basis. Of the others, the *plain* ones, those of one-hot
-        codes come first, and then those of codes of one coordinate, so that each kind is one slice.
+        Of the plain blocks those of one-hot codes come first, and then those of codes of one coordinate, so that each
+        kind is one slice.
         """
 
         def kind(i: int) -> tuple[bool, int]:
@@ -195,14 +199,14 @@ class TableLayout(nn.Module):
         self.n_narrow, self.n_narrow_features = stops[narrow], ends[narrow]
         """The numbers of levels and features of all blocks but the wide ones, which come first."""
         place = {i: p for p, i in enumerate(self.order)}
-        self.outputs = [slice(stops[place[i]], stops[place[i] + 1]) for i in range(len(blocks))]
-        """The slice of a row of logits that belongs to each block."""
+        self.levels = [slice(stops[place[i]], stops[place[i] + 1]) for i in range(len(blocks))]
+        """The slice of the levels, M of all blocks, that belongs to each block."""
         self.features = [slice(ends[place[i]], ends[place[i] + 1]) for i in range(len(blocks))]
         """The slice of a row of features that belongs to each block."""
         self.coordinates = [block.coordinates for block in blocks]
         """The coordinates of each block's codes."""
         self.wide = self.order[narrow:]
-        self.tilted = [i for i in self.order if blocks[i].basis is not None]
+        self.tilted = self.order[plain:narrow]
         """The blocks with a basis, in the order of their features."""
         frequencies = np.concatenate([np.zeros(0), *(block.frequencies for block in in_order)])
         self._keep("log_prior", np.log(frequencies).astype(np.float32))
@@ -211,7 +215,7 @@ class TableLayout(nn.Module):
         return in_order
 
     def _keep_codes(self, in_order: Sequence[Block]) -> None:
-        """Keep codes and bases, and by what the posterior and the levels of narrow blocks are told from coordinates.
+        """Keep codes and bases, what `posterior` reads of plain blocks, and what `levels_of` reads of narrow ones.
 
         The number of a one-hot level is a product; a code of one coordinate lies between the middles of its neighbours.
         """
@@ -244,23 +248,23 @@ class TableLayout(nn.Module):
         self._of_more_coordinates = [p for p in range(len(one_hot), len(narrow)) if p not in self._lines]
         self._keep("_line_coordinates", np.array([block.coordinates.start for _, block in lines], dtype=np.intp))
         of_levels = np.repeat([b.coordinates.start for b in ordered], [b.n_levels for b in ordered])
-        self._keep("_ordered_coordinates", of_levels.astype(np.intp))
+        self._keep("_line_coordinates_of_levels", of_levels.astype(np.intp))
         codes = np.concatenate([np.zeros(0), *(block.codes[:, 0] for block in ordered)])
-        self._keep("_ordered_codes", codes.astype(np.float32)[:, None])
+        self._keep("_line_codes", codes.astype(np.float32)[:, None])
         self._keep("_between", between.astype(np.float32))
-        self._keep("_in_order", places)
+        self._keep("_by_code", places)
 
     def _keep_discriminants(self, blocks: Sequence[Block], gaussian: JointGaussian, factors: np.ndarray) -> None:
         """Keep the discriminants of the blocks that start from them, and the factor of each level of narrow blocks."""
         start = [i for i, b in enumerate(blocks) if b.n_levels <= _MOST_DISCRIMINATED or b.basis is not None]
         self.variates = dict(zip(start, variates_of([blocks[i].codes.shape for i in start]), strict=True))
         """The variates of each block, in the codec's order, that starts from a discriminant."""
-        of_blocks = [(blocks[i].coordinates, blocks[i].codes, self.outputs[i]) for i in start]
+        of_blocks = [(blocks[i].coordinates, blocks[i].codes, self.levels[i]) for i in start]
         for name, part in Discriminants.of(gaussian, of_blocks, self.n_narrow)._asdict().items():
             self.register_buffer(f"discriminant_{name}", part)
         of_levels = torch.zeros(self.n_narrow)
         for i in start:
-            of_levels[self.outputs[i]] = float(factors[i])
+            of_levels[self.levels[i]] = float(factors[i])
         self.register_buffer("discriminant_factors", of_levels)
 
     def _keep_atoms(self, blocks: Sequence[Block], place_of_number: Mapping[int, int]) -> None:
@@ -271,7 +275,7 @@ class TableLayout(nn.Module):
             if block.number is not None
         }
         """For each block of a number with atoms, the place of the number and the level at which it applies."""
-        applies_at = [self.outputs[i].start + other for i, (_, other) in self.atoms.items()]
+        applies_at = [self.levels[i].start + other for i, (_, other) in self.atoms.items()]
         self._keep("others", np.array([other for _, other in self.atoms.values()], dtype=np.intp))
         self._keep("blocks_of_atoms", np.array([self.order.index(i) for i in self.atoms], dtype=np.intp))
         self._keep("other_levels", np.array(applies_at, dtype=np.intp))
@@ -337,14 +341,14 @@ class TableLayout(nn.Module):
     def posterior(self, x_t: Tensor, a: Tensor, b_sq: Tensor) -> tuple[Tensor, Tensor]:
         """Return ln q + constant and q of every level, (M, n), for x_t, (k, n), and a and b_sq of blocks, (B, n).
 
-        For a and b_sq of the plain blocks alone it is of their levels.
+        Its blocks are those of a and b_sq.
         """
         of_level, n_one_hot = self.block_of_level, len(self._one_hot_coordinates)
-        of_ordered = of_level[n_one_hot : n_one_hot + len(self._ordered_codes)]
+        of_ordered = of_level[n_one_hot : n_one_hot + len(self._line_codes)]
         b_sq = b_sq.clamp(min=LEAST_NOISE_SQ)
         one_hot = x_t.index_select(0, self._one_hot_coordinates)
-        off = x_t.index_select(0, self._ordered_coordinates)
-        off = off.sub_(a.index_select(0, of_ordered).mul_(self._ordered_codes))
+        off = x_t.index_select(0, self._line_coordinates_of_levels)
+        off = off.sub_(a.index_select(0, of_ordered).mul_(self._line_codes))
         others = enumerate(self.order[: len(a)])
         parts = [
             one_hot.mul_((a / b_sq).index_select(0, of_level[:n_one_hot])),
@@ -357,7 +361,7 @@ class TableLayout(nn.Module):
         ]
         fit = _stacked(parts)
         fit += self.log_prior[: len(fit), None]
-        sums = self.sums(fit)
+        sums = self.softmax(fit)
         return sums.logits, sums.p
 
     def fit_of(self, block: int, x_t: Tensor, a: Tensor, b_sq: Tensor) -> Tensor:
@@ -378,18 +382,15 @@ class TableLayout(nn.Module):
         of_block = None if codes is None else codes.unsqueeze(0)
         return level_log_posterior(x, *level, of_block, self.log_prior_of(block).unsqueeze(0)).squeeze(-2)
 
-    def sums(self, logits: Tensor) -> SumsOfBlocks:
-        """Return the sums over each block's levels of exp of logits, (M, n); they may be of the plain blocks alone."""
-        return SumsOfBlocks.of(logits, self.block_of_level[: len(logits)])
+    def softmax(self, logits: Tensor) -> BlockSoftmax:
+        """Return the softmax of logits, (M, n), within each block."""
+        return BlockSoftmax.of(logits, self.block_of_level[: len(logits)])
 
     def features_of(self, q: Tensor) -> Tensor:
-        """Return what a network reads of probabilities q, (M, n): E_q phi less its mean, scaled, (F, n).
-
-        They may be of the plain blocks alone.
-        """
+        """Return what a network reads of probabilities q, (M, n): E_q phi less its mean, scaled, (F, n)."""
         parts = [self._offset(q, slice(self.n_plain), slice(self.n_plain))]
         if len(q) > self.n_plain:
-            parts += [self.table_of(i).T @ q[self.outputs[i]] for i in self.tilted]
+            parts += [self.inputs_of_levels(i).T @ q[self.levels[i]] for i in self.tilted]
             parts.append(self._offset(q, slice(self.n_narrow, None), slice(self.n_narrow_features, self.n_features)))
         return _stacked(parts)
 
@@ -397,16 +398,13 @@ class TableLayout(nn.Module):
         return (q[levels] - self.log_prior[levels, None].exp()).mul_(self.input_scale[features, None])
 
     def logits(self, f: Tensor, log_q: Tensor) -> Tensor:
-        """Return log_q, (M, n), and what a network's outputs, (F or more, n), add to it.
-
-        They may be of the plain blocks alone.
-        """
+        """Return log_q, (M, n), and what a network's outputs, (F or more, n), add to it."""
         if len(log_q) == self.n_plain:
             return log_q + f[: self.n_plain]
         of_tilted = [getattr(self, f"basis_{i}") @ f[self.features[i]] for i in self.tilted]
         return torch.cat([f[: self.n_plain], *of_tilted, f[self.n_narrow_features : self.n_features]]) + log_q
 
-    def table_of(self, block: int) -> Tensor:
+    def inputs_of_levels(self, block: int) -> Tensor:
         """Return what a network reads of each level of a block with a basis, (L, K)."""
         if block not in self._tables:
             basis, prior = self.basis_of(block), self.log_prior_of(block).exp()
@@ -419,9 +417,9 @@ class TableLayout(nn.Module):
         if block not in self.variates:
             return None
         if block not in self._variates:
-            codes = self.discriminants.codes[self.variates[block], self.outputs[block]].T
+            codes = self.discriminants.codes[self.variates[block], self.levels[block]].T
             both = torch.cat([codes, codes.square()], dim=1)
-            factors = self.discriminant_factors[self.outputs[block], None]
+            factors = self.discriminant_factors[self.levels[block], None]
             self._variates[block] = Variates(self.variates[block], both, factors * both)
         return self._variates[block]
 
@@ -437,7 +435,7 @@ class TableLayout(nn.Module):
             levels[: self._n_one_hot] = found.round().clamp_(min=0.0).minimum(last).long()
         if self._lines:
             x = x_0.index_select(0, self._line_coordinates)
-            levels[self._lines] = self._in_order.gather(1, torch.searchsorted(self._between, x))
+            levels[self._lines] = self._by_code.gather(1, torch.searchsorted(self._between, x))
         for place in self._of_more_coordinates:
             i = self.order[place]
             levels[place] = _nearest(x_0[self.coordinates[i]].T, self.codes_of(i))
@@ -464,13 +462,13 @@ class TableLayout(nn.Module):
 
     def log_prior_of(self, block: int) -> Tensor:
         """Return the logarithms of the frequencies of one block's levels, (L,)."""
-        return self.log_prior[self.outputs[block]]
+        return self.log_prior[self.levels[block]]
 
     def expected_codes(self, p: Tensor) -> Tensor:
         """Return sum_l p_l c_l, (n, k), for probabilities p, (M, n); numbers are 0."""
         x = p.new_zeros(p.shape[1], self.k)
         for i, at in enumerate(self.coordinates):
-            of_block, codes = p[self.outputs[i]].T, self.codes_of(i)
+            of_block, codes = p[self.levels[i]].T, self.codes_of(i)
             x[:, at] = of_block if codes is None else of_block @ codes
         return x
 

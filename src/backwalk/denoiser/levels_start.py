@@ -57,7 +57,7 @@ class LevelsEvidence:
         self._layout, self._x, self._known, self._block = layout, x, known, block
         discriminants = layout.discriminants
         if block is not None:
-            discriminants = discriminants.of_block(layout.variates.get(block, slice(0)), layout.outputs[block])
+            discriminants = discriminants.of_block(layout.variates.get(block, slice(0)), layout.levels[block])
         one_of_each, of_row = equal_rows(known.index_select(1, layout.first_of_part).to(x))
         self._variates = discriminants.evidence(layout.gaussian, x, known[one_of_each], of_row)
 
@@ -102,7 +102,7 @@ class LevelsEvidence:
         layout, block = self._layout, self._block
         assert block is not None
         ratios, log_prior = self.ratios(), layout.log_prior_of(block)
-        told = layout.discriminant_factors[layout.outputs[block]] * ratios if block in layout.variates else ratios
+        told = layout.discriminant_factors[layout.levels[block]] * ratios if block in layout.variates else ratios
         for of, partner in layout.partners:
             if of == block:
                 of_partner, where = self._of_partner(of, partner, ratios.expand(len(self._x), -1))

@@ -265,12 +265,7 @@ class ResidualNetwork(nn.Module):
 
 def _input_gain(d: int) -> float:
     """Return the gain of the first layer's initial weights."""
-    return 3.0 if is_low(d) else 2.0
-
-
-def is_low(d: int) -> bool:
-    """Return whether rows have at most three columns, for which networks and their training have other defaults."""
-    return d <= 3
+    return 3.0 if d <= 3 else 2.0
 
 
 def _uniform_linear(n_in: int, n_out: int, stream: Stream) -> MemberLinear:

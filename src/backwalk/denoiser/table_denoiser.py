@@ -32,7 +32,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from backwalk.denoiser.given_levels import GivenLevels
-from backwalk.denoiser.layout import SumsOfBlocks, TableLayout
+from backwalk.denoiser.layout import BlockSoftmax, TableLayout
 from backwalk.denoiser.levels_start import LevelsEvidence
 from backwalk.denoiser.network import ResidualNetwork
 from backwalk.denoiser.numbers_start import NumbersStart, numbers_start
@@ -101,7 +101,7 @@ class TableDenoiser(EnsembleDenoiser):
         start = self._start(x_t, log_snr)
         f, _ = network_pass(start.inputs, self.network.in_order)
         of_numbers = start.numbers_hat(f[..., self.layout.n_features :])
-        x_0_hat = self.layout.expected_codes(self._sums(start, f).p).view(x_t.shape)
+        x_0_hat = self.layout.expected_codes(self._softmax(start, f).p).view(x_t.shape)
         return self._with_numbers(x_0_hat, of_numbers)
 
     def forward(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
@@ -138,17 +138,17 @@ class TableDenoiser(EnsembleDenoiser):
         error = points.numbers_0 - start.numbers_hat(f[..., layout.n_narrow_features :])
         weighted = points.weight_of_numbers * error
         by_numbers = -2.0 * weighted * start.numbers.with_fixed(start.numbers.scale, torch.zeros_like(error))
-        by_output = f.permute(2, 0, 1).flatten(1)
-        by_f = torch.empty_like(by_output)
+        f_t = f.permute(2, 0, 1).flatten(1)
+        by_f = torch.empty_like(f_t)  # plain blocks, tilted ones, numbers
         by_f[layout.n_narrow_features :] = by_numbers.flatten(0, 1).T
-        sums, weight = layout.sums(layout.logits(by_output, start.log_q)), points.weight_of_levels
+        sums, weight = layout.softmax(layout.logits(f_t, start.log_q)), points.weight_of_levels
         total = (weighted * error).sum() - (weight * sums.log_p(points.places)).sum()
         by_level = torch.mul(
             sums.powers, (weight / sums.totals).index_select(0, sums.block), out=by_f[: layout.n_plain]
         )
         by_level.scatter_add_(0, points.places, -weight)
         for head in points.tilted:
-            total += head.loss(by_output, by_f)
+            total += head.loss(f_t, by_f)
         return total, _of_members(by_f, len(f))
 
     def losses(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> Tensor:
@@ -174,19 +174,22 @@ class TableDenoiser(EnsembleDenoiser):
         return losses
 
     def _points(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> _Points:
-        """Return the noisy rows of x_0; all tensors are (members, rows, k)."""
+        """Return the noisy rows of x_0; all tensors are (members, rows, k).
+
+        Its start is that of the plain blocks, beside the heads of tilted and of wide ones.
+        """
         layout, (members, n, k) = self.layout, x_0.shape
         blocks, n_narrow, n_plain = layout.part_of_block, layout.n_narrow_blocks, layout.n_plain_blocks
         of_parts = scales(log_snr.flatten(0, 1).index_select(1, layout.first_of_part).T.contiguous(), x_0)
-        by_level = x_0.flatten(0, 1).T.contiguous()
-        x_t = of_parts[0].index_select(0, layout.part).mul_(by_level)
+        x_0_t = x_0.flatten(0, 1).T.contiguous()
+        x_t = of_parts[0].index_select(0, layout.part).mul_(x_0_t)
         x_t += of_parts[1].index_select(0, layout.part).mul_(eps.flatten(0, 1).T)
         rows = x_t.T.contiguous().view(members, n, k)
         a, b = (part.index_select(0, blocks) for part in of_parts)
         b_sq, is_known = b.square(), b == 0.0
         firsts = layout.first_of_part.index_select(0, blocks[:n_narrow])
         weight_of_levels = weight.flatten(0, 1).index_select(1, firsts).T.contiguous()
-        level = layout.levels_of(by_level)
+        level = layout.levels_of(x_0_t)
         is_other = level[layout.blocks_of_atoms] == layout.others[:, None]
         is_at_atom = layout.at_an_atom(is_other, is_known).view(members, n, -1)
         numbers = numbers_start(layout, self.floor, rows, log_snr, is_at_atom)
@@ -223,9 +226,9 @@ class TableDenoiser(EnsembleDenoiser):
         (1, u) for each of `points.tilted`, and (members, u, 1) for each of `points.wide`.
         """
         f, last = self._outputs(points, in_order)
-        by_output, layout = f.permute(2, 0, 1).flatten(1), self.layout
-        log_p = layout.sums(layout.logits(by_output, points.start.log_q)).log_p(points.places)
-        tilted = [head.log_p(by_output) for head in points.tilted]
+        f_t, layout = f.permute(2, 0, 1).flatten(1), self.layout
+        log_p = layout.softmax(layout.logits(f_t, points.start.log_q)).log_p(points.places)
+        tilted = [head.log_p(f_t) for head in points.tilted]
         wide = [head.log_p(last, *in_order[-2:]).gather(-1, head.level) for head in points.wide]
         return log_p, tilted, wide, points.start.numbers_hat(f[..., layout.n_narrow_features :])
 
@@ -251,8 +254,8 @@ class TableDenoiser(EnsembleDenoiser):
     ) -> tuple[Tensor, LevelsEvidence | None]:
         """Write into ln q of the first blocks what is known of those that are `asked` for, (B, n).
 
-        x is (n, k), and `is_known` of parts, (J, n). Return what is known in the rows in which a block is asked for,
-        and the number of each row among these, (n,).
+        x is (n, k), and `is_known` of parts, (J, n). Return the number of each row among those in which a block is
+        asked for, (n,), and what is known in these; None if there is none.
         """
         layout, rows = self.layout, asked.any(0).nonzero()[:, 0]
         place = torch.zeros(len(x), dtype=torch.long, device=x.device)
@@ -274,17 +277,17 @@ class TableDenoiser(EnsembleDenoiser):
         if start.levels_known:  # then q is one-hot, and the network has nothing to add
             outputs = _outputs_of_members(start, of_members, slice(n_features, None))
             of_numbers = [start.numbers_hat(f) for f in outputs]
-            return self.layout.sums(start.log_q).p, sum(of_numbers[1:], start=of_numbers[0])[0] / self.n_members
+            return self.layout.softmax(start.log_q).p, sum(of_numbers[1:], start=of_numbers[0])[0] / self.n_members
         parts = [
-            (self._sums(start, f).p, start.numbers_hat(f[..., n_features:]))
+            (self._softmax(start, f).p, start.numbers_hat(f[..., n_features:]))
             for f in _outputs_of_members(start, of_members, slice(None))
         ]
         p, x_0_hat = (sum(each[1:], start=each[0]) / self.n_members for each in zip(*parts, strict=True))
         return p, x_0_hat[0]
 
-    def _sums(self, start: _Start, f: Tensor) -> SumsOfBlocks:
-        """Return the logits of the levels and their sums, by the network's outputs, (members, n, .)."""
-        return self.layout.sums(self.layout.logits(f.permute(2, 0, 1).flatten(1), start.log_q))
+    def _softmax(self, start: _Start, f: Tensor) -> BlockSoftmax:
+        """Return the softmax of the levels by the network's outputs, (members, n, .)."""
+        return self.layout.softmax(self.layout.logits(f.permute(2, 0, 1).flatten(1), start.log_q))
 
     def _with_numbers(self, x_0_hat: Tensor, numbers: Tensor) -> Tensor:
         """Return x_0_hat, (..., k), with the numbers, (..., I)."""

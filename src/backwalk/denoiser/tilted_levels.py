@@ -1,4 +1,4 @@
-"""Training of levels with a basis: in each row only what it needs of them is computed.
+"""Training of tilted blocks, levels with a basis: in each row only what it needs of them is computed.
 
 A block of a hundred levels fills a hundred numbers a row in each operation. But where its level is given, the network
 reads a column of a table, phi less its mean, and nothing is predicted; where it is absent, the network reads nothing
@@ -52,44 +52,46 @@ class TiltedHead(NamedTuple):
 
 
 class TiltedRows(NamedTuple):
-    """Rows of all members: x_t is (k, n), what is of blocks (B, n), and `place`, (n,), is among the evidence's rows."""
+    """Rows of all members: x_t is (k, n), what is of blocks (B, n), and `evidence_row`, (n,), is of the evidence."""
 
     x_t: Tensor
     a: Tensor
     b_sq: Tensor
     level: Tensor
     weight: Tensor
-    place: Tensor
+    evidence_row: Tensor
 
 
 def tilted_levels(
     layout: TableLayout, rows: TiltedRows, evidence: LevelsEvidence | None
 ) -> tuple[list[Tensor], list[TiltedHead]]:
     """Return the features of each block with a basis, (K, n), and its head."""
-    pairs = [
-        _of_block(layout, block, place, rows, evidence)
-        for place, block in enumerate(layout.order[: layout.n_narrow_blocks])
-        if place >= layout.n_plain_blocks
-    ]
+    tilted = enumerate(layout.tilted, layout.n_plain_blocks)
+    pairs = [_of_block(layout, block, place, rows, evidence) for place, block in tilted]
     return [features for features, _ in pairs], [head for _, head in pairs]
 
 
 def _of_block(
     layout: TableLayout, block: int, place: int, rows: TiltedRows, evidence: LevelsEvidence | None
 ) -> tuple[Tensor, TiltedHead]:
-    basis, table, log_prior = layout.basis_of(block), layout.table_of(block).T, layout.log_prior_of(block).unsqueeze(1)
+    """Return the features, (K, n), and the head of a block, which has this place in the layout's order."""
+    basis, inputs, log_prior = (
+        layout.basis_of(block),
+        layout.inputs_of_levels(block).T,
+        layout.log_prior_of(block).unsqueeze(1),
+    )
     assert basis is not None
     a, b_sq, level, weight = (part[place] for part in (rows.a, rows.b_sq, rows.level, rows.weight))
     is_given, is_absent = b_sq == 0.0, a == 0.0
     noisy, asked = (~is_given & ~is_absent).nonzero()[:, 0], (is_absent & (weight > 0.0)).nonzero()[:, 0]
-    read = table.index_select(1, level).mul_(is_given)
+    features = inputs.index_select(1, level).mul_(is_given)
     x_noisy = rows.x_t[layout.coordinates[block]].index_select(1, noisy)
     log_q = layout.fit_of(block, x_noisy, a[noisy], b_sq[noisy]).add_(log_prior)
     log_q = torch.log_softmax(log_q, dim=0).clamp_(min=LEAST_LOG_PROBABILITY)
-    read.index_copy_(1, noisy, table @ log_q.exp())
+    features.index_copy_(1, noisy, inputs @ log_q.exp())
     if len(asked):
         assert evidence is not None
-        log_q = torch.cat([log_q, evidence.of_tilted(block, rows.place[asked])], dim=1)
+        log_q = torch.cat([log_q, evidence.of_tilted(block, rows.evidence_row[asked])], dim=1)
     predicted = torch.cat([noisy, asked])
     head = TiltedHead(layout.features[block], basis, predicted, log_q, level[None, predicted], weight[None, predicted])
-    return read, head
+    return features, head

@@ -118,8 +118,8 @@ class Diffusion(
         makes gaps like the data's.
     conditions : "auto", "any", None or list of lists of columns, default="auto"
         Columns that may be given to `sample`, `score_samples` and `impute`: any, none, or one of some sets of columns.
-        "auto" is any for tables with levels or gaps, and none for numbers alone, whose whole rows are then learnt
-        better in the same time.
+        "auto" is any for tables with levels, gaps, dates or rules, and none for numbers alone, whose whole rows are
+        then learnt better in the same time.
     unseen : {"nearest", "error"}, default="nearest"
         What later calls do about values that the fit did not see, such as a new label. "nearest" warns of them: where
         they are given, numbers and ordered categories count as the nearest level, and other labels as missing; where

@@ -160,8 +160,9 @@ class Scores(Fitted[RowsT]):
 
         It is ln p(columns | given), and ln p of whole rows by default. Columns with levels (labels, truth values, few
         distinct numbers), atoms of numbers, and integers count with their probability; other numbers with their
-        density, per unit of the column. Levels follow column by column, ln P(l_j | l_1..l_{j-1}), and then the numbers,
-        given all levels. Columns that are neither scored nor given are integrated out, and so are missing values.
+        density, per unit of the column. Copies and dates come first, then levels column by column,
+        ln P(l_j | l_1..l_{j-1}), and then the numbers, given all levels. Columns that are neither scored nor given are
+        integrated out, and so are missing values.
 
         For an integer j the density is integrated over the cell j +- 1/2, at `n_places` places. A row has -inf where a
         constant column differs from the fitted constant, where a column of integers holds another number, and where a

@@ -1,7 +1,7 @@
 """The plan of a fit: what the settings leave open follows from the rows.
 
-`plan_fit` takes the split rows and chooses, in this order, the Gaussian start and the noise levels, the defaults of
-network and training, the patterns, and builds the network.
+`plan_fit` takes the split rows and chooses, in this order, the conditions, the finest scale, the Gaussian start, the
+noise levels, the defaults of network and training, and the patterns. `Plan.new_member` builds a network.
 """
 
 from __future__ import annotations
@@ -194,7 +194,7 @@ def plan_fit(
 ) -> Plan:
     """Plan a fit to encoded rows, (n, k), of weights `row_weights`, (n,).
 
-    The network starts from the weights of `previous_model`, if given. Raises InvalidInput before any long work.
+    The network starts from the weights of `previous_model`, if given.
     """
     codec, n, k = chosen.codec, len(split.trained), z.shape[1]
     has_rules = codec.rules is not None and len(codec.rules.equations) > 0

@@ -241,7 +241,7 @@ class Settings(BaseModel):
         return self.model_copy(update={"columns": by_name})
 
     def conditions_for(self, *, has_patterns: bool, schema: Schema) -> Conditions:
-        """Return the conditions of a fit. `has_patterns` says whether the table has levels or gaps."""
+        """Return the conditions of a fit. `has_patterns` says whether the table has levels, gaps, dates or rules."""
         if self.conditions is None:
             return None
         if self.conditions == "any":

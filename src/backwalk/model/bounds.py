@@ -28,7 +28,7 @@ from backwalk.model.given import Given
 from backwalk.model.levels import log_prob_of_levels
 from backwalk.model.numbers import denoiser_of_numbers
 from backwalk.model.possible import refuse_impossible
-from backwalk.model.tiles import refuse_no_numbers
+from backwalk.model.tiles import refuse_nan
 from backwalk.sampling import TILE_ROWS, spread_times
 from backwalk.streams import Stream
 from backwalk.threads import on_one_thread, single_threads
@@ -126,7 +126,7 @@ def bound(
         watch(rows.n_rows)
     if codec.blocks:
         terms = add_levels(terms, -log_prob_of_levels(rows) - log_prob_of_copies(rows))
-    refuse_no_numbers(terms.per_row, "Bounds")
+    refuse_nan(terms.per_row, "Bounds")
     return terms
 
 

@@ -23,7 +23,7 @@ from torch import Tensor
 from backwalk.denoiser import TableDenoiser
 from backwalk.diffusion import LevelsDenoiser, log_snr_by_coordinate
 from backwalk.errors import SamplingDiverged
-from backwalk.model.tiles import map_tiles, refuse_no_numbers
+from backwalk.model.tiles import map_tiles, refuse_nan
 from backwalk.sampling import RowNoise
 from backwalk.table import Block, Codec, LevelRule
 
@@ -65,7 +65,7 @@ def log_prob_of_levels(given: Given, order: Sequence[int] | None = None) -> Tens
         return _score_levels(given.take(places), order).sum(dim=1, keepdim=True)
 
     log_p = map_tiles(tile, given.n_rows, width=1, device=given.rows.device)[:, 0]
-    refuse_no_numbers(log_p, "Log-probabilities")
+    refuse_nan(log_p, "Log-probabilities")
     return log_p
 
 

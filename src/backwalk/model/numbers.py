@@ -19,7 +19,7 @@ from torch import Tensor
 from backwalk.denoiser import EmbeddingDenoiser, TableDenoiser
 from backwalk.diffusion import ConditionalDenoiser, Denoiser, LogDensity, log_density, log_snr_by_coordinate
 from backwalk.model.chain import ReverseChain
-from backwalk.model.tiles import map_tiles, refuse_no_numbers
+from backwalk.model.tiles import map_tiles, refuse_nan
 from backwalk.sampling import ChainState, RowNoise, last_state, walk_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec
@@ -194,7 +194,7 @@ def _log_prob(
     most_rows = _MOST_ROWS_WITH_GRADIENT if with_gradient else _MOST_ROWS
     device = given.rows.device
     result = map_tiles(tile, given.n_rows, width=width, device=device, most_rows=most_rows, watch=watch)
-    refuse_no_numbers(result[:, 0], "Log-densities")
+    refuse_nan(result[:, 0], "Log-densities")
     log_volume = torch.from_numpy(codec.log_abs_det_jacobian(given.cells))
     return LogDensity(result[:, 0] + log_volume, result[:, 1], result[:, 2]), result[:, 3:]
 

@@ -1,7 +1,8 @@
-"""The exact log-probability of rows under a fitted model, of any of their columns given any others (`given.py`).
+"""The log-probability of rows under a fitted model, of any of their columns given any others (`given.py`).
 
-The levels take one evaluation per column (`levels.py`), the numbers the probability-flow ODE with the levels given
-(`numbers.py`), and columns of integers the integral of that density over their cells (`integers.py`).
+Copies and dates come first. Then the levels take one evaluation per column (`levels.py`), the other numbers the
+probability-flow ODE with the levels given (`numbers.py`), and columns of integers the integral of that density over
+their cells (`integers.py`).
 """
 
 from __future__ import annotations
@@ -97,8 +98,8 @@ def log_density(
 
     Notes
     -----
-    Places in narrow cells are told apart by a rough computation, to about .01 nats, and three of them are computed by
-    the whole grid. Where these change by the same, up to .02 nats, the others do; elsewhere all are computed.
+    The places of a cell lie close together: half of the grid gives their differences from the first, which alone is
+    computed on all of it.
 
     The density is blurred by `model.blur`. All places of a row share its probes: their error is then nearly the same at
     all places, and the mean of exp(log p) does not turn it into a bias. Probes and places depend only on the stream and
@@ -126,7 +127,7 @@ def log_density(
     result = rows.log_prob(ode, n_places=n_places, watch=watch)
     is_given, is_free = np.isin(np.arange(model.codec.n_columns), given), free_columns(model, given, columns)
     change = torch.from_numpy(log_change(model.codec, is_given, is_free, values, rows.cells))
-    if columns is None and not is_given.any():
+    if columns is None and not is_given.any():  # only whole rows are drawn until they obey the rules
         change = change - math.log(model.accepted_share)
     return replace(result, log_prob=(result.log_prob + change).where(is_possible, -torch.inf))
 

@@ -50,7 +50,7 @@ def rows_at_once(n_rows: int, most_rows: int) -> int:
     return min(max(whole, 8) if n_rows <= 64 else whole // 2, most_rows)
 
 
-def refuse_no_numbers(scores: Tensor, what: str) -> None:
+def refuse_nan(scores: Tensor, what: str) -> None:
     """Raise SamplingDiverged if one of the scores `what`, (n,), is NaN."""
     broken = scores.isnan().nonzero().flatten()
     if len(broken):

@@ -366,8 +366,7 @@ class Codec:
     def log_dequantisation(self, places: npt.ArrayLike, values: npt.ArrayLike) -> FloatArray:
         """Return ln q of places in the cells of rows `values`, both (n, D): (n,), nats; see `Cells.log_density`.
 
-        It is 0 for integers within their range. `integers.py` of `model` uses it to estimate
-        probabilities of integers.
+        It is 0 for steps of 1 with uniform noise, away from atoms and from the ends of the range.
         """
         at, x = self._as_cells(places, "places"), self._as_cells(values, "values")
         total = np.zeros(len(x))

@@ -50,6 +50,7 @@ from backwalk.streams import Stream
 from backwalk.table import Codec, RuleSystem
 
 NOISY, GIVEN, ABSENT = range(3)
+_JOINT, _NUMBERS, _CHAIN, _MIXED, _REGRESSION = range(5)  # the patterns, in the order of `Shares`
 _MOST_PROBABILITIES = 2**20
 N_SETS = 64  # of a batch
 _DATES_ALONE = 1.0 / 3.0  # of the "joint" sets
@@ -147,6 +148,8 @@ class Patterns:
         """
         levels, n_parts, of_level, n = self._has_levels, len(self._first), list(self.level), -(-rows // together)
         n_ruled = len(self._ruled_parts)
+        # The columns of v: the patterns' shift, how many are given, how many are absent; each part, given and absent;
+        # each cell that rules bind.
         v = stream.uniform(0, n, 3 + 2 * n_parts + n_ruled).numpy()
         # Shares of a batch are exact, and each pattern meets all noise levels, which are sorted within a batch.
         place = (np.arange(n) * _GOLDEN + v[0, 0]) % 1.0
@@ -164,18 +167,18 @@ class Patterns:
         added = np.zeros((n, n_parts), dtype=bool)  # given in whole rows as well
         if self.given is not None:
             is_absent[:] = False
-            added = is_given & is_half & ((kind == 1) | (kind == 2))
+            added = is_given & is_half & ((kind == _NUMBERS) | (kind == _CHAIN))
         elif self.shares.mixed > 0.0:  # as when numbers are drawn given some of them
-            added = is_given & is_half & (kind == 1)
-        states = np.where((kind == 1) & levels, GIVEN, NOISY)
-        states = np.where(kind == 3, np.where(is_given, GIVEN, np.where(is_absent, ABSENT, NOISY)), states)
-        states = np.where(kind == 4, np.where(is_given, GIVEN, ABSENT), states)
+            added = is_given & is_half & (kind == _NUMBERS)
+        states = np.where((kind == _NUMBERS) & levels, GIVEN, NOISY)
+        states = np.where(kind == _MIXED, np.where(is_given, GIVEN, np.where(is_absent, ABSENT, NOISY)), states)
+        states = np.where(kind == _REGRESSION, np.where(is_given, GIVEN, ABSENT), states)
         if self.dates:
             dates = np.isin(np.arange(n_parts), self.dates)
-            added |= dates & ((kind == 1) | (kind == 2))
-            states[~dates & (kind == 0) & (v[:, 1, None] < _DATES_ALONE)] = ABSENT
+            added |= dates & ((kind == _NUMBERS) | (kind == _CHAIN))
+            states[~dates & (kind == _JOINT) & (v[:, 1, None] < _DATES_ALONE)] = ABSENT
             of_copies = np.isin(np.arange(n_parts), [part for part, _ in self.is_copy])
-            states[of_copies & (kind == 0) & (v[:, 1, None] < _DATES_ALONE)] = GIVEN
+            states[of_copies & (kind == _JOINT) & (v[:, 1, None] < _DATES_ALONE)] = GIVEN
         states[added] = GIVEN
         for part, _ in self.wide:
             states[states[:, part] == NOISY, part] = ABSENT
@@ -183,7 +186,7 @@ class Patterns:
         states, kind, added, left_out = (
             each.repeat(together, axis=0)[:rows] for each in (states, kind, added, left_out)
         )
-        chain = np.flatnonzero(kind == 2)
+        chain = np.flatnonzero(kind == _CHAIN)
         length = np.floor(stream.child("prefix").uniform(0, rows, 1).numpy()[chain, 0] * levels.sum())
         known = added[chain]
         known[:, list(self.dates)] &= length[:, None] >= len(self.is_copy)
