@@ -59,6 +59,7 @@ from backwalk.diffusion.conditioning import ConditionalDenoiser, log_snr_by_coor
 from backwalk.diffusion.derivatives import linearize
 from backwalk.diffusion.discriminant import Discriminants, variates_of
 from backwalk.diffusion.forward import Gaussian, q_marginal, q_posterior, q_sample, q_sample_at, q_step
+from backwalk.diffusion.gaussian_em import Moments, moments_with_gaps
 from backwalk.diffusion.ode import LogDensity, integrate_ode, log_density
 from backwalk.diffusion.parameterization import (
     Denoiser,
@@ -81,9 +82,7 @@ from backwalk.diffusion.posteriors import (
     GaussianPosterior,
     JointGaussian,
     LevelsDenoiser,
-    Moments,
     level_log_posterior,
-    moments_with_gaps,
 )
 from backwalk.diffusion.reverse import (
     beta_tilde_variance,
