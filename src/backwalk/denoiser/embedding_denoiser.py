@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from backwalk.denoiser.given_levels import GivenLevels
 from backwalk.denoiser.layout import TableLayout
 from backwalk.denoiser.network import ResidualNetwork
-from backwalk.denoiser.numbers_start import equal_rows
 from backwalk.denoiser.table_denoiser import TableDenoiser
 from backwalk.diffusion.derivatives import Push
+from backwalk.diffusion.posteriors import equal_rows
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
 from backwalk.table import Codec

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from backwalk.denoiser.levels_start import LevelsEvidence
-from backwalk.denoiser.numbers_start import NumbersStart, equal_rows, numbers_start
+from backwalk.denoiser.numbers_start import NumbersStart, numbers_start
 from backwalk.denoiser.passes import forward_pass, network_pass, pushed
 from backwalk.diffusion import log_snr_by_coordinate
 from backwalk.diffusion.derivatives import Push
+from backwalk.diffusion.posteriors import equal_rows
 
 if TYPE_CHECKING:
     from backwalk.denoiser.table_denoiser import TableDenoiser

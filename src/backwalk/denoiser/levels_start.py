@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backwalk.denoiser.layout import TableLayout
-from backwalk.denoiser.numbers_start import equal_rows
 from backwalk.denoiser.partners import Partner, count_pairs, find_partners, levels_of_rows, log_ratios_of
 from backwalk.diffusion import JointGaussian, Moments, moments_with_gaps
+from backwalk.diffusion.posteriors import equal_rows
 from backwalk.streams import Stream
 from backwalk.table import Codec
 

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from backwalk.denoiser.layout import TableLayout
 from backwalk.diffusion import GaussianPosterior, scales
-from backwalk.diffusion.posteriors import RowSets
+from backwalk.diffusion.posteriors import RowSets, equal_rows
 from backwalk.limits import GREATEST_LEVEL
 
 _INFINITE = 1e4  # of log-SNRs
@@ -134,22 +134,6 @@ def _posterior(layout: TableLayout, a: Tensor, b_sq: Tensor, sets: RowSets) -> G
     if not layout.n_numbers:  # then one set will do
         a, b_sq, sets = a[:1], b_sq[:1], RowSets(1)
     return layout.gaussian.posterior(a[:, layout.part], b_sq[:, layout.part], layout.numbers, sets)
-
-
-def equal_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the number of one row of each set of equal ones, (u,), and the set of each row, (n,).
-
-    Rows are compared by their products with a fixed vector, whose collisions are looked for.
-    """
-    device, n = rows.device, len(rows)
-    everyone = torch.arange(n, device=device)
-    if not n or bool((rows == rows[:1]).all()):
-        return everyone[:1], torch.zeros_like(everyone)
-    vector = torch.sin(torch.arange(1.0, rows.shape[1] + 1.0, dtype=torch.float64, device=device))
-    key = rows.double() @ vector
-    of_row = torch.unique(key, return_inverse=True)[1]
-    first = everyone.new_full((int(of_row.max()) + 1,), n).scatter_reduce(0, of_row, everyone, "amin")
-    return (first, of_row) if bool((rows[first[of_row]] == rows).all()) else (everyone, everyone)
 
 
 def waves(mean: Tensor, deviation: Tensor, places: Tensor, frequencies: Tensor) -> Waves:

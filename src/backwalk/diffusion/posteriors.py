@@ -152,6 +152,22 @@ class RowSets:
         return most, torch.empty_like(order).index_copy(0, order, of_sorted * most + within)
 
 
+def equal_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the number of one row of each set of equal ones, (u,), and the set of each row, (n,).
+
+    Rows are compared by their products with a fixed vector, whose collisions are looked for.
+    """
+    device, n = rows.device, len(rows)
+    everyone = torch.arange(n, device=device)
+    if not n or bool((rows == rows[:1]).all()):
+        return everyone[:1], torch.zeros_like(everyone)
+    vector = torch.sin(torch.arange(1.0, rows.shape[1] + 1.0, dtype=torch.float64, device=device))
+    key = rows.double() @ vector
+    of_row = torch.unique(key, return_inverse=True)[1]
+    first = everyone.new_full((int(of_row.max()) + 1,), n).scatter_reduce(0, of_row, everyone, "amin")
+    return (first, of_row) if bool((rows[first[of_row]] == rows).all()) else (everyone, everyone)
+
+
 class GaussianPosterior:
     """E[x_0 | x_t] and the standard deviations of some coordinates of a `JointGaussian`, at fixed noise levels.
 
