@@ -49,7 +49,7 @@ class GivenLevels:
         weight, bias = self._parameters[:2]
         self._parameters[0] = weight[:, self._layout.n_features :].contiguous()
         self._entered = bias.expand(-1, len(rows), -1).clone() if added is None else bias + added
-        self._free = torch.zeros(len(rows), self._layout.n_numbers, dtype=torch.bool, device=rows.device)
+        self._at_atom = torch.zeros(len(rows), self._layout.n_numbers, dtype=torch.bool, device=rows.device)
         for block, coordinates in enumerate(self._layout.coordinates):
             given = is_given[:, coordinates.start]
             if bool(given.any()):
@@ -86,7 +86,7 @@ class GivenLevels:
         basis = self._layout.basis_of(block)
         log_snr = log_snr_by_coordinate(torch.tensor(-math.inf).to(self._rows), is_given)
         start = numbers_start(
-            self._layout, self._denoiser.floor, self._rows[rows][None], log_snr[None], self._free[rows][None]
+            self._layout, self._denoiser.floor, self._rows[rows][None], log_snr[None], self._at_atom[rows][None]
         )
         evidence = is_given.clone()
         evidence[:, self._layout.numbers] = start.known[0]
@@ -137,8 +137,8 @@ class GivenLevels:
     def _numbers(self, x_t: Tensor, log_snr: Tensor) -> tuple[NumbersStart, Tensor]:
         """Return the start of numbers at x_t, and what their rows' levels add to the hidden units."""
         copies = len(x_t) // max(len(self._rows), 1)
-        free = self._free.repeat(copies, 1)[None]
-        start = numbers_start(self._layout, self._denoiser.floor, x_t[None], log_snr.to(x_t)[None], free)
+        at_atom = self._at_atom.repeat(copies, 1)[None]
+        start = numbers_start(self._layout, self._denoiser.floor, x_t[None], log_snr.to(x_t)[None], at_atom)
         return start, self._entered if copies == 1 else self._entered.repeat(1, copies, 1)
 
     def _prediction(self, start: NumbersStart, k: int, entered: Tensor, outputs: slice) -> Tensor:
@@ -163,7 +163,7 @@ class GivenLevels:
             self._entered[k] += added if everywhere else added.masked_fill(~rows[:, None], 0.0)
         if block in self._layout.atoms:
             number, other = self._layout.atoms[block]
-            self._free[:, number] |= rows & (level != other)
+            self._at_atom[:, number] |= rows & (level != other)
 
     def _different(self, piece: slice) -> tuple[Tensor, Tensor | slice]:
         """Return rows of a piece without repetition, and the place among them of each row of the piece."""

@@ -53,9 +53,9 @@ class NumbersStart(NamedTuple):
     """The start of I numbers at points of shape (..., n, k).
 
     `inputs` are the network's without those of the levels, (..., n, .), of which those that depend on x_t come first.
-    `mean`, `scale`, which is e g, and `a` are of the numbers. `known` marks numbers that are given, `free` those whose
-    level is given as an atom, and `seen` those that are neither absent nor free. `surprise_scale` is the factor of the
-    surprises, 0 for numbers that are given, absent or free, and `waves` are those of some numbers.
+    `mean`, `scale`, which is e g, and `a` are of the numbers. `known` marks numbers that are given, `at_atom` those whose
+    level is given as an atom, and `seen` those that are neither absent nor at an atom. `surprise_scale` is the factor of the
+    surprises, 0 for numbers that are given, absent or at an atom, and `waves` are those of some numbers.
     """
 
     inputs: Tensor
@@ -64,7 +64,7 @@ class NumbersStart(NamedTuple):
     mean: Tensor
     scale: Tensor
     known: Tensor
-    free: Tensor
+    at_atom: Tensor
     posterior: GaussianPosterior
     surprise_scale: Tensor
     waves: Waves
@@ -83,26 +83,26 @@ class NumbersStart(NamedTuple):
 
         The same holds for the derivatives of both along tangents.
         """
-        return torch.where(self.known, x_t, torch.where(self.free, self.a * x_t, x_0_hat))
+        return torch.where(self.known, x_t, torch.where(self.at_atom, self.a * x_t, x_0_hat))
 
 
-def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tensor, free: Tensor) -> NumbersStart:
-    """Return the start for x_t and log_snr, (..., n, k), with numbers `free` of their levels, (..., n, I).
+def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tensor, at_atom: Tensor) -> NumbersStart:
+    """Return the start for x_t and log_snr, (..., n, k), of which numbers `at_atom`, (..., n, I), do not apply.
 
     What depends on the noise levels alone is computed once for the rows that share them.
     """
     rows, places = x_t.shape[:-1], layout.part_of_number
     of_parts = log_snr.flatten(0, -2).index_select(1, layout.first_of_part)  # all coordinates of a part share it
-    free = free.flatten(0, -2)
-    first, of_row = equal_rows(torch.cat([of_parts.clamp(-_INFINITE, _INFINITE), free.to(of_parts)], dim=1))
-    of_sets, free, sets = of_parts[first], free[first], RowSets(len(first), of_row)
+    at_atom = at_atom.flatten(0, -2)
+    first, of_row = equal_rows(torch.cat([of_parts.clamp(-_INFINITE, _INFINITE), at_atom.to(of_parts)], dim=1))
+    of_sets, at_atom, sets = of_parts[first], at_atom[first], RowSets(len(first), of_row)
 
     a, b = scales(of_sets, x_t)
     of_numbers, known, absent, seen, noise_sq = a[:, places], b == 0.0, a == 0.0, a.clone(), b.square()
-    given = known[:, places] & ~free
-    known[:, places], absent[:, places] = given, absent[:, places] | free
-    seen[:, places] = of_numbers.masked_fill(free, 0.0)
-    noise_sq[:, places] = noise_sq[:, places].masked_fill(free, 1.0)
+    given = known[:, places] & ~at_atom
+    known[:, places], absent[:, places] = given, absent[:, places] | at_atom
+    seen[:, places] = of_numbers.masked_fill(at_atom, 0.0)
+    noise_sq[:, places] = noise_sq[:, places].masked_fill(at_atom, 1.0)
     posterior = _posterior(layout, seen, noise_sq, sets)
     deviation = posterior.deviation().expand(len(first), -1)  # without numbers it is of one set
     level_sq = torch.exp(-of_sets).clamp(max=GREATEST_LEVEL**2)  # s^2: 0 where given, the greatest where absent
@@ -125,7 +125,7 @@ def numbers_start(layout: TableLayout, floor: float, x_t: Tensor, log_snr: Tenso
     moving = [x_of_numbers * is_seen, mean, surprise_scale * (x_of_numbers - of_numbers * mean), of_some.values]
     inputs = torch.cat([*moving, by_row(states)], dim=-1)
     inputs *= layout.input_scale[layout.n_features :]
-    fixed = by_row(given), by_row(free)
+    fixed = by_row(given), by_row(at_atom)
     return NumbersStart(inputs, of_numbers, is_seen, mean, by_row(scale), *fixed, posterior, surprise_scale, of_some)
 
 

@@ -84,17 +84,17 @@ class Validation:
         self._points = []
         if patterns.shares.mixed + patterns.shares.regression > 0.0:
             states = patterns.draw(n, stream=stream.child("validation pattern"))
-            levels, weight = patterns.by_coordinate(rows, log_snr, nats * draws, states)
-            self._add(rows, eps, levels, weight / draws)
+            log_snrs, weight = patterns.by_coordinate(rows, log_snr, nats * draws, states)
+            self._add(rows, eps, log_snrs, weight / draws)
             return
         columns = torch.from_numpy(stream.child("validation column").permutation(n)).double()
         chain = patterns.chain((columns / n * patterns.n_levels).floor())
         is_code = torch.tensor(patterns.is_code, device=x_0.device)
-        levels, weight = patterns.by_coordinate(rows, log_snr, nats, chain)
+        log_snrs, weight = patterns.by_coordinate(rows, log_snr, nats, chain)
         is_next = is_code & patterns.is_next(chain).to(x_0.device) & (weight > 0.0)  # the next column of levels counts
-        self._add(rows, eps, levels, is_next * weight * (patterns.n_levels / (patterns.level_weight * draws)))
-        levels, weight = patterns.by_coordinate(rows, log_snr, nats, patterns.levels_given(n))
-        self._add(rows, eps, levels, weight.masked_fill(is_code, 0.0))
+        self._add(rows, eps, log_snrs, is_next * weight * (patterns.n_levels / (patterns.level_weight * draws)))
+        log_snrs, weight = patterns.by_coordinate(rows, log_snr, nats, patterns.levels_given(n))
+        self._add(rows, eps, log_snrs, weight.masked_fill(is_code, 0.0))
 
     def _add(self, rows: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> None:
         """Add points of rows, (n, d), which are NaN where there is no value."""
