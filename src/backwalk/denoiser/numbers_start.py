@@ -53,9 +53,9 @@ class NumbersStart(NamedTuple):
     """The start of I numbers at points of shape (..., n, k).
 
     `inputs` are the network's without those of the levels, (..., n, .), of which those that depend on x_t come first.
-    `mean`, `scale`, which is e g, and `a` are of the numbers. `known` marks numbers that are given, `at_atom` those whose
-    level is given as an atom, and `seen` those that are neither absent nor at an atom. `surprise_scale` is the factor of the
-    surprises, 0 for numbers that are given, absent or at an atom, and `waves` are those of some numbers.
+    `mean`, `scale`, which is e g, and `a` are of the numbers. `known` marks numbers that are given, `at_atom` those
+    whose level is given as an atom, and `seen` those that are neither absent nor at an atom. `surprise_scale` is the
+    factor of the surprises, 0 for numbers that are given, absent or at an atom, and `waves` are those of some numbers.
     """
 
     inputs: Tensor
