@@ -64,7 +64,7 @@ def test_levels_given_one_after_another_are_levels_given_at_once(order):
         expected = made.given_levels(x_0, at_the_end)
         torch.testing.assert_close(state.level_log_probs(last), expected.level_log_probs(last))
         torch.testing.assert_close(state._entered, expected._entered)
-        assert torch.equal(state._free, expected._free)
+        assert torch.equal(state._at_atom, expected._at_atom)
 
 
 @pytest.mark.parametrize("copies", [1, 2])
