@@ -198,3 +198,12 @@ def test_posteriors_of_levels_obey_bayes_rule(coding):
         x_t, a.expand(1, 1), b.square().expand(1, 1), None if coding == "one-hot" else codes, pi.log()
     )
     torch.testing.assert_close(found, joint - joint.logsumexp(-1, keepdim=True))
+
+
+def test_levels_whose_codes_are_neighbours_in_float32_are_told_apart():
+    rare = 2e-8
+    column = LevelsColumn(tuple(map(float, range(10))), (0.3, *8 * (rare,), 0.7 - 8 * rare), "ordered")
+    layout = TableLayout(Codec((column,)))
+    codes = layout.codes_of(0)
+    assert bool((codes[1:] > codes[:-1]).all())
+    assert layout.levels_of(codes.T)[0].tolist() == list(range(10))

@@ -6,6 +6,7 @@ import torch
 from backwalk.denoiser import layout as layouts
 from backwalk.model import level_of
 from backwalk.streams import Stream
+from backwalk.table import Codec
 from backwalk.training import Patterns, Shares
 from backwalk.training import patterns as training_patterns
 from backwalk.training.patterns import ABSENT, NOISY
@@ -50,6 +51,20 @@ def test_its_losses_and_gradients_are_those_of_any_other_block(plain, wide, batc
     torch.testing.assert_close(loss, expected)
     for one, other in zip(gradients, others, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_wide_column_alone_is_trained(monkeypatch):
+    monkeypatch.setattr(layouts, "WIDE", 64)
+    made = denoiser(codec=Codec((CODEC.columns[5],)))
+    assert (made.layout.n_narrow_features, made.layout.n_numbers) == (0, 0)
+    x_0 = rows(20, codec=Codec((CODEC.columns[5],)))
+    batch = [
+        part.expand(2, *x_0.shape)
+        for part in (x_0, torch.zeros_like(x_0), torch.full_like(x_0, -torch.inf), torch.ones_like(x_0))
+    ]
+    loss, gradients = made.loss_and_gradients(*batch)
+    assert bool(loss.isfinite())
+    assert any(bool(gradient.any()) for gradient in gradients)
 
 
 def test_known_codes_of_many_levels_are_found(wide):

@@ -128,6 +128,14 @@ def test_many_rows_that_lack_the_same_coordinates_have_the_moments_of_few():
         np.testing.assert_allclose(of_many, of_few, rtol=1e-6, atol=1e-8)
 
 
+def test_rows_far_from_zero_have_the_covariance_of_rows_near_it():
+    z = RNG.normal(size=(500, 3)) @ RNG.normal(size=(3, 3))
+    z[RNG.uniform(size=z.shape) < 0.2] = np.nan
+    near, far = (moments_with_gaps(rows, stream=Stream(0)) for rows in (z, z + 1e8))
+    np.testing.assert_allclose(far.mean - 1e8, near.mean, atol=1e-5)
+    np.testing.assert_allclose(far.covariance, near.covariance, atol=1e-5)
+
+
 @pytest.mark.parametrize("has_gaps", [False, True])
 def test_rows_count_by_their_weights(has_gaps):
     """Found by review: 100,000 rows of which EM takes 20,000 counted as 100,000, and weights not at all."""

@@ -42,9 +42,9 @@ class BlockSoftmax(NamedTuple):
     block: Tensor
 
     @classmethod
-    def of(cls, logits: Tensor, block: Tensor) -> BlockSoftmax:
-        """Return those of logits, which are overwritten."""
-        shape = int(block[-1]) + 1 if len(block) else 0, logits.shape[1]
+    def of(cls, logits: Tensor, block: Tensor, n_blocks: int) -> BlockSoftmax:
+        """Return that of logits, which are overwritten."""
+        shape = n_blocks, logits.shape[1]
         index = block.unsqueeze(1).expand_as(logits)
         greatest = logits.new_full(shape, -torch.inf).scatter_reduce_(0, index, logits.detach(), "amax")
         # exp, and products of its results, are slow where it nearly underflows.
@@ -104,6 +104,7 @@ class TableLayout(nn.Module):
     _one_hot_levels: Tensor
     _line_coordinates_of_levels: Tensor
     _line_codes: Tensor
+    _lines: Tensor
     _line_coordinates: Tensor
     _between: Tensor
     _by_code: Tensor
@@ -242,10 +243,11 @@ class TableLayout(nn.Module):
         for row, (_, block) in enumerate(lines):
             codes = block.codes[:, 0].astype(np.float32)
             order = codes.argsort(kind="stable")
-            between[row, : len(order) - 1] = 0.5 * (codes[order][1:].astype(float) + codes[order][:-1])
+            middle = (0.5 * (codes[order][1:].astype(float) + codes[order][:-1])).astype(np.float32)
+            between[row, : len(order) - 1] = np.minimum(middle, np.nextafter(codes[order][1:], -np.float32(np.inf)))
             places[row, : len(order)], places[row, len(order) :] = order, order[-1]
-        self._lines = [place for place, _ in lines]
-        self._of_more_coordinates = [p for p in range(len(one_hot), len(narrow)) if p not in self._lines]
+        self._keep("_lines", np.array([place for place, _ in lines], dtype=np.intp))
+        self._of_more_coordinates = [p for p, b in enumerate(narrow) if not b.is_one_hot and b.width > 1]
         self._keep("_line_coordinates", np.array([block.coordinates.start for _, block in lines], dtype=np.intp))
         of_levels = np.repeat([b.coordinates.start for b in ordered], [b.n_levels for b in ordered])
         self._keep("_line_coordinates_of_levels", of_levels.astype(np.intp))
@@ -384,7 +386,8 @@ class TableLayout(nn.Module):
 
     def softmax(self, logits: Tensor) -> BlockSoftmax:
         """Return the softmax of logits, (M, n), within each block."""
-        return BlockSoftmax.of(logits, self.block_of_level[: len(logits)])
+        n_blocks = self.n_plain_blocks if len(logits) == self.n_plain else self.n_blocks
+        return BlockSoftmax.of(logits, self.block_of_level[: len(logits)], n_blocks)
 
     def features_of(self, q: Tensor) -> Tensor:
         """Return what a network reads of probabilities q, (M, n): E_q phi less its mean, scaled, (F, n)."""
@@ -433,7 +436,7 @@ class TableLayout(nn.Module):
             found = self._one_hot_levels @ x_0.index_select(0, self._one_hot_coordinates)
             last = self._one_hot_levels.amax(1, keepdim=True)
             levels[: self._n_one_hot] = found.round().clamp_(min=0.0).minimum(last).long()
-        if self._lines:
+        if len(self._lines):
             x = x_0.index_select(0, self._line_coordinates)
             levels[self._lines] = self._by_code.gather(1, torch.searchsorted(self._between, x))
         for place in self._of_more_coordinates:

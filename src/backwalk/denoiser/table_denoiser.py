@@ -297,7 +297,7 @@ class TableDenoiser(EnsembleDenoiser):
 
 def _of_members(by_row: Tensor, members: int) -> Tensor:
     """Return values (k, members n), as (members, n, k)."""
-    return by_row.view(len(by_row), members, -1).permute(1, 2, 0)
+    return by_row.view(len(by_row), members, by_row.shape[1] // members).permute(1, 2, 0)
 
 
 def _outputs_of_members(start: _Start, of_members: list[list[Tensor]], outputs: slice) -> Iterator[Tensor]:

@@ -56,15 +56,14 @@ def moments_with_gaps(
         z, seen, weights = z[some], seen[some], weights[some]
     of_row = weights[:, None]
     n_seen, weight_seen = seen.sum(axis=0), np.where(seen.any(axis=0), (of_row * seen).sum(axis=0), 1.0)
-    filled = np.where(seen, z, 0.0)
-    mean = np.where(n_seen > 0, (of_row * filled).sum(axis=0) / weight_seen, 0.0)
-    centred = np.where(seen, z - mean, 0.0)
+    mean = np.where(n_seen > 0, (of_row * np.where(seen, z, 0.0)).sum(axis=0) / weight_seen, 0.0)
+    centred = np.where(seen, z - mean, 0.0)  # the sums of squares of rows far from 0 would be rounded
     variance = np.where(n_seen > 1, (of_row * np.square(centred)).sum(axis=0) / weight_seen, 1.0)
-    start, most_steps = (mean, np.diag(variance)), _MOST_STEPS
+    start, most_steps = (np.zeros(len(mean)), np.diag(variance)), _MOST_STEPS
     if near is not None:
-        start, most_steps = (near.mean, near.covariance), _STEPS_NEAR
-    found = _fixed_point(_StepOfEM(filled, seen, weights), np.vstack(start), most_steps)
-    return Moments(found[0], found[1:], _effective(weights))
+        start, most_steps = (near.mean - mean, near.covariance), _STEPS_NEAR
+    found = _fixed_point(_StepOfEM(centred, seen, weights), np.vstack(start), most_steps)
+    return Moments(mean + found[0], found[1:], _effective(weights))
 
 
 class _StepOfEM:

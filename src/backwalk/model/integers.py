@@ -5,19 +5,20 @@ joint cell of its integer columns,
 
     P(x) = integral of p(x + u) du,
 
-estimated by the mean of p / q at places drawn from q, the density of dequantisation: uniform in a cell, and with a tail
-beyond the range at its ends (`table/dequantisation.py`). So p / q = P(x) for a model of p = P q.
+estimated by the mean of p / r at places drawn from r, half of them from q, the density of dequantisation, and half
+uniform in their cells: r = (q + 1) / 2, with a tail beyond the range at its ends in both (`table/dequantisation.py`).
+A model of p = P q has p / r < 2 P, and so has one that is flat in its cells, where q is .1 at the edges of each.
 
 The places are consecutive points of Sobol's sequence, shifted at random. The row's own content seeds the shift, so that
 equal rows have equal places. Columns on a continuous scale keep their density.
 
-Source: Sobol 1967; Cranley & Patterson 1976.
+Source: Sobol 1967; Cranley & Patterson 1976; Hesterberg 1995 for r.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from functools import cache
 from typing import TYPE_CHECKING
@@ -32,19 +33,21 @@ from backwalk.diffusion import LogDensity
 from backwalk.model.numbers import Ode, log_prob_of_numbers
 from backwalk.streams import Stream
 from backwalk.table import Codec
+from backwalk.table.dequantisation import place_in_cell
 
 if TYPE_CHECKING:
     from backwalk.model.given import Given
 
 N_PLACES = 16  # in the joint cell of a row of integers
 _PLACES_AT_ONCE = 2**15  # in the cells of integers, scored together
+_CHECKED = 3  # of a row's places, by which the coarse grid is corrected
 _MOST_SOBOL_COLUMNS = qmc.Sobol.MAXDIM
 
 
 def places_in_cells(
     codec: Codec, values: NDArray[np.float64], n_places: int, *, stream: Stream
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return rows (n, D) at `n_places` places in their cells, (n, n_places, D), and ln q there, (n, n_places)."""
+    """Return rows (n, D) at `n_places` places in their cells, (n, n_places, D), and ln r there, (n, n_places)."""
     shifts, points = stream.child("places"), _points(codec.n_uniforms, n_places)
 
     @cache  # equal rows have equal places
@@ -55,9 +58,17 @@ def places_in_cells(
     shift = np.concatenate([shift_of(row.tobytes()) for row in values + 0.0])  # -0 becomes 0, the same number
     v = (points + shift[:, None]) % 1.0
     v = np.clip(v, 2.0**-53, 1.0 - 2.0**-53)  # the quantiles at 0 and 1 lie at the cell's edges
-    of_rows = np.repeat(values, n_places, axis=0)
-    places = codec.dequantised_at(of_rows, v.reshape(-1, codec.n_uniforms))
-    return places.reshape(n, n_places, d), codec.log_dequantisation(places, of_rows).reshape(n, n_places)
+    c, n_of_q = codec.cosines, -(-n_places // 2)
+    for j in np.flatnonzero(c):  # places u that are uniform are quantiles of q too
+        u = v[:, n_of_q:, j] - 0.5
+        v[:, n_of_q:, j] = u + 0.5 + c[j] * np.sin(2.0 * np.pi * u) / (2.0 * np.pi)
+    v, of_rows = v.reshape(-1, codec.n_uniforms), np.repeat(values, n_places, axis=0)
+    places = codec.dequantised_at(of_rows, v)
+    u = np.stack([place_in_cell(of_column, of_c) for of_column, of_c in zip(v.T, c, strict=True)], axis=1)
+    share = n_of_q / n_places
+    log_r = np.log(share + (1.0 - share) * np.exp(codec.log_uniform(places, of_rows, u)))
+    log_r += codec.log_dequantisation(places, of_rows)
+    return places.reshape(n, n_places, d), log_r.reshape(n, n_places)
 
 
 def log_prob_of_rows(
@@ -74,9 +85,9 @@ def log_prob_of_rows(
     cells = np.where(codec.drawn_cells, codec.cells(values), np.nan)
     if not codec.n_uniforms:
         return log_density(cells)
-    places, log_q = places_in_cells(codec, cells, N_PLACES, stream=stream)
-    at_places = log_density(places.reshape(-1, cells.shape[1])).reshape(log_q.shape)
-    return np.asarray(log_mean(torch.from_numpy(at_places - log_q))[0])
+    places, log_r = places_in_cells(codec, cells, N_PLACES, stream=stream)
+    at_places = log_density(places.reshape(-1, cells.shape[1])).reshape(log_r.shape)
+    return np.asarray(log_mean(torch.from_numpy(at_places - log_r))[0])
 
 
 def log_prob_of_integers(given: Given, ode: Ode, n_places: int, watch: Callable[[int], object]) -> LogDensity:
@@ -84,29 +95,33 @@ def log_prob_of_integers(given: Given, ode: Ode, n_places: int, watch: Callable[
     pieces, n_rows = [LogDensity(*[torch.empty(0, dtype=torch.float64)] * 3)], max(_PLACES_AT_ONCE // n_places, 1)
     for first in range(0, given.n_rows, n_rows):
         piece = given.take(np.arange(first, min(first + n_rows, given.n_rows))).then_levels()
-        places, log_q = places_in_cells(given.model.codec, piece.cells, n_places, stream=ode.stream)
-        pieces.append(_score_places(piece, ode, places, torch.from_numpy(log_q)))
+        places, log_r = places_in_cells(given.model.codec, piece.cells, n_places, stream=ode.stream)
+        pieces.append(_score_places(piece, ode, places, torch.from_numpy(log_r)))
         watch(piece.n_rows)
     return LogDensity(*(torch.cat([getattr(piece, part.name) for piece in pieces]) for part in fields(LogDensity)))
 
 
-def _score_places(given: Given, ode: Ode, places: NDArray[np.float64], log_q: Tensor) -> LogDensity:
-    """Return the log-probabilities of n rows from places in their cells, (n, m, D), and ln q there, (n, m).
+def _score_places(given: Given, ode: Ode, places: NDArray[np.float64], log_r: Tensor) -> LogDensity:
+    """Return the log-probabilities of n rows from places in their cells, (n, m, D), and ln r there, (n, m).
 
-    The places of a cell lie close together: half of the grid gives their differences from the first, which alone is
+    The places of a cell lie close together: half of the grid gives their differences from a few, which alone are
     computed by `ode`.
     """
-    n, m = log_q.shape
-    coarse = replace(ode, with_error=False, n_intervals=max(ode.n_intervals // 4, 1) * 2)
+    n, m = log_r.shape
+    fine, checked = replace(ode, with_error=False), sorted({i * m // _CHECKED for i in range(_CHECKED)})
+    coarse = replace(fine, n_intervals=max(ode.n_intervals // 4, 1) * 2)
 
-    def score_at(which: range, ode: Ode) -> LogDensity:
+    def score_at(which: Sequence[int], ode: Ode) -> LogDensity:
         at_places = places[:, which].reshape(-1, places.shape[2])
         centres = given.take(np.repeat(np.arange(n), len(which)))
         return log_prob_of_numbers(centres.at(at_places), ode, seeds=centres.rows)
 
-    first, every = score_at(range(1), ode), score_at(range(m), coarse).log_prob.view(n, m)
-    log_p = every + (first.log_prob[:, None] - every[:, :1])
-    log_prob, standard_error = log_mean(log_p - log_q)
+    first, log_p = score_at(checked[:1], ode), score_at(range(m), coarse).log_prob.view(n, m)
+    exact = first.log_prob[:, None]
+    if len(checked) > 1:
+        exact = torch.cat([exact, score_at(checked[1:], fine).log_prob.view(n, -1)], dim=1)
+    log_p = log_p + (exact - log_p[:, checked]).mean(dim=1, keepdim=True)
+    log_prob, standard_error = log_mean(log_p - log_r)
     # The errors of probes are nearly the same at all places, which share them.
     return LogDensity(log_prob, first.solver_error, standard_error.hypot(first.standard_error))
 

@@ -98,8 +98,8 @@ def log_density(
 
     Notes
     -----
-    The places of a cell lie close together: half of the grid gives their differences from the first, which alone is
-    computed on all of it.
+    The places of a cell lie close together: half of the grid gives their differences from three of them, which alone
+    are computed on all of it.
 
     The density is blurred by `model.blur`. All places of a row share its probes: their error is then nearly the same at
     all places, and the mean of exp(log p) does not turn it into a bias. Probes and places depend only on the stream and

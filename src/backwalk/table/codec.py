@@ -375,6 +375,24 @@ class Codec:
             total += np.where(np.isnan(x[:, j]), 0.0, log_q)
         return total
 
+    def log_uniform(self, places: npt.ArrayLike, values: npt.ArrayLike, u: FloatArray) -> FloatArray:
+        """Return ln of uniform over q at places of the cells of rows `values`, both (n, D): (n,), nats.
+
+        u are the places within the cells, in (-1/2, 1/2), (n, `n_uniforms`).
+        """
+        at, x = self._as_cells(places, "places"), self._as_cells(values, "values")
+        total = np.zeros(len(x))
+        for j, c, of_column in zip(self._dequantised, self.cosines, u.T, strict=True):
+            is_moved = ~np.isnan(x[:, j]) & (at[:, j] != x[:, j])  # but for missing numbers and atoms
+            total -= np.where(is_moved, np.log1p(c * np.cos(2.0 * np.pi * of_column)), 0.0)
+        return total
+
+    @property
+    def cosines(self) -> FloatArray:
+        """The c of q (`dequantisation.py`) of each uniform draw, (`n_uniforms`,)."""
+        numbers = (self.all_columns[j].number_column for j in self._dequantised)
+        return np.array([n.dequantisation for n in numbers if n is not None], dtype=np.float64)
+
     def deviation_in_user_units(self, deviation: npt.ArrayLike, z: npt.ArrayLike) -> FloatArray:
         """Return a small deviation of encoded rows z, both (n, k), in the user's units: (n, d), 0 for constants."""
         encoded, deviations = self._rows(z, self.n_encoded, "z"), self._rows(deviation, self.n_encoded, "deviation")
