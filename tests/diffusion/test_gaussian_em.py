@@ -2,16 +2,12 @@
 
 import numpy as np
 import pytest
-import torch
 
 from backwalk.diffusion import moments_with_gaps
 from backwalk.streams import Stream
+from tests.diffusion.normal import COVARIANCE, MEAN, K
 
 RNG = np.random.default_rng(0)
-K = 5
-FACTOR = RNG.normal(size=(K, K))
-COVARIANCE = torch.from_numpy(FACTOR @ FACTOR.T / K + 0.2 * np.eye(K))
-MEAN = torch.from_numpy(RNG.normal(size=K))
 
 
 def test_moments_of_rows_with_gaps_are_those_of_the_distribution():

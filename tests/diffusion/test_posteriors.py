@@ -15,13 +15,10 @@ from backwalk.diffusion import (
 from backwalk.diffusion.posteriors import MOST_DIRECTIONS, RIDGE, RowSets
 from backwalk.streams import Stream
 from tests.conditional import conditional_of
+from tests.diffusion.normal import COVARIANCE, MEAN, K
 from tests.jacobian import value_and_jacobian
 
 RNG = np.random.default_rng(0)
-K = 5
-FACTOR = RNG.normal(size=(K, K))
-COVARIANCE = torch.from_numpy(FACTOR @ FACTOR.T / K + 0.2 * np.eye(K))
-MEAN = torch.from_numpy(RNG.normal(size=K))
 
 
 def joint():

@@ -116,7 +116,6 @@ class TableLayout(nn.Module):
     n_parts: int
     n_blocks: int
     n_numbers: int
-    n_levels: int
     n_narrow: int
     n_narrow_blocks: int
     n_plain: int
@@ -195,7 +194,7 @@ class TableLayout(nn.Module):
         ends = np.cumsum([0, *(block.n_features for block in in_order)]).tolist()
         narrow = sum(block.n_levels <= WIDE for block in in_order)
         plain = sum(block.n_levels <= WIDE and block.basis is None for block in in_order)
-        self.n_levels, self.n_features, self.n_narrow_blocks = stops[-1], ends[-1], narrow
+        self.n_features, self.n_narrow_blocks = ends[-1], narrow
         self.n_plain_blocks, self.n_plain = plain, stops[plain]
         self.n_narrow, self.n_narrow_features = stops[narrow], ends[narrow]
         """The numbers of levels and features of all blocks but the wide ones, which come first."""

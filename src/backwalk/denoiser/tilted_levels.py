@@ -75,11 +75,8 @@ def _of_block(
     layout: TableLayout, block: int, place: int, rows: TiltedRows, evidence: LevelsEvidence | None
 ) -> tuple[Tensor, TiltedHead]:
     """Return the features, (K, n), and the head of a block, which has this place in the layout's order."""
-    basis, inputs, log_prior = (
-        layout.basis_of(block),
-        layout.inputs_of_levels(block).T,
-        layout.log_prior_of(block).unsqueeze(1),
-    )
+    basis, inputs = layout.basis_of(block), layout.inputs_of_levels(block).T
+    log_prior = layout.log_prior_of(block).unsqueeze(1)
     assert basis is not None
     a, b_sq, level, weight = (part[place] for part in (rows.a, rows.b_sq, rows.level, rows.weight))
     is_given, is_absent = b_sq == 0.0, a == 0.0

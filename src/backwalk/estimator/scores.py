@@ -188,7 +188,7 @@ class Scores(Fitted[RowsT]):
             nats. None computes it exactly up to 32 free numbers, and takes 16 probes beyond.
         n_places : int, default=16
             Places in the joint cell of a row's integers. A row takes about half as many times as long as one without
-            integers.
+            integers, and three times more.
         random_state : int, numpy.random.Generator or RandomState, default=0
             Seed of probes and places. They also depend on the row's content, so that a row has the same score in any
             batch.
