@@ -1,6 +1,7 @@
 """Networks one after another: when a further one begins, which are kept, and that their mean is the model."""
 
 import math
+from itertools import count
 
 import pytest
 import torch
@@ -100,6 +101,18 @@ def test_no_network_begins_that_leaves_no_time_for_what_follows_training(monkeyp
     run.limit(1000.0, seconds_after)
     list(run.run())
     assert run.denoiser.n_members == n_members
+
+
+@pytest.mark.parametrize("max_seconds", [350.0, 500.0])
+def test_the_time_limit_is_that_of_all_networks_together(monkeypatch, max_seconds):
+    clock = count()
+    monkeypatch.setattr("backwalk.training.loop.time.monotonic", lambda: float(next(clock)))  # two seconds a step
+    told(monkeypatch, [*LEARNS, 5.0, *range(9, -90, -1)], [4.5])
+    run = trainer()
+    run.limit(max_seconds)
+    list(run.run())
+    assert (run.denoiser.n_members, run.stopped_by) == (2, "time limit")
+    assert run.seconds == pytest.approx(max_seconds, abs=10.0)
 
 
 def test_without_held_out_rows_one_network_takes_all_steps():

@@ -77,13 +77,13 @@ class EnsembleTrainer:
                 yield replace(progress, step=step, max_steps=self.max_steps, seconds=seconds, share=share)
             gain = self._keep()
             is_over = self._trainer.stopped_by != "patience" or self._trainer.share >= 1.0
-            is_over = is_over or self._seconds_left <= 0.0
-            if is_over or gain < WORTH or len(self._kept) == self._most:
+            seconds_left = self.max_seconds - len(self._kept) * self._seconds_after - self.seconds
+            if is_over or seconds_left <= 0.0 or gain < WORTH or len(self._kept) == self._most:
                 self._keep_unreached()
                 return
             self._past = self.history()
             self._n_reached += 1
-            self._trainer = self._trainer_of(self._new_member(len(self._kept)))
+            self._trainer = self._trainer_of(self._new_member(len(self._kept)), seconds_left)
 
     @property
     def step(self) -> int:
@@ -94,11 +94,6 @@ class EnsembleTrainer:
     def seconds(self) -> float:
         """The time of training so far."""
         return self._trainer.seconds + (self._past.seconds or 0.0 if self._past else 0.0)
-
-    @property
-    def _seconds_left(self) -> float:
-        """The time that a further network has."""
-        return self.max_seconds - len(self._kept) * self._seconds_after - (self.seconds if self._kept else 0.0)
 
     @property
     def stopped_by(self) -> str:
@@ -161,7 +156,7 @@ class EnsembleTrainer:
             seconds=self.seconds,
         )
 
-    def _trainer_of(self, denoiser: EnsembleDenoiser) -> Trainer:
+    def _trainer_of(self, denoiser: EnsembleDenoiser, max_seconds: float = math.inf) -> Trainer:
         number = len(self._kept)
         return Trainer(
             denoiser,
@@ -172,7 +167,7 @@ class EnsembleTrainer:
             patterns=self._patterns,
             validation=self._validation,
             max_steps=self.max_steps - (self._past.n_steps if self._past else 0),
-            max_seconds=self._seconds_left,
+            max_seconds=max_seconds,
             is_untrained=number >= self._n_started,
         )
 
