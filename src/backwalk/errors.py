@@ -18,7 +18,7 @@ UserWarning
 ├── LeftOutRuleWarning              drawn rows go without a found rule, as what is given leaves no others
 ├── PriorMismatchWarning            the chain ends before the data are noise
 ├── RepeatedValueWarning            one number stands in many rows of a column
-├── ShortTrainingWarning            a time limit or Ctrl-C ended training after too few steps
+├── ShortTrainingWarning            a time limit or Ctrl-C ended training too soon, or a limit was not kept
 └── UnseenValuesWarning             cells hold values that the fit did not see
 ```
 
@@ -237,8 +237,9 @@ class DegenerateRowsWarning(UserWarning):
 class DoubtfulCellsWarning(UserWarning):
     """Cells that are likely mistakes.
 
-    They are numbers that stand for missing values, such as -999, different labels that mean one, or a row of totals.
-    Mend them before the fit; `na` of `TextPath` names cells that are missing values.
+    They are numbers that stand for missing values, such as -999, different labels that mean one, numbers that look like
+    clock times, such as 930, or blank rows. Mend them before the fit, or name the kind "clock". `na` of `TextPath`
+    names cells that are missing values.
 
     See Also
     --------
@@ -263,8 +264,8 @@ class DoubtfulCellsWarning(UserWarning):
 class ImpossibleRowsWarning(UserWarning):
     """Rows that the model cannot make are left out of a score.
 
-    Such a row has another value than the fit's in a constant column, a value that is no level of its column, or breaks
-    a rule. Its log-density is -inf, which would make every mean -inf.
+    Such a row has another value than the fit's in a constant column, a value that is no level of its column, a number
+    off its grid, or breaks a rule. Its log-density is -inf, which would make every mean -inf.
 
     See Also
     --------
@@ -342,8 +343,8 @@ class PriorMismatchWarning(UserWarning):
 class RepeatedValueWarning(UserWarning):
     """One number stands in many rows of a column.
 
-    A density cannot represent such a point mass: new rows scatter around the number. Fit a separate model to the other
-    rows, or give small counts as integers of a table.
+    A density cannot represent such a point mass: new rows scatter around the number. Give the rows as a table and leave
+    out the column's kind: the number then has a probability of its own.
 
     See Also
     --------

@@ -80,9 +80,9 @@ def score(
     \b
     NAME            the column named by --id, as it stands in DATA
     row             number of the row in DATA, from 0 (with --drop-missing)
-    log_density     log p: levels one after another, then the numbers by
-                    the probability-flow ODE; -inf if the model cannot make
-                    the row, such as another constant
+    log_density     log p: copies and dates, levels one after another, then
+                    the other numbers by the probability-flow ODE; -inf if
+                    the model cannot make the row, such as another constant
     solver_error    error of the ODE solver
     standard_error  error of random probes (beyond 32 numbers) and of random
                     places in the cells of rounded numbers

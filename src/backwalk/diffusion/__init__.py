@@ -1,8 +1,8 @@
 """The mathematics of denoising diffusion: pure functions of tensors, without learned weights, files or column names.
 
 Read in this order: `schedule`, `forward`, `parameterization`, `reverse`, `terms`, `bound`; then `ode` for the
-deterministic view. `closed_forms` has exact answers, `posteriors` those from which a table's
-denoiser starts, and `conditioning` gives conditionals and marginals.
+deterministic view. `closed_forms` has exact answers, `posteriors` and `discriminant` those from which a table's
+denoiser starts, with the moments of `gaussian_em`, and `conditioning` gives conditionals and marginals.
 
 Glossary (the names of Ho et al. 2020 where they exist, but N for their T; arrays are indexed by t = 0..n_steps, so
 `beta[t]` is beta_t):

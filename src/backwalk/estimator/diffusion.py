@@ -112,7 +112,7 @@ class Diffusion(
         the same.
     columns : mapping, default=None
         Kinds of columns that should not follow from the data, by name (or by number, in arrays and tables in memory):
-        "number", "levels", "integer", "clock" (HHMM, such as 930), `Number(...)` or `Levels(...)`.
+        "number", "levels", "integer", "constant", "clock" (HHMM, such as 930), `Number(...)` or `Levels(...)`.
     missing : {"absent", "generate"}, default="absent"
         Whether new rows have missing values. "absent" learns from rows with gaps without generating any; "generate"
         makes gaps like the data's.

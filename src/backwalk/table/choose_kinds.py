@@ -1,11 +1,11 @@
 """Which columns of a table have levels, with their codes, and which are numbers, with their atoms.
 
-A column has levels if its values repeat. On a grid of up to a thousand places, of which each value that occurs is in
-seven rows on average, each place is a level, those that no row has as well (`basis.py`). Otherwise it has levels if new
-rows have values that were never seen in at most one of fifty: about as often as rows have values that are in no other
-(Good 1953, after Turing). On long grids, or on none, each value that is in two rows or more is then an atom, and the
-others stay numbers. All other columns are numbers, of which those values are atoms that stand out among their
-neighbours (`find_atoms`).
+A column has levels if its values repeat. On a grid of up to a thousand places, up to 16 values are levels. With more,
+of which each is in seven rows on average, each place is a level, those that no row has as well (`basis.py`). Otherwise
+it has levels if new rows have values that were never seen in at most one of fifty: about as often as rows have values
+that are in no other (Good 1953, after Turing). On long grids, or on none, each value that is in two rows or more is
+then an atom, and the others stay numbers. All other columns are numbers, of which those values are atoms that stand out
+among their neighbours (`find_atoms`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _FEWEST_OTHERS = 4  # distinct values of the number beside its atoms
 class Kinds:
     """The columns that have levels, by number; of the others, the atoms of those of few values.
 
-    `grids` are those of levels on a grid of more than 16 places, and `names` those of levels without an order.
+    `grids` are those of levels on a grid with more than 16 values, and `names` those of levels without an order.
     """
 
     levels: set[int]

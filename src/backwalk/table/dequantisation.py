@@ -11,8 +11,9 @@ With c = 0.9 little of a model's blur is rounded to the next number, and a smoot
 What is decoded to a number is what its probability counts, so two kinds of cells are wider. Beside the atoms of a
 column, which have levels, the numbers on either side of an atom share its cell: such a cell's half has the width w / 2
 in steps, and the density q(u / w) / w there. Beyond the range of new values all numbers are rounded to its end: where
-c = 0, the outer half of the last cell is a tail, with u at the distance t = 4 s ((1 - 2 |u|)^(-1/4) - 1). Its density
-is 1 / (2 s) at the number and falls as (1 + t / (4 s))^-5, slowly enough that it bounds what a model spreads there.
+c = 0 and a user states no bounds, the outer half of the last cell is a tail, with u at the distance
+t = 4 s ((1 - 2 |u|)^(-1/4) - 1). Its density is 1 / (2 s) at the number and falls as (1 + t / (4 s))^-5, slowly enough
+that it bounds what a model spreads there.
 """
 
 from __future__ import annotations

@@ -257,7 +257,7 @@ class Relation:
         return np.array([each.least for each in self.facts]), np.array([each.largest for each in self.facts])
 
     def has_few_values(self, j: int) -> bool:
-        """Return whether a number has two distinct values, or few: at most 200, and one in 20 rows."""
+        """Return whether a number has two distinct values, or few: at most 200, each in 20 rows on average."""
         column = self.facts[j]
         most = max(2.0, min(_FEW_VALUES, column.n_observed / _ROWS_OF_FEW))
         return column.values is not None and len(column.values) <= most
