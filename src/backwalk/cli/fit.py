@@ -84,7 +84,7 @@ def _conditions(text: str) -> Any:
     "--conditions",
     type=_conditions,
     metavar="any|none|SETS",
-    show_default="any for tables with levels or gaps, else none",
+    show_default="any for tables with levels, gaps, dates or rules, else none",
     default="auto",
     help="Columns that may be given to sample, score and impute: any, none, or one of some sets, such as "
     '"species;species,sex".',
