@@ -90,11 +90,11 @@ class GivenLevels:
         )
         evidence = is_given.clone()
         evidence[:, self._layout.numbers] = start.known[0]
-        log_q = LevelsEvidence(self._layout, self._rows[rows], evidence, block).of_block()
+        log_q = LevelsEvidence(self._layout, self._rows[rows], evidence, block).of_block(block).T
         total: Tensor | None = None
         for k in range(self._denoiser.n_members):
             f = self._prediction(start, k, self._entered[k : k + 1, rows], outputs)
-            p = torch.softmax(log_q + (f[0] if basis is None else f[0] @ basis.T), dim=-1)
+            p = torch.softmax((f[0] if basis is None else f[0] @ basis.T) + log_q, dim=-1)
             total = p if total is None else total.add_(p)
         assert total is not None
         return (total / self._denoiser.n_members).log()[back]

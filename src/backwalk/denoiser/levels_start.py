@@ -54,77 +54,60 @@ class LevelsEvidence:
     """
 
     def __init__(self, layout: TableLayout, x: Tensor, known: Tensor, block: int | None = None) -> None:
-        self._layout, self._x, self._known, self._block = layout, x, known, block
-        discriminants = layout.discriminants
-        if block is not None:
-            discriminants = discriminants.of_block(layout.variates.get(block, slice(0)), layout.levels[block])
-        one_of_each, of_row = equal_rows(known.index_select(1, layout.first_of_part).to(x))
-        self._variates = discriminants.evidence(layout.gaussian, x, known[one_of_each], of_row)
+        self._layout, self._x, self._known = layout, x, known
+        of_all = slice(0, len(layout.discriminants.rest))
+        self._computed = of_all if block is None else layout.variates.get(block, slice(0, 0))  # variates
 
     def of_all(self, n_blocks: int) -> Tensor:
         """Return ln p + constant that absent levels of the first blocks in the layout's order start from, (M, n)."""
-        layout = self._layout
-        parts = [self._x.new_zeros(0, len(self._x))]
-        for i in layout.order[:n_blocks]:
-            parts.append(self._told(i) if layout.basis_of(i) is None else self.of_tilted(i))
-        return torch.cat(parts)
+        return torch.cat([self._x.new_zeros(0, len(self._x)), *map(self.of_block, self._layout.order[:n_blocks])])
 
-    def of_tilted(self, block: int, rows: Tensor | None = None) -> Tensor:
-        """Return ln p that the absent levels of a block with a basis start from, in all rows or some, (L, u)."""
-        return log_mixed(torch.softmax(self._told(block, rows), dim=0), self._layout.log_prior_of(block).unsqueeze(1))
-
-    def _told(self, block: int, rows: Tensor | None = None) -> Tensor:
-        """Return ln pi + what is known of the levels of a block, (L, u)."""
+    def of_block(self, block: int, rows: Tensor | None = None) -> Tensor:
+        """Return ln p + constant that the absent levels of a block start from, in all rows or some, (L, u)."""
         layout, log_prior = self._layout, self._layout.log_prior_of(block).unsqueeze(1)
-        variates, n = layout.variates_of(block), len(self._x) if rows is None else len(rows)
-        values = None
-        if variates is None:
-            told = log_prior.expand(-1, n)
+        variates, values = layout.variates_of(block), self._values_of(block, rows)
+        if variates is None or values is None:
+            told = log_prior.expand(-1, len(self._x) if rows is None else len(rows))
         else:
-            values = self._by_variate[:, variates.places].flatten(0, 1)
-            values = values if rows is None else values.index_select(1, rows)
             told = torch.addmm(log_prior, variates.weighted, values)
         for of, partner in layout.partners:
             if of == block:
-                ratios = torch.zeros_like(told) if values is None or variates is None else variates.codes @ values
-                of_partner, where = self._of_partner(of, partner, ratios.T, rows)
-                told = told.index_copy(1, where, of_partner.T + log_prior)
-        return told
+                ratios = torch.zeros_like(told) if variates is None or values is None else variates.codes @ values
+                of_partner, where = self._of_partner(of, partner, ratios, rows)
+                told = told.index_copy(1, where, of_partner + log_prior)
+        return told if layout.basis_of(block) is None else log_mixed(torch.softmax(told, dim=0), log_prior)
+
+    def ratios(self, block: int) -> Tensor:
+        """Return the discriminant of a block, ln N(x_K | c_l) and a constant: (L, n), or (L, 1) without one."""
+        variates, values = self._layout.variates_of(block), self._values_of(block)
+        if variates is None or values is None:
+            return self._x.new_zeros(len(self._layout.log_prior_of(block)), 1)
+        return variates.codes @ values
+
+    def _values_of(self, block: int, rows: Tensor | None = None) -> Tensor | None:
+        """Return the linear and the quadratic values of the variates of a block, if it has any, (2 R, u)."""
+        variates = self._layout.variates_of(block)
+        if variates is None:
+            return None
+        first = self._computed.start
+        values = self._by_variate[:, variates.places.start - first : variates.places.stop - first].flatten(0, 1)
+        return values if rows is None else values.index_select(1, rows)
 
     @cached_property
     def _by_variate(self) -> Tensor:
         """The linear and the quadratic values of each variate in each row, (2, K, n)."""
-        linear, quadratic = self._variates.linear, self._variates.sets.by_row(self._variates.quadratic)
-        return torch.stack([linear.T, quadratic.expand_as(linear).T])
+        layout, x, discriminants = self._layout, self._x, self._layout.discriminants.some(self._computed)
+        one_of_each, of_row = equal_rows(self._known.index_select(1, layout.first_of_part).to(x))
+        return discriminants.evidence(layout.gaussian, x, self._known[one_of_each], of_row)
 
-    def of_block(self) -> Tensor:
-        """Return ln p + constant that the levels of the one block start from, (n, L); (1, L) if all rows are alike."""
-        layout, block = self._layout, self._block
-        assert block is not None
-        ratios, log_prior = self.ratios(), layout.log_prior_of(block)
-        told = layout.discriminant_factors[layout.levels[block]] * ratios if block in layout.variates else ratios
-        for of, partner in layout.partners:
-            if of == block:
-                of_partner, where = self._of_partner(of, partner, ratios.expand(len(self._x), -1))
-                told = told.expand(len(self._x), -1).index_copy(0, where, of_partner)
-        start = log_prior + told
-        return start if layout.basis_of(block) is None else log_mixed(torch.softmax(start, -1), log_prior)
-
-    def ratios(self) -> Tensor:
-        """Return the discriminant of the one block, ln N(x_K | c_l) and a constant: (n, L), or (1, L) without one."""
-        assert self._block is not None
-        if self._block not in self._layout.variates:
-            return self._x.new_zeros(1, len(self._layout.log_prior_of(self._block)))
-        return self._variates.log_ratios()
-
-    def _of_partner(self, of: int, partner: int, ratios: Tensor, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Return what a partner tells of the levels of a block, (v, L), in those of some rows, (v,), that know it."""
+    def _of_partner(self, of: int, partner: int, ratios: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return what a partner tells of the levels of a block, (L, v), in those of some rows, (v,), that know it."""
         layout = self._layout
         known, x = (self._known, self._x) if rows is None else (self._known[rows], self._x[rows])
         is_told = ~known[:, layout.coordinates[of].start] & known[:, layout.coordinates[partner].start]
         where = is_told.nonzero()[:, 0]
         of_partner, factor = layout.partner(of, partner)
-        return of_partner[layout.level_of(partner, x[where])] + factor * ratios[where], where
+        return of_partner[layout.level_of(partner, x[where])].T + factor * ratios[:, where], where
 
 
 def choose_levels_start(
@@ -163,7 +146,7 @@ def choose_levels_start(
         for of in {*layout.variates, *found}:
             evidence = seen.clone()
             evidence[:, codec.slices[blocks[of].column]] = False
-            ratios, start = LevelsEvidence(layout, x_0, evidence, of).ratios(), layout.log_prior_of(of)
+            ratios, start = LevelsEvidence(layout, x_0, evidence, of).ratios(of).T, layout.log_prior_of(of)
             level, weight = levels[held_out, of], weights[held_out] * (levels[held_out, of] >= 0)
             is_mixed = layout.basis_of(of) is not None
             alone[of] += _cross_entropies(start, ratios, level, weight, is_mixed=is_mixed)

@@ -88,7 +88,7 @@ def _of_block(
     features.index_copy_(1, noisy, inputs @ log_q.exp())
     if len(asked):
         assert evidence is not None
-        log_q = torch.cat([log_q, evidence.of_tilted(block, rows.evidence_row[asked])], dim=1)
+        log_q = torch.cat([log_q, evidence.of_block(block, rows.evidence_row[asked])], dim=1)
     predicted = torch.cat([noisy, asked])
     head = TiltedHead(layout.features[block], basis, predicted, log_q, level[None, predicted], weight[None, predicted])
     return features, head

@@ -63,14 +63,15 @@ class Discriminants(NamedTuple):
             codes[span, levels] = ((of_levels - mu[at]) @ u).T
         return cls(*(torch.from_numpy(part).float() for part in (directions, rest, codes)))
 
-    def of_block(self, variates: slice, levels: slice) -> Discriminants:
-        """Return those of one block."""
-        return Discriminants(self.directions[variates], self.rest[variates], self.codes[variates, levels])
+    def some(self, variates: slice) -> Discriminants:
+        """Return some of them."""
+        return Discriminants(self.directions[variates], self.rest[variates], self.codes[variates])
 
-    def evidence(self, joint: JointGaussian, x: Tensor, patterns: Tensor, of_row: Tensor) -> Evidence:
-        """Return what is known of the variates of rows x, (n, k).
+    def evidence(self, joint: JointGaussian, x: Tensor, patterns: Tensor, of_row: Tensor) -> Tensor:
+        """Return what is known of the variates of rows x, (n, k): m / v and (1 - 1 / v) / 2, (2, K, n).
 
-        `patterns`, (p, k), are True where a coordinate is known, and those of the rows are `of_row`, (n,).
+        Times g_l and g_l^2 they are ln N(x_K | x_C = c_l) + constant. `patterns`, (p, k), are True where a coordinate
+        is known, and those of the rows are `of_row`, (n,).
         """
         v, r, sets = joint.directions, joint.directions.shape[1], RowSets(len(patterns), of_row)
         weight = patterns.to(x) / joint.rest
@@ -79,20 +80,8 @@ class Discriminants(NamedTuple):
         towards = torch.cholesky_inverse(torch.linalg.cholesky(precision)) @ self.directions.T  # (p, r, K)
         variance = (self.directions.T * towards).sum(-2) + self.rest
         seen = (sets.by_row(weight) * (x - joint.mean)) @ v
-        return Evidence(self.codes, sets.product(seen, towards / variance.unsqueeze(1)), 0.5 - 0.5 / variance, sets)
-
-
-class Evidence(NamedTuple):
-    """What is known of K variates: m / v of rows, (n, K), and (1 - 1 / v) / 2 of sets of rows, (p, K)."""
-
-    codes: Tensor
-    linear: Tensor
-    quadratic: Tensor
-    sets: RowSets
-
-    def log_ratios(self) -> Tensor:
-        """Return ln N(x_K | x_C = c_l) + constant of all levels, (n, M)."""
-        return self.linear @ self.codes + self.sets.by_row(self.quadratic @ self.codes.square())
+        linear, quadratic = sets.product(seen, towards / variance.unsqueeze(1)), sets.by_row(0.5 - 0.5 / variance)
+        return torch.stack([linear.T, quadratic.expand_as(linear).T])
 
 
 def variates_of(shapes: Sequence[tuple[int, ...]]) -> list[slice]:
