@@ -1,24 +1,21 @@
 """What the levels of a table start from: linear discriminants of all that is given, and pairs of levels.
 
 The discriminant of a joint Gaussian (`diffusion/discriminant.py`) is too sure where the other coordinates are not
-Gaussian, above all with many one-hot codes. So an absent block starts from ln pi_l + f ln N(x_K | c_l), with a factor f
-in [0, 1].
+Gaussian, above all with many one-hot codes. So an absent block starts from
+
+    ln(pi_l) + ln((1 - s) N(x_K | c_l)^f / Z + s),    Z = sum_l pi_l N(x_K | c_l)^f,    s = 1/50,
+
+with a factor f in [0, 1]. The share s bounds what a row far from the Gaussian costs, which would be hundreds of nats.
 
 A Gaussian of few directions does not know which of many levels go together, such as rates with grades. Where another
-block, its *partner* (`partners.py`), tells more alone, the block starts from its level l', wherever that is known:
+block, its *partner* (`partners.py`), tells more alone, its level l' stands in the place of the frequencies wherever it
+is known: with the numbers n of rows, pi_l above is
 
-    ln P(l | l') + f' ln N(x_K | c_l),    P(l | l') = (n_l'l + pi_l) / (n_l' + 1),
+    P(l | l') = (n_l'l + pi_l) / (n_l' + 1),
 
-with the numbers n of rows. By cross-validation in three parts, each scored by the Gaussian and the pairs of the others,
-f and f' minimise the cross-entropy of the block's levels given all other columns, and a partner is kept where it lowers
-it by 0.02 nats in the rows in which it is observed.
-
-Levels with a basis are many, and the Gaussian may know them within few: a row far from it would cost hundreds of nats.
-They start from a mixture of the discriminant and their frequencies,
-
-    ln pi_l + ln((1 - s) N(x_K | c_l)^f / Z + s),    Z = sum_l pi_l N(x_K | c_l)^f,    s = 1/50,
-
-with what a partner tells in the place of N(x_K | c_l)^f where there is one.
+with a factor of its own. By cross-validation in three parts, each scored by the Gaussian and the pairs of the others,
+the factors minimise the cross-entropy of the block's levels given all other columns, and a partner is kept where it
+lowers it by 0.02 nats in the rows in which it is observed.
 
 Other blocks of more than 64 levels have no discriminant. Noisy coordinates tell nothing here, and noisy blocks start
 from their own posterior: only training meets these beside absent blocks.
@@ -44,7 +41,7 @@ _MOST_ROWS, _FEWEST_ROWS, _FOLDS = 3_000, 30, 3  # of the cross-validation
 _MOST_COUNTED = 30_000  # rows whose pairs are counted
 _FACTORS = np.linspace(0.0, 1.0, 11)
 _LEAST_GAIN = 0.02  # nats a row
-SHARE_OF_PRIOR = 0.02  # of a mixture with the discriminant
+_SHARE_ALONE = 0.02  # s
 
 
 class LevelsEvidence:
@@ -59,23 +56,32 @@ class LevelsEvidence:
         self._computed = of_all if block is None else layout.variates.get(block, slice(0, 0))  # variates
 
     def of_all(self, n_blocks: int) -> Tensor:
-        """Return ln p + constant that absent levels of the first blocks in the layout's order start from, (M, n)."""
-        return torch.cat([self._x.new_zeros(0, len(self._x)), *map(self.of_block, self._layout.order[:n_blocks])])
+        """Return ln p that absent levels of the first blocks in the layout's order start from, (M, n)."""
+        none = self._x.new_zeros(0, len(self._x))
+        pairs = [(none, none), *map(self._told, self._layout.order[:n_blocks])]
+        alone, told = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+        return _log_mixed(self._layout.softmax(told).p, alone)
 
     def of_block(self, block: int, rows: Tensor | None = None) -> Tensor:
-        """Return ln p + constant that the absent levels of a block start from, in all rows or some, (L, u)."""
+        """Return ln p that the absent levels of a block start from, in all rows or some, (L, u)."""
+        alone, told = self._told(block, rows)
+        return _log_mixed(torch.softmax(told, dim=0), alone)
+
+    def _told(self, block: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ln p of the levels of a block without the discriminant, and ln p + constant with it, (L, u) each."""
         layout, log_prior = self._layout, self._layout.log_prior_of(block).unsqueeze(1)
         variates, values = layout.variates_of(block), self._values_of(block, rows)
-        if variates is None or values is None:
-            told = log_prior.expand(-1, len(self._x) if rows is None else len(rows))
-        else:
-            told = torch.addmm(log_prior, variates.weighted, values)
+        alone = log_prior.expand(-1, len(self._x) if rows is None else len(rows))
+        told = alone if variates is None or values is None else torch.addmm(log_prior, variates.weighted, values)
         for of, partner in layout.partners:
             if of == block:
-                ratios = torch.zeros_like(told) if variates is None or values is None else variates.codes @ values
-                of_partner, where = self._of_partner(of, partner, ratios, rows)
-                told = told.index_copy(1, where, of_partner + log_prior)
-        return told if layout.basis_of(block) is None else log_mixed(torch.softmax(told, dim=0), log_prior)
+                of_partner, factor, where = self._of_partner(of, partner, rows)
+                of_partner = of_partner + log_prior
+                alone = alone.index_copy(1, where, of_partner)
+                if variates is not None and values is not None:
+                    of_partner = torch.addmm(of_partner, variates.codes, values[:, where] * factor)
+                told = told.index_copy(1, where, of_partner)
+        return alone, told
 
     def ratios(self, block: int) -> Tensor:
         """Return the discriminant of a block, ln N(x_K | c_l) and a constant: (L, n), or (L, 1) without one."""
@@ -100,14 +106,14 @@ class LevelsEvidence:
         one_of_each, of_row = equal_rows(self._known.index_select(1, layout.first_of_part).to(x))
         return discriminants.evidence(layout.gaussian, x, self._known[one_of_each], of_row)
 
-    def _of_partner(self, of: int, partner: int, ratios: Tensor, rows: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return what a partner tells of the levels of a block, (L, v), in those of some rows, (v,), that know it."""
+    def _of_partner(self, of: int, partner: int, rows: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ln P(l | l') / pi_l of a block in those of some rows, (L, v), that know l', the factor, these rows."""
         layout = self._layout
         known, x = (self._known, self._x) if rows is None else (self._known[rows], self._x[rows])
         is_told = ~known[:, layout.coordinates[of].start] & known[:, layout.coordinates[partner].start]
         where = is_told.nonzero()[:, 0]
         of_partner, factor = layout.partner(of, partner)
-        return of_partner[layout.level_of(partner, x[where])].T + factor * ratios[:, where], where
+        return of_partner[layout.level_of(partner, x[where])].T, factor, where
 
 
 def choose_levels_start(
@@ -148,14 +154,13 @@ def choose_levels_start(
             evidence[:, codec.slices[blocks[of].column]] = False
             ratios, start = LevelsEvidence(layout, x_0, evidence, of).ratios(of).T, layout.log_prior_of(of)
             level, weight = levels[held_out, of], weights[held_out] * (levels[held_out, of] >= 0)
-            is_mixed = layout.basis_of(of) is not None
-            alone[of] += _cross_entropies(start, ratios, level, weight, is_mixed=is_mixed)
+            alone[of] += _cross_entropies(start, ratios, level, weight)
             if of in found:
                 n_pairs = count_pairs(blocks, levels[~held_out], of, found[of], weights[~held_out])
                 of_pairs = torch.from_numpy(log_ratios_of(n_pairs, blocks[of].frequencies)).float()
                 of_partner = torch.from_numpy(levels[held_out, found[of]])
                 told = torch.where(of_partner[:, None] >= 0, of_pairs[of_partner.clamp(min=0)], 0.0)
-                beside[of] += _cross_entropies(start, ratios, level, weight, is_mixed=is_mixed, told=told)
+                beside[of] += _cross_entropies(start + told, ratios, level, weight)
     for of, known in found.items():
         both = (levels[fold >= 0][:, [of, known]] >= 0).all(axis=1)
         if alone[of].min() - beside[of].min() > _LEAST_GAIN * float(weights[fold >= 0] @ both):
@@ -164,27 +169,20 @@ def choose_levels_start(
     return _FACTORS[alone.argmin(axis=1)], partners
 
 
-def log_mixed(p: Tensor, log_prior: Tensor) -> Tensor:
-    """Return ln((1 - s) p_l + s pi_l) of levels."""
-    return (p * (1.0 - SHARE_OF_PRIOR)).add_(SHARE_OF_PRIOR * log_prior.exp()).log_()
+def _log_mixed(p: Tensor, log_alone: Tensor) -> Tensor:
+    """Return ln((1 - s) p + s p') for p with the discriminant and ln p' without it."""
+    return (p * (1.0 - _SHARE_ALONE)).add_(_SHARE_ALONE * log_alone.exp()).log_()
 
 
 def _cross_entropies(
-    start: Tensor,
+    alone: Tensor,
     ratios: Tensor,
     level: NDArray[np.intp],
     weight: NDArray[np.float64],
-    *,
-    is_mixed: bool,
-    told: Tensor | float = 0.0,
 ) -> NDArray[np.float64]:
-    """Return the weighted sum over rows of -ln P(level) from start + told + f ratios, for each factor f.
-
-    What is told is by a partner. Where it `is_mixed`, both are mixed with the frequencies.
-    """
+    """Return the weighted sum over rows of -ln P(level) for each factor; `alone` is ln p without the discriminant."""
     at, of_rows, result = torch.from_numpy(level).clamp(min=0)[:, None], torch.from_numpy(weight), list[float]()
     for factor in _FACTORS.tolist():
-        log_p = torch.log_softmax(start + told + factor * ratios, dim=1)
-        log_p = (log_mixed(log_p.exp(), start) if is_mixed else log_p).expand(len(at), -1)
+        log_p = _log_mixed(torch.softmax(alone + factor * ratios, dim=1), alone).expand(len(at), -1)
         result.append(-float((of_rows * log_p.gather(1, at)[:, 0]).sum()))
     return np.array(result)

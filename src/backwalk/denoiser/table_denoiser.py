@@ -5,7 +5,7 @@ it is absent, and the noise level of the chain elsewhere. The network F starts f
 tables, and adds corrections:
 
 - levels: p(l | x_t) = softmax_l(ln q(l | x_t) + F_l), where q is the posterior of the column alone, and for absent
-  columns also the linear discriminant of what is given, or the level of a partner (`levels_start.py`). With F = 0 the
+  columns also the linear discriminant of what is given, and the level of a partner (`levels_start.py`). With F = 0 the
   model has the fitted frequencies of every column, and knows of levels about what logistic regression knows.
   x_0_hat = sum_l p(l | x_t) c_l.
 - numbers: x_0_hat = m + e g F, where m and e are the mean and the standard deviation of the number given x_t under the
