@@ -39,17 +39,20 @@ def find_dependencies(
     found = list[tuple[tuple[int, ...], int, int]]()  # by, of, broken rows
     determined, stands_for = set[int](), dict[int, int]()
 
-    def holds(by: tuple[int, ...], of: int, log_chance: float) -> int | None:
-        """Return how many rows break a candidate, or None where it is none."""
-        if _exceptions(some, by, of) > max(exceptions, 0.0) * len(some) + 3.0 * math.sqrt(exceptions * len(some)):
-            return None
-        n_broken = _exceptions(codes, by, of)
-        is_found = n_broken <= exceptions * len(codes) and all(_log_chance(codes, by, a, of) < log_chance for a in by)
-        return n_broken if is_found else None
+    def holding(by: tuple[int, ...], of_any: Sequence[int], log_chance: float) -> dict[int, int]:
+        """Return which of some columns follow, with the number of rows that break it."""
+        most = max(exceptions, 0.0) * len(some) + 3.0 * math.sqrt(exceptions * len(some))
+        likely = [of for of, n in zip(of_any, _exceptions(some, by, of_any), strict=True) if n <= most]
+        broken = dict(zip(likely, _exceptions(codes, by, likely).tolist(), strict=True))
+        return {
+            of: n
+            for of, n in broken.items()
+            if n <= exceptions * len(codes) and all(_log_chance(codes, by, a, of) < log_chance for a in by)
+        }
 
     log_chance = log_rate - math.log(max(d * (n_columns - 1), 1))
-    pairs = ((i, j) for i in range(d) for j in range(n_columns) if i != j)
-    single = {(i, j): n for i, j in pairs if (n := holds((i,), j, log_chance)) is not None}
+    of_one = [holding((i,), [j for j in range(n_columns) if j != i], log_chance) for i in range(d)]
+    single = {(i, j): n for i, of_each in enumerate(of_one) for j, n in of_each.items()}
     for i, j in single:
         if i < j and (j, i) in single and j not in stands_for and i not in stands_for:
             stands_for[j] = i
@@ -68,13 +71,11 @@ def find_dependencies(
         for by in combinations(firsts, size):
             if any(pair in single for a, b in combinations(by, 2) for pair in ((a, b), (b, a))):
                 continue
-            for of in followers:
-                members = frozenset((*by, of))
-                if of in by or of in determined or any(each <= members for each in bound if of in each):
-                    continue
-                n_broken = holds(by, of, log_chance)
-                if n_broken is not None and members not in bound:
-                    bound.add(members)
+            members = {of: frozenset((*by, of)) for of in followers if of not in by and of not in determined}
+            left = [of for of, of_all in members.items() if not any(each <= of_all for each in bound if of in each)]
+            for of, n_broken in holding(by, left, log_chance).items():
+                if members[of] not in bound:
+                    bound.add(members[of])
                     found.append((by, of, n_broken))
     return [(Determines(names[of], [names[i] for i in by]), n) for by, of, n in found]
 
@@ -87,10 +88,12 @@ def _codes(x: NDArray[np.float64]) -> IntArray:
 
 
 def _groups(codes: IntArray, columns: Sequence[int]) -> IntArray:
-    """Return the number of the combination of each row, (n,), in some columns."""
+    """Return the number of the combination of each row, (n,), in some columns; not all numbers need occur."""
     groups = np.zeros(len(codes), dtype=np.intp)
     for j in columns:
-        groups = np.unique(groups * (codes[:, j].max(initial=0) + 2) + codes[:, j], return_inverse=True)[1]
+        groups = groups * (codes[:, j].max(initial=0) + 2) + codes[:, j] + 1
+        if groups.max(initial=0) > len(codes):
+            groups = np.unique(groups, return_inverse=True)[1]
     return groups
 
 
@@ -102,12 +105,20 @@ def _counts(codes: IntArray, by: Sequence[int], of: int) -> tuple[IntArray, IntA
     return groups[first], levels[first], n, rows[first]
 
 
-def _exceptions(codes: IntArray, by: Sequence[int], of: int) -> int:
-    """Return how many rows do not have the most frequent level of their combination."""
-    groups, _, n, _ = _counts(codes, by, of)
-    most = np.zeros(int(groups.max(initial=-1)) + 1, dtype=np.intp)
-    np.maximum.at(most, groups, n)
-    return int(n.sum() - most.sum())
+def _exceptions(codes: IntArray, by: Sequence[int], of_any: Sequence[int]) -> IntArray:
+    """Return for each of some columns how many rows do not have the most frequent level of their combination."""
+    complete = codes[(codes[:, by] >= 0).all(axis=1)]
+    groups, levels = _groups(complete, by), complete[:, of_any]
+    n_groups, n_levels = groups.max(initial=0) + 1, levels.max(initial=0) + 1
+    keys = (np.arange(len(of_any)) * n_groups + groups[:, None]) * n_levels + levels
+    distinct, n = np.unique(keys[levels >= 0], return_counts=True)
+    in_groups, first = np.unique(distinct // n_levels, return_index=True)
+    most = np.maximum.reduceat(n, first) if len(n) else n
+    rows, usual = (
+        np.bincount(groups // n_groups, counts, minlength=len(of_any))
+        for groups, counts in ((distinct // n_levels, n), (in_groups, most))
+    )
+    return (rows - usual).astype(np.intp)
 
 
 def _log_chance(codes: IntArray, by: Sequence[int], shuffled: int, of: int) -> float:
