@@ -30,7 +30,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backwalk.denoiser.layout import TableLayout
+from backwalk.denoiser.layout import TableLayout, Variates
 from backwalk.denoiser.partners import Partner, count_pairs, find_partners, levels_of_rows, log_ratios_of
 from backwalk.diffusion import JointGaussian, Moments, moments_with_gaps
 from backwalk.diffusion.posteriors import equal_rows
@@ -70,34 +70,34 @@ class LevelsEvidence:
     def _told(self, block: int, rows: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return ln p of the levels of a block without the discriminant, and ln p + constant with it, (L, u) each."""
         layout, log_prior = self._layout, self._layout.log_prior_of(block).unsqueeze(1)
-        variates, values = layout.variates_of(block), self._values_of(block, rows)
+        found = self._variates_of(block, rows)
         alone = log_prior.expand(-1, len(self._x) if rows is None else len(rows))
-        told = alone if variates is None or values is None else torch.addmm(log_prior, variates.weighted, values)
+        told = alone if found is None else torch.addmm(log_prior, found[0].weighted, found[1])
         for of, partner in layout.partners:
             if of == block:
                 of_partner, factor, where = self._of_partner(of, partner, rows)
                 of_partner = of_partner + log_prior
                 alone = alone.index_copy(1, where, of_partner)
-                if variates is not None and values is not None:
-                    of_partner = torch.addmm(of_partner, variates.codes, values[:, where] * factor)
+                if found is not None:
+                    of_partner = torch.addmm(of_partner, found[0].codes, found[1][:, where] * factor)
                 told = told.index_copy(1, where, of_partner)
         return alone, told
 
     def ratios(self, block: int) -> Tensor:
         """Return the discriminant of a block, ln N(x_K | c_l) and a constant: (L, n), or (L, 1) without one."""
-        variates, values = self._layout.variates_of(block), self._values_of(block)
-        if variates is None or values is None:
+        found = self._variates_of(block)
+        if found is None:
             return self._x.new_zeros(len(self._layout.log_prior_of(block)), 1)
-        return variates.codes @ values
+        return found[0].codes @ found[1]
 
-    def _values_of(self, block: int, rows: Tensor | None = None) -> Tensor | None:
-        """Return the linear and the quadratic values of the variates of a block, if it has any, (2 R, u)."""
+    def _variates_of(self, block: int, rows: Tensor | None = None) -> tuple[Variates, Tensor] | None:
+        """Return the variates of a block, if it has any, and their linear and quadratic values, (2 R, u)."""
         variates = self._layout.variates_of(block)
         if variates is None:
             return None
         first = self._computed.start
         values = self._by_variate[:, variates.places.start - first : variates.places.stop - first].flatten(0, 1)
-        return values if rows is None else values.index_select(1, rows)
+        return variates, values if rows is None else values.index_select(1, rows)
 
     @cached_property
     def _by_variate(self) -> Tensor:

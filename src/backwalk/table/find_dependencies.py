@@ -41,7 +41,7 @@ def find_dependencies(
 
     def holding(by: tuple[int, ...], of_any: Sequence[int], log_chance: float) -> dict[int, int]:
         """Return which of some columns follow, with the number of rows that break it."""
-        most = max(exceptions, 0.0) * len(some) + 3.0 * math.sqrt(exceptions * len(some))
+        most = exceptions * len(some) + 3.0 * math.sqrt(exceptions * len(some))
         likely = [of for of, n in zip(of_any, _exceptions(some, by, of_any), strict=True) if n <= most]
         broken = dict(zip(likely, _exceptions(codes, by, likely).tolist(), strict=True))
         return {
@@ -97,14 +97,6 @@ def _groups(codes: IntArray, columns: Sequence[int]) -> IntArray:
     return groups
 
 
-def _counts(codes: IntArray, by: Sequence[int], of: int) -> tuple[IntArray, IntArray, IntArray, IntArray]:
-    """Return, of rows without gaps there, each combination with a level, (c,): its group, level, rows, and a row."""
-    rows = np.flatnonzero((codes[:, [*by, of]] >= 0).all(axis=1))
-    groups, levels = _groups(codes[rows], by), codes[rows, of]
-    _, first, n = np.unique(groups * (levels.max(initial=0) + 1) + levels, return_index=True, return_counts=True)
-    return groups[first], levels[first], n, rows[first]
-
-
 def _exceptions(codes: IntArray, by: Sequence[int], of_any: Sequence[int]) -> IntArray:
     """Return for each of some columns how many rows do not have the most frequent level of their combination."""
     complete = codes[(codes[:, by] >= 0).all(axis=1)]
@@ -113,21 +105,18 @@ def _exceptions(codes: IntArray, by: Sequence[int], of_any: Sequence[int]) -> In
     keys = (np.arange(len(of_any)) * n_groups + groups[:, None]) * n_levels + levels
     distinct, n = np.unique(keys[levels >= 0], return_counts=True)
     in_groups, first = np.unique(distinct // n_levels, return_index=True)
-    most = np.maximum.reduceat(n, first) if len(n) else n
-    rows, usual = (
-        np.bincount(groups // n_groups, counts, minlength=len(of_any))
-        for groups, counts in ((distinct // n_levels, n), (in_groups, most))
-    )
-    return (rows - usual).astype(np.intp)
+    others = np.add.reduceat(n, first) - np.maximum.reduceat(n, first) if len(n) else n
+    return np.bincount(in_groups // n_groups, others, minlength=len(of_any)).astype(np.intp)
 
 
 def _log_chance(codes: IntArray, by: Sequence[int], shuffled: int, of: int) -> float:
     """Return ln of the probability of a dependency if a determining column were shuffled: see the module."""
     others = [j for j in by if j != shuffled]
     complete = codes[(codes[:, [*by, of]] >= 0).all(axis=1)]
-    _, _, n, rows = _counts(complete, by, of)
     of_others, own = _groups(complete, others), complete[:, of]
-    keys = of_others * (own.max(initial=0) + 1) + own
+    n_levels = own.max(initial=0) + 1
+    _, rows, n = np.unique(_groups(complete, by) * n_levels + own, return_index=True, return_counts=True)
+    keys = of_others * n_levels + own
     distinct, n_level = np.unique(keys, return_counts=True)
     share = n_level[np.searchsorted(distinct, keys[rows])] / np.bincount(of_others)[of_others[rows]]
     return float((n - 1) @ np.log(share))
