@@ -37,6 +37,19 @@ def test_a_difference_is_a_number_on_the_grid_of_its_ends_and_decodes_exactly():
     np.testing.assert_array_equal(codec.decode_new(z, np.full(TABLE.values.shape, np.nan)), TABLE.values)
 
 
+def test_counts_in_order_have_differences_where_these_have_less_entropy():
+    """Seen in loans: differences of counts from a large one are as large as this, and the zeros of counts were lost."""
+    rng = np.random.default_rng(0)
+    most, start = rng.poisson(60, 2_000), rng.integers(0, 60, 2_000)
+    apart = as_table(pd.DataFrame({"few": rng.geometric(0.3, 2_000), "more": rng.geometric(0.2, 2_000), "most": most}))
+    orders = [Order("few", "most"), Order("more", "most")]
+    near = as_table(pd.DataFrame({"start": start, "end": start + rng.poisson(1, 2_000)}))
+    is_level = [[column.number_column is None for column in fit_codec(table).columns] for table in (apart, near)]
+    assert all(map(all, is_level))
+    assert not fit_codec(apart, rules=orders).differences
+    assert len(fit_codec(near, rules=[Order("start", "end")]).differences) == 1
+
+
 @pytest.mark.parametrize("of_pandas", [pa.Table.from_pandas, pl.from_pandas])
 def test_a_difference_has_a_column_in_tables_of_each_library(of_pandas):
     table = as_table(of_pandas(pd.DataFrame({"low": LOW, "high": LOW + generator.exponential(size=500)})))

@@ -28,7 +28,7 @@ from backwalk.model.restricted import Restriction, restrict
 from backwalk.model.terms import user_terms
 from backwalk.sampling import TILE_ROWS, RowNoise, Sampler, over_tiles, tile_of
 from backwalk.streams import Stream
-from backwalk.table.codec_rules import broken_rules, ends_by_rules, obeys_rules, stated_rules
+from backwalk.table.codec_rules import broken_rules, ends_by_rules, stated_rules
 from backwalk.torch_state import in_initial_torch_state
 
 MOST_CANDIDATES = 4 * TILE_ROWS  # of a row; and as many are drawn before too small a share is given up
@@ -179,10 +179,11 @@ def measure_accepted_share(model: DiffusionModel) -> float:
     if codec.rules is None or not codec.rules.draws_may_break:
         return 1.0
     given, chain, n, n_obey = Given.nothing(model), make_chain(model, None), 0, 0
+    nothing = np.full((1, codec.n_columns), np.nan)
     while n < _MOST_TO_MEASURE and (not n or (n - n_obey) > n * n_obey * _ERROR_OF_SHARE**2):
         noise = RowNoise(Stream(0).child("accepted share"), np.arange(n, n + TILE_ROWS))
         rows = _draw_numbered(given, chain, noise)
-        n, n_obey = n + TILE_ROWS, n_obey + int(obeys_rules(codec, rows).sum())
+        n, n_obey = n + TILE_ROWS, n_obey + int((~broken_rules(codec, rows, nothing).any(axis=1)).sum())
     return max(n_obey, 1) / n
 
 

@@ -93,7 +93,8 @@ def fit_codec(
         chosen = choose_rules(
             rules,
             table,
-            levels=own.categories,
+            levels=own.levels,
+            on_grids=own.grids,
             two_values={j for j in own.levels if facts.has_two_values(j)},
             generated=generated,
             are_found=are_found,

@@ -1,9 +1,10 @@
 """The rules of a table, found or declared: equations, differences of orders, dependencies of levels, and copies.
 
 Numbers between which there are rules have a density, and are no levels, so that sums and differences of them are
-numbers that the columns have. Columns of two values keep their levels in totals, and orders between two columns of
-levels say which of these go together. Rules between numbers with missing values that are generated are left out, as a
-value that follows from others cannot be missing. Columns of copies are in no other rule.
+numbers that the columns have. Columns of two values keep their levels in totals. Orders between columns of levels say
+which of these go together; with more than 16 levels they have differences where these have less entropy. Rules between
+numbers with missing values that are generated are left out, as a value that follows from others cannot be missing.
+Columns of copies are in no other rule.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy import stats
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
@@ -105,15 +107,17 @@ def choose_rules(
     table: Table,
     *,
     levels: Collection[int] = (),
+    on_grids: Collection[int] = (),
     two_values: Collection[int] = (),
     generated: Sequence[int] = (),
     are_found: bool = False,
 ) -> RulesOfTable | None:
     """Return rules as those of a table's columns, or None where there are none.
 
-    `levels` are the numbers of the columns that have levels without rules, and `two_values` those of them that keep
-    theirs in totals. Rules of numbers whose missing values are `generated` are left out. Of rules that `are_found`,
-    equations by which no column needs to be drawn less are left out, as draws would meet them by chance.
+    `levels` are the numbers of the columns that have levels without rules. Those `on_grids` lose them to orders whose
+    differences have less entropy, and those of `two_values` keep theirs in totals. Rules of numbers whose missing
+    values are `generated` are left out. Of rules that `are_found`, equations by which no column needs to be drawn less
+    are left out, as draws would meet them by chance.
 
     Raises InvalidInput for columns that the table does not have or that hold texts, and for a declared rule that one of
     its rows breaks.
@@ -150,7 +154,7 @@ def choose_rules(
             system = with_rule
     in_equations = {j for each in system.relations for j in each.columns} - set(system.levels)
     with_difference, others = list[tuple[int, int]](), list[tuple[int, int]]()
-    of_levels = _orders_of_levels(orders, set(levels) - in_equations)
+    of_levels = _orders_of_levels(orders, set(levels) - in_equations, set(on_grids), table.values)
     for (low, high), rule in orders.items():
         if not are_found:
             _refuse_broken(rule, table.values[:, low] > table.values[:, high], table)
@@ -208,14 +212,30 @@ def _in_order(copies: Mapping[tuple[int, int], Copy], in_others: set[int], table
     return tuple(in_order)
 
 
-def _orders_of_levels(orders: Collection[tuple[int, int]], levels: set[int]) -> set[tuple[int, int]]:
-    """Return the orders whose columns keep their levels: neither is in an order with a column of numbers."""
-    kept, n_before = set(orders), -1
-    while len(kept) != n_before:
-        n_before = len(kept)
-        numbers = {j for pair in orders if pair not in kept for j in pair}
-        kept = {pair for pair in kept if set(pair) <= levels - numbers}
-    return kept
+def _orders_of_levels(
+    orders: Collection[tuple[int, int]], levels: set[int], on_grids: set[int], values: FloatArray
+) -> set[tuple[int, int]]:
+    """Return the orders whose columns, of those with `levels`, keep them: none shares a column with one of numbers.
+
+    Levels `on_grids` are kept where they have less entropy than what is drawn with differences: the network starts from
+    the distribution of each cell by itself, and has to learn the rest.
+    """
+    system = RuleSystem(values.shape[1], orders=tuple(orders), n_differences=len(orders))
+    cells, kept = system.cells(values, lambda _, x: x), set[int]()
+    for of_part, _ in system.parts:
+        columns = {j for j in of_part if j < system.n_columns}
+        if not columns <= levels:
+            continue
+        of_differences = sum(_entropy(cells[:, j]) for j in of_part if system.drawn[j])
+        if not columns & on_grids or of_differences >= sum(_entropy(cells[:, j]) for j in columns):
+            kept |= columns
+    return {pair for pair in orders if pair[0] in kept}
+
+
+def _entropy(x: FloatArray) -> float:
+    """Return the entropy of the values of a column, (n,), by their frequencies: nats."""
+    _, n = np.unique(x[~np.isnan(x)].astype(np.float32), return_counts=True)  # without the errors of differences
+    return float(stats.entropy(n))
 
 
 def _place(name: str, rule: Rule, places: Mapping[str, int]) -> int:

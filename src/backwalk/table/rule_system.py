@@ -394,23 +394,17 @@ class RuleSystem:
         settled: BoolArray = self.settled(known, drawn, np.full((1, len(self.copies)), np.nan))[1][0]
         return settled
 
-    @cached_property
+    @property
     def draws_may_break(self) -> bool:
-        """Whether rows drawn with nothing known may break a rule that computes nothing, or one of levels beside others.
+        """Whether rows drawn with nothing known may break a rule, or have a computed value out of its column's range.
 
-        Of a single rule of two columns of levels, each that is drawn first leaves the other some.
+        Only of a single rule of two columns of levels, each that is drawn first leaves the other some.
         """
-        ruled = list(self.preference)
-        n_computed = len(ruled) - int(self.drawn[ruled].sum())
-        of_levels = {j for pair in self.orders[self.n_differences :] for j in pair} & self.orders_of_levels
         n_of_levels = len(self.orders) - self.n_differences + len(self.dependencies)
-        is_checked = len(self.equations) > n_computed or not of_levels.issuperset(
-            j for pair in self.orders[self.n_differences :] for j in pair
-        )
         return (
-            is_checked
+            bool(self.equations or self.copies)
             or n_of_levels > 1
-            or bool(self.copies)
+            or not self.orders_of_levels.issuperset(j for pair in self.orders[self.n_differences :] for j in pair)
             or any(len(each.columns) > 2 for each in self.dependencies)
         )
 
@@ -457,7 +451,7 @@ class RuleSystem:
         """
         of_known, of_asked = known.copy(), asked & ~known
         has_value = np.ones_like(known) if has_value is None else has_value
-        for cells, equations in self._parts:
+        for cells, equations in self.parts:
             at = list(cells)
             patterns, of_row = _distinct(np.concatenate([known[:, at], asked[:, at], has_value[:, at]], axis=1))
             is_known, is_asked, has = np.split(patterns, 3, axis=1)
@@ -488,7 +482,7 @@ class RuleSystem:
         What is computed there determines a cell that is preferred to it, and follows from this.
         """
         found = set[int]()
-        for cells, equations in self._parts:
+        for cells, equations in self.parts:
             follows = _closure(equations, np.eye(len(cells), dtype=bool))
             stand_ins = {i for i in range(len(cells)) if (follows[i, :i] & follows[:i, i]).any()}
             if all(self.drawn[j] or i in stand_ins for i, j in enumerate(cells)):
@@ -496,7 +490,7 @@ class RuleSystem:
         return frozenset(found)
 
     @cached_property
-    def _parts(self) -> tuple[tuple[tuple[int, ...], tuple[Equation, ...]], ...]:
+    def parts(self) -> tuple[tuple[tuple[int, ...], tuple[Equation, ...]], ...]:
         """Cells that equations join, in their order of preference, and these, whose columns are places among them."""
         groups: list[list[Equation]] = []
         for equation in self.equations.values():
@@ -520,7 +514,7 @@ class RuleSystem:
         """
         total, none = np.zeros(len(cells)), np.zeros((len(cells), self.n_differences), dtype=bool)
         given, asked = (np.column_stack([mask, none]) for mask in (given, asked))
-        for of_part, equations in self._parts:
+        for of_part, equations in self.parts:
             at = list(of_part)
             patterns, of_row = _distinct(np.concatenate([asked[:, at], scored[:, at], given[:, at]], axis=1))
             for i, pattern in enumerate(patterns):
