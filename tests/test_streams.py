@@ -32,6 +32,15 @@ def test_rows_are_the_same_in_whatever_range_they_are_drawn(start, stop, d):
         assert torch.equal(got, longer[start - first : stop - first])
 
 
+@pytest.mark.parametrize("d", [0, 1, 3, 4])
+def test_some_rows_in_any_order_are_those_of_their_range(d):
+    rows = np.array([7, 3, 3, 0, 900, 901, 2**50 + 6, 2**50 + 4, 8, 2**62])
+    for draw, of_range in ((STREAM.uniform_of_rows, STREAM.uniform), (STREAM.normal_of_rows, STREAM.normal)):
+        assert torch.equal(draw(rows, d), torch.cat([of_range(row, row + 1, d) for row in rows.tolist()]))
+        assert torch.equal(draw(np.arange(5, 40), d), of_range(5, 40, d))
+        assert draw(rows[:0], d).shape == (0, d)
+
+
 def test_bits_stay_what_they_are():
     """Seeds in people's notes stand for these numbers."""
     assert STREAM.integer() == 136742756
@@ -107,9 +116,9 @@ def test_normal_is_standard_normal(d, dtype):
 
 
 class _Extreme(Stream):
-    def _words(self, start, stop, per_row):
+    def _words(self, runs, per_row):
         words = np.array([0, 2**64 - 1, 2**32 - 1, 2**64 - 2**32], dtype=np.uint64)
-        return np.resize(words, (stop - start, per_row))
+        return np.resize(words, (sum(stop - start for start, stop in runs), per_row))
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -25,6 +26,7 @@ from backwalk.threads import on_one_thread
 __all__ = ["RandomState", "Stream", "as_stream"]
 
 _WORDS_PER_BLOCK = 4  # Philox 4x64 makes four 64-bit words from one value of its counter
+_LARGEST_GAP = 2_048  # words between two rows that are drawn in one call: they take less time than another call
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,25 @@ class Stream:
         Tensor, (stop - start, d)
             Float64.
         """
-        words = self._words(start, stop, d)
-        return torch.from_numpy(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+        return _uniform(self._words([(start, stop)], d))
 
-    @on_one_thread
+    def uniform_of_rows(self, rows: np.ndarray, d: int) -> Tensor:
+        """Return the rows of `uniform` that have some numbers, in any order.
+
+        Parameters
+        ----------
+        rows : ndarray, (n,)
+            The numbers of the rows, integers >= 0.
+        d : int
+            Numbers in a row.
+
+        Returns
+        -------
+        Tensor, (n, d)
+            Float64.
+        """
+        return _uniform(self._words_of_rows(rows, d))
+
     def normal(self, start: int, stop: int, d: int, dtype: torch.dtype = torch.float64) -> Tensor:
         """Return rows of standard normal numbers.
 
@@ -122,14 +139,26 @@ class Stream:
         Tensor, (stop - start, d)
             Independent draws of N(0, 1).
         """
-        pairs = (d + 1) // 2
-        halves = self._words(start, stop, pairs).view(np.uint32).reshape(stop - start, pairs, 2)
-        unit = torch.from_numpy(halves.astype(np.float64)).add_(0.5).mul_(2.0**-32).to(dtype)
-        radius = unit[..., 0].log().mul_(-2.0).sqrt_()
-        # In float32 the largest of the 2^32 values rounds to 1: its radius is 0, the limit.
-        angle = unit[..., 1].mul(2.0 * math.pi)
-        both = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
-        return both[:, :d].contiguous()
+        return _normal(self._words([(start, stop)], (d + 1) // 2), d, dtype)
+
+    def normal_of_rows(self, rows: np.ndarray, d: int, dtype: torch.dtype = torch.float64) -> Tensor:
+        """Return the rows of `normal` that have some numbers, in any order.
+
+        Parameters
+        ----------
+        rows : ndarray, (n,)
+            The numbers of the rows, integers >= 0.
+        d : int
+            Numbers in a row.
+        dtype : torch.dtype, default=torch.float64
+            The type of the numbers.
+
+        Returns
+        -------
+        Tensor, (n, d)
+            Independent draws of N(0, 1).
+        """
+        return _normal(self._words_of_rows(rows, (d + 1) // 2), d, dtype)
 
     def permutation(self, n: int) -> np.ndarray:
         """Return the numbers 0..n-1 in a random order.
@@ -172,11 +201,48 @@ class Stream:
         text = "/".join([str(self.seed), *names])
         return np.frombuffer(hashlib.blake2b(text.encode(), digest_size=16).digest(), dtype="<u8")
 
-    def _words(self, start: int, stop: int, per_row: int) -> np.ndarray:
-        first, last = start * per_row, stop * per_row
-        block, skip = divmod(first, _WORDS_PER_BLOCK)
-        words = np.random.Philox(counter=block, key=self._key()).random_raw(skip + last - first)
-        return np.asarray(words)[skip:].reshape(stop - start, per_row)
+    def _words_of_rows(self, rows: np.ndarray, per_row: int) -> np.ndarray:
+        """Return the words of some rows, (n, per_row): rows that lie close together are drawn with those between."""
+        if not len(rows):
+            return self._words([], per_row)
+        order = np.argsort(rows, kind="stable")
+        in_order = rows[order]
+        is_first = np.append(True, np.diff(in_order) > _LARGEST_GAP / max(per_row, 1))
+        first = in_order[is_first]
+        stops = in_order[np.append(is_first[1:], True)] + 1
+        words = self._words(list(zip(first.tolist(), stops.tolist(), strict=True)), per_row)
+        starts = np.append(0, (stops - first).cumsum()[:-1])
+        run = is_first.cumsum() - 1
+        places = np.empty(len(rows), dtype=np.intp)
+        places[order] = starts[run] + in_order - first[run]
+        is_all = len(places) == len(words) and bool((places == np.arange(len(words))).all())
+        return words if is_all else words[places]
+
+    def _words(self, runs: Sequence[tuple[int, int]], per_row: int) -> np.ndarray:
+        """Return the words of rows start..stop-1 of each run, (n, per_row)."""
+        generator, at, drawn = np.random.Philox(key=self._key()), 0, [np.empty(0, dtype=np.uint64)]
+        for start, stop in runs:
+            block, skip = divmod(start * per_row, _WORDS_PER_BLOCK)
+            n_words = skip + (stop - start) * per_row
+            generator.advance(block - at)
+            drawn.append(generator.random_raw(n_words)[skip:])
+            at = block + -(-n_words // _WORDS_PER_BLOCK)
+        return np.concatenate(drawn).reshape(sum(stop - start for start, stop in runs), per_row)
+
+
+def _uniform(words: np.ndarray) -> Tensor:
+    return torch.from_numpy(((words >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+
+
+@on_one_thread
+def _normal(words: np.ndarray, d: int, dtype: torch.dtype) -> Tensor:
+    halves = words.view(np.uint32).reshape(*words.shape, 2)
+    unit = torch.from_numpy(halves.astype(np.float64)).add_(0.5).mul_(2.0**-32).to(dtype)
+    radius = unit[..., 0].log().mul_(-2.0).sqrt_()
+    # In float32 the largest of the 2^32 values rounds to 1: its radius is 0, the limit.
+    angle = unit[..., 1].mul(2.0 * math.pi)
+    both = torch.cat([radius * angle.cos(), radius * angle.sin()], dim=1)
+    return both[:, :d].contiguous()
 
 
 RandomState: TypeAlias = int | np.random.Generator | np.random.RandomState | None

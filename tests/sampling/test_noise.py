@@ -11,7 +11,7 @@ def test_a_stream_of_rows_is_that_of_their_numbers_and_candidates():
     numbers, candidates = np.array([5, 900, 6, 5]), np.array([0, 0, 2, 2])
     noise = RowNoise(Stream(1, ("a",)), numbers, candidates)
     expected = [
-        Stream(1, ("a", "candidate", candidate, "b")).uniform(i, i + 1, 3)[0]
+        Stream(1, ("a", "candidates", "b")).uniform(2**50 * candidate + i, 2**50 * candidate + i + 1, 3)[0]
         for i, candidate in zip(numbers.tolist(), candidates.tolist(), strict=True)
     ]
     np.testing.assert_array_equal(noise.uniform("b", width=3), np.stack(expected))

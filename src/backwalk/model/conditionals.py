@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from backwalk.diffusion import Denoiser
@@ -34,6 +35,7 @@ from backwalk.torch_state import in_initial_torch_state
 Array = NDArray[np.float64]
 _MEAN_NODES, _MEAN_EVALUATIONS = 6, 10  # of the quadrature of a mean, and of the path of each of its nodes
 _MEAN_ROWS = 256  # of a tile, each with all nodes
+_MEDIAN_NODES = 31  # quantiles of a number beside atoms: their middles are half a thirtieth apart from the median
 
 
 @in_initial_torch_state
@@ -93,32 +95,13 @@ def mean_of_number(given: Given, column: int) -> Array:
     With atoms it is the sum over these and "other" of P(atom | given) times the atom, or the mean given "other". Means
     lie within the range of the column. Raises SamplingDiverged where one is not finite.
     """
-    model, codec = given.model, given.model.codec
     given, no_copy, copies = apart_from_copies(given, column)
-    number, of_number = codec.all_columns[column].number_column, given.one_number(column)
+    model, codec = given.model, given.model.codec
+    number = codec.all_columns[column].number_column
     assert number is not None
-    coordinate = torch.tensor([codec.slices[column].stop - 1], device=given.rows.device)
-
-    def tile(places: NDArray[np.intp]) -> Tensor:
-        part = of_number.take(places)
-        rows, denoiser = part.rows, denoiser_of_numbers(part, coordinate)
-        mean = denoiser(rows.new_zeros(len(rows), 1), rows.new_tensor(-torch.inf)).double()
-        if number.is_linear:
-            return mean
-        z = _ode_of_one_number(model, denoiser, rows.new_tensor(nodes).repeat_interleave(len(rows))[:, None])
-        z = z.double().reshape(len(nodes), -1).T
-        return z + (mean - z @ torch.from_numpy(weights).to(z)[:, None])
-
     nodes, weights = np.polynomial.hermite_e.hermegauss(1 if number.is_linear else _MEAN_NODES)
     weights /= weights.sum()
-    device = given.rows.device
-    z = map_tiles(tile, given.n_rows, width=len(nodes), device=device, most_rows=_MEAN_ROWS).numpy()
-    if not np.isfinite(z).all():
-        raise SamplingDiverged(
-            f"Means of column {column} (columns count from 0) should be finite, but some are not: fit again with a "
-            "`training` of lower learning_rate."
-        )
-    mean = np.clip(number.chain.decode(z.ravel()).reshape(z.shape), *number.value_range) @ weights
+    mean = _values_at(given, column, nodes, weights) @ weights
     if (i := codec.block_numbers.get(column)) is not None:
         p, atoms = probabilities_of_levels(given, i), codec.blocks[i].atoms
         values = np.column_stack([np.broadcast_to(atoms, (len(mean), len(atoms))), mean])
@@ -126,6 +109,61 @@ def mean_of_number(given: Given, column: int) -> Array:
         mean = (np.nan_to_num(values) * p).sum(axis=1) / p.sum(axis=1)
     mean = no_copy * mean + sum(share * np.nan_to_num(x) for share, x in copies)
     return mean if column >= codec.n_columns else model.schema.taken([column]).clipped(mean[:, None])[:, 0]
+
+
+@in_initial_torch_state
+def median_of_number(given: Given, column: int) -> Array:
+    """Return the median of a number of a column that is unknown in all rows, (n,), given that it is not missing.
+
+    The model takes any condition. Of a number alone it is where the ODE carries the median of the noise. Beside atoms
+    and copies it is that of these and of the number's quantiles. Raises as `mean_of_number` does.
+    """
+    given, no_copy, copies = apart_from_copies(given, column)
+    codec, i = given.model.codec, given.model.codec.block_numbers.get(column)
+    n_nodes = 1 if i is None and not copies else _MEDIAN_NODES
+    values = _values_at(given, column, stats.norm.ppf((np.arange(n_nodes) + 0.5) / n_nodes))
+    p = np.full(values.shape, 1.0 / n_nodes)
+    if i is not None:
+        of_levels, atoms = probabilities_of_levels(given, i), codec.blocks[i].atoms
+        values = np.column_stack([values, np.broadcast_to(atoms, (len(values), len(atoms)))])
+        p = np.column_stack([of_levels[:, -1:] * p, np.where(np.isnan(atoms), 0.0, of_levels[:, :-1])])
+    values = np.column_stack([values, *(np.nan_to_num(x) for _, x in copies)])
+    p = np.column_stack([no_copy[:, None] * p, *(share for share, _ in copies)])
+    order = np.argsort(values, axis=1)
+    cumulated = np.take_along_axis(p, order, axis=1).cumsum(axis=1)
+    at = (cumulated >= 0.5 * cumulated[:, -1:]).argmax(axis=1)
+    median: Array = np.take_along_axis(values, order, axis=1)[np.arange(len(values)), at]
+    return median
+
+
+def _values_at(given: Given, column: int, nodes: Array, weights: Array | None = None) -> Array:
+    """Return the values of a number, (n, k), to which the ODE carries some nodes of its noise, (k,).
+
+    With weights, (k,), the coordinates are moved so that they have the mean that the denoiser gives.
+    """
+    codec, of_number = given.model.codec, given.one_number(column)
+    number, device = codec.all_columns[column].number_column, given.rows.device
+    assert number is not None
+    coordinate = torch.tensor([codec.slices[column].stop - 1], device=device)
+
+    def tile(places: NDArray[np.intp]) -> Tensor:
+        part = of_number.take(places)
+        rows, denoiser = part.rows, denoiser_of_numbers(part, coordinate)
+        if weights is not None:
+            mean = denoiser(rows.new_zeros(len(rows), 1), rows.new_tensor(-torch.inf)).double()
+            if len(nodes) == 1:
+                return mean
+        x_N = rows.new_tensor(nodes).repeat_interleave(len(rows))[:, None]
+        z = _ode_of_one_number(given.model, denoiser, x_N).double().reshape(len(nodes), -1).T
+        return z if weights is None else z + (mean - z @ torch.from_numpy(weights).to(z)[:, None])
+
+    z = map_tiles(tile, given.n_rows, width=len(nodes), device=device, most_rows=_MEAN_ROWS).numpy()
+    if not np.isfinite(z).all():
+        raise SamplingDiverged(
+            f"Values of column {column} (columns count from 0) should be finite, but some are not: fit again with a "
+            "`training` of lower learning_rate."
+        )
+    return np.clip(number.chain.decode(z.ravel()).reshape(z.shape), *number.value_range)
 
 
 def _ode_of_one_number(model: DiffusionModel, denoiser: Denoiser, x_N: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backwalk.errors import InvalidInput
-from backwalk.model.conditionals import has_mean, mean_of_number, means_of_numbers
+from backwalk.model.conditionals import has_mean, mean_of_number, means_of_numbers, median_of_number
 from backwalk.model.copies import probabilities_with_copies
 from backwalk.model.diffusion_model import DiffusionModel
 from backwalk.model.distribution import Conditional
@@ -22,7 +22,7 @@ from backwalk.model.given import Given
 from backwalk.model.sample import sample_candidates, sample_numbered
 from backwalk.streams import Stream
 from backwalk.table import Codec
-from backwalk.table.codec_rules import obeys_rules
+from backwalk.table.codec_rules import ends_by_rules, obeys_rules
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
@@ -68,8 +68,9 @@ def estimate_rows(
 
     In columns with levels or steps it is the nearest of these. Labels and truth values are the most probable ones.
     Levels take one evaluation for each column, and so do the means of all numbers that are linear in their coordinates.
-    Those of other numbers take 61 for each column, where any columns may be given. Other means, and medians, are those
-    of `n_draws` draws. Rows count, and it raises, as `impute_rows` does; bits may depend on the other rows.
+    Where any columns may be given, means of other numbers take 61 for each column, and medians 10, or 310 beside atoms.
+    Other means and medians are those of `n_draws` draws. Rows count, and it raises, as `impute_rows` does; bits may
+    depend on the other rows.
     """
     rows, with_gaps = _with_constants(model, values)
     if len(with_gaps):
@@ -89,8 +90,8 @@ def _estimates(
 ) -> Array:
     """Return rows with gaps, (n, d), filled; row i has the number `numbers[i]` in the stream.
 
-    Cells that rules determine are computed from estimates of the others. A row whose estimates break a rule has those
-    of one draw.
+    Cells that rules determine are computed from estimates of the others. Estimates lie between the ends that rules
+    leave; a row whose estimates break a rule has one draw of the columns of rules.
     """
     codec, schema, given = model.codec, model.schema, Given.to_draw(model, values)
     cells, is_free = codec.cells(values).copy(), given.free_cells()
@@ -110,11 +111,12 @@ def _estimates(
     if (pending & linear).any():
         cells = np.where(is_free & linear, means_of_numbers(given), cells)
         pending &= ~linear
-    by_quadrature = [j for j in np.flatnonzero(pending).tolist() if statistic == "mean" and has_mean(model, j)]
-    for j in by_quadrature:
-        at = np.flatnonzero(is_free[:, j])
-        cells[at, j] = mean_of_number(given.take(at), j)
-        pending[j] = False
+    of_number = mean_of_number if statistic == "mean" else median_of_number
+    for j in np.flatnonzero(pending).tolist():
+        if has_mean(model, j) if statistic == "mean" else model.conditions == "any":
+            at = np.flatnonzero(is_free[:, j])
+            cells[at, j] = of_number(given.take(at), j)
+            pending[j] = False
     draw = partial(sample_candidates, stream=stream)
     if pending.any():
         still = np.flatnonzero((is_free & pending).any(axis=1))
@@ -125,10 +127,15 @@ def _estimates(
             drawn = draw(given.take(part), numbers[part], n_draws)
             of_draws = codec.cells(drawn.reshape(-1, codec.n_columns)).reshape(*drawn.shape[:2], -1)
             cells[part] = np.where(is_free[part] & pending, take(of_draws, axis=1), cells[part])
+    if codec.rules is not None:
+        unknown = np.isnan(values)
+        least, largest, _ = ends_by_rules(codec, np.where(unknown, -np.inf, values), np.where(unknown, np.inf, values))
+        cells = np.where(is_free, np.clip(cells, least, largest), cells)
     rows = codec.rows_of_cells(np.where(is_free, _nearest_values(codec, cells), cells))
     broken = np.flatnonzero(~obeys_rules(codec, rows))
-    if len(broken):
-        rows[broken] = draw(given.take(broken), numbers[broken], 1)[:, 0]
+    if codec.rules is not None and len(broken):
+        in_rules = sorted({j for columns in codec.rules.columns_of for j in columns if j < codec.n_columns})
+        rows[np.ix_(broken, np.array(in_rules))] = draw(given.take(broken), numbers[broken], 1)[:, 0, in_rules]
     return np.where(np.isnan(values), rows, values)
 
 

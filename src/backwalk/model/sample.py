@@ -3,7 +3,7 @@
 A model that knows any column given any others draws the column with the rarest allowed values from these
 (`restricted.py`), and then the others given it. Candidates are kept where the values of the other columns are allowed,
 too: the accepted rows follow p(rest | known, allowed). Other models draw candidates from p(rest | known). Candidate c
-of row i is row i of the stream's child ("candidate", c): a row does not depend on how many others are drawn.
+of row i has numbers of its own (`RowNoise`): a row does not depend on how many others are drawn.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from backwalk.table.codec_rules import broken_rules, ends_by_rules, stated_rules
 from backwalk.torch_state import in_initial_torch_state
 
 MOST_CANDIDATES = 4 * TILE_ROWS  # of a row; and as many are drawn before too small a share is given up
-_FIRST_CANDIDATES = 8  # of a row, in tiles of the size of its own; later ones are drawn in large tiles
+_FIRST_CANDIDATES = 8  # of a row in a small tile, in tiles of its size; later ones are drawn in large tiles
+_AT_ONCE = 8 * TILE_ROWS  # rows that share large tiles of further candidates, as a tile takes as long if half empty
 _LARGE_TILES_FROM = 1_024  # the number of a row, drawn by its number: those of a few rows are smaller
 LEAST_SHARE = 1e-3  # of candidates that meet the conditions
 LEAST_PROBABILITY = 1e-15  # of the allowed values of a column
@@ -152,7 +153,7 @@ def sample_numbered(given: Given, numbers: NDArray[np.intp], *, stream: Stream) 
         (numbers >= _LARGE_TILES_FROM, tile_of(_LARGE_TILES_FROM, device)),
     ):
         every = np.flatnonzero(of_size)
-        for at in np.split(every, range(TILE_ROWS, len(every), TILE_ROWS)) if len(every) else ():
+        for at in np.split(every, range(_AT_ONCE, len(every), _AT_ONCE)) if len(every) else ():
             if draws is not None:
                 rows[at] = draws.rows(numbers[at], at, last - first)
             else:
@@ -264,9 +265,9 @@ def _draw_rows(given: Given, chain: ReverseChain, noise: RowNoise) -> NDArray[np
 class _Draws:
     """Rows that meet conditions and obey rules: of each, the first candidate that does.
 
-    Candidate c of row i is row i of the stream's child ("candidate", c), so that a row does not depend on how many
-    others are drawn; without ranges and sets its first candidate is row i of the stream. A row for which no candidate
-    obeys a found rule goes without it; `n_without` counts such rows.
+    Candidate c of row i has numbers of its own (`RowNoise`), so that a row does not depend on how many others are
+    drawn; without ranges and sets its first candidate is row i of the stream. A row for which no candidate obeys a
+    found rule goes without it; `n_without` counts such rows.
     """
 
     given: Given
@@ -298,13 +299,14 @@ class _Draws:
         return self.given.model.conditions == "any" and bool(self.given.allowed)
 
     def tiles(self, start: int, stop: int) -> Iterator[NDArray[np.float64]]:
-        """Yield rows start..stop-1, tile by tile, and warn in the end."""
+        """Yield rows start..stop-1, in pieces that end with tiles, and warn in the end."""
         row = start
         while row < stop:
             first, last = tile_of(row, self.given.rows.device)
-            numbers = np.arange(row, min(last, stop))
+            after = first + _AT_ONCE if last - first == TILE_ROWS else last
+            numbers = np.arange(row, min(after, stop))
             yield self.rows(numbers, numbers - start, last - first)
-            row = last
+            row = after
         self.warn()
 
     def rows(self, numbers: NDArray[np.intp], places: NDArray[np.intp], tile_rows: int) -> NDArray[np.float64]:
@@ -359,9 +361,9 @@ class _Draws:
         n_tried, n_drawn, n_met = -1 if not given.allowed else 0, 0, 0
         while len(pending):
             # A candidate's tile follows from the row's number and its own, as its bits depend on the tile's size.
-            is_first = n_tried < _FIRST_CANDIDATES
-            at_once, most = (tile_rows, _FIRST_CANDIDATES) if is_first else (TILE_ROWS, MOST_CANDIDATES)
-            n_each = 1 if n_tried <= 0 else max(1, min(at_once // len(pending), most - n_tried))
+            is_few = tile_rows < TILE_ROWS and n_tried < _FIRST_CANDIDATES
+            at_once, most = (tile_rows, _FIRST_CANDIDATES) if is_few else (TILE_ROWS, MOST_CANDIDATES)
+            n_each = max(1, min(at_once // len(pending), most - n_tried)) if n_drawn else 1
             which = range(n_tried, n_tried + n_each)
             noise, of_candidates = _noise_of_candidates(self.stream, numbers[pending], which)
             noise = RowNoise(self.stream, numbers[pending]) if n_tried < 0 else noise

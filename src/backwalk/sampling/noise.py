@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -12,15 +12,15 @@ from torch import Tensor
 
 from backwalk.streams import Stream
 
-_LARGEST_GAP = 2048  # numbers between two rows that are drawn in one call: they take less time than another call
+_MOST_ROWS = 2**50  # of a sample: a row and its candidate, up to 2^13, are one number of 63 bits
 
 
 @dataclass(frozen=True, eq=False)
 class RowNoise:
     """The draws of some rows of a stream, by their `numbers`, (n,).
 
-    With `candidates`, (n,), those of row i are of row `numbers[i]` of the stream's child ("candidate", candidates[i]),
-    so that a row has independent draws for each of its candidates.
+    With `candidates`, (n,), a row has independent draws for each of its candidates: those of row i are of row
+    2^50 * candidates[i] + numbers[i] of the stream's child "candidates".
 
     >>> import numpy as np
     >>> import torch
@@ -37,27 +37,17 @@ class RowNoise:
 
     def uniform(self, *names: str | int, width: int = 1) -> Tensor:
         """Return uniform numbers of the stream's child of these names, (n, width), float64."""
-        return self._draw(width, lambda stream, start, stop: stream.child(*names).uniform(start, stop, width))
+        stream, rows = self._addresses
+        return stream.child(*names).uniform_of_rows(rows, width)
 
     def normal(self, *names: str | int, width: int) -> Tensor:
         """Return standard normal numbers of the stream's child of these names, (n, width), float32."""
-        return self._draw(
-            width, lambda stream, start, stop: stream.child(*names).normal(start, stop, width, torch.float32)
-        )
+        stream, rows = self._addresses
+        return stream.child(*names).normal_of_rows(rows, width, torch.float32)
 
-    def _draw(self, width: int, draw: Callable[[Stream, int, int], Tensor]) -> Tensor:
-        numbers, candidates = self.numbers, self.candidates
-        candidates = np.zeros_like(numbers) if candidates is None else candidates
-        order = np.lexsort((numbers, candidates))
-        is_far = np.diff(numbers[order]) * width > _LARGEST_GAP
-        runs = np.split(order, np.flatnonzero(is_far | (np.diff(candidates[order]) != 0)) + 1)
-        drawn = []
-        for run in runs:
-            start, stop = int(numbers[run[0]]), int(numbers[run[-1]]) + 1
-            is_plain = self.candidates is None
-            stream = self.stream if is_plain else self.stream.child("candidate", int(candidates[run[0]]))
-            of_range = draw(stream, start, stop)
-            if stop - start == len(numbers) == len(run) and (run[:-1] < run[1:]).all():
-                return of_range
-            drawn.append(of_range[torch.from_numpy(numbers[run] - start)])
-        return torch.cat(drawn)[torch.from_numpy(order.argsort())]
+    @cached_property
+    def _addresses(self) -> tuple[Stream, NDArray[np.int64]]:
+        """The stream, and the numbers of the rows in it, (n,)."""
+        if self.candidates is None:
+            return self.stream, self.numbers.astype(np.int64)
+        return self.stream.child("candidates"), self.candidates.astype(np.int64) * _MOST_ROWS + self.numbers

@@ -10,7 +10,8 @@ network never sees a number beside all that determines it:
     drawn cells:  the first of all others, until everything follows.
 
 Levels come first, then differences, then parts, then totals and functions. A drawn difference is never negative, so
-that low <= high holds. What only several rules together determine is drawn, and then checked as everything else is.
+that low <= high holds. Two sums that share several cells give a further one without one of these. What only more rules
+together determine is drawn, and then checked as everything else is.
 
 A *copy* is an equation in a part of the rows: a last cell, of the levels 0 and 1, says whether target = source. Known
 or drawn, it comes before what it decides: where it is 1, the target stands for nothing, and is put in the end.
@@ -18,6 +19,7 @@ or drawn, it comes before what it decides: where it is 1, the target stands for 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
@@ -34,6 +36,7 @@ from backwalk.table.schema import FloatArray
 
 IntArray = NDArray[np.intp]
 EXACT = 1e-13  # of the size of numbers: errors of sums in float64
+_TYPED = 1e-7  # of factors: they may be typed with eight digits
 _MOST_SWEEPS = 20  # of ends through all rules; chains of more rules only narrow less
 OnGrid = Callable[[int, FloatArray], FloatArray]
 """Rounds computed values, (n,), of a column, by its number, to its grid."""
@@ -61,6 +64,24 @@ class Equation:
         is_complete = self.function in FUNCTIONS and len(self.columns) == 2
         if not (is_complete if self.function is not None else len(self.factors) == len(self.columns) > 0):
             raise InvalidInput("An equation should have factors or a function: fit the codec again.")
+
+    def without(self, column: int, other: Equation) -> Equation | None:
+        """Return what follows from this and another sum without a cell of both; None if both say the same."""
+        share = self.factors[self.columns.index(column)] / other.factors[other.columns.index(column)]
+        factors = dict(zip(self.columns, self.factors, strict=True))
+        for each, factor in zip(other.columns, other.factors, strict=True):
+            rest = factors.get(each, 0.0) - share * factor
+            factors[each] = 0.0 if abs(rest) <= _TYPED * abs(share * factor) else rest
+        left = {each: factor for each, factor in factors.items() if factor and each != column}
+        if not left:
+            return None
+        return Equation(
+            tuple(left),
+            tuple(left.values()),
+            self.constant - share * other.constant,
+            absolute=self.absolute + abs(share) * other.absolute,
+            relative=self.relative + other.relative,
+        )
 
     def residual(self, cells: FloatArray) -> FloatArray:
         """Return by how much the sides differ in rows of cells, (n, D): (n,), NaN where a cell is unknown."""
@@ -363,6 +384,16 @@ class RuleSystem:
         )
         return {i: each for i, each in enumerate((*self.relations, *of_orders)) if i not in self.left_out}
 
+    @cached_property
+    def closing(self) -> tuple[Equation, ...]:
+        """The equations that hold, and those that follow from two which share several cells, without one of these."""
+        found = list(self.equations.values())
+        for one, other in itertools.combinations(self.equations.values(), 2):
+            shared = set(one.columns) & set(other.columns)
+            if one.factors and other.factors and len(shared) > 1:
+                found += [each for column in sorted(shared) if (each := one.without(column, other)) is not None]
+        return tuple(found)
+
     def without(self, rules: Collection[int]) -> RuleSystem:
         """Return the system without some rules, by their numbers; its cells stay."""
         return replace(self, left_out=self.left_out.union(rules))
@@ -424,7 +455,7 @@ class RuleSystem:
         cells, is_new = cells.copy(), True
         while is_new and np.isnan(cells).any():
             is_new = False
-            for equation in self.equations.values():
+            for equation in self.closing:
                 for column, at in equation.follows(~np.isnan(cells)):
                     if at.any():
                         cells[at, column] = on_grid(column, equation.compute(column, cells[at]))
@@ -493,7 +524,7 @@ class RuleSystem:
     def parts(self) -> tuple[tuple[tuple[int, ...], tuple[Equation, ...]], ...]:
         """Cells that equations join, in their order of preference, and these, whose columns are places among them."""
         groups: list[list[Equation]] = []
-        for equation in self.equations.values():
+        for equation in self.closing:
             near = [group for group in groups if any(set(equation.columns) & set(each.columns) for each in group)]
             groups = [*(group for group in groups if group not in near), [each for group in near for each in group]]
             groups[-1].append(equation)
