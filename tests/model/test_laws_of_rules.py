@@ -5,6 +5,7 @@ Models are hardly trained, so that draws break what they can. Seeds are fixed.
 
 import itertools
 import warnings
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -170,6 +171,25 @@ def test_found_rules_that_ranges_contradict_are_named():
     assert model.rules_ == ["start <= end"]
     with pytest.raises(InvalidInput, match="contradict start <= end"):
         model.sample(1, given={"start": (118, None), "end": (None, 82)}, random_state=0)
+
+
+def test_a_row_that_goes_without_a_rule_does_not_depend_on_the_others(monkeypatch):
+    """Found by review: few rows were tried more often than many before they went without a rule."""
+    monkeypatch.setattr("backwalk.model.sample._FIRST_CANDIDATES", 1)
+    monkeypatch.setattr("backwalk.model.sample._MOST_OF_RULES", 2)
+    rng = np.random.default_rng(0)
+    several = rng.binomial(8, 0.5, 400)
+    table = pd.DataFrame({"one": rng.binomial(several, 0.5), "other": rng.binomial(several, 0.3), "all": several})
+    model = quick(rules=["one <= all", "other <= all"], columns=dict.fromkeys(table, "integer")).fit(table)
+    codec = model.model_.codec
+    model.model_ = replace(model.model_, codec=replace(codec, rules=replace(codec.rules, are_found=True)))
+    with pytest.warns(LeftOutRuleWarning, match=r"one <= all.*rows\)"):
+        rows = model.sample(200, given={"all": 1}, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for i in np.flatnonzero((rows["one"] > 1) | (rows["other"] > 1))[:3]:
+            row = model.sample(rows=(int(i), int(i) + 1), given={"all": 1}, random_state=0)
+            pd.testing.assert_frame_equal(row.reset_index(drop=True), rows[i : i + 1].reset_index(drop=True))
 
 
 def test_what_follows_from_a_value_and_a_range_is_in_order():

@@ -43,6 +43,7 @@ def test_counts_in_order_have_differences_where_these_have_less_entropy():
     most, start = rng.poisson(60, 2_000), rng.integers(0, 60, 2_000)
     apart = as_table(pd.DataFrame({"few": rng.geometric(0.3, 2_000), "more": rng.geometric(0.2, 2_000), "most": most}))
     orders = [Order("few", "most"), Order("more", "most")]
+    start += 1_700_000_000  # seconds, of which single floats hold every 128th
     near = as_table(pd.DataFrame({"start": start, "end": start + rng.poisson(1, 2_000)}))
     is_level = [[column.number_column is None for column in fit_codec(table).columns] for table in (apart, near)]
     assert all(map(all, is_level))
@@ -120,9 +121,8 @@ def test_found_equations_by_which_no_less_is_drawn_are_left_out():
     a, b = generator.normal(size=(2, 200))
     table = as_table(pd.DataFrame({"a": a, "b": b, "c": a, "d": b}))
     rules = [Total("a", ["b", "c", "d"], [-1.0, 1.0, 1.0]), Total("a", ["b", "c", "d"], [1.0, 1.0, -1.0])]
-    rules.append(Total("a", ["b", "c", "d"], [-3.0, 1.0, 3.0]))  # which the others imply
-    assert len(choose_rules(rules, table).system.relations) == 3
-    assert len(choose_rules(rules, table, are_found=True).system.relations) == 2
+    assert len(choose_rules(rules, table).system.relations) == 2  # as declared: a user is told by the draws
+    assert len(choose_rules(rules, table, are_found=True).system.relations) == 1
 
 
 def test_orders_of_levels_keep_them():

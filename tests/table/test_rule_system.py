@@ -158,6 +158,12 @@ def test_what_two_totals_determine_together_follows_with_its_density():
     assert change == pytest.approx(-np.log(2.0))
 
 
+def test_rules_that_share_columns_are_joined():
+    system = RuleSystem(6, (Equation((0, 1), (1.0, -1.0)), Equation((3, 4), (1.0, -1.0))), orders=((1, 2),))
+    first, other = np.isin(np.arange(6), [0, 1, 2]), np.isin(np.arange(6), [3, 4])
+    np.testing.assert_array_equal(system.joined, [first, other, first])
+
+
 def test_what_follows_of_equal_equations_is_nothing():
     one, twice = Equation((0, 1), (1.0, -1.0), 2.0), Equation((1, 0), (-2.0, 2.0 + 1e-9), 4.0)
     assert RuleSystem(2, (one, twice)).closing == (one, twice)

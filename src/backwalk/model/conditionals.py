@@ -133,7 +133,7 @@ def median_of_number(given: Given, column: int) -> Array:
     cumulated = np.take_along_axis(p, order, axis=1).cumsum(axis=1)
     at = (cumulated >= 0.5 * cumulated[:, -1:]).argmax(axis=1)
     median: Array = np.take_along_axis(values, order, axis=1)[np.arange(len(values)), at]
-    return median
+    return median if column >= codec.n_columns else given.model.schema.taken([column]).clipped(median[:, None])[:, 0]
 
 
 def _values_at(given: Given, column: int, nodes: Array, weights: Array | None = None) -> Array:

@@ -22,7 +22,7 @@ from backwalk.model.given import Given
 from backwalk.model.sample import sample_candidates, sample_numbered
 from backwalk.streams import Stream
 from backwalk.table import Codec
-from backwalk.table.codec_rules import ends_by_rules, obeys_rules
+from backwalk.table.codec_rules import broken_rules, ends_by_rules
 from backwalk.torch_state import in_initial_torch_state
 
 Array = NDArray[np.float64]
@@ -91,7 +91,7 @@ def _estimates(
     """Return rows with gaps, (n, d), filled; row i has the number `numbers[i]` in the stream.
 
     Cells that rules determine are computed from estimates of the others. Estimates lie between the ends that rules
-    leave; a row whose estimates break a rule has one draw of the columns of rules.
+    leave; a row whose estimates break a rule has one draw of its columns.
     """
     codec, schema, given = model.codec, model.schema, Given.to_draw(model, values)
     cells, is_free = codec.cells(values).copy(), given.free_cells()
@@ -132,10 +132,11 @@ def _estimates(
         least, largest, _ = ends_by_rules(codec, np.where(unknown, -np.inf, values), np.where(unknown, np.inf, values))
         cells = np.where(is_free, np.clip(cells, least, largest), cells)
     rows = codec.rows_of_cells(np.where(is_free, _nearest_values(codec, cells), cells))
-    broken = np.flatnonzero(~obeys_rules(codec, rows))
-    if codec.rules is not None and len(broken):
-        in_rules = sorted({j for columns in codec.rules.columns_of for j in columns if j < codec.n_columns})
-        rows[np.ix_(broken, np.array(in_rules))] = draw(given.take(broken), numbers[broken], 1)[:, 0, in_rules]
+    broken = broken_rules(codec, rows) & ~broken_rules(codec, values)
+    at = np.flatnonzero(broken.any(axis=1))
+    if codec.rules is not None and len(at):
+        drawn = draw(given.take(at), numbers[at], 1)[:, 0]
+        rows[at] = np.where(broken[at] @ codec.rules.joined, drawn, rows[at])
     return np.where(np.isnan(values), rows, values)
 
 

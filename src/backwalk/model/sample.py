@@ -362,7 +362,10 @@ class _Draws:
         while len(pending):
             # A candidate's tile follows from the row's number and its own, as its bits depend on the tile's size.
             is_few = tile_rows < TILE_ROWS and n_tried < _FIRST_CANDIDATES
-            at_once, most = (tile_rows, _FIRST_CANDIDATES) if is_few else (TILE_ROWS, MOST_CANDIDATES)
+            is_late = n_tried >= _MOST_OF_RULES
+            at_once, most = TILE_ROWS, MOST_CANDIDATES if is_late else _MOST_OF_RULES
+            if is_few:
+                at_once, most = tile_rows, _FIRST_CANDIDATES
             n_each = max(1, min(at_once // len(pending), most - n_tried)) if n_drawn else 1
             which = range(n_tried, n_tried + n_each)
             noise, of_candidates = _noise_of_candidates(self.stream, numbers[pending], which)
@@ -372,6 +375,9 @@ class _Draws:
             candidates = _draw_numbered(of_rows, self.chain, noise, at_once)
             broken = broken_rules(codec, candidates, known[at.clip(max=len(known) - 1)])
             is_met = given.holds(candidates).reshape(len(pending), n_each)
+            n_drawn, n_met = n_drawn + is_met.size, n_met + int(is_met.sum())
+            if is_late:  # the first that meets all else decides, wherever a round of candidates ends
+                is_met &= is_met.cumsum(axis=1) == 1
             is_accepted = is_met & ~broken.any(axis=1).reshape(is_met.shape)
             has_one, first = is_accepted.any(axis=1), is_accepted.argmax(axis=1)
             rows[pending[has_one]] = candidates.reshape(*is_met.shape, -1)[has_one, first[has_one]]
@@ -380,7 +386,7 @@ class _Draws:
             of_last = broken.reshape(*is_met.shape, -1)[np.arange(len(pending)), last_met]
             some = is_met.any(axis=1)
             last_broken[pending[some]], meets[pending[some]] = of_last[some], True
-            n_tried, n_drawn, n_met = n_tried + n_each, n_drawn + is_met.size, n_met + int(is_met.sum())
+            n_tried += n_each
             pending = pending[~has_one]
             is_rare = n_drawn >= MOST_CANDIDATES and n_met < LEAST_SHARE * n_drawn
             if len(pending) and (n_tried >= MOST_CANDIDATES or is_rare) and not meets[pending].all():

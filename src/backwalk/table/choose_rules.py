@@ -221,21 +221,25 @@ def _orders_of_levels(
     the distribution of each cell by itself, and has to learn the rest.
     """
     system = RuleSystem(values.shape[1], orders=tuple(orders), n_differences=len(orders))
-    cells, kept = system.cells(values, lambda _, x: x), set[int]()
+    kept = set[int]()
+
+    def entropy(cell: int) -> float:
+        """Return the entropy of a column, or of the difference of an order, by its frequencies: nats."""
+        low, high = (None, cell) if cell < system.n_columns else system.orders[cell - system.n_columns]
+        x = values[:, high] if low is None else values[:, high] - values[:, low]
+        x = x[~np.isnan(x)]
+        # Single numbers from the least one are without the errors of differences.
+        _, n = np.unique((x - x.min(initial=np.inf)).astype(np.float32), return_counts=True)
+        return float(stats.entropy(n))
+
     for of_part, _ in system.parts:
         columns = {j for j in of_part if j < system.n_columns}
         if not columns <= levels:
             continue
-        of_differences = sum(_entropy(cells[:, j]) for j in of_part if system.drawn[j])
-        if not columns & on_grids or of_differences >= sum(_entropy(cells[:, j]) for j in columns):
+        of_differences = (entropy(j) for j in of_part if system.drawn[j])
+        if not columns & on_grids or sum(of_differences) >= sum(map(entropy, columns)):
             kept |= columns
     return {pair for pair in orders if pair[0] in kept}
-
-
-def _entropy(x: FloatArray) -> float:
-    """Return the entropy of the values of a column, (n,), by their frequencies: nats."""
-    _, n = np.unique(x[~np.isnan(x)].astype(np.float32), return_counts=True)  # without the errors of differences
-    return float(stats.entropy(n))
 
 
 def _place(name: str, rule: Rule, places: Mapping[str, int]) -> int:

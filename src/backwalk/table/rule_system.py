@@ -3,14 +3,14 @@
 A row has d cells, one for each of the user's columns, and one more for each *difference*, high - low >= 0 of an order.
 Each total, each function and each difference is an equation, which gives its last unknown cell where all others are
 known. One loop over the cells, in an order of preference, says what is drawn: a cell that follows from known and drawn
-ones by a single equation is computed, and any other is drawn. What is known is reduced in the same way, so that the
+ones by an equation is computed, and any other is drawn. What is known is reduced in the same way, so that the
 network never sees a number beside all that determines it:
 
     known cells:  the first of what is known, until the rest of it follows;
     drawn cells:  the first of all others, until everything follows.
 
 Levels come first, then differences, then parts, then totals and functions. A drawn difference is never negative, so
-that low <= high holds. Two sums that share several cells give a further one without one of these. What only more rules
+that low <= high holds. Two sums that share two cells give further ones without one of these. What only more rules
 together determine is drawn, and then checked as everything else is.
 
 A *copy* is an equation in a part of the rows: a last cell, of the levels 0 and 1, says whether target = source. Known
@@ -62,8 +62,9 @@ class Equation:
         check_floats({"constant": self.constant, "absolute": self.absolute, "relative": self.relative})
         check_floats({f"factor {i}": factor for i, factor in enumerate(self.factors)})
         is_complete = self.function in FUNCTIONS and len(self.columns) == 2
-        if not (is_complete if self.function is not None else len(self.factors) == len(self.columns) > 0):
-            raise InvalidInput("An equation should have factors or a function: fit the codec again.")
+        is_sum = len(self.factors) == len(self.columns) > 0 and all(self.factors)
+        if not (is_complete if self.function is not None else is_sum):
+            raise InvalidInput("An equation should have factors, none of them 0, or a function: fit the codec again.")
 
     def without(self, column: int, other: Equation) -> Equation | None:
         """Return what follows from this and another sum without a cell of both; None if both say the same."""
@@ -386,11 +387,11 @@ class RuleSystem:
 
     @cached_property
     def closing(self) -> tuple[Equation, ...]:
-        """The equations that hold, and those that follow from two which share several cells, without one of these."""
+        """The equations that hold, and those that follow from two which share two cells, without one of these."""
         found = list(self.equations.values())
         for one, other in itertools.combinations(self.equations.values(), 2):
             shared = set(one.columns) & set(other.columns)
-            if one.factors and other.factors and len(shared) > 1:
+            if one.factors and other.factors and len(shared) == 2:
                 found += [each for column in sorted(shared) if (each := one.without(column, other)) is not None]
         return tuple(found)
 
@@ -519,6 +520,18 @@ class RuleSystem:
             if all(self.drawn[j] or i in stand_ins for i, j in enumerate(cells)):
                 found.update(cells)
         return frozenset(found)
+
+    @cached_property
+    def joined(self) -> BoolArray:
+        """Which columns are in each rule, in one that shares a column with it, and so on: (R, d)."""
+        joined = np.zeros((self.n_rules, self.n_cells), dtype=bool)
+        for i, columns in enumerate(self.columns_of):
+            joined[i, list(columns)] = True
+        n_before = -1
+        while joined.sum() > n_before:
+            n_before = int(joined.sum())
+            joined = (joined @ joined.T) @ joined
+        return joined[:, : self.n_columns]
 
     @cached_property
     def parts(self) -> tuple[tuple[tuple[int, ...], tuple[Equation, ...]], ...]:
