@@ -220,14 +220,15 @@ class Stream:
 
     def _words(self, runs: Sequence[tuple[int, int]], per_row: int) -> np.ndarray:
         """Return the words of rows start..stop-1 of each run, (n, per_row)."""
-        generator, at, drawn = np.random.Philox(key=self._key()), 0, [np.empty(0, dtype=np.uint64)]
+        generator, at, drawn = np.random.Philox(key=self._key()), 0, list[np.ndarray]()
         for start, stop in runs:
             block, skip = divmod(start * per_row, _WORDS_PER_BLOCK)
             n_words = skip + (stop - start) * per_row
             generator.advance(block - at)
             drawn.append(generator.random_raw(n_words)[skip:])
             at = block + -(-n_words // _WORDS_PER_BLOCK)
-        return np.concatenate(drawn).reshape(sum(stop - start for start, stop in runs), per_row)
+        words = drawn[0] if len(drawn) == 1 else np.concatenate([np.empty(0, dtype=np.uint64), *drawn])
+        return words.reshape(sum(stop - start for start, stop in runs), per_row)
 
 
 def _uniform(words: np.ndarray) -> Tensor:

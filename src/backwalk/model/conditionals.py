@@ -107,8 +107,7 @@ def mean_of_number(given: Given, column: int) -> Array:
         values = np.column_stack([np.broadcast_to(atoms, (len(mean), len(atoms))), mean])
         p = np.where(np.isnan(values), 0.0, p)
         mean = (np.nan_to_num(values) * p).sum(axis=1) / p.sum(axis=1)
-    mean = no_copy * mean + sum(share * np.nan_to_num(x) for share, x in copies)
-    return mean if column >= codec.n_columns else model.schema.taken([column]).clipped(mean[:, None])[:, 0]
+    return _in_schema(model, column, no_copy * mean + sum(share * np.nan_to_num(x) for share, x in copies))
 
 
 @in_initial_torch_state
@@ -132,8 +131,12 @@ def median_of_number(given: Given, column: int) -> Array:
     order = np.argsort(values, axis=1)
     cumulated = np.take_along_axis(p, order, axis=1).cumsum(axis=1)
     at = (cumulated >= 0.5 * cumulated[:, -1:]).argmax(axis=1)
-    median: Array = np.take_along_axis(values, order, axis=1)[np.arange(len(values)), at]
-    return median if column >= codec.n_columns else given.model.schema.taken([column]).clipped(median[:, None])[:, 0]
+    return _in_schema(given.model, column, np.take_along_axis(values, order, axis=1)[np.arange(len(values)), at])
+
+
+def _in_schema(model: DiffusionModel, column: int, x: Array) -> Array:
+    """Return values of a cell, (n,), as its column's dtype can hold them."""
+    return x if column >= model.codec.n_columns else model.schema.taken([column]).clipped(x[:, None])[:, 0]
 
 
 def _values_at(given: Given, column: int, nodes: Array, weights: Array | None = None) -> Array:
