@@ -75,6 +75,19 @@ def test_rows_of_a_set_share_what_each_row_would_have(sizes):
     torch.testing.assert_close(shared.push(tangents), torch.stack([alone.push(each) for each in tangents]))
 
 
+@pytest.mark.parametrize("k", [5, 20])
+def test_a_pattern_alone_has_the_bits_that_it_has_among_others(k):
+    """Found on another processor: a product of one row is another sum there, so filled rows depended on the others."""
+    fit = JointGaussian.fit(RNG.normal(size=(100, k)) @ RNG.normal(size=(k, k)), stream=Stream(0))
+    a, b = scales(torch.from_numpy(RNG.uniform(-4.0, 4.0, size=(40, k))).float(), fit.mean)
+    of_all = fit.posterior(a, b.square(), torch.arange(k)).deviation()
+    alone = [
+        fit.posterior(a[i : i + m], b[i : i + m].square(), torch.arange(k)).deviation() for i, m in ((3, 1), (7, 2))
+    ]
+    assert torch.equal(of_all[3:4], alone[0])
+    assert torch.equal(of_all[7:9], alone[1])
+
+
 def test_a_fit_of_many_coordinates_keeps_their_variances():
     z = RNG.normal(size=(300, 2)) @ RNG.normal(size=(2, 60)) + 0.3 * RNG.normal(size=(300, 60))
     fit = JointGaussian.fit(z, stream=Stream(0))

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from torch import Tensor
 
-from backwalk.diffusion.posteriors import JointGaussian, RowSets
+from backwalk.diffusion.posteriors import JointGaussian, RowSets, product_of_rows
 
 _MOST_OF_BLOCK, _MOST = 8, 256  # variates
 
@@ -76,7 +76,7 @@ class Discriminants(NamedTuple):
         v, r, sets = joint.directions, joint.directions.shape[1], RowSets(len(patterns), of_row)
         weight = patterns.to(x) / joint.rest
         squares = (v.unsqueeze(-1) * v.unsqueeze(-2)).reshape(-1, r * r)
-        precision = (weight @ squares).reshape(-1, r, r) + torch.eye(r, dtype=x.dtype, device=x.device)
+        precision = product_of_rows(weight, squares).reshape(-1, r, r) + torch.eye(r, dtype=x.dtype, device=x.device)
         towards = torch.cholesky_inverse(torch.linalg.cholesky(precision)) @ self.directions.T  # (p, r, K)
         variance = (self.directions.T * towards).sum(-2) + self.rest
         seen = (sets.by_row(weight) * (x - joint.mean)) @ v

@@ -40,6 +40,7 @@ LEAST_LOG_PROBABILITY = -60.0
 LEAST_NOISE_SQ = 1e-14  # of b^2: a known code then tells levels of neighbouring values apart
 _MOST_ADDED = 0.01  # to variances
 MOST_DIRECTIONS = 32
+_LEAST_ROWS = 8  # of a product: libraries compute fewer by other sums
 _MOST_FILLED = 4  # times as many rows: beyond, to copy a matrix for each row takes less time than empty products
 
 
@@ -152,6 +153,13 @@ class RowSets:
         return most, torch.empty_like(order).index_copy(0, order, of_sorted * most + within)
 
 
+def product_of_rows(x: Tensor, matrix: Tensor) -> Tensor:
+    """Return x @ matrix for rows x, (n, k): those of at most a few rows have the bits that they have among many."""
+    if len(x) >= _LEAST_ROWS:
+        return x @ matrix
+    return (torch.cat([x, x.new_zeros(_LEAST_ROWS - len(x), x.shape[1])]) @ matrix)[: len(x)]
+
+
 def equal_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return the number of one row of each set of equal ones, (u,), and the set of each row, (n,).
 
@@ -179,7 +187,7 @@ class GaussianPosterior:
         p, r = len(a), v.shape[1]
         weight = a / (a.square() * joint.rest + b_sq)
         squares = (v.unsqueeze(-1) * v.unsqueeze(-2)).reshape(-1, r * r)
-        precision = (a * weight) @ squares + torch.eye(r, dtype=v.dtype, device=v.device).reshape(-1)
+        precision = product_of_rows(a * weight, squares) + torch.eye(r, dtype=v.dtype, device=v.device).reshape(-1)
         factor = torch.linalg.cholesky(precision.reshape(p, r, r))
         own = joint.rest[wanted] * weight[:, wanted]  # of x_t, in the mean
         others = 1.0 - own * a[:, wanted]
