@@ -50,6 +50,17 @@ def test_its_probabilities_are_those_of_whole_rows():
             torch.testing.assert_close(found, expected[piece][absent[piece]][:, block.coordinates])
 
 
+def test_no_level_is_impossible_however_sure_the_network_is():
+    """Found on a real table: sums of probabilities round exp(-104) to 0, so a row had the log-probability -inf."""
+    made, (x_0, known) = denoiser().float(), given_at_random()
+    with torch.no_grad():
+        made.network.in_order[-2].mul_(3_000.0)
+        state = made.given_levels(x_0.float(), known)
+        log_p = [state.level_log_probs(i)[~known[:, block.coordinates.start]] for i, block in enumerate(CODEC.blocks)]
+    assert min(float(each.min()) for each in log_p) < -104.0
+    assert all(bool(each.isfinite().all()) for each in log_p)
+
+
 @pytest.mark.parametrize("order", [range(5), range(4, -1, -1)])
 def test_levels_given_one_after_another_are_levels_given_at_once(order):
     made, (x_0, known) = denoiser(), given_at_random(1)

@@ -39,7 +39,7 @@ def test_values_that_no_row_has_are_about_as_likely_as_those_of_one_row():
 def test_functions_are_orthogonal_with_a_variance_of_one_together(n_levels, n_apart):
     q = np.random.default_rng(0).dirichlet(np.ones(n_levels))
     phi = level_basis(q, n_apart)
-    assert phi.shape[1] <= 80
+    assert phi.shape[1] <= 85
     np.testing.assert_allclose(q @ phi, 0.0, atol=1e-9)
     products = phi.T @ (q[:, None] * phi)
     np.testing.assert_allclose(products - np.diag(np.diag(products)), 0.0, atol=1e-9)
@@ -48,10 +48,10 @@ def test_functions_are_orthogonal_with_a_variance_of_one_together(n_levels, n_ap
 
 
 def test_few_rows_have_few_functions():
-    """Three polynomials, a hat for 25 rows, and a value that 25 rows have beyond its neighbours'."""
+    """Three of a cubic, one for each of (2 n)^(1/3) knots, and one for a value of 25 rows beyond its neighbours'."""
     spiked = (BELL + 0.5 * (PLACES == 40.0)) / 1.5
     n_functions = [level_basis(q, n_rows=n).shape[1] for q in (BELL, spiked) for n in (40, 120, 300)]
-    assert n_functions == [3, 6, 14, 3, 7, 15]
+    assert n_functions == [7, 9, 11, 7, 10, 12]
     assert level_basis(BELL, n_rows=10**9).shape == level_basis(BELL).shape
 
 
@@ -69,6 +69,53 @@ def test_a_rounded_normal_given_another_is_a_tilt_of_degree_two():
     slopes = np.linalg.lstsq(phi * weights, tilt * weights[:, 0], rcond=None)[0]
     fitted, exact = (special.softmax(np.log(q) + each) for each in (phi @ slopes, tilt))
     assert exact @ (np.log(exact) - np.log(fitted)) < 1e-4
+
+
+def test_peaks_that_are_learnt_in_part_leave_the_frequencies_as_they_are():
+    """Found on a real table: functions with kinks at knots drew values next to these up to three times too often.
+
+    The levels follow from something else with a narrow error, wherever they lie. Tilts with a penalty stand for what a
+    network learns in few steps. Their mean differs from that of the true probabilities by a seventh at most; with hats
+    it was .6 to 2.1 times as large.
+    """
+    v = np.linspace(-2.5, 2.5, 400)
+    q = special.softmax(-0.5 * v**2)
+    phi, width, penalty = level_basis(q, n_rows=2_000), 0.05, 1e-4
+    true = special.softmax(-2.0 * np.log(np.cosh((v - np.linspace(-1.0, 1.0, 41)[:, None]) / width)), axis=1)
+    learnt = np.array([_tilted(q, phi, each, penalty) for each in true])
+    inside = np.abs(v) < 0.6
+    np.testing.assert_allclose(learnt.mean(axis=0)[inside] / true.mean(axis=0)[inside], 1.0, atol=0.15)
+
+
+def _tilted(q, phi, target, penalty):
+    """Return softmax(ln q + phi f) with the f of largest E_target ln p - penalty |f|^2 / 2, by Newton's method."""
+
+    def log_p(f):
+        return special.log_softmax(np.log(q) + phi @ f)
+
+    def gain(f):
+        return target @ log_p(f) - 0.5 * penalty * f @ f
+
+    f = np.zeros(phi.shape[1])
+    for _ in range(50):
+        p = np.exp(log_p(f))
+        slope, mean = phi.T @ (target - p) - penalty * f, phi.T @ p
+        curvature = (phi.T * p) @ phi - np.outer(mean, mean) + penalty * np.eye(len(f))
+        step, share = np.linalg.solve(curvature, slope), 1.0
+        while gain(f + share * step) < gain(f) and share > 1e-9:
+            share /= 2.0
+        f = f + share * step
+        if np.abs(slope).max() < 1e-8:
+            break
+    return np.exp(log_p(f))
+
+
+def test_the_first_functions_are_the_smoothest_ones():
+    """The k-th crosses 0 about k times, and the first one is the normal score."""
+    phi = level_basis(np.full(400, 1.0 / 400.0))[:, :20]
+    assert np.corrcoef(phi[:, 0], normal_scores(np.full(400, 1.0 / 400.0)))[0, 1] == pytest.approx(1.0)
+    crossings = (np.diff(np.sign(phi), axis=0) != 0.0).sum(axis=0)
+    np.testing.assert_array_equal(crossings, np.arange(1, 21))
 
 
 def test_normal_scores_increase_with_mean_zero_and_variance_one():

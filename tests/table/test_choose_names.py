@@ -59,6 +59,14 @@ def test_names_have_codes_without_an_order():
     assert fit_codec(as_table(frame), columns={"town": "number"}).columns[0].kind_name != "levels"
 
 
+def test_a_number_that_another_nearly_follows_from_is_no_name():
+    """Found by a test of orders: a regression on all functions of an order lost to means by what it had overfitted."""
+    rng = np.random.default_rng(0)
+    start = rng.integers(60, size=2_000)
+    x = np.stack([start, start + rng.poisson(1, 2_000)], axis=1).astype(float)
+    assert find_names(x, candidates(x, 0, 1), np.zeros(2, dtype=bool)) == set()
+
+
 def test_the_mass_of_a_penguin_has_an_order():
     table = as_table(penguins())
     has_labels = np.array([labels is not None for labels in table.schema.labels])

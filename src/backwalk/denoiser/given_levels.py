@@ -94,10 +94,11 @@ class GivenLevels:
         total: Tensor | None = None
         for k in range(self._denoiser.n_members):
             f = self._prediction(start, k, self._entered[k : k + 1, rows], outputs)
-            p = torch.softmax((f[0] if basis is None else f[0] @ basis.T) + log_q, dim=-1)
-            total = p if total is None else total.add_(p)
+            # Not of sums of probabilities, which float32 rounds to 0 where rows are less likely than exp(-104).
+            log_p = torch.log_softmax((f[0] if basis is None else f[0] @ basis.T) + log_q, dim=-1)
+            total = log_p if total is None else torch.logaddexp(total, log_p)
         assert total is not None
-        return (total / self._denoiser.n_members).log()[back]
+        return (total - math.log(self._denoiser.n_members))[back]
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (c n, k), for the rows with noisy numbers, (c n, k), c times, at log_snr of this shape."""

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import linalg, special
+from scipy.interpolate import BSpline
 
 from backwalk.table.schema import FloatArray
 
 MOST_OF_THEIR_OWN = 16  # levels, which need no basis
 _MOST_LEVELS = 1024  # with a basis; columns of more are trained on few rows (`denoiser/layout.py`)
-_DEGREE, _N_HATS, _N_SPIKES = 3, 16, 16
+_MOST_KNOTS, _N_SPIKES = 64, 16
 _DECAY = 2.0  # of the functions' variances
-_ROWS_PER_FUNCTION = 25  # at least, of a hat or of a value that stands out
+_ROWS_PER_SPIKE = 25  # at least, beyond what its neighbours make likely
 _LEAST_NORM = 1e-3  # of what a function adds to those before it
+_LEAST_SIZE = 1e-4  # of a spline, beside the largest
 _N_ITERATIONS = 100  # of EM
 
 
@@ -81,26 +83,26 @@ def normal_scores(frequencies: FloatArray) -> FloatArray:
 def level_basis(frequencies: FloatArray, n_apart: int = 0, n_rows: int | None = None) -> FloatArray | None:
     """Return the basis of ordered levels, (L, K); None for up to 16 and beyond 1,024, which have a function each.
 
-    The last `n_apart` levels have no place in the order: a missing value, "other than an atom". The functions are
-    polynomials of the normal score u_l, hats between quantiles, and indicators of the levels that stand out most among
-    their neighbours, each made orthogonal to 1 and to those before it under the frequencies. The k-th has a variance
-    proportional to 1 / k^2, and all together 1: what is smooth is learnt first, and single values are learnt where many
-    rows have them. Of frequencies that were counted in `n_rows` there is a hat for every 25 rows, at most 16, and
-    indicators, at most 16, of values that 25 rows have beyond what their neighbours make likely; all of these by
-    default.
+    The last `n_apart` levels have no place in the order: a missing value, "other than an atom". Besides their
+    indicators the functions are cubic splines of the normal score u_l, the smoothest first, and indicators of the
+    levels that stand out most among their neighbours, each made orthogonal to 1 and to those before it under the
+    frequencies. The k-th has a variance proportional to 1 / k^2, and all together 1: what is smooth is learnt first,
+    and single values are learnt where many rows have them. Of frequencies that were counted in n rows there are
+    (2 n)^(1/3) knots, the bins of a histogram (Terrell & Scott 1985), at most 64, and indicators, at most 16, of values
+    that 25 rows have beyond what their neighbours make likely; all of these by default.
+
+    Where a level nearly follows from others, its probabilities are a narrow peak, which no network learns to the end.
+    Smooth functions put what is learnt in the right place. Functions with kinks, such as hats, draw it to the kinks:
+    values there were drawn up to three times too often.
     """
     n_levels = len(frequencies)
     if not MOST_OF_THEIR_OWN < n_levels <= _MOST_LEVELS:
         return None
-    in_order = frequencies[: n_levels - n_apart]
-    u = normal_scores(in_order)
-    single = np.eye(n_levels)
-    functions = [single[n_levels - i - 1] for i in range(n_apart)]
-    functions += [_placed(u**degree, n_levels) for degree in range(1, _DEGREE + 1)]
-    spread = np.sqrt(in_order).cumsum()  # so that a spike does not take all knots
-    n_hats = _N_HATS if n_rows is None else min(n_rows // _ROWS_PER_FUNCTION, _N_HATS)
-    knots = np.unique(np.interp((np.arange(n_hats) + 0.5) / max(n_hats, 1), spread / spread[-1], u))
-    functions += [_placed(np.interp(u, knots, hat), n_levels) for hat in np.eye(len(knots))]
+    in_order, single = frequencies[: n_levels - n_apart], np.eye(n_levels)
+    n_knots = _MOST_KNOTS if n_rows is None else min(int(np.cbrt(2.0 * n_rows)), _MOST_KNOTS)
+    splines = _splines(normal_scores(in_order), in_order / in_order.sum(), n_knots)
+    functions = [single[-1 - i] for i in range(n_apart)]
+    functions += [np.append(each, np.zeros(n_apart)) for each in splines.T]
     functions += [single[i] for i in _standing_out(in_order, n_rows)]
     found = [np.ones(n_levels)]
     for each in functions:
@@ -116,8 +118,27 @@ def level_basis(frequencies: FloatArray, n_apart: int = 0, n_rows: int | None = 
     return np.asarray(np.stack(found[1:], axis=1) * np.sqrt(variances / variances.sum()))
 
 
-def _placed(values: FloatArray, n_levels: int) -> FloatArray:
-    return np.append(values, np.zeros(n_levels - len(values)))
+def _splines(u: FloatArray, shares: FloatArray, n_knots: int) -> FloatArray:
+    """Return cubic splines at scores u, (L, n_knots + 3): uncorrelated under the shares, with mean 0 and variance 1.
+
+    There are fewer where levels are few. The first is linear, and each is the smoothest, by the integral of f''^2, of
+    those that are uncorrelated with the splines before it (Demmler & Reinsch 1975).
+    """
+    spread = np.sqrt(shares).cumsum()  # so that a spike does not take all knots
+    knots = np.unique(np.interp((np.arange(n_knots) + 0.5) / max(n_knots, 1), spread / spread[-1], u))
+    ends = np.array([u[0], *knots[(knots > u[0]) & (knots < u[-1])], u[-1]])
+    every = BSpline(np.pad(ends, 3, mode="edge"), np.eye(len(ends) + 2), 3)
+    values = every(u)
+    values -= shares @ values
+    _, sizes, rows = linalg.svd(np.sqrt(shares)[:, None] * values, full_matrices=False)
+    is_seen = sizes > _LEAST_SIZE * sizes[0]
+    uncorrelated = rows[is_seen].T / sizes[is_seen]
+    half = 0.5 * np.diff(ends)
+    middle = ends[:-1] + half
+    second = every.derivative(2)(np.concatenate([middle - half / np.sqrt(3.0), middle + half / np.sqrt(3.0)]))
+    weighted = uncorrelated.T @ second.T * np.sqrt(np.tile(half, 2))  # Gauss's two points: f'' is linear between knots
+    smoothest_first = values @ uncorrelated @ linalg.eigh(weighted @ weighted.T)[1]
+    return np.asarray(smoothest_first * np.where(smoothest_first[-1] < 0.0, -1.0, 1.0))  # as signs are arbitrary
 
 
 def _standing_out(frequencies: FloatArray, n_rows: int | None) -> NDArray[np.intp]:
@@ -125,4 +146,4 @@ def _standing_out(frequencies: FloatArray, n_rows: int | None) -> NDArray[np.int
     padded = np.pad(frequencies, 2, mode="reflect")
     excess = frequencies - (padded[:-4] + padded[1:-3] + padded[3:-1] + padded[4:]) / 4.0
     first = np.argsort(-excess, kind="stable")[:_N_SPIKES]
-    return np.asarray(first if n_rows is None else first[excess[first] * n_rows >= _ROWS_PER_FUNCTION])
+    return np.asarray(first if n_rows is None else first[excess[first] * n_rows >= _ROWS_PER_SPIKE])
