@@ -55,6 +55,17 @@ def test_few_rows_have_few_functions():
     assert level_basis(BELL, n_rows=10**9).shape == level_basis(BELL).shape
 
 
+@pytest.mark.parametrize(
+    ("n_levels", "n_apart", "n_rows"), [(17, 1, 300), (17, 1, 10**6), (18, 2, 10**6), (40, 0, 4_000)]
+)
+def test_rounding_of_frequencies_changes_next_to_nothing(n_levels, n_apart, n_rows):
+    """A model file holds no basis, which other machines compute anew. With equal frequencies knots may lie at ends."""
+    q = np.full(n_levels, 1.0 / n_levels)
+    for seed in range(5):
+        rounded = q * (1.0 + 1e-15 * np.random.default_rng(seed).normal(size=n_levels))
+        np.testing.assert_allclose(level_basis(rounded, n_apart, n_rows), level_basis(q, n_apart, n_rows), atol=1e-9)
+
+
 def test_few_levels_have_a_function_each():
     assert level_basis(np.full(16, 1.0 / 16.0)) is None
 

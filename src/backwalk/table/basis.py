@@ -21,7 +21,7 @@ _MOST_KNOTS, _N_SPIKES = 64, 16
 _DECAY = 2.0  # of the functions' variances
 _ROWS_PER_SPIKE = 25  # at least, beyond what its neighbours make likely
 _LEAST_NORM = 1e-3  # of what a function adds to those before it
-_LEAST_SIZE = 1e-4  # of a spline, beside the largest
+_LEAST_SIZE = 1e-4  # of a spline beside the largest, and of a knot's distance from the ends
 _N_ITERATIONS = 100  # of EM
 
 
@@ -100,6 +100,7 @@ def level_basis(frequencies: FloatArray, n_apart: int = 0, n_rows: int | None = 
         return None
     in_order, single = frequencies[: n_levels - n_apart], np.eye(n_levels)
     n_knots = _MOST_KNOTS if n_rows is None else min(int(np.cbrt(2.0 * n_rows)), _MOST_KNOTS)
+    n_knots = min(n_knots, len(in_order) - 4)  # with 1 and a cubic, as many functions as levels
     splines = _splines(normal_scores(in_order), in_order / in_order.sum(), n_knots)
     functions = [single[-1 - i] for i in range(n_apart)]
     functions += [np.append(each, np.zeros(n_apart)) for each in splines.T]
@@ -126,7 +127,8 @@ def _splines(u: FloatArray, shares: FloatArray, n_knots: int) -> FloatArray:
     """
     spread = np.sqrt(shares).cumsum()  # so that a spike does not take all knots
     knots = np.unique(np.interp((np.arange(n_knots) + 0.5) / max(n_knots, 1), spread / spread[-1], u))
-    ends = np.array([u[0], *knots[(knots > u[0]) & (knots < u[-1])], u[-1]])
+    least = _LEAST_SIZE * (u[-1] - u[0])  # so that rounding does not decide on a knot at an end
+    ends = np.array([u[0], *knots[(knots > u[0] + least) & (knots < u[-1] - least)], u[-1]])
     every = BSpline(np.pad(ends, 3, mode="edge"), np.eye(len(ends) + 2), 3)
     values = every(u)
     values -= shares @ values
