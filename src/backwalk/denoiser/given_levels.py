@@ -9,6 +9,8 @@ columns of a table have few different beginnings.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from functools import reduce
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from backwalk.denoiser.table_denoiser import TableDenoiser
 
 _MULTIPLE = 64  # to which the number of rows is filled up, as products of odd shapes are slow
+
+
+def log_mean(log_p: Iterable[Tensor], n: int) -> Tensor:
+    """Return ln of the mean of n probabilities, whose sum float32 may round to 0, as it does exp(-104)."""
+    return reduce(torch.logaddexp, log_p) - math.log(n)
 
 
 class GivenLevels:
@@ -91,14 +98,13 @@ class GivenLevels:
         evidence = is_given.clone()
         evidence[:, self._layout.numbers] = start.known[0]
         log_q = LevelsEvidence(self._layout, self._rows[rows], evidence, block).of_block(block).T
-        total: Tensor | None = None
-        for k in range(self._denoiser.n_members):
-            f = self._prediction(start, k, self._entered[k : k + 1, rows], outputs)
-            # Not of sums of probabilities, which float32 rounds to 0 where rows are less likely than exp(-104).
-            log_p = torch.log_softmax((f[0] if basis is None else f[0] @ basis.T) + log_q, dim=-1)
-            total = log_p if total is None else torch.logaddexp(total, log_p)
-        assert total is not None
-        return (total - math.log(self._denoiser.n_members))[back]
+
+        def of_member(k: int) -> Tensor:
+            f = self._prediction(start, k, self._entered[k : k + 1, rows], outputs)[0]
+            return torch.log_softmax((f if basis is None else f @ basis.T) + log_q, dim=-1)
+
+        n_members = self._denoiser.n_members
+        return log_mean(map(of_member, range(n_members)), n_members)[back]
 
     def __call__(self, x_t: Tensor, log_snr: Tensor) -> Tensor:
         """Return x_0_hat, (c n, k), for the rows with noisy numbers, (c n, k), c times, at log_snr of this shape."""

@@ -23,15 +23,14 @@ Training minimises the cross-entropy -ln p(l_0 | x_t) of levels and the weighted
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from backwalk.denoiser.given_levels import GivenLevels
+from backwalk.denoiser.given_levels import GivenLevels, log_mean
 from backwalk.denoiser.layout import BlockSoftmax, TableLayout
 from backwalk.denoiser.levels_start import LevelsEvidence
 from backwalk.denoiser.network import ResidualNetwork
@@ -166,11 +165,11 @@ class TableDenoiser(EnsembleDenoiser):
         log_p, log_p_tilted, log_p_wide, x_0_hats = zip(*predictions, strict=True)
         x_0_hat = sum(x_0_hats[1:], start=x_0_hats[0]) / self.n_members
         losses: Tensor = (points.weight_of_numbers * (points.numbers_0 - x_0_hat).square()).sum(-1)[0]
-        losses -= (points.weight_of_levels * _log_mean(log_p)).sum(0)
+        losses -= (points.weight_of_levels * log_mean(log_p, self.n_members)).sum(0)
         for tilted, log_p_of_head in zip(points.tilted, zip(*log_p_tilted, strict=True), strict=True):
-            losses.index_add_(0, tilted.rows, (tilted.weight * _log_mean(log_p_of_head))[0], alpha=-1)
+            losses.index_add_(0, tilted.rows, (tilted.weight * log_mean(log_p_of_head, self.n_members))[0], alpha=-1)
         for head, log_p_of_head in zip(points.wide, zip(*log_p_wide, strict=True), strict=True):
-            losses.index_add_(0, head.rows, (head.weight * _log_mean(log_p_of_head))[0, :, 0], alpha=-1)
+            losses.index_add_(0, head.rows, (head.weight * log_mean(log_p_of_head, self.n_members))[0, :, 0], alpha=-1)
         return losses
 
     def _points(self, x_0: Tensor, eps: Tensor, log_snr: Tensor, weight: Tensor) -> _Points:
@@ -322,11 +321,6 @@ class _NarrowLoss(torch.autograd.Function):
     def backward(ctx: Any, by_loss: Tensor) -> tuple[Tensor | None, ...]:
         (by_f,) = ctx.saved_tensors
         return by_f * by_loss, None, None
-
-
-def _log_mean(log_p: Sequence[Tensor]) -> Tensor:
-    """Return ln of the members' mean probability."""
-    return torch.logsumexp(torch.stack(list(log_p)), dim=0) - math.log(len(log_p))
 
 
 def _log_snr_of_one_member(x_t: Tensor, log_snr: Tensor) -> Tensor:

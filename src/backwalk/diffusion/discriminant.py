@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 from torch import Tensor
 
-from backwalk.diffusion.posteriors import JointGaussian, RowSets, product_of_rows
+from backwalk.diffusion.posteriors import JointGaussian, RowSets
 
 _MOST_OF_BLOCK, _MOST = 8, 256  # variates
 
@@ -73,13 +73,11 @@ class Discriminants(NamedTuple):
         Times g_l and g_l^2 they are ln N(x_K | x_C = c_l) + constant. `patterns`, (p, k), are True where a coordinate
         is known, and those of the rows are `of_row`, (n,).
         """
-        v, r, sets = joint.directions, joint.directions.shape[1], RowSets(len(patterns), of_row)
-        weight = patterns.to(x) / joint.rest
-        squares = (v.unsqueeze(-1) * v.unsqueeze(-2)).reshape(-1, r * r)
-        precision = product_of_rows(weight, squares).reshape(-1, r, r) + torch.eye(r, dtype=x.dtype, device=x.device)
-        towards = torch.cholesky_inverse(torch.linalg.cholesky(precision)) @ self.directions.T  # (p, r, K)
+        sets, weight = RowSets(len(patterns), of_row), patterns.to(x) / joint.rest
+        factor = torch.linalg.cholesky(joint.precision(weight))
+        towards = torch.cholesky_inverse(factor) @ self.directions.T  # (p, r, K)
         variance = (self.directions.T * towards).sum(-2) + self.rest
-        seen = (sets.by_row(weight) * (x - joint.mean)) @ v
+        seen = (sets.by_row(weight) * (x - joint.mean)) @ joint.directions
         linear, quadratic = sets.product(seen, towards / variance.unsqueeze(1)), sets.by_row(0.5 - 0.5 / variance)
         return torch.stack([linear.T, quadratic.expand_as(linear).T])
 

@@ -107,6 +107,16 @@ class JointGaussian:
         """Return N(0, I) in the shapes of a fitted one."""
         return cls(torch.zeros(k), torch.zeros(k, min(k, MOST_DIRECTIONS)), torch.ones(k))
 
+    def precision(self, weight: Tensor) -> Tensor:
+        """Return I + V' diag(w) V, (p, r, r), for the weights w of p sets of rows, (p, k).
+
+        Those of a few sets have the bits that they have among many.
+        """
+        v, (p, k), r = self.directions, weight.shape, self.directions.shape[1]
+        filled = torch.cat([weight, weight.new_zeros(max(_LEAST_ROWS - p, 0), k)])
+        products = filled @ (v.unsqueeze(-1) * v.unsqueeze(-2)).reshape(k, r * r)
+        return products[:p].reshape(p, r, r) + torch.eye(r, dtype=v.dtype, device=v.device)
+
     def posterior(self, a: Tensor, b_sq: Tensor, wanted: Tensor, sets: RowSets | None = None) -> GaussianPosterior:
         """Return the posterior of the `wanted` coordinates, (i,), of rows of p sets; a and b_sq of these are (p, k).
 
@@ -153,13 +163,6 @@ class RowSets:
         return most, torch.empty_like(order).index_copy(0, order, of_sorted * most + within)
 
 
-def product_of_rows(x: Tensor, matrix: Tensor) -> Tensor:
-    """Return x @ matrix for rows x, (n, k): those of at most a few rows have the bits that they have among many."""
-    if len(x) >= _LEAST_ROWS:
-        return x @ matrix
-    return (torch.cat([x, x.new_zeros(_LEAST_ROWS - len(x), x.shape[1])]) @ matrix)[: len(x)]
-
-
 def equal_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Return the number of one row of each set of equal ones, (u,), and the set of each row, (n,).
 
@@ -186,9 +189,7 @@ class GaussianPosterior:
         v = joint.directions
         p, r = len(a), v.shape[1]
         weight = a / (a.square() * joint.rest + b_sq)
-        squares = (v.unsqueeze(-1) * v.unsqueeze(-2)).reshape(-1, r * r)
-        precision = product_of_rows(a * weight, squares) + torch.eye(r, dtype=v.dtype, device=v.device).reshape(-1)
-        factor = torch.linalg.cholesky(precision.reshape(p, r, r))
+        factor = torch.linalg.cholesky(joint.precision(a * weight))
         own = joint.rest[wanted] * weight[:, wanted]  # of x_t, in the mean
         others = 1.0 - own * a[:, wanted]
         half: Tensor = torch.linalg.solve_triangular(factor, v[wanted].T.expand(p, r, len(wanted)), upper=False)

@@ -99,24 +99,23 @@ def level_basis(frequencies: FloatArray, n_apart: int = 0, n_rows: int | None = 
     if not MOST_OF_THEIR_OWN < n_levels <= _MOST_LEVELS:
         return None
     in_order, single = frequencies[: n_levels - n_apart], np.eye(n_levels)
-    n_knots = _MOST_KNOTS if n_rows is None else min(int(np.cbrt(2.0 * n_rows)), _MOST_KNOTS)
-    n_knots = min(n_knots, len(in_order) - 4)  # with 1 and a cubic, as many functions as levels
+    most = min(_MOST_KNOTS, len(in_order) - 4)  # with 1 and a cubic, as many functions as levels
+    n_knots = most if n_rows is None else min(int(np.cbrt(2.0 * n_rows)), most)
     splines = _splines(normal_scores(in_order), in_order / in_order.sum(), n_knots)
     functions = [single[-1 - i] for i in range(n_apart)]
     functions += [np.append(each, np.zeros(n_apart)) for each in splines.T]
     functions += [single[i] for i in _standing_out(in_order, n_rows)]
-    found = [np.ones(n_levels)]
+    found, n_found = np.ones((n_levels, 1 + len(functions))), 1
     for each in functions:
         each = each - (each @ frequencies)
         size = np.sqrt(np.square(each) @ frequencies)
         for _ in range(2):  # twice, against rounding
-            for other in found:
-                each = each - (each * other) @ frequencies * other
+            each = each - found[:, :n_found] @ (each * frequencies @ found[:, :n_found])
         left = np.sqrt(np.square(each) @ frequencies)
-        if left > _LEAST_NORM * size and len(found) < n_levels:
-            found.append(each / left)
-    variances = np.arange(1.0, len(found)) ** -_DECAY
-    return np.asarray(np.stack(found[1:], axis=1) * np.sqrt(variances / variances.sum()))
+        if left > _LEAST_NORM * size and n_found < n_levels:
+            found[:, n_found], n_found = each / left, n_found + 1
+    variances = np.arange(1.0, n_found) ** -_DECAY
+    return np.asarray(found[:, 1:n_found] * np.sqrt(variances / variances.sum()))
 
 
 def _splines(u: FloatArray, shares: FloatArray, n_knots: int) -> FloatArray:
@@ -126,7 +125,7 @@ def _splines(u: FloatArray, shares: FloatArray, n_knots: int) -> FloatArray:
     those that are uncorrelated with the splines before it (Demmler & Reinsch 1975).
     """
     spread = np.sqrt(shares).cumsum()  # so that a spike does not take all knots
-    knots = np.unique(np.interp((np.arange(n_knots) + 0.5) / max(n_knots, 1), spread / spread[-1], u))
+    knots = np.interp((np.arange(n_knots) + 0.5) / max(n_knots, 1), spread / spread[-1], u)
     least = _LEAST_SIZE * (u[-1] - u[0])  # so that rounding does not decide on a knot at an end
     ends = np.array([u[0], *knots[(knots > u[0] + least) & (knots < u[-1] - least)], u[-1]])
     every = BSpline(np.pad(ends, 3, mode="edge"), np.eye(len(ends) + 2), 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +26,9 @@ def find_names(x: FloatArray, candidates: Mapping[int, FloatArray], has_labels: 
 
     A name predicts some other column of held-out rows better by a mean for each of its values than by a regression on
     functions of their order (`level_basis`), on as many of the smoothest as predict best: by .02 nats a row under a
-    normal error, less three standard errors.
-    Means are shrunk towards that of all rows as far as the rows of each value say little. Other columns count by the
-    ranks of numbers, and by each of the five most frequent labels of a column that `has_labels`, (d,), if 5 to 95 % of
-    the rows have it.
+    normal error, less three standard errors. Means are shrunk towards that of all rows as far as the rows of each value
+    say little. Other columns count by the ranks of numbers, and by each of the five most frequent labels of a column
+    that `has_labels`, (d,), if 5 to 95 % of the rows have it.
 
     >>> import numpy as np
     >>> from backwalk.table.choose_names import find_names
@@ -70,6 +70,14 @@ def _features(column: FloatArray, *, has_labels: bool) -> FloatArray:
     return np.where(has_value[:, None], (column[:, None] == frequent).astype(np.float64), np.nan)
 
 
+@lru_cache(maxsize=1)
+def _basis(counts: tuple[float, ...]) -> FloatArray:
+    """Return the basis of levels that so many rows have: most other columns are seen in the same rows."""
+    basis = level_basis((np.array(counts) + 0.5) / (np.array(counts) + 0.5).sum(), n_rows=int(sum(counts)))
+    assert basis is not None
+    return basis
+
+
 def _gain(level: NDArray[np.intp], n_levels: int, y: FloatArray) -> float:
     """Return by how many nats a row means of levels, (n,), predict held-out y, (n,), better than their order does.
 
@@ -81,10 +89,9 @@ def _gain(level: NDArray[np.intp], n_levels: int, y: FloatArray) -> float:
     counts = np.bincount(level, minlength=n_levels).astype(np.float64)
     if n <= 2 * n_levels or not variance > 0.0:
         return -math.inf
-    basis = level_basis((counts + 0.5) / (counts + 0.5).sum(), n_rows=n)
-    assert basis is not None
-    sizes = [0, *(2**i for i in range(2, 7) if 2**i < basis.shape[1]), basis.shape[1]]  # 0 stands for the levels
-    fold, errors = np.arange(n) % _FOLDS, np.empty((len(sizes), n))
+    basis = _basis(tuple(counts.tolist()))
+    sizes = [*(2**i for i in range(2, 7) if 2**i < basis.shape[1]), basis.shape[1]]
+    fold, errors = np.arange(n) % _FOLDS, np.empty((1 + len(sizes), n))  # those of levels are the first
     for i in range(_FOLDS):
         train, test = fold != i, fold == i
         mean = y[train].mean()
@@ -96,11 +103,10 @@ def _gain(level: NDArray[np.intp], n_levels: int, y: FloatArray) -> float:
         within = max(within, _LEAST_LEFT * variance)
         between = max(float(np.square(rest).mean()) - within, _LEAST_LEFT * variance)
         shrunk = sums / (rows + within / between)
-        for k, size in enumerate(sizes):
-            phi = basis[level[train], :size]
-            penalised = phi.T @ phi + (within / between) * np.eye(size)
-            predicted = basis[:, :size] @ np.linalg.solve(penalised, phi.T @ rest) if size else shrunk
-            errors[k, test] = np.square(y[test] - mean - predicted[level[test]])
+        squares = (basis.T * rows) @ basis + (within / between) * np.eye(basis.shape[1])
+        smooth = [basis[:, :k] @ np.linalg.solve(squares[:k, :k], sums @ basis[:, :k]) for k in sizes]
+        for of_rows, predicted in zip(errors, [shrunk, *smooth], strict=True):
+            of_rows[test] = np.square(y[test] - mean - predicted[level[test]])
     best = 1 + int(errors[1:].mean(axis=1).argmin())
     by_level, by_order = np.maximum(errors[[0, best]].mean(axis=1), _LEAST_LEFT * variance)
     chance = float(np.std(errors[best] / by_order - errors[0] / by_level)) / math.sqrt(n)  # of the ratio's logarithm
