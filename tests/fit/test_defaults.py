@@ -37,11 +37,11 @@ def test_more_rows_take_wider_networks_larger_batches_less_decay_and_a_smaller_s
 
 
 def test_a_network_has_no_more_weights_in_its_hidden_layers_than_the_rows_have_numbers():
-    for n, n_columns, width in ((150, 5, 64), (10_000, 2, 64), (11_000, 18, 128), (27_000, 24, 256), (10**7, 30, 512)):
+    for n, n_columns, width in ((150, 5, 64), (10_000, 2, 64), (11_000, 18, 160), (27_000, 24, 320), (10**7, 30, 512)):
         network = default_architecture(n, n_columns)
         assert network.width == width
         assert width == 64 or 2 * network.n_blocks * width**2 <= n * n_columns
-        assert width == 512 or 2 * network.n_blocks * (2 * width) ** 2 > n * n_columns
+        assert width == 512 or 2 * network.n_blocks * (width + 32) ** 2 > n * n_columns
 
 
 def test_a_fit_ends_by_patience_where_rows_are_held_out_and_else_after_some_steps():

@@ -35,6 +35,12 @@ def tables(seed):
     of_function = {"x": x, "y": np.exp(x)}
     of_levels = {"city": city, "country": country}
     of_few = {"few": few, "more": more}
+    several, fee = rng.integers(0, 6, n), rng.choice([0.0, 4.99, 9.99], n)
+    of_parts = {"few": few, "several": several, "sum": few + several}
+    amount = rng.gamma(4.0, 8.0, n).round(2)
+    of_fees = {"amount": amount, "fee": fee, "paid": (amount + fee).round(2)}
+    paid_twice = {"one": few, "two": several, "three": np.minimum(more, few + several), "all": few + several}
+    paid_twice["four"] = paid_twice["all"] - paid_twice["three"]
     chain = {"low": a, "mid": a + b, "high": a + b + length, "rest": length}
     return {
         "order": (of_order, ["start <= end"]),
@@ -42,6 +48,9 @@ def tables(seed):
         "function": (of_function, ["y = exp(x)"]),
         "levels": (of_levels, ["city -> country"]),
         "order of levels": (of_few, ["few <= more"]),
+        "total of levels": (of_parts, ["sum = few + several"]),
+        "total beside levels": (of_fees, ["paid = amount + fee"]),
+        "two totals of levels": (paid_twice, ["all = one + two", "all = three + four"]),
         "chain": (chain, ["low <= mid", "mid <= high", "high = mid + rest"]),
         "all": (
             {**of_order, **of_total, **of_function, **of_levels, "late": start + length + rng.poisson(4, n)},
@@ -81,7 +90,7 @@ def ranges_on(table, row):
         yield {name: (max(table[name].min(), row[name] - width), min(table[name].max(), row[name] + width))}
 
 
-@pytest.mark.parametrize("name", [*itertools.islice(tables(0), 5)])
+@pytest.mark.parametrize("name", [*itertools.islice(tables(0), 7)])
 def test_every_drawn_row_has_a_finite_score_and_a_head_is_a_head(name):
     check_draws(name, most=1)
 
@@ -131,6 +140,9 @@ def share_error(p, n):
         ("total", {"t": 12}, "a", (7, 9)),
         ("function", {}, "y", (4.0, 9.0)),
         ("order of levels", {"few": 2}, "more", (2, 3)),
+        ("total of levels", {"sum": 5}, "few", (1, 2)),
+        ("total of levels", {"few": 2}, "sum", (4, 6)),
+        ("total beside levels", {"amount": 20.0}, "paid", (20.0, 25.0)),
         pytest.param("all", {"start": 100}, "end", (100, 102), marks=pytest.mark.slow),
     ],
 )
@@ -261,6 +273,21 @@ def test_probabilities_of_all_rows_sum_to_one(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert np.exp(model.score_samples(every)).sum() == pytest.approx(1.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["total of levels", "two totals of levels"])
+def test_probabilities_of_all_sums_of_levels_sum_to_one(name):
+    model, table = fitted(name)
+    drawn = [column for column in table if column not in ("sum", "all", "four")]
+    every = pd.DataFrame(itertools.product(*(sorted(set(table[column])) for column in drawn)), columns=drawn)
+    if name == "total of levels":
+        every["sum"] = every["few"] + every["several"]
+    else:
+        every["all"] = every["one"] + every["two"]
+        every["four"] = every["all"] - every["three"]
+        every = every[every["four"].between(0, table["four"].max())]
+    scores = model.log_density(every[list(table)], n_intervals=4).log_prob
+    assert float(scores.exp().sum()) == pytest.approx(1.0, abs=0.02)  # an accepted share of 4,096 draws
 
 
 def test_probabilities_sum_to_one_where_a_number_is_computed_from_several():

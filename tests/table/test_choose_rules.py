@@ -125,6 +125,35 @@ def test_found_equations_by_which_no_less_is_drawn_are_left_out():
     assert len(choose_rules(rules, table, are_found=True).system.relations) == 1
 
 
+def test_parts_of_totals_and_arguments_of_functions_keep_their_levels():
+    """Seen in invoices and surveys: shipping of 0, 4.99 or 9.99 was drawn as .01, .02 and so on."""
+    generator = np.random.default_rng(0)
+    shipping, items = generator.choice([0.0, 4.99, 9.99], 500), generator.gamma(3.0, 20.0, 500).round(2)
+    years = generator.poisson(12, 500)
+    one, other = generator.integers([[5], [7]], size=(2, 500))
+    few, many = generator.poisson([[12.0], [25.0]], size=(2, 500))
+    columns = {"items": items, "shipping": shipping, "total": (items + shipping).round(2), "years": years}
+    columns |= {"squared": years**2, "one": one, "other": other, "both": one + other}
+    table = as_table(pd.DataFrame({**columns, "few": few, "many": many, "counts": few + many}))
+    codec = fit_codec(table, rules="auto")
+    assert len(codec.rules.relations) == 4
+    levels = {name for name, column in zip(table.schema.names, codec.columns, strict=True) if column.levels}
+    assert levels == {"shipping", "years", "one", "other", "few"}  # of two parts on long grids one is a number
+    drawn = codec.decode(generator.normal(size=(400, codec.n_encoded)))
+    assert np.isin(drawn[:, 1], [0.0, 4.99, 9.99]).all()
+
+
+def test_a_part_that_follows_and_is_none_of_its_levels_stays_unknown_and_breaks_its_total():
+    generator = np.random.default_rng(0)
+    toll, fare = generator.choice([0.0, 5.5, 6.25], 300), generator.gamma(3.0, 5.0, 300).round(2)
+    table = as_table(pd.DataFrame({"toll": toll, "fare": fare, "total": (toll + fare).round(2)}))
+    codec = fit_codec(table, rules=[Total("total", ["toll", "fare"])])
+    known = np.array([[np.nan, 10.1, 15.6], [np.nan, 10.1, 16.0], [np.nan, 10.1, 9.0], [np.nan, np.nan, 9.0]])
+    np.testing.assert_array_equal(codec.cells(known)[:, 0], [5.5, np.nan, np.nan, np.nan])
+    assert broken_rules(codec, known)[:, 0].tolist() == [False, True, True, False]
+    assert np.isfinite(codec.encode(codec.cells(known))[0]).all()
+
+
 def test_orders_of_levels_keep_them():
     generator = np.random.default_rng(0)
     low = generator.integers(0, 4, 500)

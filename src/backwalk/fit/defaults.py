@@ -21,7 +21,7 @@ from backwalk.training import Shares, Training
 
 FEWEST_ROWS = 20  # with fewer, none are held out
 _FEWEST_FOR_PATIENCE = 5  # held-out rows: the standard error of fewer tells little
-_LEAST_WIDTH, _MOST_WIDTH = 64, 512
+_LEAST_WIDTH, _MOST_WIDTH, _WIDTH_STEP = 64, 512, 32  # products of 32 columns fill the registers of a processor
 MOST_MEMBERS = 4  # each evaluation of the model takes as many of a network
 _LEAST_BATCH, _MOST_BATCH = 256, 1000
 _RATE, _HIDDEN_RATE = 0.01, 0.02  # Adam's and Muon's
@@ -40,11 +40,11 @@ _RIDGE, _MOST_RIDGE = 0.2, 3.0  # times columns / n, and times 1 / n
 def default_architecture(n: int, n_columns: int, *, n_members: int = MOST_MEMBERS) -> Residual:
     """Return the network for n rows of so many columns: as wide as the rows can bear.
 
-    The hidden layers of a network of width w have 6 w^2 weights. The width is the largest power of two, within 64..512,
-    with which they have no more weights than the rows have numbers. Up to `n_members` networks are trained.
+    The hidden layers of a network of width w have 6 w^2 weights. The width is the largest multiple of 32, within
+    64..512, with which they have no more weights than the rows have numbers. Up to `n_members` networks are trained.
     """
     root = math.sqrt(n * n_columns / (2 * Residual().n_blocks))
-    width = 2 ** int(math.log2(_within(root, _LEAST_WIDTH, _MOST_WIDTH)))
+    width = _WIDTH_STEP * int(_within(root, _LEAST_WIDTH, _MOST_WIDTH) / _WIDTH_STEP)
     return Residual(width=width, n_members=n_members)
 
 

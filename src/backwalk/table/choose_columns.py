@@ -95,7 +95,6 @@ def fit_codec(
             table,
             levels=own.levels,
             on_grids=own.grids,
-            two_values={j for j in own.levels if facts.has_two_values(j)},
             generated=generated,
             are_found=are_found,
         )
@@ -161,13 +160,13 @@ def _find_rules(
 ) -> tuple[Rule, ...]:
     """Return the rules that hold in a table, of those that go with the kinds of its columns.
 
-    Columns of two values keep their levels, and so do those that the user gives levels: no numbers are computed from
-    them but totals of parts of two values. Columns that become numbers by a rule determine no others. Rules between
-    columns that are all `given` are left out, as others may be given than the fit saw.
+    What is computed is a number: no column to which the user gives levels, and none of two values. Columns that are
+    numbers by a rule determine no others, as parts do that keep their levels. Rules between columns that are all
+    `given` are left out, as others may be given than the fit saw.
     """
     whole = whole or Relation.of_rows(table.values, table.schema)
     names, levels = table.schema.names, sorted(kinds.categories)
-    of_two = {names[j] for j in levels if whole.has_two_values(j)}
+    names_of_levels, of_two = {names[j] for j in levels}, {names[j] for j in levels if whole.has_two_values(j)}
     of_user = {names[j] for j in levels if isinstance(options.get(j), Levels)}
     of_given = {names[j] for j in given}
     found = find_rules(table, levels=levels, repeated={*kinds.atoms, *kinds.grids})
@@ -176,10 +175,11 @@ def _find_rules(
         rule
         for rule in rules
         if isinstance(rule, (Total, Computed))
-        and not of_user.intersection(rule.columns)
-        and not of_two.intersection(rule.columns[: 1 if isinstance(rule, Total) else 2])
+        and rule.columns[0] not in of_user | of_two
+        and not (isinstance(rule, Computed) and rule.columns[1] in of_two)
     ]
-    numbers = {name for rule in of_numbers for name in rule.columns} - of_two
+    keep_levels = names_of_levels - {rule.columns[0] for rule in of_numbers}
+    numbers = {name for rule in of_numbers for name in rule.columns} - keep_levels
     orders = [rule for rule in rules if isinstance(rule, Order) and not of_user.intersection(rule.columns)]
     of_levels = (r for r in rules if isinstance(r, Determines) and not numbers.intersection(r.columns))
     return (*of_numbers, *orders, *of_levels, *(rule for rule in rules if isinstance(rule, Copy)))

@@ -1,7 +1,7 @@
 """The rules of a table, found or declared: equations, differences of orders, dependencies of levels, and copies.
 
 Numbers between which there are rules have a density, and are no levels, so that sums and differences of them are
-numbers that the columns have. Columns of two values keep their levels in totals. Orders between columns of levels say
+numbers that the columns have. Parts of totals keep their levels. Orders between columns of levels say
 which of these go together; with more than 16 levels they have differences where these have less entropy. Rules between
 numbers with missing values that are generated are left out, as a value that follows from others cannot be missing.
 Columns of copies are in no other rule.
@@ -21,7 +21,7 @@ from backwalk.table.columns import Block
 from backwalk.table.frame import Table
 from backwalk.table.relation import Relation
 from backwalk.table.rule_system import Dependency, RuleSystem
-from backwalk.table.rules import Copy, Determines, Order, Rule
+from backwalk.table.rules import Computed, Copy, Determines, Order, Rule, Total
 from backwalk.table.schema import FloatArray, Schema, shown
 from backwalk.table.tolerances import bind, printed_step
 
@@ -108,16 +108,15 @@ def choose_rules(
     *,
     levels: Collection[int] = (),
     on_grids: Collection[int] = (),
-    two_values: Collection[int] = (),
     generated: Sequence[int] = (),
     are_found: bool = False,
 ) -> RulesOfTable | None:
     """Return rules as those of a table's columns, or None where there are none.
 
-    `levels` are the numbers of the columns that have levels without rules. Those `on_grids` lose them to orders whose
-    differences have less entropy, and those of `two_values` keep theirs in totals. Rules of numbers whose missing
-    values are `generated` are left out. Of rules that `are_found`, equations by which no column needs to be drawn less
-    are left out, as draws would meet them by chance.
+    `levels` are the numbers of the columns that have levels without rules. What an equation computes is a number, and
+    its parts keep their levels (`_parts_with_levels`). Those `on_grids` lose them to orders whose differences have less
+    entropy. Rules of numbers whose missing values are `generated` are left out. Of rules that `are_found`, equations by
+    which no column needs to be drawn less are left out, as draws would meet them by chance.
 
     Raises InvalidInput for columns that the table does not have or that hold texts, and for a declared rule that one of
     its rows breaks.
@@ -130,6 +129,7 @@ def choose_rules(
         if len(set(at_of[rule])) < len(at_of[rule]):
             raise InvalidInput(f"A rule should be between different columns, but got {rule}: name each once.")
     orders, copies = dict[tuple[int, int], Order](), dict[tuple[int, int], Copy]()
+    results = {at[0] for rule, at in at_of.items() if isinstance(rule, (Total, Computed))}
     for rule, at in at_of.items():
         if isinstance(rule, Determines):
             dependencies.append(rule)
@@ -146,7 +146,7 @@ def choose_rules(
         equation = bind(rule, at, table.values, table.schema.dtypes)
         if not are_found:
             _refuse_broken(rule, equation.breaks(table.values), table)
-        keep_levels = set() if equation.function is not None else set(at) & set(two_values)
+        keep_levels = _parts_with_levels(at[1:], set(levels) - results, set(on_grids), table.values)
         with_rule = replace(
             system, relations=(*system.relations, equation), levels=tuple(sorted({*system.levels, *keep_levels}))
         )
@@ -210,6 +210,18 @@ def _in_order(copies: Mapping[tuple[int, int], Copy], in_others: set[int], table
         in_order += ready
         left = [pair for pair in left if pair not in ready]
     return tuple(in_order)
+
+
+def _parts_with_levels(parts: Sequence[int], levels: set[int], on_grids: set[int], values: FloatArray) -> set[int]:
+    """Return the parts of a total, or the argument of a function, that keep their levels: those that have some.
+
+    Where all of several parts have levels, the one of the most values becomes a number if it is one of those `on_grids`:
+    a total and a part beside it that are both numbers start from what they tell of each other.
+    """
+    keep = set(parts) & levels
+    if 1 < len(parts) == len(keep) and keep & on_grids:
+        keep.remove(max(keep & on_grids, key=lambda j: len(np.unique(values[:, j]))))
+    return keep
 
 
 def _orders_of_levels(

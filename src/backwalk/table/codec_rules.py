@@ -25,7 +25,7 @@ def broken_rules(codec: Codec, values: FloatArray, given: FloatArray | None = No
     """Return which rules, in the order of `stated_rules`, rows, (n, d), break: (n, R).
 
     Missing values break none, and neither do levels that the fit did not see. A difference that the fit did not see
-    breaks its order, as no row has it.
+    breaks its order, as no row has it, and so does a level that follows from other columns its equation.
 
     Drawn rows come with the values that were `given`, (n, d), NaN where there is none. What rules compute of them has
     to be a value of its column, too, and within its range: otherwise it breaks the rules of its column. What the given
@@ -40,6 +40,10 @@ def broken_rules(codec: Codec, values: FloatArray, given: FloatArray | None = No
         x = cells[:, codec.n_columns + i]
         if first + i not in rules.left_out:
             broken[:, first + i] |= ~(np.isnan(x) | difference.supports(x, None))
+    for i, equation in rules.equations.items():
+        for j, follows in equation.follows(~np.isnan(cells)):
+            if j in rules.levels:  # and is none of them, or it would be known
+                broken[:, i] |= follows
     if given is None:
         return broken
     broken &= ~broken_rules(codec, given)

@@ -31,7 +31,6 @@ _SMALLEST, _SHARE_BEYOND = 0.1, 0.015  # of the differences; and of the smallest
 _NONE_BEYOND = 0.05  # rows
 _FEWEST_VALUES = 5  # of a function's argument; fewer lie on a line
 _FEWEST_LEVELS = 3  # of a column in an order; orders of two levels are no sizes
-_LARGEST_STEP = 2e-3  # standard deviations: a function that holds up to coarser digits is no evidence
 _NEAR = 1e-6  # standard deviations, for candidates
 _FUNCTIONS = ("round", "log", "log10", "log1p", "square", "reciprocal", "exp", "sqrt")  # the more usual ones first
 
@@ -133,7 +132,6 @@ def _find_computed(
     columns, of_step = list(steps), np.array(list(steps.values()))
     size = np.fmax.reduce(np.abs(x[:, columns]), initial=0.0)
     spread = size * np.nanstd(x[:, columns] / size, axis=0)
-    has_digits = of_step <= _LARGEST_STEP * spread
     most = exceptions * len(some) + 3.0 * math.sqrt(exceptions * len(some))
     candidates = list[tuple[bool, int, int, int]]()
     for rank, function in enumerate(_FUNCTIONS):
@@ -144,7 +142,7 @@ def _find_computed(
             slack = of_step + _NEAR * (spread + np.abs(some[:, columns]))
             is_far = ~(np.abs(some[:, columns] - f_x[:, None]) <= slack)
             n_far = (is_far & ~np.isnan(some[:, columns]) & ~np.isnan(some[:, [of]])).sum(axis=0)
-            is_candidate = (n_far <= most) & ((of_step == 1.0) if function == "round" else has_digits)
+            is_candidate = (n_far <= most) & ((of_step == 1.0) | (function != "round"))
             for j in np.array(columns)[is_candidate].tolist():
                 if j != of and table.schema.units[j] == table.schema.units[of]:
                     candidates.append((steps[of] < steps[j], rank, of, j))

@@ -39,7 +39,7 @@ EXACT = 1e-13  # of the size of numbers: errors of sums in float64
 _TYPED = 1e-7  # of factors: they may be typed with eight digits
 _MOST_SWEEPS = 20  # of ends through all rules; chains of more rules only narrow less
 OnGrid = Callable[[int, FloatArray], FloatArray]
-"""Rounds computed values, (n,), of a column, by its number, to its grid."""
+"""Rounds computed values, (n,), of a column, by its number, to its grid or its levels."""
 
 
 @dataclass(frozen=True)
@@ -452,7 +452,10 @@ class RuleSystem:
         return cells
 
     def solve(self, cells: FloatArray, on_grid: OnGrid) -> FloatArray:
-        """Return cells, (n, D), with those filled that are NaN and follow from others."""
+        """Return cells, (n, D), with those filled that are NaN and follow from others.
+
+        A column of levels stays NaN where what follows is none of its levels.
+        """
         cells, is_new = cells.copy(), True
         while is_new and np.isnan(cells).any():
             is_new = False
@@ -460,6 +463,8 @@ class RuleSystem:
                 for column, at in equation.follows(~np.isnan(cells)):
                     if at.any():
                         cells[at, column] = on_grid(column, equation.compute(column, cells[at]))
+                        if column in self.levels:  # what follows is none of them
+                            cells[at & equation.breaks(cells), column] = np.nan
                         is_new |= bool((~np.isnan(cells[at, column])).any())
             for source, target, cell in self.active_copies.values():
                 one, other = cells[:, source], cells[:, target]
