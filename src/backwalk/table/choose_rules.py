@@ -215,8 +215,8 @@ def _in_order(copies: Mapping[tuple[int, int], Copy], in_others: set[int], table
 def _parts_with_levels(parts: Sequence[int], levels: set[int], on_grids: set[int], values: FloatArray) -> set[int]:
     """Return the parts of a total, or the argument of a function, that keep their levels: those that have some.
 
-    Where all of several parts have levels, the one of the most values becomes a number if it is one of those `on_grids`:
-    a total and a part beside it that are both numbers start from what they tell of each other.
+    Where all of several parts have levels and some are `on_grids`, the one of these with the most values becomes a
+    number, so that it and the total start from what they tell of each other.
     """
     keep = set(parts) & levels
     if 1 < len(parts) == len(keep) and keep & on_grids:

@@ -473,7 +473,7 @@ class Codec:
         return self.with_computed(cells)[:, : self.n_columns]
 
     def _on_grid(self, j: int, x: FloatArray) -> FloatArray:
-        """Return numbers of a cell, (n,), rounded to its levels or its grid, which may go on beyond the fitted range."""
+        """Return numbers of a cell, (n,), rounded to its levels, or to its grid, which may go on beyond its ends."""
         number = self.all_columns[j].number_column
         if number is None:
             return self.all_columns[j].nearest(x)
