@@ -143,6 +143,17 @@ def test_parts_of_totals_and_arguments_of_functions_keep_their_levels():
     assert np.isin(drawn[:, 1], [0.0, 4.99, 9.99]).all()
 
 
+def test_of_a_difference_both_columns_are_numbers():
+    generator = np.random.default_rng(0)
+    before, is_more = generator.poisson(5, 500), generator.integers(0, 2, 500)
+    table = as_table(pd.DataFrame({"before": before, "after": before + is_more, "is_more": is_more}))
+    codec = fit_codec(table, rules=[Total("is_more", ["after", "before"], [1.0, -1.0])])
+    assert [bool(column.levels) for column in codec.columns] == [False, False, True]
+    codec = fit_codec(table, rules="auto")
+    assert [str(rule) for rule in stated_rules(codec, table.schema.names)] == ["after = before + is_more"]
+    assert [bool(column.levels) for column in codec.columns] == [True, False, True]
+
+
 def test_a_part_that_follows_and_is_none_of_its_levels_stays_unknown_and_breaks_its_total():
     generator = np.random.default_rng(0)
     toll, fare = generator.choice([0.0, 5.5, 6.25], 300), generator.gamma(3.0, 5.0, 300).round(2)

@@ -114,7 +114,7 @@ def choose_rules(
     """Return rules as those of a table's columns, or None where there are none.
 
     `levels` are the numbers of the columns that have levels without rules. What an equation computes is a number, and
-    its parts keep their levels (`_parts_with_levels`). Those `on_grids` lose them to orders whose differences have less
+    its parts keep their levels (`_with_levels`). Those `on_grids` lose them to orders whose differences have less
     entropy. Rules of numbers whose missing values are `generated` are left out. Of rules that `are_found`, equations by
     which no column needs to be drawn less are left out, as draws would meet them by chance.
 
@@ -146,7 +146,7 @@ def choose_rules(
         equation = bind(rule, at, table.values, table.schema.dtypes)
         if not are_found:
             _refuse_broken(rule, equation.breaks(table.values), table)
-        keep_levels = _parts_with_levels(at[1:], set(levels) - results, set(on_grids), table.values)
+        keep_levels = _with_levels(at, set(levels), results, set(on_grids), table.values)
         with_rule = replace(
             system, relations=(*system.relations, equation), levels=tuple(sorted({*system.levels, *keep_levels}))
         )
@@ -212,15 +212,21 @@ def _in_order(copies: Mapping[tuple[int, int], Copy], in_others: set[int], table
     return tuple(in_order)
 
 
-def _parts_with_levels(parts: Sequence[int], levels: set[int], on_grids: set[int], values: FloatArray) -> set[int]:
-    """Return the parts of a total, or the argument of a function, that keep their levels: those that have some.
+def _with_levels(
+    at: Sequence[int], levels: set[int], results: set[int], on_grids: set[int], values: FloatArray
+) -> set[int]:
+    """Return the columns of an equation that keep their levels: the parts that have some and are no `results`.
 
     Where all of several parts have levels and some are `on_grids`, the one of these with the most values becomes a
-    number, so that it and the total start from what they tell of each other.
+    number, so that it and the total start from what they tell of each other. Parts of more values than their total, as
+    in a difference, are numbers too, but for columns of two values.
     """
-    keep = set(parts) & levels
-    if 1 < len(parts) == len(keep) and keep & on_grids:
-        keep.remove(max(keep & on_grids, key=lambda j: len(np.unique(values[:, j]))))
+    n_values = {j: len(np.unique(values[~np.isnan(values[:, j]), j])) for j in at if j in levels or j == at[0]}
+    keep = set(at[1:]) & levels - results
+    if any(n_values[j] > n_values[at[0]] for j in keep):
+        return {j for j in at if j in levels and n_values[j] == 2}
+    if 1 < len(at) - 1 == len(keep) and keep & on_grids:
+        keep.remove(max(keep & on_grids, key=n_values.__getitem__))
     return keep
 
 
