@@ -217,15 +217,15 @@ def _with_levels(
 ) -> set[int]:
     """Return the columns of an equation that keep their levels: the parts that have some and are no `results`.
 
-    Where all of several parts have levels and some are `on_grids`, the one of these with the most values becomes a
-    number, so that it and the total start from what they tell of each other. Parts of more values than their total, as
-    in a difference, are numbers too, but for columns of two values.
+    Where all parts have levels and some are `on_grids`, the one of these with the most values becomes a number, so that
+    it and the total, or a function's argument and result, start from what they tell of each other and of others. Parts
+    of more values than their total, as in a difference, are numbers too, but for columns of two values.
     """
     n_values = {j: len(np.unique(values[~np.isnan(values[:, j]), j])) for j in at if j in levels or j == at[0]}
     keep = set(at[1:]) & levels - results
     if any(n_values[j] > n_values[at[0]] for j in keep):
         return {j for j in at if j in levels and n_values[j] == 2}
-    if 1 < len(at) - 1 == len(keep) and keep & on_grids:
+    if len(at) - 1 == len(keep) and keep & on_grids:
         keep.remove(max(keep & on_grids, key=n_values.__getitem__))
     return keep
 
