@@ -129,6 +129,24 @@ def test_the_first_functions_are_the_smoothest_ones():
     np.testing.assert_array_equal(crossings, np.arange(1, 21))
 
 
+@pytest.mark.parametrize(
+    ("rows", "n_apart"),
+    [
+        (np.array([0.9] + [0.1 / 99.0] * 99), 0),
+        (0.7 ** np.arange(100.0), 0),
+        (1.0 / np.arange(1.0, 1_025.0), 0),
+        (np.ones(32), 2),
+    ],
+    ids=["spike", "geometric", "Zipf", "apart"],
+)
+def test_whatever_the_frequencies_the_first_function_in_order_is_the_normal_score(rows, n_apart):
+    """Seen: splines that bent between the levels, where nobody sees it, made the first one bend at them, too."""
+    q = rows / rows.sum()
+    phi, in_order = level_basis(q, n_apart, 100_000)[: len(q) - n_apart, n_apart], q[: len(q) - n_apart]
+    covariance = np.cov([phi, normal_scores(in_order)], aweights=in_order)
+    assert covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1]) == pytest.approx(1.0, abs=1e-6)
+
+
 def test_normal_scores_increase_with_mean_zero_and_variance_one():
     q = np.random.default_rng(0).dirichlet(np.ones(30))
     u = normal_scores(q)

@@ -143,6 +143,34 @@ def test_parts_of_totals_keep_their_levels():
     assert np.isin(drawn[:, 1], [0.0, 4.99, 9.99]).all()
 
 
+def test_a_part_of_two_totals_is_a_number_in_both_if_it_is_in_one():
+    generator = np.random.default_rng(0)
+    one, other, third = generator.poisson([[30.0], [60.0], [90.0]], size=(3, 1_500))
+    columns = {"sum": one + other, "next": other + third, "one": one, "other": other, "third": third}
+    codec = fit_codec(as_table(pd.DataFrame(columns)), rules=[Total("sum", ["one", "other"])])
+    assert [bool(column.levels) for column in codec.columns[2:4]] == [True, False]
+    both = [Total("sum", ["one", "other"]), Total("next", ["other", "third"])]
+    codec = fit_codec(as_table(pd.DataFrame(columns)), rules=both)
+    assert [bool(column.levels) for column in codec.columns[2:4]] == [True, False]
+
+
+def test_a_computed_total_may_be_an_atom_off_the_grid_of_its_other_values():
+    """Seen: 10 + 0 was rounded to 9.99, as all totals but the atoms were 19.99 + .5 k, and no row had a fee of 0."""
+    generator = np.random.default_rng(0)
+    fee = generator.choice([0.0, 4.99, 9.99], 1_500, p=[0.5, 0.3, 0.2])
+    price = generator.choice([10.0, 20.0, 30.0, 45.5], 1_500)
+    table = as_table(pd.DataFrame({"total": (fee + price).round(2), "fee": fee, "price": price}))
+    codec = fit_codec(table, rules=[Total("total", ["fee", "price"])])
+    known = np.column_stack([np.full(1_500, np.nan), table.values[:, 1:]])
+    np.testing.assert_array_equal(codec.cells(known)[:, 0], table.values[:, 0])
+
+
+def test_a_difference_that_no_row_has_breaks_its_order():
+    low = np.random.default_rng(0).integers(0, 200, 500)
+    codec = fit_codec(as_table(pd.DataFrame({"low": low, "high": low + 3})), rules=[Order("low", "high")])
+    assert broken_rules(codec, np.array([[5.0, 8.0], [5.0, 60.0]]))[:, 0].tolist() == [False, True]
+
+
 def test_of_a_difference_both_columns_are_numbers():
     generator = np.random.default_rng(0)
     before, is_more = generator.poisson(5, 500), generator.integers(0, 2, 500)

@@ -22,6 +22,7 @@ _DECAY = 2.0  # of the functions' variances
 _ROWS_PER_SPIKE = 25  # at least, beyond what its neighbours make likely
 _LEAST_NORM = 1e-3  # of what a function adds to those before it
 _LEAST_SIZE = 1e-4  # of a spline beside the largest, and of a knot's distance from the ends
+_ROUNDING = 1e-10  # of products of splines
 _N_ITERATIONS = 100  # of EM
 
 
@@ -137,7 +138,11 @@ def _splines(u: FloatArray, shares: FloatArray, n_knots: int) -> FloatArray:
     half = 0.5 * np.diff(ends)
     middle = ends[:-1] + half
     second = every.derivative(2)(np.concatenate([middle - half / np.sqrt(3.0), middle + half / np.sqrt(3.0)]))
-    weighted = uncorrelated.T @ second.T * np.sqrt(np.tile(half, 2))  # Gauss's two points: f'' is linear between knots
+    weighted = rows @ second.T * np.sqrt(np.tile(half, 2))  # Gauss's two points: f'' is linear between knots
+    _, roughness, free = linalg.svd(weighted[~is_seen], full_matrices=False)  # of splines that are 0 at all levels
+    free = free[roughness > _ROUNDING * linalg.norm(weighted)]
+    weighted = weighted[is_seen] / sizes[is_seen, None]
+    weighted -= weighted @ free.T @ free  # between the levels each is as smooth as it can be
     smoothest_first = values @ uncorrelated @ linalg.eigh(weighted @ weighted.T)[1]
     return np.asarray(smoothest_first * np.where(smoothest_first[-1] < 0.0, -1.0, 1.0))  # as signs are arbitrary
 

@@ -1,7 +1,7 @@
 """The rules of a table, found or declared: equations, differences of orders, dependencies of levels, and copies.
 
-Numbers between which there are rules have a density, and are no levels, so that sums and differences of them are
-numbers that the columns have. Parts of totals keep their levels. Orders between columns of levels say
+What a total, a function or a difference computes is a number with a density, and so are the ends of a difference. Parts
+of totals keep their levels, as long as one column beside the total is a number. Orders between columns of levels say
 which of these go together; with more than 16 levels they have differences where these have less entropy. Rules between
 numbers with missing values that are generated are left out, as a value that follows from others cannot be missing.
 Columns of copies are in no other rule.
@@ -129,6 +129,7 @@ def choose_rules(
         if len(set(at_of[rule])) < len(at_of[rule]):
             raise InvalidInput(f"A rule should be between different columns, but got {rule}: name each once.")
     orders, copies = dict[tuple[int, int], Order](), dict[tuple[int, int], Copy]()
+    with_levels, numbers = set[int](), set[int]()  # of equations
     results = {at[0] for rule, at in at_of.items() if isinstance(rule, (Total, Computed))}
     for rule, at in at_of.items():
         if isinstance(rule, Determines):
@@ -146,12 +147,13 @@ def choose_rules(
         equation = bind(rule, at, table.values, table.schema.dtypes)
         if not are_found:
             _refuse_broken(rule, equation.breaks(table.values), table)
-        keep_levels = _with_levels(at, set(levels), results, set(on_grids), table.values)
-        with_rule = replace(
-            system, relations=(*system.relations, equation), levels=tuple(sorted({*system.levels, *keep_levels}))
-        )
+        with_rule = replace(system, relations=(*system.relations, equation))
         if not are_found or with_rule.drawn.sum() < system.drawn.sum():
             system = with_rule
+            keep = _with_levels(at, set(levels), results, set(on_grids), table.values)
+            with_levels |= keep
+            numbers |= set(at) - keep
+    system = replace(system, levels=tuple(sorted(with_levels - numbers)))
     in_equations = {j for each in system.relations for j in each.columns} - set(system.levels)
     with_difference, others = list[tuple[int, int]](), list[tuple[int, int]]()
     of_levels = _orders_of_levels(orders, set(levels) - in_equations, set(on_grids), table.values)
@@ -170,8 +172,8 @@ def choose_rules(
     system = replace(system, copies=_in_order(copies, in_others, table))
     if not (system.n_rules or dependencies):
         return None
-    numbers = [j if j in system.preference else None for j in places.values()]
-    decimals = [None if j is None else _decimals(table.values[:, j], table.schema.dtypes[j]) for j in numbers]
+    in_rules = [j if j in system.preference else None for j in places.values()]
+    decimals = [None if j is None else _decimals(table.values[:, j], table.schema.dtypes[j]) for j in in_rules]
     for low, high in with_difference:
         both = decimals[low], decimals[high]
         decimals.append(None if None in both else max(each for each in both if each is not None))
