@@ -309,3 +309,19 @@ def test_rows_of_the_fit_are_possible_given_any_of_their_cells(name):
     model, table = fitted(name)
     for column in table:
         assert np.isfinite(model.score_samples(table[:60], given=[column])).all()
+
+
+def test_densities_are_finite_where_the_largest_of_several_numbers_is_a_column():
+    """Seen in images: the largest of three colours had a difference of 0, and most rows a density of infinity."""
+    rng = np.random.default_rng(0)
+    columns = {"mean": rng.gamma(9.0, 5.0, 400), "more_red": rng.normal(0.0, 3.0, 400)}
+    columns["more_green"] = rng.normal(0.0, 3.0, 400)
+    columns["more_blue"] = -columns["more_red"] - columns["more_green"]
+    colours = {name: columns["mean"] + columns[f"more_{name}"] for name in ("red", "green", "blue")}
+    table = pd.DataFrame(columns).assign(**colours, largest=np.max([*colours.values()], axis=0))
+    rules = ["more_blue = - more_red - more_green", *(f"{name} = mean + more_{name}" for name in colours)]
+    model = quick(rules=[*rules, *(f"{name} <= largest" for name in colours)]).fit(table)
+    drawn = model.sample(50, random_state=0)
+    assert np.isfinite(model.score_samples(pd.concat([table[:150], drawn]))).all()
+    given = model.log_density(table[:50], given=["mean"], n_intervals=2).log_prob
+    assert np.isfinite(given.numpy()).all()

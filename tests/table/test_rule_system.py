@@ -132,7 +132,7 @@ def test_the_change_to_what_is_asked_for_is_that_of_finite_differences(seed):
     row = np.array([[3.0, 5.0, 8.0, 1.0, 3.0, 6.0, 2.0, np.log(2.0), 2.0, 3.0]])
     of_known, scored = SYSTEM.basis(np.hstack([known, none]), np.hstack([asked, none]))
     new, old = np.flatnonzero(asked & ~scored[:, :columns]), np.flatnonzero(scored & ~np.hstack([asked, none]))
-    change = SYSTEM.log_change(known, asked, scored, row, np.ones(D, dtype=bool))[0]
+    change = SYSTEM.log_change(known, asked, scored, row, np.ones(D, dtype=bool), np.zeros((1, D), dtype=bool))[0]
     derivatives = np.zeros((len(new), len(old)))
     for i, j in enumerate(old):
         moved = np.where(of_known | scored, row, np.nan).repeat(2, axis=0)
@@ -154,7 +154,9 @@ def test_what_two_totals_determine_together_follows_with_its_density():
     scored = system.basis(np.zeros_like(asked), asked)[1]
     assert scored.tolist() == [[False, False, True, True]]
     cells = np.array([[5.0, 1.0, 3.0, 2.0]])
-    change = system.log_change(np.zeros_like(asked), asked, scored, cells, np.ones(4, dtype=bool))
+    change = system.log_change(
+        np.zeros_like(asked), asked, scored, cells, np.ones(4, dtype=bool), np.zeros((1, 4), dtype=bool)
+    )
     assert change == pytest.approx(-np.log(2.0))
 
 

@@ -102,9 +102,7 @@ def log_change(codec: Codec, given: BoolArray, asked: BoolArray, values: FloatAr
     at_atom = np.column_stack(
         [np.isin(x, list(c.atom_shares)) for c, x in zip(codec.all_columns, cells.T, strict=True)]
     )
-    return codec.rules.log_change(
-        given & has_value, asked & has_value, ~np.isnan(scored) & ~at_atom, cells, has_density
-    )
+    return codec.rules.log_change(given & has_value, asked & has_value, ~np.isnan(scored), cells, has_density, at_atom)
 
 
 def _levels_of(codec: Codec, j: int, x: FloatArray) -> IntArray:

@@ -554,27 +554,40 @@ class RuleSystem:
         return tuple(parts)
 
     def log_change(
-        self, given: BoolArray, asked: BoolArray, scored: BoolArray, cells: FloatArray, continuous: BoolArray
+        self,
+        given: BoolArray,
+        asked: BoolArray,
+        scored: BoolArray,
+        cells: FloatArray,
+        continuous: BoolArray,
+        at_atom: BoolArray,
     ) -> FloatArray:
         """Return ln |det| of the change from the cells that columns are scored by to these columns: (n,), nats.
 
         `given` and `asked`, (n, d), are the columns that are known and in question, `scored`, (n, D), the cells that
-        stand for those in question, and `continuous`, (D,), those with a density: a probability does not change.
+        stand for those in question, and `continuous`, (D,), those with a density: a probability does not change, and
+        neither does that of a value `at_atom`, (n, D). Where atoms leave fewer densities than columns, these are of the
+        first columns that do not depend on each other.
         """
         total, none = np.zeros(len(cells)), np.zeros((len(cells), self.n_differences), dtype=bool)
         given, asked = (np.column_stack([mask, none]) for mask in (given, asked))
         for of_part, equations in self.parts:
             at = list(of_part)
-            patterns, of_row = _distinct(np.concatenate([asked[:, at], scored[:, at], given[:, at]], axis=1))
+            states = [mask[:, at] for mask in (asked, scored, given, at_atom)]
+            patterns, of_row = _distinct(np.concatenate(states, axis=1))
             for i, pattern in enumerate(patterns):
                 rows = np.flatnonzero(of_row == i)
-                is_asked, is_scored, is_given = np.split(pattern, 3)
+                is_asked, is_scored, is_given, is_atom = np.split(pattern, 4)
                 is_new, is_old = is_asked & ~is_scored & continuous[at], is_scored & ~is_asked & continuous[at]
-                k = min(int(is_new.sum()), int(is_old.sum()))
-                if k:
-                    new, old = np.flatnonzero(is_new)[:k], np.flatnonzero(is_old)[:k]
+                old = np.flatnonzero(is_old & ~is_atom)[: is_new.sum()]
+                if len(old):
                     slopes = _slopes(equations, is_scored | is_given, old, cells[rows][:, at])
-                    total[rows] -= np.linalg.slogdet(slopes[:, new])[1]
+                    new = list[int]()
+                    for j in np.flatnonzero(is_new).tolist():
+                        if len(new) < len(old) and np.linalg.matrix_rank(slopes[0][[*new, j]]) > len(new):
+                            new.append(j)
+                    if len(new) == len(old):
+                        total[rows] -= np.linalg.slogdet(slopes[:, new])[1]
         return total
 
     def breaks(self, values: FloatArray, levels: Callable[[int], IntArray]) -> BoolArray:
