@@ -182,6 +182,19 @@ def test_of_a_difference_both_columns_are_numbers():
     assert [bool(column.levels) for column in codec.columns] == [True, False, True]
 
 
+def test_columns_that_a_found_difference_makes_numbers_determine_no_labels():
+    generator = np.random.default_rng(0)
+    a, e = generator.integers([[10], [4]], size=(2, 500))
+    for columns in ({"a": a, "b": -a - e, "e": e}, {"b": 12 - a - e, "a": a, "e": e}):
+        table = as_table(
+            pd.DataFrame({**columns, "of_a": np.array(list("xxxyyyzzzw"))[a], "of_e": np.array(list("pqpq"))[e]})
+        )
+        codec = fit_codec(table, rules="auto")
+        numbers = {name for name, column in zip(table.schema.names, codec.columns, strict=True) if not column.levels}
+        assert len(codec.rules.relations) == 1
+        assert all(numbers.isdisjoint(each.columns) for each in codec.rules.stated(table.schema.names)[1:])
+
+
 def test_a_part_that_follows_and_is_none_of_its_levels_stays_unknown_and_breaks_its_total():
     generator = np.random.default_rng(0)
     toll, fare = generator.choice([0.0, 5.5, 6.25], 300), generator.gamma(3.0, 5.0, 300).round(2)

@@ -100,6 +100,11 @@ def fit_codec(
         )
         if chosen is None:
             return Codec(fit_columns(table, whole=facts, given=given, kinds=own))
+        of_numbers = {name for j, name in enumerate(table.schema.names) if j in chosen.numbers}
+        without = [rule for rule in rules if not isinstance(rule, Determines) or of_numbers.isdisjoint(rule.columns)]
+        if are_found and len(without) < len(rules):  # columns that are numbers by a rule determine no others
+            rules = without
+            continue
         _refuse_other_kinds(table.schema, chosen.numbers, options)
         cells = chosen.with_differences(table)
         fitted = fit_columns(
@@ -160,13 +165,12 @@ def _find_rules(
 ) -> tuple[Rule, ...]:
     """Return the rules that hold in a table, of those that go with the kinds of its columns.
 
-    What is computed is a number: no column to which the user gives levels, and none of two values. Columns that are
-    numbers by a rule determine no others, as parts do that keep their levels. Rules between columns that are all
-    `given` are left out, as others may be given than the fit saw.
+    What is computed is a number: no column to which the user gives levels, and none of two values. Rules between
+    columns that are all `given` are left out, as others may be given than the fit saw.
     """
     whole = whole or Relation.of_rows(table.values, table.schema)
     names, levels = table.schema.names, sorted(kinds.categories)
-    names_of_levels, of_two = {names[j] for j in levels}, {names[j] for j in levels if whole.has_two_values(j)}
+    of_two = {names[j] for j in levels if whole.has_two_values(j)}
     of_user = {names[j] for j in levels if isinstance(options.get(j), Levels)}
     of_given = {names[j] for j in given}
     found = find_rules(table, levels=levels, repeated={*kinds.atoms, *kinds.grids})
@@ -178,11 +182,8 @@ def _find_rules(
         and rule.columns[0] not in of_user | of_two
         and not (isinstance(rule, Computed) and rule.columns[1] in of_two)
     ]
-    keep_levels = names_of_levels - {rule.columns[0] for rule in of_numbers}
-    numbers = {name for rule in of_numbers for name in rule.columns} - keep_levels
     orders = [rule for rule in rules if isinstance(rule, Order) and not of_user.intersection(rule.columns)]
-    of_levels = (r for r in rules if isinstance(r, Determines) and not numbers.intersection(r.columns))
-    return (*of_numbers, *orders, *of_levels, *(rule for rule in rules if isinstance(rule, Copy)))
+    return (*of_numbers, *orders, *(rule for rule in rules if isinstance(rule, (Determines, Copy))))
 
 
 def _fit_columns(
