@@ -142,10 +142,17 @@ class AtomsColumn(Column):
     def nearest(self, x: FloatArray) -> FloatArray:
         if not self.cell_width or not self._finite:
             return self.number.nearest(x)
-        number = self.number.nearest(np.clip(x, *self.number.value_range))
-        atom = self._finite_values[nearest_index(x, self._finite_values)]
-        closest = np.where(np.abs(atom - x) <= np.abs(number - x), atom, number)
+        closest = self._or_atom(x, self.number.nearest(np.clip(x, *self.number.value_range)))
         return np.where(np.isnan(x), np.nan, closest)
+
+    def on_grid(self, x: FloatArray) -> FloatArray:
+        number = self.number.on_grid(x)
+        return number if self.number.grid is None or not self._finite else self._or_atom(x, number)
+
+    def _or_atom(self, x: FloatArray, number: FloatArray) -> FloatArray:
+        """Return the nearest atom of each value, (n,), where it is as near as a number, (n,)."""
+        atom = self._finite_values[nearest_index(x, self._finite_values)]
+        return np.where(np.abs(atom - x) <= np.abs(number - x), atom, number)
 
     def within_range(self, x: FloatArray) -> FloatArray:
         return self._apply_to_numbers(x, x, self.number.within_range)

@@ -14,7 +14,6 @@ ln (p / q) at x + u over u ~ q is at most ln P (Jensen).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,7 +25,7 @@ import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
 from backwalk.streams import Stream
-from backwalk.table.columns import Block, Column, nearest_index
+from backwalk.table.columns import Block, Column
 from backwalk.table.dequantisation import place_in_cell
 from backwalk.table.maps import Affine, BoolArray, Chain
 from backwalk.table.records import column_from_record, to_record
@@ -474,19 +473,7 @@ class Codec:
         return self.with_computed(cells)[:, : self.n_columns]
 
     def _on_grid(self, j: int, x: FloatArray) -> FloatArray:
-        """Return numbers of a cell, (n,), rounded to its levels or atoms, or to its grid, which may go on beyond it."""
-        column = self.all_columns[j]
-        number = column.number_column
-        if number is None:
-            return column.nearest(x) if column.levels else x
-        if number.grid is None:
-            return x
-        on_grid = number.grid.values(np.rint(number.grid.places(x)))
-        atoms = np.sort([atom for atom in column.atom_shares if not math.isnan(atom)])
-        if not len(atoms):
-            return on_grid
-        atom = atoms[nearest_index(x, atoms)]
-        return np.where(np.abs(atom - x) <= np.abs(on_grid - x), atom, on_grid)
+        return self.all_columns[j].on_grid(x)
 
     @cached_property
     def _widths(self) -> list[int]:

@@ -40,8 +40,9 @@ def broken_rules(codec: Codec, values: FloatArray, given: FloatArray | None = No
         x = cells[:, codec.n_columns + i]
         if first + i not in rules.left_out:
             broken[:, first + i] |= ~(np.isnan(x) | difference.supports(x, None))
-    for i, equation in rules.equations.items():
-        for j, follows in equation.follows(~np.isnan(cells)):
+    is_known = ~np.isnan(cells)
+    for i, equation in rules.equations.items() if rules.levels else ():
+        for j, follows in equation.follows(is_known):
             if j in rules.levels:  # and is none of them, or it would be known
                 broken[:, i] |= follows
     if given is None:

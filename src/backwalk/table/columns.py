@@ -239,6 +239,10 @@ class Column(ABC):
         """Return the nearest level, atom or number of the grid to each value: (n,)."""
         return x
 
+    def on_grid(self, x: FloatArray) -> FloatArray:
+        """Return computed values, (n,), rounded to levels, atoms, or the grid, which may go on beyond its ends."""
+        return x
+
     def within_range(self, x: FloatArray) -> FloatArray:
         """Return new values within the range of the fitted ones: (n,)."""
         return x

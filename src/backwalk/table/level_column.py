@@ -125,6 +125,9 @@ class LevelsColumn(Column):
         level = np.array(self.values)[self._level(x)]
         return np.where(np.isnan(x), np.nan, level)
 
+    def on_grid(self, x: FloatArray) -> FloatArray:
+        return self.nearest(x)
+
     @cached_property
     def _codes(self) -> FloatArray | None:
         """The code of each level, (L, w); None for the unit vectors."""

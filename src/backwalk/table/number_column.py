@@ -184,6 +184,9 @@ class NumberColumn(Column):
     def nearest(self, x: FloatArray) -> FloatArray:
         return self.support.round(x)
 
+    def on_grid(self, x: FloatArray) -> FloatArray:
+        return x if self.grid is None else self.grid.values(np.rint(self.grid.places(x)))
+
     def within_range(self, x: FloatArray) -> FloatArray:
         return self.support.reflect(x)
 

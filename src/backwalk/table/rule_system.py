@@ -462,10 +462,12 @@ class RuleSystem:
             for equation in self.closing:
                 for column, at in equation.follows(~np.isnan(cells)):
                     if at.any():
-                        cells[at, column] = on_grid(column, equation.compute(column, cells[at]))
-                        if column in self.levels:  # what follows is none of them
-                            cells[at & equation.breaks(cells), column] = np.nan
-                        is_new |= bool((~np.isnan(cells[at, column])).any())
+                        rows = cells[at]
+                        rows[:, column] = on_grid(column, equation.compute(column, rows))
+                        if column in self.levels:  # what follows may be none of them
+                            rows[equation.breaks(rows), column] = np.nan
+                        cells[at, column] = rows[:, column]
+                        is_new |= bool((~np.isnan(rows[:, column])).any())
             for source, target, cell in self.active_copies.values():
                 one, other = cells[:, source], cells[:, target]
                 at = np.isnan(cells[:, cell]) & ~np.isnan(one) & ~np.isnan(other)
@@ -582,10 +584,7 @@ class RuleSystem:
                 old = np.flatnonzero(is_old & ~is_atom)[: is_new.sum()]
                 if len(old):
                     slopes = _slopes(equations, is_scored | is_given, old, cells[rows][:, at])
-                    new = list[int]()
-                    for j in np.flatnonzero(is_new).tolist():
-                        if len(new) < len(old) and np.linalg.matrix_rank(slopes[0][[*new, j]]) > len(new):
-                            new.append(j)
+                    new = _independent(slopes[0], np.flatnonzero(is_new).tolist())
                     if len(new) == len(old):
                         total[rows] -= np.linalg.slogdet(slopes[:, new])[1]
         return total
@@ -738,6 +737,15 @@ def _slopes(equations: Sequence[Equation], known: BoolArray, by: IntArray, cells
                         slopes[:, column] += np.reshape(slope, (-1, 1)) * slopes[:, other]
                     has[0, column] = True
     return slopes
+
+
+def _independent(slopes: FloatArray, cells: Sequence[int]) -> list[int]:
+    """Return the first cells, as many as there can be, whose slopes, (m, b), do not depend on each other."""
+    found = list[int]()
+    for j in cells:
+        if len(found) < slopes.shape[1] and np.linalg.matrix_rank(slopes[[*found, j]]) > len(found):
+            found.append(j)
+    return found
 
 
 def _distinct(states: BoolArray) -> tuple[BoolArray, IntArray]:
