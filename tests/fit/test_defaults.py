@@ -55,6 +55,12 @@ def test_a_fit_ends_by_patience_where_rows_are_held_out_and_else_after_some_step
     assert module.hidden_rate is None
 
 
+def test_rates_fall_from_the_start_where_more_columns_have_levels_than_are_numbers():
+    codecs = (None, NUMBERS, MIXED, Codec((LEVELS, LEVELS, NUMBER)), CATEGORIES)
+    decays = [default_training(100, codec=codec).decay for codec in codecs]
+    assert decays == ["linear", "linear", "linear", "root", "root"]
+
+
 def test_conditionals_of_numbers_are_drawn_by_more_evaluations():
     assert default_evaluations(NUMBERS, ((2, 3),)) > default_evaluations(NUMBERS, "any")
 

@@ -27,7 +27,13 @@ def test_rates_warm_up_and_fall_as_the_inverse_root_of_the_step_whenever_the_run
     assert (np.diff(rates[50:]) < 0).all()
     assert rates[300] == pytest.approx(0.5)
     assert rates[10_000] * math.sqrt(10_000) == pytest.approx(rates[5_000] * math.sqrt(5_000), rel=0.02)
-    assert {plan(decay=False).rate_at(step) for step in range(1001)} == {1.0}
+    assert {plan(decay=None).rate_at(step) for step in range(1001)} == {1.0}
+
+
+def test_linear_rates_are_full_until_they_fall():
+    linear = plan(decay="linear")
+    assert linear.rate_at(0) == plan().rate_at(0)
+    assert [linear.rate_at(step, left) for step, left in ((50, 1.0), (9_000, 1.0), (9_500, 0.25))] == [1.0, 1.0, 0.25]
 
 
 @pytest.mark.parametrize(
@@ -38,6 +44,8 @@ def test_rates_warm_up_and_fall_as_the_inverse_root_of_the_step_whenever_the_run
         {"learning_rate": math.nan},
         {"hidden_rate": -0.1},
         {"weight_decay": -0.1},
+        {"decay": "cosine"},
+        {"decay": True},
         {"hidden_rate": 0.1, "weight_decay": 5.0},
         {"input_ridge": -0.1},
         {"bfloat16": 1},

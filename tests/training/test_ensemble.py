@@ -146,3 +146,10 @@ def test_what_the_last_third_gained_is_of_the_first_network(monkeypatch):
     run = trainer(Training(max_steps=150, batch_size=16, learning_rate=0.01, patience=9))
     list(run.run())
     assert run.last_gain == 2.0
+
+
+def test_what_rates_gain_that_fall_to_0_does_not_count(monkeypatch):
+    told(monkeypatch, [9.0, 8.0, 7.0, 6.0, 5.0, 3.0, 1.0, 1.0], [])
+    run = trainer(Training(max_steps=300, batch_size=16, learning_rate=0.01, patience=9, decay="linear"))
+    list(run.run())
+    assert run.last_gain == 2.0  # from step 100, the last look in two thirds of the 200 steps at full rates

@@ -79,7 +79,7 @@ def test_ddpm_training_is_the_notebook_s_loop():
         modules += [linear, nn.Tanh()]
     plain = nn.Sequential(*modules[:-1])
     expected = plain_notebook_loop(plain, schedule, 9, 100, STREAM)
-    plan = Training(n_epochs=9, batch_size=100, learning_rate=1e-3, ema_width=None, decay=False, levels="chain")
+    plan = Training(n_epochs=9, batch_size=100, learning_rate=1e-3, ema_width=None, decay=None, levels="chain")
     trained = Trainer(denoiser, TrainingRows(x_0=X_0), ChainLevels(schedule), plan, stream=STREAM)
     assert len(list(trained.run())) == 18
     history = trained.history()
@@ -178,6 +178,25 @@ def test_a_patient_run_ends_when_its_loss_no_longer_falls_and_keeps_its_best_wei
     assert run.done
     assert run.has_learnt == (steps < 400)
     assert run.stopped_by == ("patience" if steps < 400 else "steps")
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "first_fall", "last_step", "stopped_by"),
+    [(1000, 250, 375, "patience"), (300, 200, 300, "steps"), (90, 60, 90, "steps")],
+)
+def test_linear_rates_are_full_until_patience_is_over_or_two_thirds_of_the_steps_and_fall_to_0(
+    monkeypatch, max_steps, first_fall, last_step, stopped_by
+):
+    told_losses(monkeypatch, [5.0, 4.0])  # patience is over at step 250
+    plan = Training(max_steps=max_steps, batch_size=16, learning_rate=0.01, patience=3, decay="linear")
+    run = trainer(plan, x_validation=X_VALIDATION)
+    left = [run.left for _ in run.run()]
+    assert (len(left), run.stopped_by) == (last_step, stopped_by)
+    assert set(left[: first_fall - 1]) == {1.0}
+    falls = left[first_fall - 1 :]
+    assert falls == pytest.approx([1.0 - k / (len(falls) - 1) for k in range(len(falls))], abs=0.05)
+    assert falls[-1] == 0.0
+    assert falls == sorted(falls, reverse=True)
 
 
 def test_gains_too_small_to_matter_count_once_they_add_up():

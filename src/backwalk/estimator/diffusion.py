@@ -288,7 +288,7 @@ class Diffusion(
             "schedule": NoiseSchedule.linear(100, beta_min=1e-3, beta_max=0.02),
             "denoiser": Textbook(width=100, n_hidden=4),
             "training": Training(
-                n_epochs=n_epochs, batch_size=1000, learning_rate=1e-3, ema_width=None, decay=False, levels="chain"
+                n_epochs=n_epochs, batch_size=1000, learning_rate=1e-3, ema_width=None, decay=None, levels="chain"
             ),
             "reverse_variance": "beta",
             "sampler": Sampler("ancestral"),

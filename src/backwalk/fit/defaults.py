@@ -67,6 +67,9 @@ def default_training(
     tables the input and output layers decay as well, the more of the columns have levels. The input
     weights of tables have a penalty in proportion to columns / n, as for a normal prior whose variance is in proportion
     to 1 / columns, with a limit: thirty columns need no more.
+
+    For the same reason the rates fall from the start where more columns have levels than are numbers. Otherwise they
+    are full for two thirds of a run.
     """
     has_patience = n_held_out >= _FEWEST_FOR_PATIENCE
     length = max_steps if max_steps or has_patience else _STEPS_WITHOUT_VALIDATION
@@ -85,6 +88,7 @@ def default_training(
         outer_decay=of_levels * decay,
         input_ridge=0.0 if codec is None else min(_RIDGE * len(codec.varying), _MOST_RIDGE) / n,
         embedding_decay=decay,
+        decay="root" if of_levels > 0.5 else "linear",
         patience=patience,
         bfloat16=is_wide and has_fast_bfloat16(device),
     )

@@ -269,9 +269,9 @@ def training_words(model: DiffusionModel) -> str:
 
 
 def time_limit_words(n_steps: int, last_gain: float) -> str:
-    """Describe a training that a time limit ended, whose last third of the steps gained so many nats a row."""
+    """Describe a training that a time limit ended, a third of whose steps still gained so many nats a row."""
     words = f"stopped by the time limit after {n_steps:,} steps"
-    return f"{words}, of which the last third still gained {last_gain:.2g} nats a row" if last_gain > 0.0 else words
+    return f"{words}, of which a third still gained {last_gain:.2g} nats a row" if last_gain > 0.0 else words
 
 
 def short_training(n_steps: int, stopped_by: str, last_gain: float) -> str | None:

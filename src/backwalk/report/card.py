@@ -18,7 +18,7 @@ _CARD_NAMES: Mapping[str, str] = MappingProxyType(
         "n_columns": "columns",
         "n_parameters": "parameters of the network",
         "steps_taken": "training steps",
-        "last_gain": "gain of the last third of the steps, nats a row",
+        "last_gain": "gain of the last third of the steps, but for those of rates that fall to 0, nats a row",
         "stopped_by": "training ended by",
         "data_sha256": "SHA-256 of the table",
         "split_seed": "seed of the held-out rows",

@@ -10,6 +10,7 @@ from backwalk.limits import is_number, is_whole
 
 WARM_UP_STEPS = 50
 FULL_RATE_STEPS = 100  # about as many, after which the rates fall as the inverse root of the step
+FALL = 1 / 2  # of the steps before it: how long rates fall that fall at the end, so that it is a third of a run
 LONGEST_RUN = 20_000  # steps, where nothing ends a run before
 MOST_UPDATE_EVERY = 3  # the most steps in which Muon moves a matrix once, by as many times the rate (`muon.py`)
 
@@ -46,15 +47,16 @@ class Training:
         sums stay float32. This is faster on some devices.
     ema_width : float or None, default=0.1
         The relative width of the average of weights; None keeps the last weights.
-    decay : bool, default=True
-        Whether the rates fall as 1 / sqrt(1 + step / 100) after a short warm-up, with Adam's beta_2 at 0.99. Otherwise
-        rates are constant and beta_2 is 0.999.
+    decay : {"root", "linear"} or None, default="root"
+        How the rates fall, after a short warm-up and with Adam's beta_2 at 0.99: "root" from the start, as
+        1 / sqrt(1 + step / 100); "linear" at the end, to 0 in the last third of a network's run. With None they are
+        constant and beta_2 is 0.999.
     levels : {"log_normal", "chain"}, default="log_normal"
         The distribution of noise levels. "chain" is t uniform on 1..n_steps, with L_simple as loss.
     patience : int, optional
         The run of a network ends after this many validations on the held-out rows without a gain of 0.002 nats a row
-        over the best before. There is one about every sixteenth of the steps so far. None trains on, and so does a run
-        without held-out rows.
+        over the best before, or rates of "linear" decay begin to fall then. There is a validation about every sixteenth
+        of the steps so far. None trains on, and so does a run without held-out rows.
 
     Raises
     ------
@@ -87,7 +89,7 @@ class Training:
     embedding_decay: float = 0.0
     bfloat16: bool = False
     ema_width: float | None = 0.1
-    decay: bool = True
+    decay: str | None = "root"
     levels: str = "log_normal"
     patience: int | None = None
 
@@ -130,6 +132,11 @@ class Training:
                 f"max_steps and n_epochs should not both be given, but got {self.max_steps!r} and {self.n_epochs!r}: "
                 "set one of them to None."
             )
+        if self.decay not in ("root", "linear", None):
+            raise InvalidInput(
+                f'decay should be "root", "linear" or None, but got {self.decay!r}: "linear" is usual for numbers, '
+                '"root" for tables with levels.'
+            )
         if self.levels not in ("log_normal", "chain"):
             raise InvalidInput(
                 f'levels should be "log_normal" or "chain", but got {self.levels!r}: "log_normal" is the default.'
@@ -167,21 +174,22 @@ class Training:
         """
         return max(1, n // self.batch_size)
 
-    def rate_at(self, step: int) -> float:
+    def rate_at(self, step: int, left: float = 1.0) -> float:
         """Return the factor of the learning rates at a training step.
-
-        It needs no end: averages of the weights stand for a fall to 0, and a run may end at any step.
 
         Parameters
         ----------
         step : int
             The step, counted from 0.
+        left : float, default=1.0
+            What is left of the fall at the end of a run: 1 before it, 0 after it.
 
         Returns
         -------
         float
-            The factor.
+            The factor. With "root" it needs no end: averages of the weights stand for a fall to 0.
         """
-        if not self.decay:
+        if self.decay is None:
             return 1.0
-        return min(1.0, (step + 1) / WARM_UP_STEPS) / math.sqrt(1.0 + step / FULL_RATE_STEPS)
+        warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
+        return warm_up * (left if self.decay == "linear" else 1.0 / math.sqrt(1.0 + step / FULL_RATE_STEPS))

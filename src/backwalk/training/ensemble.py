@@ -15,7 +15,7 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.streams import Stream
 from backwalk.threads import single_threads
 from backwalk.training.batches import TrainingRows
-from backwalk.training.config import Training
+from backwalk.training.config import FALL, Training
 from backwalk.training.loop import Trainer
 from backwalk.training.noise_levels import NoiseLevels
 from backwalk.training.pace import History, Progress
@@ -104,15 +104,16 @@ class EnsembleTrainer:
     def last_gain(self) -> float:
         """By how much the last third of the steps of the first network lowered its held-out loss, in nats a row.
 
-        It is 0 where a second network has begun, and without held-out rows.
+        Steps in which the rates fall to 0 at the end are left out, as they lower the loss in any case. It is 0 where a
+        second network has begun, and without held-out rows.
         """
         history = self._trainer.history()
-        before = [
-            loss
-            for step, loss in zip(history.validation_step, history.validation_loss, strict=True)
-            if 3 * step <= 2 * history.n_steps
-        ]
-        return before[-1] - history.validation_loss[-1] if before and self._past is None else 0.0
+        end = history.n_steps / (1.0 + FALL if self._training.decay == "linear" else 1.0)
+        before, after = (
+            [loss for step, loss in zip(history.validation_step, history.validation_loss, strict=True) if step <= last]
+            for last in (2.0 * end / 3.0, end)
+        )
+        return before[-1] - after[-1] if before and self._past is None else 0.0
 
     @property
     def denoiser(self) -> EnsembleDenoiser:

@@ -10,8 +10,9 @@ The validation loss, in nats per row, is the bound's diffusion part on held-out 
 tables. A denoiser trained for conditions has its training loss on them instead. Noise and levels are the same each
 time, so that two values differ by the weights alone. The run ends with the weights that these values choose.
 
-What a step draws is a function of the seed and the step's number. There is no other random state, and no step depends
-on when the run ends.
+What a step draws is a function of the seed and the step's number. There is no other random state. No step depends on
+when the run ends, unless the rates fall at its end (`Training.decay`): then they do so in the last third of the steps
+or of the time, or once patience is over, in half as many steps again.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.threads import Map, single_threads
 from backwalk.training.batches import Batches, TrainingRows
-from backwalk.training.config import Training
+from backwalk.training.config import FALL, Training
 from backwalk.training.learner import Learner
 from backwalk.training.noise_levels import NoiseLevels
 from backwalk.training.pace import LEAST_SPACING, N_RECORDS, SPACING, History, Progress, next_after
@@ -77,6 +78,7 @@ class Trainer:
         self._losses: list[tuple[int, float]] = []
         self._validation_losses: list[tuple[int, float]] = []
         self._next_record, self._next_validation = 0, LEAST_SPACING
+        self._learnt_at: int | None = None  # the step at which patience was over
 
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step, and put the chosen weights into the denoiser.
@@ -90,7 +92,7 @@ class Trainer:
             self.seconds = time.monotonic() - began
         while not self.done or not self.step:  # at least one step, even where the first validation took all the time
             is_recorded = self._loss_is_due()
-            loss = self.take_step(self.training.rate_at(self.step))
+            loss = self.take_step(self.training.rate_at(self.step, self.left))
             self.step += 1
             self.seconds = time.monotonic() - began
             if is_recorded:
@@ -118,9 +120,20 @@ class Trainer:
 
     @property
     def has_learnt(self) -> bool:
-        """Whether the held-out loss has not fallen for as long as `Training.patience` allows."""
-        patience = self.training.patience
-        return patience is not None and self.choice.n_idle >= patience
+        """Whether the held-out loss has not fallen for as long as `Training.patience` allows, and rates fell since."""
+        return self._learnt_at is not None and self.step >= self._learnt_at + self._fall
+
+    @property
+    def left(self) -> float:
+        """What is left of the fall of the rates at the end: 1 before it, 0 after it."""
+        of_limits = (1.0 - self.share) * (1.0 + FALL) / FALL
+        of_patience = 1.0 if not self._fall else 1.0 - (self.step - (self._learnt_at or 0)) / self._fall
+        return max(0.0, min(1.0, of_limits, of_patience))
+
+    @property
+    def _fall(self) -> int:
+        """The steps in which rates fall after patience is over; 0 before, and where they fall from the start."""
+        return math.ceil(FALL * (self._learnt_at or 0)) if self.training.decay == "linear" else 0
 
     @property
     def share(self) -> float:
@@ -139,7 +152,7 @@ class Trainer:
             return "steps"
         if self.stopped:
             return "callback"
-        return "patience" if self.has_learnt else "time limit"
+        return "time limit" if self._learnt_at is None else "patience"
 
     def denoiser_so_far(self) -> EnsembleDenoiser:
         """Return a copy of the denoiser with the (averaged) weights after the last step."""
@@ -211,6 +224,9 @@ class Trainer:
         self.choice.consider(candidate)
         if self.validation is None:
             return None
+        patience = self.training.patience
+        if self._learnt_at is None and patience is not None and self.choice.n_idle >= patience:
+            self._learnt_at = self.step
         self._validation_losses.append((self.step, candidate.loss))
         return candidate.loss
 
