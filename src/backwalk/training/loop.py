@@ -78,7 +78,7 @@ class Trainer:
         self._losses: list[tuple[int, float]] = []
         self._validation_losses: list[tuple[int, float]] = []
         self._next_record, self._next_validation = 0, LEAST_SPACING
-        self._learnt_at: int | None = None  # the step at which patience was over
+        self._last_step = math.inf  # at which the run ends by patience, once that is over
 
     def run(self) -> Generator[Progress]:
         """Train to the end, yielding after every step, and put the chosen weights into the denoiser.
@@ -121,19 +121,13 @@ class Trainer:
     @property
     def has_learnt(self) -> bool:
         """Whether the held-out loss has not fallen for as long as `Training.patience` allows, and rates fell since."""
-        return self._learnt_at is not None and self.step >= self._learnt_at + self._fall
+        return self.step >= self._last_step
 
     @property
     def left(self) -> float:
         """What is left of the fall of the rates at the end: 1 before it, 0 after it."""
-        of_limits = (1.0 - self.share) * (1.0 + FALL) / FALL
-        of_patience = 1.0 if not self._fall else 1.0 - (self.step - (self._learnt_at or 0)) / self._fall
-        return max(0.0, min(1.0, of_limits, of_patience))
-
-    @property
-    def _fall(self) -> int:
-        """The steps in which rates fall after patience is over; 0 before, and where they fall from the start."""
-        return math.ceil(FALL * (self._learnt_at or 0)) if self.training.decay == "linear" else 0
+        share = max(self.share, self.step / self._last_step)
+        return max(0.0, min(1.0, (1.0 - share) * (1.0 + FALL) / FALL))
 
     @property
     def share(self) -> float:
@@ -152,7 +146,7 @@ class Trainer:
             return "steps"
         if self.stopped:
             return "callback"
-        return "time limit" if self._learnt_at is None else "patience"
+        return "time limit" if self._last_step == math.inf else "patience"
 
     def denoiser_so_far(self) -> EnsembleDenoiser:
         """Return a copy of the denoiser with the (averaged) weights after the last step."""
@@ -225,8 +219,9 @@ class Trainer:
         if self.validation is None:
             return None
         patience = self.training.patience
-        if self._learnt_at is None and patience is not None and self.choice.n_idle >= patience:
-            self._learnt_at = self.step
+        if self._last_step == math.inf and patience is not None and self.choice.n_idle >= patience:
+            falls = self.training.decay == "linear"
+            self._last_step = math.ceil((1.0 + FALL) * self.step) if falls else self.step
         self._validation_losses.append((self.step, candidate.loss))
         return candidate.loss
 
