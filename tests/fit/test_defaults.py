@@ -55,6 +55,11 @@ def test_a_fit_ends_by_patience_where_rows_are_held_out_and_else_after_some_step
     assert module.hidden_rate is None
 
 
+def test_noise_levels_are_balanced_where_whole_rows_are_modelled():
+    assert default_training(100).levels == default_training(100, codec=MIXED).levels == "balanced"
+    assert default_training(100, codec=NUMBERS, of_whole_rows=False).levels == "log_normal"
+
+
 def test_rates_fall_from_the_start_where_more_columns_have_levels_than_are_numbers():
     codecs = (None, NUMBERS, MIXED, Codec((LEVELS, LEVELS, NUMBER)), CATEGORIES)
     decays = [default_training(100, codec=codec).decay for codec in codecs]

@@ -55,6 +55,7 @@ def default_training(
     architecture: Architecture | None = None,
     max_steps: int | None = None,
     n_held_out: int = 0,
+    of_whole_rows: bool = True,
     device: torch.device = _CPU,
 ) -> Training:
     """Return the training of a network on n rows, of a table with the columns of `codec`, or of numbers alone.
@@ -70,6 +71,9 @@ def default_training(
 
     For the same reason the rates fall from the start where more columns have levels than are numbers. Otherwise they
     are full for two thirds of a run.
+
+    Noise levels are balanced where whole rows are modelled. Conditionals given some columns alone, as posteriors are,
+    overfit at little noise, on which balanced levels put more weight.
     """
     has_patience = n_held_out >= _FEWEST_FOR_PATIENCE
     length = max_steps if max_steps or has_patience else _STEPS_WITHOUT_VALIDATION
@@ -89,6 +93,7 @@ def default_training(
         input_ridge=0.0 if codec is None else min(_RIDGE * len(codec.varying), _MOST_RIDGE) / n,
         embedding_decay=decay,
         decay="root" if of_levels > 0.5 else "linear",
+        levels="balanced" if of_whole_rows else "log_normal",
         patience=patience,
         bfloat16=is_wide and has_fast_bfloat16(device),
     )

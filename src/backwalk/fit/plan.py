@@ -246,6 +246,7 @@ def plan_fit(
         architecture=architecture,
         max_steps=settings.max_steps,
         n_held_out=len(split.held_out),
+        of_whole_rows=conditions_of_made in (None, "any"),
         device=device,
     )
     check_length(training, n)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -85,8 +86,11 @@ class Batches:
         self._order: tuple[int, Tensor] | None = None  # with the epoch
         self._draws: tuple[int, _Draws] | None = None  # with the number of the block of steps
 
-    def at(self, step: int) -> Batch:
-        """Return the batch of a step, counted from 0, on the rows' device."""
+    def at(self, step: int, factor: Callable[[Tensor], Tensor] | None = None) -> Batch:
+        """Return the batch of a step, counted from 0, on the rows' device.
+
+        `factor` gives one of the weight of noisy numbers for each of their log-SNRs.
+        """
         block, place = divmod(step, self._steps_drawn)
         if self._draws is None or self._draws[0] != block:
             self._draws = (block, self._draw(self._stream.child("steps", block)))
@@ -97,6 +101,8 @@ class Batches:
             redrawn = self._redraw(rows.numpy(force=True), draws.uniforms[place])
             x_0[..., self._redraw.coordinates] = torch.from_numpy(redrawn).to(x_0)
         weight = self._levels.weight(log_snr)
+        if factor is not None:
+            weight = weight * factor(log_snr)
         of_row = None if self._row_weight is None else self._row_weight[rows]
         if self._patterns is None:
             return Batch(x_0, eps, log_snr, weight if of_row is None else weight * of_row)

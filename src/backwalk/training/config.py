@@ -51,8 +51,9 @@ class Training:
         How the rates fall, after a short warm-up and with Adam's beta_2 at 0.99: "root" from the start, as
         1 / sqrt(1 + step / 100); "linear" at the end, to 0 in the last third of a network's run. With None they are
         constant and beta_2 is 0.999.
-    levels : {"log_normal", "chain"}, default="log_normal"
-        The distribution of noise levels. "chain" is t uniform on 1..n_steps, with L_simple as loss.
+    levels : {"log_normal", "balanced", "chain"}, default="log_normal"
+        The distribution of noise levels, and the loss: "log_normal" has the v-loss, and "balanced" the v-loss at each
+        level over its mean there. "chain" is t uniform on 1..n_steps, with L_simple as loss.
     patience : int, optional
         The run of a network ends after this many validations on the held-out rows without a gain of 0.002 nats a row
         over the best before, or rates of "linear" decay begin to fall then. There is a validation about every sixteenth
@@ -137,9 +138,10 @@ class Training:
                 f'decay should be "root", "linear" or None, but got {self.decay!r}: "linear" is usual for numbers, '
                 '"root" for tables with levels.'
             )
-        if self.levels not in ("log_normal", "chain"):
+        if self.levels not in ("log_normal", "balanced", "chain"):
             raise InvalidInput(
-                f'levels should be "log_normal" or "chain", but got {self.levels!r}: "log_normal" is the default.'
+                f'levels should be "log_normal", "balanced" or "chain", but got {self.levels!r}: "log_normal" is the '
+                "default."
             )
 
     def steps_for(self, n: int) -> int:

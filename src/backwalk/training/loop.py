@@ -2,10 +2,11 @@
 
 A step takes a batch of rows x_0 with a noise level and noise eps for each (`batches.py`). It moves the network's
 weights against the gradient of the loss (`learner.py`), the mean over rows of weight(log_snr) |x_0 - x_0_hat|^2, summed
-over d. With the SNR as weight(log_snr) it is L_simple (Ho et al. 2020, Eq. 14); with 1 + SNR it is the v-loss. A
-table's levels have the cross-entropy instead.
+over d. With the SNR as weight(log_snr) it is L_simple (Ho et al. 2020, Eq. 14); with 1 + SNR it is the v-loss, of which
+all noise levels may have equal shares (`balance.py`). A table's levels have the cross-entropy instead.
 
 The (averaged) weights are validated as the steps grow by a sixteenth, and a new network once before (`validation.py`).
+The losses by which noise levels are balanced are measured then.
 The validation loss, in nats per row, is the bound's diffusion part on held-out rows, with -ln P of the levels for
 tables. A denoiser trained for conditions has its training loss on them instead. Noise and levels are the same each
 time, so that two values differ by the weights alone. The run ends with the weights that these values choose.
@@ -30,6 +31,7 @@ from backwalk.denoiser import EnsembleDenoiser
 from backwalk.errors import TrainingDiverged
 from backwalk.streams import Stream
 from backwalk.threads import Map, single_threads
+from backwalk.training.balance import Balance
 from backwalk.training.batches import Batches, TrainingRows
 from backwalk.training.config import FALL, Training
 from backwalk.training.learner import Learner
@@ -73,6 +75,8 @@ class Trainer:
         self.diverged = self.stopped = False
         self._is_untrained = is_untrained
         self.batches = Batches(rows, noise_levels, training, stream, patterns)
+        is_balanced = training.levels == "balanced"
+        self._balance = Balance(rows, noise_levels, training, stream, patterns) if is_balanced else None
         self._learner = Learner(denoiser, training)
         self.choice = Choice()
         self._losses: list[tuple[int, float]] = []
@@ -106,7 +110,8 @@ class Trainer:
     def take_step(self, rate_factor: float) -> Tensor:
         """Take the next step at `rate_factor` times the full rates; return the loss, the mean over rows."""
         with self._threads() as parallel_map:
-            return self._learner.step(self.batches.at(self.step), self.step, rate_factor, parallel_map)
+            factor = None if self._balance is None else self._balance.factor
+            return self._learner.step(self.batches.at(self.step, factor), self.step, rate_factor, parallel_map)
 
     def stop(self) -> None:
         """End a run between two steps: put the weights chosen so far, the last ones included, into the denoiser."""
@@ -211,6 +216,8 @@ class Trainer:
             if self.validation is not None:
                 by_row = self.validation.by_row(self.denoiser, parallel_map)
                 self._validation_seconds = time.monotonic() - began
+            if self._balance is not None:
+                self._balance.measure(self.denoiser, parallel_map)
         candidate = Candidate(self.step, by_row, weights)
         if not candidate.is_finite:
             what = "loss on validation rows" if all(w.isfinite().all() for w in weights) else "weights"

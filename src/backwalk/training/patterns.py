@@ -256,6 +256,10 @@ class Patterns:
             weights = weights.masked_fill(of_column & ~counted[:, None], 0.0)
         return levels, weights
 
+    def is_noisy_number(self, log_snr: Tensor) -> Tensor:
+        """Return which coordinates are numbers that are noisy, of the shape of their log-SNRs, (..., k)."""
+        return log_snr.isfinite() & ~torch.tensor(self.is_code, device=log_snr.device)
+
     def _obeying_rules(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Return the states of parts, with those absent that follow from others by rules, and these: (..., J) each.
 
