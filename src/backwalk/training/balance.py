@@ -22,9 +22,9 @@ from backwalk.training.batches import Batch, Batches, TrainingRows
 from backwalk.training.config import Training
 from backwalk.training.noise_levels import NoiseLevels
 from backwalk.training.patterns import Patterns
+from backwalk.training.validation import losses_at
 
 N_BATCHES, N_RANGES = 4, 16  # on which means are measured, and of noise levels that have one each
-_ROWS_AT_ONCE = 1024  # a cache holds their activations
 
 
 class Balance:
@@ -66,15 +66,9 @@ class Balance:
 
     def measure(self, denoiser: EnsembleDenoiser, parallel_map: Map = map) -> None:
         """Measure the losses of a denoiser, from which factors follow. Losses of 0, or not finite, change nothing."""
-
-        @torch.no_grad()  # within each thread
-        def losses(start: int) -> Tensor:
-            return denoiser.losses(*(part[start : start + _ROWS_AT_ONCE] for part in self._batch))
-
-        pieces = list(parallel_map(losses, range(0, len(self._n_noisy), _ROWS_AT_ONCE)))
-        if not pieces:
+        if not len(self._n_noisy):
             return
-        loss = torch.cat(pieces).double().numpy(force=True)
+        loss = losses_at(self._batch, denoiser, parallel_map).numpy(force=True)
         of_number = self._means(loss) / self._means(self._n_noisy)
         if np.all(np.isfinite(of_number) & (of_number > 0.0)):
             self._log_factor = np.log(loss.sum() / self._n_noisy.sum()) - np.log(of_number)

@@ -213,11 +213,11 @@ class Trainer:
         by_row = torch.empty(0, dtype=torch.float64)
         with self._averaged_weights(), self._threads() as parallel_map:
             weights = [parameter.clone() for parameter in self._learner.parameters]
+            if self._balance is not None:
+                self._balance.measure(self.denoiser, parallel_map)
             if self.validation is not None:
                 by_row = self.validation.by_row(self.denoiser, parallel_map)
                 self._validation_seconds = time.monotonic() - began
-            if self._balance is not None:
-                self._balance.measure(self.denoiser, parallel_map)
         candidate = Candidate(self.step, by_row, weights)
         if not candidate.is_finite:
             what = "loss on validation rows" if all(w.isfinite().all() for w in weights) else "weights"

@@ -9,6 +9,7 @@ of all values is often least by chance, and then early.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -43,6 +44,19 @@ def n_points(m: int, d: int) -> int:
     row has no more.
     """
     return max(m, min(_POINTS, _MOST_NUMBERS // d))
+
+
+def losses_at(points: Sequence[Tensor], denoiser: EnsembleDenoiser, parallel_map: Map = map) -> Tensor:
+    """Return a denoiser's loss at each of some points, (n,), float64, in pieces that a map may compute at once.
+
+    `points` are the arguments of `EnsembleDenoiser.losses`, of n >= 1 rows each.
+    """
+
+    @torch.no_grad()  # not inference_mode: a user's network may keep a tensor that it makes at its first call
+    def losses(start: int) -> Tensor:
+        return denoiser.losses(*(part[start : start + _ROWS_AT_ONCE] for part in points))
+
+    return torch.cat(list(parallel_map(losses, range(0, len(points[0]), _ROWS_AT_ONCE)))).double()
 
 
 class Validation:
@@ -118,13 +132,7 @@ class Validation:
         """Return a denoiser's value of each validation row, the mean over its noisy points: (m,), float64."""
         total = torch.zeros(self.n_rows, dtype=torch.float64)
         for points in self._points:
-
-            @torch.no_grad()  # not inference_mode: a user's network may keep a tensor that it makes at its first call
-            def nats(start: int, points: tuple[Tensor, ...] = points) -> Tensor:
-                return denoiser.losses(*(part[start : start + _ROWS_AT_ONCE] for part in points))
-
-            pieces = parallel_map(nats, range(0, len(points[0]), _ROWS_AT_ONCE))
-            total += torch.cat(list(pieces)).double().reshape(-1, self.n_rows).sum(0).cpu()
+            total += losses_at(points, denoiser, parallel_map).reshape(-1, self.n_rows).sum(0).cpu()
         return total if self._row_weight is None else total * self._row_weight.double().cpu()
 
 
