@@ -13,8 +13,9 @@ import numpy.typing as npt
 
 from backwalk.errors import InvalidInput
 from backwalk.table.atoms_column import AtomsColumn
+from backwalk.table.choose_atoms import find_atoms
 from backwalk.table.choose_bounds import end_at_bounds, straight_where_told
-from backwalk.table.choose_kinds import Kinds, choose_kinds, choose_levels, find_atoms
+from backwalk.table.choose_kinds import Kinds, choose_kinds, choose_levels
 from backwalk.table.choose_numbers import NumberPlan, choose_number, plan_number, rows_looked_at
 from backwalk.table.choose_rules import choose_rules
 from backwalk.table.choose_splines import choose_splines

@@ -4,8 +4,9 @@ A column has levels if its values repeat. On a grid of up to a thousand places, 
 of which each is in seven rows on average, each place is a level, those that no row has as well (`basis.py`). Otherwise
 it has levels if new rows have values that were never seen in at most one of fifty: about as often as rows have values
 that are in no other (Good 1953, after Turing). On long grids, or on none, each value that is in two rows or more is
-then an atom, and the others stay numbers. All other columns are numbers, of which those values are atoms that stand out
-among their neighbours (`find_atoms`).
+then an atom, and the others stay numbers. So it is for other columns on a grid whose values tell more of new rows than
+a density and the other columns do (`find_exact`). All others are numbers, of which those values are atoms that stand
+out among their neighbours (`find_atoms`).
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import stats
 
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.basis import MOST_OF_THEIR_OWN, smoothed_frequencies
+from backwalk.table.choose_atoms import FEWEST_OTHERS, find_exact, repeated
 from backwalk.table.choose_names import find_names
+from backwalk.table.choose_numbers import rows_looked_at
 from backwalk.table.column_options import Levels, Option
 from backwalk.table.frame import Table
 from backwalk.table.grids import Grid, find_grid
@@ -32,11 +33,6 @@ from backwalk.table.schema import FloatArray, Schema, shown
 _ROWS_PER_VALUE = 7.0  # on a short grid; with fewer a density is closer
 _MOST_UNSEEN = 0.02  # of rows, that have values of their own: as often new rows have values never seen
 _MOST_ONE_HOT = 64  # levels
-_LEAST_SHARE, _FEWEST_ROWS = 0.002, 10  # of rows that equal an atom: both at least
-_SPIKE = 2.0  # times as frequent as its neighbours make likely
-_FALSE_ALARMS = 1e-6  # a column
-_NEIGHBOURS = 5  # distinct values on either side
-_FEWEST_OTHERS = 4  # distinct values of the number beside its atoms
 
 
 @dataclass(frozen=True)
@@ -84,6 +80,7 @@ def choose_kinds(
             )
     kinds = Kinds(levels)
     free = [] if schema.kind == "numpy" else [j for j in columns if not has_labels[j] and j not in options]
+    others = dict[int, tuple[FloatArray, FloatArray]]()  # the values of columns that are numbers so far, and their rows
     for j in free:
         values, rows = _counted(whole, x, j)
         is_given = j in given and not schema.is_boolean(j)
@@ -94,6 +91,9 @@ def choose_kinds(
                 levels.add(j)
             continue
         _choose(kinds, j, values, rows, schema.dtypes[j])
+        if j not in kinds.levels and j not in kinds.atoms:
+            others[j] = values, rows
+    kinds.atoms.update(find_exact(rows_looked_at(x, "kinds"), others, schema.dtypes, has_labels))
     values_of = {j: _counted(whole, x, j)[0] for j in free if j in levels}
     long = {j: values for j, values in values_of.items() if len(values) > MOST_OF_THEIR_OWN}
     kinds.names.update(find_names(x, long, has_labels))
@@ -118,60 +118,12 @@ def _choose(kinds: Kinds, j: int, values: FloatArray, rows: FloatArray, dtype: s
     if len(values) <= 2 or (is_short and len(values) <= MOST_OF_THEIR_OWN):
         kinds.levels.add(j)
     elif n_unseen <= _MOST_UNSEEN * rows.sum() or (is_short and rows.sum() >= _ROWS_PER_VALUE * len(values)):
-        is_repeated = rows > 1.0
-        if is_short or is_repeated.all() or len(values) <= _FEWEST_OTHERS:
+        if is_short or (rows > 1.0).all() or len(values) <= FEWEST_OTHERS:
             kinds.levels.add(j)
             if is_short and grid is not None:
                 kinds.grids[j] = grid
         else:
-            is_repeated[rows.argsort(kind="stable")[:_FEWEST_OTHERS]] = False  # the number beside atoms has to vary
-            kinds.atoms[j] = values[is_repeated]
-
-
-def find_atoms(some: FloatArray, dtype: str = "float64") -> FloatArray:
-    """Return the values, increasing, that many rows share and that stand out among their neighbours.
-
-    Let a value occur c times among n rows, and e be the number of rows that its neighbours on the column's grid make
-    likely. Neighbours have rates, their rows over the cells from one to the next, and e is the largest of: the mean
-    rate of the next 5 distinct values on either side; and the geometric mean of the rates next to the value or, at an
-    end, those beside it continued. The value is an atom if c is at least 0.2 % of n, 10, and 2 e, and if a Poisson
-    count of mean e reaches c with a probability below 1e-6 / L in a column of L distinct values. So a dense grid has no
-    atoms, such as that of ages or of counts. Numbers on no grid do not repeat by chance, and e is 0. The rarest four
-    values are no atoms. `some`, (n,), are random rows of a column of a dtype; missing values do not count.
-
-    >>> import numpy as np
-    >>> from backwalk.table.choose_kinds import find_atoms
-    >>> find_atoms(np.array([0.0] * 30 + [0.1 * i for i in range(1, 31)]))
-    array([0.])
-    """
-    observed = some[~np.isnan(some)]
-    values, counts = np.unique(observed, return_counts=True)
-    if len(values) <= _FEWEST_OTHERS:
-        return np.empty(0)
-    grid = find_grid(values, dtype)
-    is_atom = np.asarray(counts >= max(_LEAST_SHARE * counts.sum(), _FEWEST_ROWS))
-    is_atom[counts.argsort(kind="stable")[:_FEWEST_OTHERS]] = False
-    if grid is not None:
-        place = np.rint(grid.places(values))
-        before, after = _rates(place, counts), [rates[::-1] for rates in _rates(-place[::-1], counts[::-1])]
-        expected = np.maximum(np.maximum(before[1], after[1]), np.sqrt(before[0] * after[0]))
-        is_atom &= stats.poisson.logsf(counts - 1, expected) < math.log(_FALSE_ALARMS / len(values))
-        is_atom &= counts >= _SPIKE * expected
-    return np.asarray(values[is_atom])
-
-
-def _rates(place: FloatArray, counts: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
-    """Return the rate of the value before each, (L,), and the mean rate of the five before it, which is 0 for none.
-
-    The first value has r^3 / s^2 before it, with r and s the rates of the next two: its geometric mean with r is then
-    r^2 / s, by which the two continue.
-    """
-    first = np.maximum(np.arange(len(place)) - _NEIGHBOURS, 0)
-    so_far = np.concatenate([[0], counts.cumsum()])
-    mean = (so_far[:-1] - so_far[first]) / np.maximum(place - place[first], 1.0)
-    one = np.concatenate([[0.0], counts[:-1] / np.diff(place)])
-    one[0] = (counts[1] / (place[1] - place[0])) ** 3 / (counts[2] / (place[2] - place[1])) ** 2
-    return one, mean
+            kinds.atoms[j] = repeated(values, rows)
 
 
 def choose_levels(

@@ -9,7 +9,7 @@ from itertools import combinations
 import numpy as np
 from scipy import stats
 
-from backwalk.table.choose_kinds import find_atoms
+from backwalk.table.choose_atoms import find_atoms
 from backwalk.table.frame import Table
 from backwalk.table.rules import Copy
 from backwalk.table.schema import FloatArray
