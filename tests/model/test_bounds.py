@@ -170,3 +170,16 @@ def test_denoising_error_is_measured_at_some_steps_and_interpolated(fitted):
     some = measure_denoising_error(model.denoiser, z, model.schedule, stream=STREAM, n_levels=10)
     assert some.shape == every.shape
     torch.testing.assert_close(some, every, rtol=0.2, atol=0.0)
+
+
+def test_rows_that_are_all_at_atoms_leave_nothing_to_denoise():
+    """Four of 304 rows have a price of their own, and none of the held-out rows: the fit ended in an error."""
+    generator = np.random.default_rng(0)
+    prices = generator.choice(10**6, 34, replace=False)
+    rows = pd.DataFrame(
+        {"price": np.append(np.repeat(prices[:30], 10), prices[30:]), "red": generator.random(304) < 0.5}
+    )
+    model = Diffusion(max_steps=20, random_state=0, verbose=False).fit(rows)
+    assert model.columns_["price"] == "atoms"
+    torch.testing.assert_close(model.model_.denoising_error, model.model_.schedule.one_minus_alpha_bar)
+    assert len(model.sample(100, random_state=0)) == 100

@@ -15,7 +15,7 @@ from backwalk.files import atomic_write
 from backwalk.model import DiffusionModel
 from backwalk.report.blocks import Section
 from backwalk.report.card import card_section, commands_section
-from backwalk.report.chain import chain_section
+from backwalk.report.chain import chain_section, shown_rows
 from backwalk.report.page import render_page
 from backwalk.report.schedule import schedule_section
 from backwalk.report.training import training_section
@@ -97,11 +97,19 @@ def report_record(fidelity: Calibration, model: DiffusionModel, commands: Sequen
 
 
 def _chain(model: DiffusionModel, fidelity: Fidelity, stream: Stream) -> Any:
-    """Return the section of the chain, by the two columns of numbers that differ most; None without numbers."""
+    """Return the section of the chain, by two columns of numbers; None where no row has any.
+
+    They are those that differ most times the share of rows that are at none of their atoms. A second column that has no
+    such row in common with the first is left out.
+    """
     if not len(model.codec.numbers):
         return None
-    columns = model.codec.plottable
+    real = fidelity.rows.real
     difference = dict(zip(model.codec.varying, (figure.difference for figure in fidelity.columns.figures), strict=True))
-    first, *others = sorted(columns, key=lambda j: -difference[j])
-    pair = sorted((first, others[0] if others else first))
-    return chain_section(model, fidelity.rows.real, (pair[0], pair[1]), stream.child("frames"))
+    share = {j: float(shown_rows(model, real, [j]).mean()) for j in model.codec.plottable}
+    columns = sorted((j for j in share if share[j]), key=lambda j: -difference[j] * share[j])
+    if not columns:
+        return None
+    first, second = columns[0], columns[min(1, len(columns) - 1)]
+    pair = sorted((first, second if shown_rows(model, real, [first, second]).any() else first))
+    return chain_section(model, real, (pair[0], pair[1]), stream.child("frames"))

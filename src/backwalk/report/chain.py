@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,13 +101,11 @@ def chain_frames(
     its path is smooth; each single frame is distributed as q(x_t). Backward frames are states of the model's own
     sampler, with all coordinates in one chain.
     """
-    blocks = [block for block in model.codec.blocks if block.number is not None and block.column in columns]
-    numbers = {block.column: block.number for block in blocks}
-    places = [numbers.get(column, model.codec.slices[column].start) for column in columns]
     whole = np.asarray(rows, dtype=np.float64)
-    is_shown = ~np.isnan(model.codec.encode(whole)[:, places]).any(axis=1)
+    is_shown = shown_rows(model, whole, columns)
+    blocks = [block for block in model.codec.blocks if block.number is not None and block.column in columns]
     share = max(float(is_shown.mean()), _LEAST_SHARE) if blocks else 1.0
-    whole = whole[is_shown]
+    whole, places = whole[is_shown], _places(model, columns)
     z = model.codec.encode(some_rows(whole, n_points), stream=stream.child("cells"))[:, places]
     eps = stream.child("forward").normal(0, len(z), model.codec.n_encoded).numpy()[:, places]
 
@@ -129,6 +127,17 @@ def chain_frames(
         forward[..., 1] = backward[..., 1] = spread
         labels = (labels[0], "spread out")
     return ChainFrames(_times(log_snr, model), log_snr, forward, backward, labels)
+
+
+def shown_rows(model: DiffusionModel, rows: Rows, columns: Sequence[int]) -> NDArray[np.bool_]:
+    """Return which rows, (n, d), have a number in all of some columns: no gap and no atom."""
+    return np.asarray(~np.isnan(model.codec.encode(rows)[:, _places(model, columns)]).any(axis=1))
+
+
+def _places(model: DiffusionModel, columns: Sequence[int]) -> NDArray[np.intp]:
+    """Return the coordinates of the numbers of some columns."""
+    numbers = {block.column: block.number for block in model.codec.blocks if block.number is not None}
+    return np.array([numbers.get(column, model.codec.slices[column].start) for column in columns], dtype=np.intp)
 
 
 def _times(log_snr: NDArray[np.float64], model: DiffusionModel) -> NDArray[np.float64]:
