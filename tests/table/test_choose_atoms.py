@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 
 from backwalk import Diffusion
-from backwalk.table.choose_atoms import find_atoms, find_exact, told_by_others
+from backwalk.table.choose_atoms import find_atoms, find_repeating, gain_of_values, nats_from_others
+from backwalk.table.grids import Grid
 
 N = 5_000
 RNG = np.random.default_rng(7)
@@ -50,64 +51,92 @@ def test_gaps_do_not_count_and_few_rows_have_none():
     assert find_atoms(np.concatenate([RNG.normal(size=30), np.full(9, 0.5)])).tolist() == []
 
 
-def exact(*columns: np.ndarray) -> dict[int, np.ndarray]:
-    """Return the atoms that `find_exact` finds in numbers, (n,) each, by column."""
+def repeating(*columns: np.ndarray) -> dict[int, np.ndarray]:
+    """Return the atoms that `find_repeating` finds in numbers, (n,) each, by column."""
     some = np.stack(columns, axis=1).astype(float)
-    counted = {j: np.unique(some[:, j], return_counts=True) for j in range(some.shape[1])}
-    candidates = {j: (values, rows.astype(float)) for j, (values, rows) in counted.items()}
-    return find_exact(some, candidates, ["float64"] * some.shape[1], np.zeros(some.shape[1], dtype=bool))
+    seen = {j: np.unique(some[~np.isnan(some[:, j]), j], return_counts=True) for j in range(some.shape[1])}
+    candidates = {j: (values, rows.astype(float)) for j, (values, rows) in seen.items()}
+    return find_repeating(some, candidates, ["float64"] * some.shape[1], np.zeros(some.shape[1], dtype=bool))
+
+
+def households(n: int, generator: np.random.Generator, n_of_them: int = 150, most: int = 500_000) -> np.ndarray:
+    """Return the number of a household for each of n rows: of so many numbers below `most`."""
+    return generator.choice(generator.choice(most, n_of_them, replace=False), n).astype(float)
 
 
 @pytest.mark.parametrize("name", sorted(set(SMOOTH) - {"counts"}))  # up to 16 values on a short grid are levels
 @pytest.mark.parametrize("n", [100, 1_000])
 def test_values_of_smooth_numbers_are_no_atoms(name, n):
-    """None of 20 tables; their gain is about -.2 nats, with a standard deviation of .01 to .04."""
+    """None of 20 tables of each kind: their values gain nothing, up to its error, and rare ones have a cost."""
     for _ in range(20):
-        assert exact(RNG.permutation(SMOOTH[name]())[:n]) == {}
+        assert repeating(RNG.permutation(SMOOTH[name]())[:n]) == {}
 
 
-def households(n: int, generator: np.random.Generator, most: int = 500_000) -> np.ndarray:
-    """Return the number of a household for each of n rows: of n / 4 numbers below `most`."""
-    return generator.choice(generator.choice(most, n // 4, replace=False), n)
-
-
-def test_numbers_of_households_are_atoms_and_what_others_tell_more_closely_is_none():
+def test_numbers_of_households_are_atoms_and_what_others_say_more_closely_is_none():
     """A value of three other rows, with .3 in each place around, gains ln 10 = 2.3; near its own rank nats are 3."""
-    household = households(600, RNG, 2_000)
+    generator = np.random.default_rng(0)
+    household = households(600, generator, most=2_000)
     values, rows = np.unique(household, return_counts=True)
-    assert set(exact(household)[0]) == set(values[rows > 1]) - set(values[rows.argsort(kind="stable")[:4]])
-    balance = household + household.std() * RNG.normal(size=600)
-    assert list(exact(household, balance)) == [0]
-    near = household + 0.02 * household.std() * RNG.normal(size=600)
-    assert exact(household, near) == {}
+    found = repeating(household)[0]
+    assert set(found) == set(values[rows > 1]) - set(values[rows.argsort(kind="stable")[:4]])
+    balance = household + household.std() * generator.normal(size=600)
+    assert list(repeating(household, balance)) == [0]
+    assert list(repeating(balance, household)) == [1]
+    near = household + 0.02 * household.std() * generator.normal(size=600)
+    assert repeating(household, near) == {}
+    gappy = np.where(generator.random(600) < 0.2, np.nan, household)
+    assert list(repeating(gappy, balance)) == [0]
 
 
-def test_as_many_values_with_a_row_each_as_cost_their_gain_leave_a_number():
-    """Prices that half of the rows have for themselves: on no short grid, but new rows have others."""
-    prices = RNG.integers(1, 900, 600) * 1_000.0
-    rows = np.unique(prices, return_counts=True)[1]
-    assert (rows == 1).sum() > 0.4 * len(prices)
-    assert exact(prices) == {}
+def test_a_value_of_its_own_costs_ten_nats():
+    """Of 1,200 households six tenths of 600 rows are the only one: the values gain 2 nats, and these rows cost 6."""
+    household = households(600, np.random.default_rng(0), 1_200)
+    values, rows = np.unique(household, return_counts=True)
+    assert gain_of_values(values, rows.astype(float), Grid(), np.empty(0)) > 1.0
+    assert (rows == 1).sum() > 0.5 * 600
+    assert repeating(household) == {}
 
 
-def test_what_others_tell_is_that_of_a_regression():
-    """Within three standard errors, sqrt(1 / 2n) = .022 each, of -1/2 ln(1 - R^2) of normal pairs."""
-    x, noise = RNG.normal(size=(2, 1_000))
+def test_values_that_are_atoms_already_do_not_make_others_ones():
+    generator = np.random.default_rng(0)
+    rain = np.where(generator.random(1_000) < 0.7, 0.0, generator.gamma(2.0, 60.0, 1_000).round(1))
+    assert find_atoms(rain).tolist() == [0.0]
+    assert repeating(rain, (rain == 0.0).astype(float)) == {}
+
+
+def test_nats_from_others_are_those_of_a_regression():
+    """Within four standard errors, of at most 1 / sqrt(n) each, of -1/2 ln(1 - R^2) of normal pairs."""
+    n, generator = 1_000, np.random.default_rng(0)
+    x, noise, other = generator.normal(size=(3, n))
     for noisy in (0.1, 0.5, 2.0):
-        told = told_by_others(x + noisy * noise, [x, RNG.normal(size=1_000)])
-        assert told == pytest.approx(0.5 * np.log(1.0 + noisy**-2), abs=0.07)
-    assert told_by_others(noise, []) == 0.0
+        nats = nats_from_others(x + noisy * noise, np.stack([x, other], axis=1))
+        assert nats == pytest.approx(0.5 * np.log(1.0 + noisy**-2), abs=4.0 / np.sqrt(n))
+    assert nats_from_others(noise, np.empty((n, 0))) == 0.0
+    few = generator.normal(size=(50, 81))
+    assert nats_from_others(few[:, 0], few[:, 1:]) < 0.3  # more columns than rows
 
 
 def test_new_rows_have_the_households_of_the_fit_and_any_number_has_a_probability():
     """The share of other households is that of rows with one of their own, within four standard errors."""
     generator = np.random.default_rng(3)
-    rows = pd.DataFrame({"household": households(600, generator), "size": generator.normal(size=600)})
-    model = Diffusion(max_steps=100, random_state=0, verbose=False).fit(rows)
-    new = model.sample(2_000, random_state=0)
+    rows = pd.DataFrame({"household": households(600, generator, 300).astype(int), "size": generator.normal(size=600)})
     single = rows["household"].value_counts().eq(1).sum() / 600
+    assert single > 0.1
+    model = Diffusion(max_steps=100, random_state=0, verbose=False).fit(rows)
+    assert model.columns_ == {"household": "atoms", "size": "number"}
+    new = model.sample(2_000, random_state=0)
     unseen = 1.0 - new["household"].isin(rows["household"]).mean()
     assert abs(unseen - single) < 4.0 * np.sqrt(single / 600 + single / 2_000)
-    other = rows.assign(household=rows["household"].to_numpy() + 1)
+    other = rows.assign(household=rows["household"] + 1)
     assert np.isfinite(model.score_samples(other.iloc[:20])).all()
     assert model.score_samples(rows.iloc[:200]).mean() > model.score_samples(other.iloc[:200]).mean() + 3.0
+
+
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_weights_and_their_scale_change_no_kind(scale):
+    """Weights of mean 1 were taken for numbers of rows: then no value was in one row, and half of them were atoms."""
+    generator = np.random.default_rng(0)
+    rows = pd.DataFrame({"household": households(300, generator).astype(int), "size": generator.normal(size=300)})
+    weights = np.resize([0.5, 1.0, 1.5], 300) * scale
+    model = Diffusion(max_steps=1, random_state=0, verbose=False).fit(rows, sample_weight=weights)
+    assert model.columns_ == {"household": "atoms", "size": "number"}

@@ -15,7 +15,7 @@ from backwalk.files import atomic_write
 from backwalk.model import DiffusionModel
 from backwalk.report.blocks import Section
 from backwalk.report.card import card_section, commands_section
-from backwalk.report.chain import chain_section, shown_rows
+from backwalk.report.chain import chain_section, has_numbers
 from backwalk.report.page import render_page
 from backwalk.report.schedule import schedule_section
 from backwalk.report.training import training_section
@@ -99,17 +99,16 @@ def report_record(fidelity: Calibration, model: DiffusionModel, commands: Sequen
 def _chain(model: DiffusionModel, fidelity: Fidelity, stream: Stream) -> Any:
     """Return the section of the chain, by two columns of numbers; None where no row has any.
 
-    They are those that differ most times the share of rows that are at none of their atoms. A second column that has no
-    such row in common with the first is left out.
+    A column counts by its difference times the share of rows with a number there, and the two that count most are
+    shown. Where no row has a number in both, the first is shown alone.
     """
     if not len(model.codec.numbers):
         return None
-    real = fidelity.rows.real
+    real, columns = fidelity.rows.real, model.codec.plottable
     difference = dict(zip(model.codec.varying, (figure.difference for figure in fidelity.columns.figures), strict=True))
-    share = {j: float(shown_rows(model, real, [j]).mean()) for j in model.codec.plottable}
-    columns = sorted((j for j in share if share[j]), key=lambda j: -difference[j] * share[j])
-    if not columns:
+    shown = dict(zip(columns, has_numbers(model, real, columns).T, strict=True))
+    first, *others = sorted(columns, key=lambda j: -difference[j] * shown[j].mean())
+    if not shown[first].any():
         return None
-    first, second = columns[0], columns[min(1, len(columns) - 1)]
-    pair = sorted((first, second if shown_rows(model, real, [first, second]).any() else first))
-    return chain_section(model, real, (pair[0], pair[1]), stream.child("frames"))
+    second = next((j for j in others[:1] if (shown[first] & shown[j]).any()), first)
+    return chain_section(model, real, (min(first, second), max(first, second)), stream.child("frames"))

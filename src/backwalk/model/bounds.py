@@ -187,7 +187,7 @@ def measure_denoising_error(
     # Increasing. The last levels of a chain that ends in pure noise are clamped to one.
     place = -schedule.log_snr[1:].clamp(min=-2.0 * math.log(GREATEST_LEVEL)).numpy()
     times = sorted({1, *spread_times(place, min(n_levels, schedule.n_steps))})
-    if not z.shape[1] or (is_free is not None and not is_free.any()):  # levels and atoms alone: nothing is denoised
+    if not z.shape[1] or (is_free is not None and not is_free.any()):  # no numbers: as if standard normal
         return schedule.one_minus_alpha_bar
     with single_threads(z.device.type == "cpu") as parallel_map:
         copies = -(-2048 // len(z))  # of few rows are faster than many draws

@@ -102,7 +102,7 @@ def chain_frames(
     sampler, with all coordinates in one chain.
     """
     whole = np.asarray(rows, dtype=np.float64)
-    is_shown = shown_rows(model, whole, columns)
+    is_shown = has_numbers(model, whole, columns).all(axis=1)
     blocks = [block for block in model.codec.blocks if block.number is not None and block.column in columns]
     share = max(float(is_shown.mean()), _LEAST_SHARE) if blocks else 1.0
     whole, places = whole[is_shown], _places(model, columns)
@@ -129,9 +129,9 @@ def chain_frames(
     return ChainFrames(_times(log_snr, model), log_snr, forward, backward, labels)
 
 
-def shown_rows(model: DiffusionModel, rows: Rows, columns: Sequence[int]) -> NDArray[np.bool_]:
-    """Return which rows, (n, d), have a number in all of some columns: no gap and no atom."""
-    return np.asarray(~np.isnan(model.codec.encode(rows)[:, _places(model, columns)]).any(axis=1))
+def has_numbers(model: DiffusionModel, rows: Rows, columns: Sequence[int]) -> NDArray[np.bool_]:
+    """Return whether rows, (n, d), have a number in each of some columns, and neither a gap nor an atom: (n, c)."""
+    return np.asarray(~np.isnan(model.codec.encode(rows)[:, _places(model, columns)]))
 
 
 def _places(model: DiffusionModel, columns: Sequence[int]) -> NDArray[np.intp]:

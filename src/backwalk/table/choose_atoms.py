@@ -1,7 +1,7 @@
-"""Which values of numbers are atoms: those that stand out among their neighbours, or that nearly all rows repeat.
+"""Which values of numbers are atoms: those that stand out among their neighbours, or that new rows repeat.
 
-Of a column such as the number of a household, or a price that few shops set, new rows repeat the values, though they
-lie on no short grid: a density spreads them over places that no row has.
+New rows repeat the values of a column such as the number of a household, or a price that few shops set, though they lie
+on no short grid: a density spreads them over places that no row has.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ _SPIKE = 2.0  # times as frequent as its neighbours make likely
 _FALSE_ALARMS = 1e-6  # a column
 _NEIGHBOURS = 5  # distinct values on either side
 FEWEST_OTHERS = 4  # distinct values of the number beside its atoms
-_COST_OF_UNSEEN = 10.0  # nats, of a row whose value is no atom among many: the number beside them has few rows
-_MOST_COLUMNS = 100  # compared with one
+_COST_OF_UNSEEN = 10.0  # nats, of a row whose value is no atom: the number beside the atoms is learnt from few rows
+_LEAST_SPREAD = 1e-9  # of what does not vary
+_MOST_COLUMNS = 100  # of other numbers, at regular places among all
 
 
 def find_atoms(some: FloatArray, dtype: str = "float64") -> FloatArray:
@@ -71,63 +72,71 @@ def _rates(place: FloatArray, counts: NDArray[np.int64]) -> tuple[FloatArray, Fl
     return one, mean
 
 
-def repeated(values: FloatArray, rows: FloatArray) -> FloatArray:
+def repeated_values(values: FloatArray, rows: FloatArray) -> FloatArray:
     """Return those of values, (L,), that are in two rows or more, but for the rarest four: the number has to vary."""
     is_repeated = rows > 1.0
     is_repeated[rows.argsort(kind="stable")[:FEWEST_OTHERS]] = False
     return values[is_repeated]
 
 
-def find_exact(
+def find_repeating(
     some: FloatArray,
     candidates: Mapping[int, tuple[FloatArray, FloatArray]],
     dtypes: Sequence[str],
     has_labels: NDArray[np.bool_],
 ) -> dict[int, FloatArray]:
-    """Return the atoms of the columns whose values tell more of new rows than a density and the other columns do.
+    """Return the atoms of the columns whose values say more about new rows than a density and the other columns do.
 
     `candidates` have the values of numbers, (L,), increasing, and the rows that each is in; those on no grid are left
-    out. The values of a column are all atoms, if they are in two rows or more, where `gain_of_values` is more than what
-    the others tell of it (`told_by_others`), which a density of numbers learns more closely, and ten nats for each
-    row with a value of its own. `some`, (n, d), are random rows.
+    out. The `repeated_values` of a column are its atoms if `gain_of_values` is more than the sum of two costs: ten nats
+    for each row whose value is in no other row; and the `nats_from_others`, the other numbers, which a density learns
+    more closely than many atoms can. Columns that `has_labels` are not among these. `some`, (n, d), are random rows.
     """
-    found, others = dict[int, FloatArray](), None
+    found, features, owner = dict[int, FloatArray](), np.empty((len(some), 0)), np.empty(0)
     for j, (values, rows) in candidates.items():
         grid = find_grid(values, dtypes[j])
         if grid is None or len(values) <= FEWEST_OTHERS:
             continue
-        is_atom = np.isin(values, find_atoms(some[:, j], dtypes[j]))
-        gain = gain_of_values(values, rows, grid, is_atom) - _COST_OF_UNSEEN * float((rows == 1.0).sum() / rows.sum())
-        if gain <= 0.0:
+        atoms = find_atoms(some[:, j], dtypes[j])
+        left = gain_of_values(values, rows, grid, atoms) - _COST_OF_UNSEEN * float((rows == 1.0).sum() / rows.sum())
+        if left <= 0.0:
             continue
-        if others is None:
-            others = {k: _scores(some[:, k]) for k in np.flatnonzero(~has_labels)[:_MOST_COLUMNS].tolist()}
-        if gain > told_by_others(_scores(some[:, j]), [scores for k, scores in others.items() if k != j]):
-            found[j] = repeated(values, rows)
+        if not len(owner):
+            numbers = np.flatnonzero(~has_labels)
+            numbers = numbers[np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), _MOST_COLUMNS)).astype(int))]
+            features, owner = _features(some[:, numbers]), np.tile(numbers, 2)
+        is_seen = ~np.isnan(some[:, j])
+        is_free = is_seen & ~np.isin(some[:, j], atoms)
+        scores = _normal_scores(some[is_free, j])
+        from_others = nats_from_others(scores, features[is_free][:, owner != j])
+        if left > from_others * is_free.sum() / is_seen.sum():
+            found[j] = repeated_values(values, rows)
     return found
 
 
-def gain_of_values(values: FloatArray, rows: FloatArray, grid: Grid, is_atom: NDArray[np.bool_]) -> float:
-    """Return by how much the values of a column tell more of a new row than a density through their neighbours: nats.
+def gain_of_values(values: FloatArray, rows: FloatArray, grid: Grid, atoms: FloatArray) -> float:
+    """Return by how much the values of a column say more about a new row than a density through their neighbours: nats.
 
-    A value in r of n rows has the probability (1 - u) (r - 1) / (n - 1) + u e / n in a new one, with the share u of
-    rows whose value is in no other, and the e rows that a density makes likely: the mean rate of the five next values
-    on either side. The density's is e / n. The gain is the mean over the rows of the logarithm of their ratio, leaving
-    each row out. Values that are atoms already gain nothing. Smooth numbers lose about .2 by it.
+    A value in r of n rows has the probability (1 - u) (r - 1) / (n - 1) + u e / n, with the share u of rows whose value
+    is in no other row (Good 1953), and the e rows that a density makes likely: the mean rate of the five next values on
+    either side. The density's probability is e / n. The gain is the mean, over rows, of the logarithm of their ratio;
+    r - 1 of n - 1 leaves the row itself out. Values that are `atoms` already gain nothing. Values of a smooth column on
+    a dense grid have a gain of 0 or below.
 
     >>> import numpy as np
     >>> from backwalk.table.choose_atoms import gain_of_values
     >>> from backwalk.table.grids import Grid
-    >>> none = np.zeros(9, dtype=bool)
-    >>> round(gain_of_values(np.arange(9.0), np.full(9, 3.0), Grid(), none), 2)
+    >>> values, rows = np.arange(9.0), np.full(9, 3.0)
+    >>> round(gain_of_values(values, rows, Grid(), np.empty(0)), 2)
     -0.37
-    >>> round(gain_of_values(np.arange(9.0) * 100.0, np.full(9, 3.0), Grid(), none), 2)
+    >>> round(gain_of_values(100.0 * values, rows, Grid(), np.empty(0)), 2)
     4.24
     """
-    n_all, place, rows = rows.sum(), np.rint(grid.places(values[~is_atom])), rows[~is_atom]
-    n, at = rows.sum(), np.arange(len(rows))
-    if (rows == 1.0).sum() >= len(rows) - 1:  # none repeats, or one, whose neighbours tell nothing
+    n_all, is_free = rows.sum(), ~np.isin(values, atoms)
+    place, rows = np.rint(grid.places(values[is_free])), rows[is_free]
+    if (rows == 1.0).sum() >= len(rows) - 1:  # none repeats, or one, whose neighbours say nothing of its rate
         return 0.0
+    n, at = rows.sum(), np.arange(len(rows))
     unseen = (rows == 1.0).sum() / n
     so_far = np.concatenate([[0.0], rows.cumsum()])
     first, last = np.maximum(at - _NEIGHBOURS, 0), np.minimum(at + _NEIGHBOURS, len(rows) - 1)
@@ -136,31 +145,41 @@ def gain_of_values(values: FloatArray, rows: FloatArray, grid: Grid, is_atom: ND
     return float((rows * np.log(ratio)).sum() / n_all)
 
 
-def told_by_others(scores: FloatArray, others: Sequence[FloatArray]) -> float:
-    """Return what the normal scores of other numbers tell of those of a number, (n,) each: nats, at least 0.
+def nats_from_others(scores: FloatArray, features: FloatArray) -> float:
+    """Return what features of other columns, (n, p), say about the normal scores of a number, (n,): nats, 0 to ln n.
 
-    It is -1/2 ln of the variance that a ridge regression on the others and their squares leaves of each row when it is
-    left out of the fit, over the variance of all. Missing values, NaN, count as the others' means.
+    It is -1/2 ln of a share of the scores' variance: of what a ridge regression leaves of each row when that row is
+    left out of the fit.
 
     >>> import numpy as np
-    >>> from backwalk.table.choose_atoms import told_by_others
+    >>> from backwalk.table.choose_atoms import nats_from_others
     >>> x, noise = np.random.default_rng(0).normal(size=(2, 1000))
-    >>> round(told_by_others(x + 0.1 * noise, [x]), 1), round(told_by_others(noise, [x]), 1)
+    >>> round(nats_from_others(x + 0.1 * noise, x[:, None]), 1), round(nats_from_others(noise, x[:, None]), 1)
     (2.3, 0.0)
     """
-    seen = ~np.isnan(scores)
-    y = scores[seen] - scores[seen].mean()
-    of_others = np.nan_to_num(np.array([power for x in others for power in (x[seen], x[seen] ** 2)]).T)
-    if not of_others.size:
+    n = len(scores)
+    if n < _FEWEST_ROWS or not features.shape[1]:
         return 0.0
-    centred = of_others - of_others.mean(axis=0)
-    features = centred / np.maximum(centred.std(axis=0), 1e-9)
-    inverse = np.linalg.inv(features.T @ features + np.eye(features.shape[1]))
-    leverage = ((features @ inverse) * features).sum(axis=1) + 1.0 / len(y)
-    left = (y - features @ (inverse @ (features.T @ y))) / np.maximum(1.0 - leverage, 1e-9)
-    return max(0.0, -0.5 * math.log(max(float(np.square(left).mean() / np.square(y).mean()), 1e-12)))
+    y, centred = scores - scores.mean(), features - features.mean(axis=0)
+    unit = centred / np.maximum(centred.std(axis=0), _LEAST_SPREAD)
+    inverse = np.linalg.inv(unit.T @ unit + np.eye(unit.shape[1]))
+    leverage = ((unit @ inverse) * unit).sum(axis=1) + 1.0 / n
+    residuals = (y - unit @ (inverse @ (unit.T @ y))) / np.maximum(1.0 - leverage, _LEAST_SPREAD)
+    share = np.square(residuals).mean() / max(np.square(y).mean(), _LEAST_SPREAD)
+    return max(0.0, -0.5 * math.log(max(float(share), n**-2.0)))
 
 
-def _scores(x: FloatArray) -> FloatArray:
-    """Return the normal scores of numbers, (n,), by their ranks; NaN where they are missing."""
+def _features(numbers: FloatArray) -> FloatArray:
+    """Return the normal scores of numbers, (n, d), and their squares, (n, 2 d), less their means: 0 for gaps."""
+    scores = np.stack([_normal_scores(column) for column in numbers.T], axis=1)
+    return np.concatenate([_without_gaps(scores), _without_gaps(np.square(scores))], axis=1)
+
+
+def _without_gaps(scores: FloatArray) -> FloatArray:
+    n_seen = np.maximum((~np.isnan(scores)).sum(axis=0), 1)
+    return np.asarray(np.nan_to_num(scores - np.nansum(scores, axis=0) / n_seen))
+
+
+def _normal_scores(x: FloatArray) -> FloatArray:
+    """Return the quantiles of a standard normal at the ranks of numbers, (n,); NaN where they are missing."""
     return np.asarray(special.ndtri(stats.rankdata(x, nan_policy="omit") / (np.count_nonzero(~np.isnan(x)) + 1)))

@@ -83,7 +83,7 @@ def fit_codec(
     generated = np.flatnonzero(np.isnan(table.values).any(axis=0)).tolist() if missing == "generate" else []
     x, weights_of_x = _weighed(table.values, weights)
     facts = whole or Relation.of_rows(x, table.schema, weights_of_x)
-    are_found, kinds = are_found or rules == "auto", choose_kinds(table, x, facts, options, given)
+    are_found, kinds = are_found or rules == "auto", choose_kinds(table, x, facts, options, given, weights_of_x)
     if rules == "auto":
         of_rules = facts if weights is None else whole
         rules = _find_rules(table, of_rules, options, given, kinds) if scale and _is_table(table) else ()

@@ -4,9 +4,9 @@ A column has levels if its values repeat. On a grid of up to a thousand places, 
 of which each is in seven rows on average, each place is a level, those that no row has as well (`basis.py`). Otherwise
 it has levels if new rows have values that were never seen in at most one of fifty: about as often as rows have values
 that are in no other (Good 1953, after Turing). On long grids, or on none, each value that is in two rows or more is
-then an atom, and the others stay numbers. So it is for other columns on a grid whose values tell more of new rows than
-a density and the other columns do (`find_exact`). All others are numbers, of which those values are atoms that stand
-out among their neighbours (`find_atoms`).
+then an atom, and the others stay numbers. The same holds for a column on any grid whose values say more about new rows
+than a density and the other columns do (`find_repeating`). All others are numbers, of which those values are atoms that
+stand out among their neighbours (`find_atoms`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 from backwalk.errors import InvalidInput
 from backwalk.formatting import listed
 from backwalk.table.basis import MOST_OF_THEIR_OWN, smoothed_frequencies
-from backwalk.table.choose_atoms import FEWEST_OTHERS, find_exact, repeated
+from backwalk.table.choose_atoms import FEWEST_OTHERS, find_repeating, repeated_values
 from backwalk.table.choose_names import find_names
 from backwalk.table.choose_numbers import rows_looked_at
 from backwalk.table.column_options import Levels, Option
@@ -61,9 +61,14 @@ class Kinds:
 
 
 def choose_kinds(
-    table: Table, x: FloatArray, whole: Relation, options: Mapping[int, Option], given: Collection[int]
+    table: Table,
+    x: FloatArray,
+    whole: Relation,
+    options: Mapping[int, Option],
+    given: Collection[int],
+    weights: FloatArray | None = None,
 ) -> Kinds:
-    """Return the kinds of the columns of a table, by its rows x that have a weight, (n, d).
+    """Return the kinds of the columns of a table, by its rows x that have a weight, (n, d), with these `weights`.
 
     `options` are those that a user asks for, and columns that are always `given` stay numbers.
     """
@@ -82,7 +87,7 @@ def choose_kinds(
     free = [] if schema.kind == "numpy" else [j for j in columns if not has_labels[j] and j not in options]
     others = dict[int, tuple[FloatArray, FloatArray]]()  # the values of columns that are numbers so far, and their rows
     for j in free:
-        values, rows = _counted(whole, x, j)
+        values, rows = _counted(whole, x, j, is_weighted=weights is not None)
         is_given = j in given and not schema.is_boolean(j)
         if not len(values) or is_given:
             continue
@@ -93,8 +98,9 @@ def choose_kinds(
         _choose(kinds, j, values, rows, schema.dtypes[j])
         if j not in kinds.levels and j not in kinds.atoms:
             others[j] = values, rows
-    kinds.atoms.update(find_exact(rows_looked_at(x, "kinds"), others, schema.dtypes, has_labels))
-    values_of = {j: _counted(whole, x, j)[0] for j in free if j in levels}
+    if others:
+        kinds.atoms.update(find_repeating(rows_looked_at(x, "kinds", weights), others, schema.dtypes, has_labels))
+    values_of = {j: _counted(whole, x, j, is_weighted=weights is not None)[0] for j in free if j in levels}
     long = {j: values for j, values in values_of.items() if len(values) > MOST_OF_THEIR_OWN}
     kinds.names.update(find_names(x, long, has_labels))
     for j in kinds.names:
@@ -102,9 +108,9 @@ def choose_kinds(
     return kinds
 
 
-def _counted(whole: Relation, x: FloatArray, j: int) -> tuple[FloatArray, FloatArray]:
+def _counted(whole: Relation, x: FloatArray, j: int, *, is_weighted: bool) -> tuple[FloatArray, FloatArray]:
     """Return a column's values, increasing, and in how many rows each is; none if they are many."""
-    if whole.weight == whole.n_rows:
+    if not is_weighted:
         return whole.counted(j)
     values, rows = np.unique(x[~np.isnan(x[:, j]), j], return_counts=True)  # a heavy row does not repeat
     return (values, rows.astype(np.float64)) if len(values) <= MOST_VALUES else (np.empty(0), np.empty(0))
@@ -123,7 +129,7 @@ def _choose(kinds: Kinds, j: int, values: FloatArray, rows: FloatArray, dtype: s
             if is_short and grid is not None:
                 kinds.grids[j] = grid
         else:
-            kinds.atoms[j] = repeated(values, rows)
+            kinds.atoms[j] = repeated_values(values, rows)
 
 
 def choose_levels(
