@@ -69,8 +69,8 @@ def default_training(
     weights of tables have a penalty in proportion to columns / n, as for a normal prior whose variance is in proportion
     to 1 / columns, with a limit: thirty columns need no more.
 
-    For the same reason the rates fall from the start where more columns have levels than are numbers. Otherwise they
-    are full for two thirds of a run.
+    The rates are full for two thirds of a run for numbers alone, in arrays and where only some columns are given. In
+    other tables they fall from the start, as long runs at full rates overfit there.
 
     Noise levels are balanced where whole rows are modelled. Conditionals given some columns alone, as posteriors are,
     overfit at little noise, on which balanced levels put more weight.
@@ -92,7 +92,7 @@ def default_training(
         outer_decay=of_levels * decay,
         input_ridge=0.0 if codec is None else min(_RIDGE * len(codec.varying), _MOST_RIDGE) / n,
         embedding_decay=decay,
-        decay="root" if of_levels > 0.5 else "linear",
+        decay="linear" if codec is None or not (of_whole_rows or codec.blocks) else "root",
         levels="balanced" if of_whole_rows else "log_normal",
         patience=patience,
         bfloat16=is_wide and has_fast_bfloat16(device),

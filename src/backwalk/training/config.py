@@ -135,8 +135,8 @@ class Training:
             )
         if self.decay not in ("root", "linear", None):
             raise InvalidInput(
-                f'decay should be "root", "linear" or None, but got {self.decay!r}: "linear" is usual for numbers, '
-                '"root" for tables with levels.'
+                f'decay should be "root", "linear" or None, but got {self.decay!r}: "linear" is usual for arrays, '
+                '"root" for tables.'
             )
         if self.levels not in ("log_normal", "balanced", "chain"):
             raise InvalidInput(
