@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
+from backwalk.table.choose_numbers import columns_looked_at
 from backwalk.table.grids import Grid, find_grid
 from backwalk.table.schema import FloatArray
 
@@ -102,8 +103,7 @@ def find_repeating(
         if left <= 0.0:
             continue
         if not len(owner):
-            numbers = np.flatnonzero(~has_labels)
-            numbers = numbers[np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), _MOST_COLUMNS)).astype(int))]
+            numbers = columns_looked_at(np.flatnonzero(~has_labels).tolist(), _MOST_COLUMNS)
             features, owner = _features(some[:, numbers]), np.tile(numbers, 2)
         is_seen = ~np.isnan(some[:, j])
         is_free = is_seen & ~np.isin(some[:, j], atoms)

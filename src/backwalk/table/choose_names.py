@@ -12,6 +12,7 @@ from scipy import stats
 
 from backwalk.streams import Stream
 from backwalk.table.basis import level_basis
+from backwalk.table.choose_numbers import columns_looked_at
 from backwalk.table.schema import FloatArray
 
 _LEAST_GAIN = 0.02  # nats a row, of another column's log-probability
@@ -41,7 +42,7 @@ def find_names(x: FloatArray, candidates: Mapping[int, FloatArray], has_labels: 
     if not candidates or x.shape[1] < 2:
         return set()
     x = x[Stream(0).child("names").permutation(len(x))[:_MOST_ROWS]]
-    compared = np.unique(np.linspace(0, x.shape[1] - 1, min(x.shape[1], _MOST_COLUMNS)).astype(int)).tolist()
+    compared = columns_looked_at(range(x.shape[1]), _MOST_COLUMNS)
     of_others = [_features(x[:, j], has_labels=bool(has_labels[j])) for j in compared]
     of_column = np.repeat(compared, [features.shape[1] for features in of_others])
     features, found = np.concatenate(of_others, axis=1), set[int]()

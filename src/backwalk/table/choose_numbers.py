@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -220,6 +221,11 @@ def rows_looked_at(x: FloatArray, purpose: str, weights: FloatArray | None = Non
         size = min(max(round(1.0 / float(np.square(shares).sum())), 1), ROWS_LOOKED_AT)
         return np.asarray(x[generator.choice(n, size, replace=False, p=shares)])
     return x if n <= ROWS_LOOKED_AT else np.asarray(x[generator.choice(n, ROWS_LOOKED_AT, replace=False)])
+
+
+def columns_looked_at(columns: Sequence[int], most: int) -> list[int]:
+    """Return the columns, or `most` of them at regular places among all."""
+    return [columns[int(i)] for i in np.linspace(0, len(columns) - 1, min(len(columns), most))]
 
 
 def numbers_looked_at(x: FloatArray, purpose: str, weights: FloatArray | None = None) -> FloatArray:

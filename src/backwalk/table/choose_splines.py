@@ -17,6 +17,7 @@ from scipy import special
 from threadpoolctl import threadpool_limits
 
 from backwalk.streams import Stream
+from backwalk.table.choose_numbers import columns_looked_at
 from backwalk.table.dequantisation import place_in_cell
 from backwalk.table.maps import Spline
 from backwalk.table.number_column import NumberColumn
@@ -100,7 +101,7 @@ def choose_splines(
     ]
     together = [j for j in gaining if np.isnan(x[:, j]).mean() < _MOST_GAPS]
     drawn = [j for j in together if j not in computed]
-    compared = [drawn[i] for i in np.linspace(0, len(drawn) - 1, min(len(drawn), _MOST_COLUMNS)).astype(int)]
+    compared = columns_looked_at(drawn, _MOST_COLUMNS)
     rows = x[~np.isnan(x[:, compared]).any(axis=1)][:, compared]
     can_compare = len(compared) > 1 and len(rows) >= _FEWEST_ROWS
     of_table = _ALLOWANCE_OF_MANY if n_rows >= _MANY_ROWS else _ALLOWANCE
